@@ -1,0 +1,42 @@
+# The libraries we stand on, each under one target name. deploy/install-deps installs all of them.
+
+find_package(PkgConfig REQUIRED)
+set(THREADS_PREFER_PTHREAD_FLAG ON)
+find_package(Threads REQUIRED)
+
+function(profleet_pkgconfig name module)
+	pkg_check_modules(${name} QUIET IMPORTED_TARGET GLOBAL ${module})
+	if(NOT ${name}_FOUND)
+		message(FATAL_ERROR "${module} was not found by pkg-config: run deploy/install-deps")
+	endif()
+endfunction()
+
+# For libraries that ship no .pc file, or one that is wrong.
+function(profleet_library name header)
+	find_library(${name}_LIBRARY NAMES ${name})
+	find_path(${name}_INCLUDE NAMES ${header})
+	if(NOT ${name}_LIBRARY OR NOT ${name}_INCLUDE)
+		message(FATAL_ERROR "lib${name} with <${header}> was not found: run deploy/install-deps")
+	endif()
+	add_library(profleet-${name} INTERFACE)
+	add_library(profleet::${name} ALIAS profleet-${name})
+	target_link_libraries(profleet-${name} INTERFACE ${${name}_LIBRARY})
+endfunction()
+
+profleet_library(nng nng/nng.h)
+profleet_library(rocksdb rocksdb/c.h)
+profleet_library(iberty libiberty/demangle.h)
+
+profleet_pkgconfig(lz4 liblz4)
+profleet_pkgconfig(zstd libzstd)
+profleet_pkgconfig(xxhash libxxhash)
+profleet_pkgconfig(yaml yaml-0.1)
+profleet_pkgconfig(jansson jansson)
+profleet_pkgconfig(microhttpd libmicrohttpd)
+profleet_pkgconfig(systemd libsystemd)
+profleet_pkgconfig(protobufc libprotobuf-c)
+profleet_pkgconfig(bpf libbpf)
+profleet_pkgconfig(elf libelf)
+profleet_pkgconfig(dw libdw)
+profleet_pkgconfig(seccomp libseccomp)
+profleet_pkgconfig(cap libcap)
