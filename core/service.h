@@ -1,0 +1,24 @@
+#pragma once
+
+/*
+ * service is what a daemon owes the world around it: signals as flags, one word when it is ready
+ * (sd_notify and --ready-fd), one when it stops.
+ */
+
+#include <stdbool.h>
+
+/* Blocks SIGINT, SIGTERM, SIGHUP and SIGPIPE for the whole process; call before any thread starts. */
+int service_init(void);
+
+enum service_event { SERVICE_TIMEOUT = 0, SERVICE_STOP, SERVICE_RELOAD };
+
+/* Waits for a signal or the timeout; a negative timeout waits for ever. */
+enum service_event service_wait(int timeout_ms);
+
+/*
+ * Says READY=1 and the status to sd_notify where there is one, and writes "ready STATUS\n" to
+ * ready_fd (>= 0) and closes it.
+ */
+void service_ready(int ready_fd, const char *status);
+void service_status(const char *status); /* STATUS=... */
+void service_stopping(void);

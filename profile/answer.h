@@ -1,0 +1,55 @@
+#pragma once
+
+/*
+ * answer is what a question returns: one or two sides (A, B) over one dict of named frames, each
+ * side with the rows, the seconds watched, and its completeness: what is missing and why.
+ *
+ * Values of an answer are in the unit of the type (every series has period 1).
+ */
+
+#include <stdint.h>
+
+#include "core/auto.h"
+#include "core/buf.h"
+#include "core/reader.h"
+#include "profile/batch.h"
+
+#define ANSWER_SIDES_MAX 2
+
+/* How much of the truth a side holds. Values in the unit of the type unless said. */
+struct completeness {
+	uint64_t value; /* all rows */
+	uint64_t value_truncated; /* of it on unfinished stacks */
+	uint64_t value_unknown_leaf; /* of it with a leaf frame without a name */
+	uint64_t samples; /* in samples: value / period, summed */
+	uint64_t lost[LOSS_REASON_MAX + 1]; /* samples, by reason; [0] is reasons we have no name for */
+	uint64_t intervals; /* batches read */
+	uint64_t missing_ns; /* observers' time inside the range in which nothing arrived, summed */
+	uint64_t coverage_ns; /* series' seconds, summed */
+	uint32_t instances; /* distinct values of the label instance */
+	uint32_t series; /* matched, with data in the range */
+	uint32_t observers; /* agents and importers that were seen in the range */
+	uint32_t has_recorded; /* some series carries recorded="true": a shipped fleet, not this one */
+	uint64_t first_ns; /* start of the first and end of the last interval read; 0 when none */
+	uint64_t last_ns;
+	uint64_t period_min; /* the sampling periods met */
+	uint64_t period_max;
+};
+
+struct answer_side {
+	struct batch *batch; /* rows by (group, node); start and duration are the asked range */
+	struct completeness completeness;
+};
+
+struct answer {
+	struct dict *dict;
+	uint32_t sides_count;
+	struct answer_side sides[ANSWER_SIDES_MAX];
+};
+
+struct answer *answer_new(uint32_t sides_count);
+void answer_free(struct answer *answer);
+DEFINE_AUTO(answer);
+
+void answer_encode(const struct answer *answer, struct buf *to); /* docs/formats/answer.md */
+int answer_decode(struct reader *from, struct answer **ret_answer); /* -EBADMSG, -ENOMEM */

@@ -1,0 +1,86 @@
+#pragma once
+
+/*
+ * batch is what one observer saw in one interval: rows (series, stack, value), how long each series
+ * was watched, and what was lost. All ids are of the batch's dict.
+ *
+ * The same shape is an agent's interval, an imported file, and one side of an answer. Sums are
+ * associative: adding two batches adds equal rows, so any part can be merged anywhere.
+ *
+ * A batch owns its arrays and borrows its dict. One thread owns a batch.
+ */
+
+#include <stdint.h>
+
+#include "core/auto.h"
+#include "core/buf.h"
+#include "core/reader.h"
+#include "profile/dict.h"
+#include "profile/loss.h"
+
+#define SERIES_NONE ID_NONE
+
+struct row {
+	uint32_t series;
+	uint32_t node;
+	uint64_t value; /* in periods of the series; > 0 */
+};
+
+struct coverage {
+	uint32_t series;
+	uint64_t ns; /* really watched */
+};
+
+struct loss {
+	uint32_t series; /* SERIES_NONE where nobody can say whose it was */
+	uint32_t reason; /* enum loss_reason, or a number we do not know yet */
+	uint64_t count; /* samples */
+};
+
+struct batch {
+	struct dict *dict;
+	uint64_t start_ns; /* unix */
+	uint64_t duration_ns;
+	struct row *rows;
+	struct coverage *coverage;
+	struct loss *losses;
+	uint32_t rows_count, rows_capacity;
+	uint32_t coverage_count, coverage_capacity;
+	uint32_t losses_count, losses_capacity;
+};
+
+struct batch *batch_new(struct dict *dict);
+void batch_free(struct batch *batch);
+DEFINE_AUTO(batch);
+void batch_reset(struct batch *batch);
+
+/* 0, -ENOMEM, -EOVERFLOW (a sum past 64 bits). Equal keys may be added repeatedly; see batch_settle. */
+int batch_add_row(struct batch *batch, uint32_t series, uint32_t node, uint64_t value);
+int batch_add_coverage(struct batch *batch, uint32_t series, uint64_t ns);
+int batch_add_loss(struct batch *batch, uint32_t series, uint32_t reason, uint64_t count);
+
+/* Sorts by (series, node) and adds up equal keys. What encoders and readers want. -EOVERFLOW. */
+int batch_settle(struct batch *batch);
+
+/*
+ * Adds `from` (any dict) into `to`: the interval becomes the span of both.
+ * On error `to` may hold a part: throw it away.
+ */
+int batch_merge(struct batch *to, const struct batch *from);
+
+/* Sum of row values and of losses: what the accounting identity is made of. Saturates. */
+uint64_t batch_samples(const struct batch *batch);
+uint64_t batch_lost(const struct batch *batch);
+
+/* The columns without the dict; the batch must be settled (docs/formats/batch.md). */
+void batch_encode(const struct batch *batch, struct buf *to);
+
+/*
+ * Into an empty batch whose dict already holds every id. Counts are checked before memory is taken.
+ * -EBADMSG: not an encoding, or an id that the dict lacks. -ENOMEM.
+ */
+int batch_decode(struct batch *batch, struct reader *from);
+
+/* Dict and columns together, self-contained: the spool, files, tests. */
+void batch_encode_whole(const struct batch *batch, struct buf *to);
+int batch_decode_whole(struct batch *batch, struct reader *from); /* batch->dict must be empty */

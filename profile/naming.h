@@ -1,0 +1,33 @@
+#pragma once
+
+/*
+ * naming turns the frames of a batch into named ones: a native (build-id, offset) becomes the
+ * function that a symbol source knows, everything else is carried over. It is the last step
+ * before an answer, and only touches what the answer needs.
+ */
+
+#include <stdint.h>
+
+#include "profile/batch.h"
+#include "profile/symbols.h"
+
+/* Where symbol tables come from: the store, or the agent's own extraction. */
+struct naming_source {
+	/* Borrowed until the naming ends; NULL when there is none (or not yet). */
+	const struct symbols *(*find)(struct naming_source *source, const char *build_id);
+};
+
+enum naming_level {
+	NAMING_FUNCTION = 1, /* frames of one function of one module become one: no address, no line */
+	NAMING_ADDRESS = 2, /* addresses, lines and files are kept beside the name */
+};
+
+/*
+ * Adds the rows of `from` to `to` (another dict) with named frames. Series go through unchanged.
+ * A native frame without a name keeps function 0 and, at function level, loses its address.
+ */
+int naming_apply(const struct batch *from, struct naming_source *source, enum naming_level level,
+	struct batch *to);
+
+/* A frame that no source could name. */
+bool naming_is_unknown(const struct frame *frame);

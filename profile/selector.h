@@ -1,0 +1,46 @@
+#pragma once
+
+/*
+ * selector says which series a question is about: cpu{service="cart",version=~"1\\.9.*"}.
+ *
+ * The four PromQL matchers = != =~ !~ with PromQL's meaning: an absent label equals "", regular
+ * expressions are anchored at both ends and are POSIX extended ones. The type may be left out
+ * ({service="cart"}), and the braces too (cpu). A bare name is [a-zA-Z_][a-zA-Z0-9_.]*; any other
+ * label name is written in double quotes. Pure: parses and matches, knows no store.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/auto.h"
+#include "profile/dict.h"
+
+#define SELECTOR_MATCHERS_MAX 32
+#define SELECTOR_BYTES_MAX    4096
+
+enum matcher_op { MATCHER_EQUAL, MATCHER_NOT_EQUAL, MATCHER_REGEX, MATCHER_NOT_REGEX };
+
+struct matcher;
+struct selector;
+
+/* -EINVAL with *ret_error: one line naming the place (byte offset) and the remedy. -ENOMEM. */
+int selector_parse(const char *text, struct selector **ret_selector, char *ret_error, size_t error_bytes);
+void selector_free(struct selector *selector);
+DEFINE_AUTO(selector);
+
+/* NULL when the selector names no type. */
+const char *selector_type(const struct selector *selector);
+
+uint32_t selector_matchers_count(const struct selector *selector);
+const char *selector_matcher_name(const struct selector *selector, uint32_t index);
+enum matcher_op selector_matcher_op(const struct selector *selector, uint32_t index);
+const char *selector_matcher_value(const struct selector *selector, uint32_t index);
+
+/* Would one matcher accept this value of its label? */
+bool selector_matcher_accepts(const struct selector *selector, uint32_t index, const char *value);
+
+/* Type and all matchers. */
+bool selector_matches(const struct selector *selector, const struct dict *dict, uint32_t series);
+
+/* The selector in its normal form. */
+void selector_print(const struct selector *selector, struct buf *to);

@@ -1,0 +1,170 @@
+#pragma once
+
+/*
+ * store keeps batches for ever, or until told otherwise, and never counts one twice.
+ *
+ * An append is durable before it is acknowledged: one synced write holds the batches of a group,
+ * what they added to the dictionary, the streams' watermarks and the counters. A batch that a
+ * watermark already covers is a DUP. Reads see every acknowledged batch.
+ *
+ * Time is the first part of every row key, so that a range is one scan and forgetting a range is
+ * cheap. Batches belong to a range by their start: [from, to), so adjacent ranges never share one.
+ *
+ * One writer thread appends; any number of threads read while it does. The store's dict grows only
+ * under the writer and is read under store_read_lock().
+ *
+ * Errors are negative errno with text on store_error() for the log: -ENOSPC (disk full: nothing of the
+ * group was kept; try again when there is room), -EIO, -EBADMSG (a checksum or a reference is wrong; the
+ * text names the key), -EBUSY (in use by another process), -EPROTONOSUPPORT (a newer format).
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/auto.h"
+#include "profile/answer.h"
+#include "profile/batch.h"
+#include "profile/selector.h"
+#include "profile/symbols.h"
+#include "profile/wire.h"
+
+struct store;
+
+struct store_options {
+	const char *path; /* a folder, made when it is not there */
+	struct dict_limits limits; /* of the store's dict */
+	uint64_t block_cache_bytes;
+	uint64_t symbols_cache_bytes; /* open symbol tables */
+};
+
+/* On failure ret_error says what, where, and what to do. */
+int store_open(struct store_options options, struct store **ret_store, char *ret_error, size_t error_bytes);
+void store_free(struct store *store); /* flushes and closes */
+DEFINE_AUTO(store);
+
+const char *store_error(const struct store *store); /* of the writer thread's last failure */
+
+/* Who saw a batch, and which of his it is. */
+struct store_stream {
+	struct wire_uuid uuid;
+	uint64_t epoch;
+	uint16_t shard;
+	uint64_t seq;
+	const char *tenant;
+};
+
+struct store_append {
+	struct store_stream stream;
+	const struct batch *batch; /* settled */
+	struct dict_remap *remap; /* from the batch's dict to store_dict() */
+	uint32_t ret_status; /* WIRE_OK, WIRE_DUP, or WIRE_REJECT (see ret_reason) */
+	const char *ret_reason; /* static text */
+};
+
+/*
+ * All of the group in one synced write. 0: each has its status. Negative: nothing of the group was
+ * kept, the dict is as before, and remaps were truncated by store_append itself.
+ */
+int store_append(struct store *store, struct store_append *appends, uint32_t count);
+
+/*
+ * The interface that columnar blocks will sit behind: makes what lies wholly before `until_ns` compact.
+ * For now the open form is also the kept form, so this only flushes.
+ */
+int store_seal(struct store *store, uint64_t until_ns);
+
+/* Removes every batch that starts in [from, to). Counts what went. */
+int store_delete_range(struct store *store, uint64_t from_ns, uint64_t to_ns, uint64_t *ret_batches);
+
+/* Readers: hold while using store_dict(), series and nodes. */
+void store_read_lock(struct store *store);
+void store_read_unlock(struct store *store);
+struct dict *store_dict(struct store *store);
+
+/* Which series a selector means: an ascending array the caller frees. Uses the inverted label index. */
+int store_find_series(struct store *store, const struct selector *selector, uint32_t **ret_series,
+	uint32_t *ret_count);
+
+/* Told of each batch in the range, in order of time; ids are of store_dict(). Nonzero stops and is returned. */
+typedef int (*store_visit)(void *owner, const struct store_stream *stream, const struct batch *batch);
+
+/*
+ * Reads a range. `series` (ascending) limits rows, coverage and losses to those series, NULL to none;
+ * batches without any are still told of, empty, since they show who was watching.
+ */
+int store_scan(struct store *store, uint64_t from_ns, uint64_t to_ns, const uint32_t *series,
+	uint32_t series_count, store_visit visit, void *owner);
+
+/*
+ * Sums a range by (group, stack), in units (value times period), with nodes of store_dict(). A group
+ * is whatever the caller numbers the matched series by. Memory is bounded by memory_max: -E2BIG.
+ */
+struct store_sum_options {
+	uint64_t from_ns, to_ns;
+	const uint32_t *series; /* ascending */
+	uint32_t series_count;
+	const uint32_t *groups; /* for each of `series` the number to keep its rows under */
+	uint64_t memory_max;
+	const bool *cancelled; /* polled; -ECANCELED */
+};
+
+struct store_sum_row {
+	uint32_t group;
+	uint32_t node;
+	uint64_t value; /* in the unit of the type */
+};
+
+struct store_sum {
+	struct store_sum_row *rows; /* sorted by (group, node), none twice */
+	uint32_t rows_count;
+	struct coverage *coverage; /* per series of the store, not per group */
+	uint32_t coverage_count;
+	struct completeness completeness; /* without value_truncated and value_unknown_leaf */
+};
+
+/* -EOVERFLOW: a sum past 64 bits. */
+int store_sum(struct store *store, const struct store_sum_options *options, struct store_sum *ret_sum);
+void store_sum_fini(struct store_sum *sum);
+
+/* Symbols by build-id. has: -1 unknown, 0 known to have none, 1 there. */
+int store_symbols_has(struct store *store, const char *build_id);
+int store_symbols_put(struct store *store, const char *build_id, const void *bytes, size_t count);
+/* Borrowed from a cache until store_read_unlock(); call under the read lock. NULL: none. */
+const struct symbols *store_symbols_find(struct store *store, const char *build_id);
+
+/* What an observer last said of itself; kept so that `profleet agents` survives a restart. */
+struct store_agent {
+	struct wire_uuid uuid;
+	uint64_t epoch;
+	char host[128];
+	char program[64];
+	char tenant[64];
+	uint32_t role;
+	uint64_t first_seen_ns;
+	uint64_t last_seen_ns;
+	uint64_t last_interval_end_ns;
+	struct wire_agent_state state;
+};
+
+int store_agent_put(struct store *store, const struct store_agent *agent); /* not synced */
+int store_agents(struct store *store, int (*visit)(void *owner, const struct store_agent *agent), void *owner);
+
+/* Totals since the store was made, kept in the same write as the rows: one side of the accounting identity. */
+struct store_counters {
+	uint64_t batches;
+	uint64_t batches_duplicate;
+	uint64_t rows;
+	uint64_t samples; /* sum of row values in periods */
+	uint64_t lost[LOSS_REASON_MAX + 1];
+};
+
+int store_counters(struct store *store, const char *tenant, struct store_counters *ret_counters);
+
+struct store_size {
+	uint64_t bytes_disk;
+	uint64_t bytes_memory;
+	struct dict_mark dict;
+	uint64_t first_ns, last_ns; /* start of the oldest and newest batch; 0 when empty */
+};
+
+int store_size(struct store *store, struct store_size *ret_size);
