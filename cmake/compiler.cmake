@@ -30,7 +30,7 @@ add_library(profleet-warnings INTERFACE)
 add_library(profleet::warnings ALIAS profleet-warnings)
 target_compile_options(profleet-warnings INTERFACE
 	-Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition
-	-Wpointer-arith -Wwrite-strings -Wcast-align -Wformat=2 -Wundef -Wvla -Wmissing-noreturn
+	-Wpointer-arith -Wwrite-strings -Wcast-align -Wformat=2 -Wundef -Wvla
 	-Wimplicit-fallthrough -Werror=return-type -Werror=implicit-function-declaration
 	# Functions behind a struct of functions share one signature and need not use all of it.
 	-Wno-unused-parameter)

@@ -16,12 +16,13 @@ set(documents)
 
 # profleet_document(OUTPUT PROGRAM argument...): what PROGRAM prints becomes OUTPUT.
 function(profleet_document output program)
+	list(JOIN ARGN " " arguments)
 	add_custom_command(
 		OUTPUT ${output}
 		COMMAND ${program} ${ARGN} > ${output}.new
 		COMMAND ${CMAKE_COMMAND} -E rename ${output}.new ${output}
 		DEPENDS ${program}
-		COMMENT "Asking ${program} for ${ARGN}")
+		COMMENT "Asking ${program} for ${arguments}")
 	set(documents ${documents} ${output} PARENT_SCOPE)
 endfunction()
 
