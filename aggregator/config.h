@@ -1,0 +1,36 @@
+#pragma once
+
+/*
+ * config is everything an operator may say to profleet-aggregator: one table that is command line,
+ * file, check and documentation. Sizes are bounds, not reservations.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/options.h"
+
+struct aggregator_config {
+	char *data;
+	char *listen;
+	char *http;
+	char *config;
+	bool check_config;
+	int ready_fd; /* -1: none */
+	uint32_t ready_fd_given;
+	uint32_t log_level;
+	uint32_t log_format;
+	uint64_t ingest_queue_bytes;
+	uint32_t query_threads;
+	uint64_t query_memory;
+	uint64_t result_memory;
+	uint64_t session_memory;
+	uint32_t session_nodes;
+	uint32_t push_bytes;
+	uint64_t block_cache;
+	uint64_t symbol_cache;
+	uint32_t stacks_max;
+	uint32_t shards;
+};
+
+extern const struct option_table aggregator_option_table;

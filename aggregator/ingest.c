@@ -1,0 +1,224 @@
+/*
+ * The thread takes up to a group of jobs at once. HELLO and SYMBOLS are answered on the way; pushes
+ * are decoded, appended together, and answered when the write is synced. While one group syncs the
+ * next one gathers in the queue, so the busier the disk the bigger the groups.
+ */
+
+#include "aggregator/ingest.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "aggregator/ingest_private.h"
+#include "aggregator/refusal.h"
+#include "core/log.h"
+
+#define INGEST_JOBS_MAX 4096
+
+void ingest_reply(struct ingest *ingest, struct net_request *request, enum wire_kind kind)
+{
+	buf_reset(&ingest->sealed);
+	wire_seal(kind, &ingest->payload, &ingest->sealed);
+	if (ingest->payload.failed || ingest->sealed.failed) {
+		refusal_reply(request, WIRE_FAILED, 1000, "out of memory");
+		return;
+	}
+	net_reply(request, ingest->sealed.bytes, ingest->sealed.count);
+}
+
+void ingest_refuse(struct ingest *ingest, struct net_request *request, enum wire_status status,
+	uint32_t retry_ms, const char *text)
+{
+	if (status == WIRE_MALFORMED)
+		INGEST_COUNT(ingest, malformed, 1);
+	else if (status == WIRE_TOO_NEW)
+		INGEST_COUNT(ingest, too_new, 1);
+	else if (status == WIRE_RESET)
+		INGEST_COUNT(ingest, resets, 1);
+	refusal_reply(request, status, retry_ms, text);
+}
+
+/* True when the job joined the group. */
+static bool ingest_receive(struct ingest *ingest, const struct job *job, struct push_job *ret_push)
+{
+	struct wire_message message;
+	buf_reset(&ingest->unpacked);
+	int r = wire_open(job->bytes, job->count, &ingest->unpacked, &message);
+	if (r == -EPROTONOSUPPORT) {
+		ingest_refuse(ingest, job->request, WIRE_TOO_NEW, 0,
+			"the message has a newer version: update profleet-aggregator first");
+		return false;
+	}
+	if (r == -ENOMEM) {
+		ingest_refuse(ingest, job->request, WIRE_BUSY, 1000, "out of memory");
+		return false;
+	}
+	if (r < 0) {
+		log_warn("message-malformed", "%s: not a message of ours, or broken on the way",
+			net_request_peer(job->request));
+		ingest_refuse(ingest, job->request, WIRE_MALFORMED, 0, "not a message, or a broken one");
+		return false;
+	}
+
+	switch (message.kind) {
+	case WIRE_HELLO:
+		recv_hello(ingest, job->request, &message.payload);
+		return false;
+	case WIRE_SYMBOLS:
+		recv_symbols(ingest, job->request, &message.payload);
+		return false;
+	case WIRE_PUSH:
+		return recv_push(ingest, job->request, &message.payload, ret_push);
+	default:
+		ingest_refuse(ingest, job->request, WIRE_MALFORMED, 0, "not a request");
+		return false;
+	}
+}
+
+static void ingest_commit(struct ingest *ingest, struct push_job *pushes, uint32_t count)
+{
+	uint32_t appends_count = 0;
+	for (uint32_t i = 0; i < count; i++)
+		appends_count += pushes[i].sections_count;
+
+	int r = 0;
+	autofree struct store_append *appends = NULL;
+	if (appends_count > 0) {
+		appends = calloc(appends_count, sizeof(*appends));
+		if (!appends)
+			r = -ENOMEM;
+	}
+	if (appends) {
+		uint32_t at = 0;
+		for (uint32_t i = 0; i < count; at += pushes[i].sections_count, i++)
+			memcpy(&appends[at], pushes[i].appends,
+				pushes[i].sections_count * sizeof(*appends));
+
+		uint64_t before_ns = clock_monotonic_ns(ingest->options.clock);
+		r = store_append(ingest->options.store, appends, appends_count);
+		INGEST_COUNT(ingest, commit_ns, clock_monotonic_ns(ingest->options.clock) - before_ns);
+		INGEST_COUNT(ingest, groups, 1);
+
+		at = 0;
+		for (uint32_t i = 0; i < count; at += pushes[i].sections_count, i++)
+			memcpy(pushes[i].appends, &appends[at],
+				pushes[i].sections_count * sizeof(*appends));
+	}
+
+	(void)pthread_mutex_lock(&ingest->lock);
+	int error_before = ingest->state.store_error;
+	ingest->state.store_error = r;
+	(void)pthread_mutex_unlock(&ingest->lock);
+	if (r < 0 && r != error_before)
+		log_error("append-failed", "%s: nothing of this group was kept, senders try again",
+			r == -ENOMEM ? "out of memory" : store_error(ingest->options.store));
+	if (r == 0 && error_before < 0)
+		log_info("append-recovered", "the store takes data again");
+	if (r == -EIO)
+		ingest->options.on_failure(ingest->options.owner);
+
+	for (uint32_t i = 0; i < count; i++)
+		recv_push_answer(ingest, &pushes[i], r);
+}
+
+static void *ingest_run(void *argument)
+{
+	struct ingest *ingest = argument;
+	struct job jobs[INGEST_GROUP_MAX];
+	struct push_job pushes[INGEST_GROUP_MAX];
+	uint32_t jobs_count;
+
+	while ((jobs_count = job_queue_take(ingest->queue, jobs, INGEST_GROUP_MAX)) > 0) {
+		uint32_t pushes_count = 0;
+		for (uint32_t i = 0; i < jobs_count; i++) {
+			if (ingest_receive(ingest, &jobs[i], &pushes[pushes_count]))
+				pushes_count++;
+			free(jobs[i].bytes);
+		}
+		if (pushes_count > 0)
+			ingest_commit(ingest, pushes, pushes_count);
+		INGEST_COUNT(ingest, requests, jobs_count);
+	}
+	return NULL;
+}
+
+int ingest_new(struct ingest_options options, struct ingest **ret_ingest)
+{
+	AUTO(ingest) ingest = calloc(1, sizeof(*ingest));
+	if (!ingest)
+		return -ENOMEM;
+	ingest->options = options;
+	(void)pthread_mutex_init(&ingest->lock, NULL);
+	ingest->queue = job_queue_new(options.queue_bytes, INGEST_JOBS_MAX);
+	ingest->inbox = symbol_inbox_new();
+	ingest->sessions = session_table_new((struct session_table_options){
+		.memory_max = options.session_memory,
+		.nodes_max = options.session_nodes,
+		.store_dict = store_dict(options.store),
+	});
+	if (!ingest->queue || !ingest->inbox || !ingest->sessions)
+		return -ENOMEM;
+
+	int r = pthread_create(&ingest->thread, NULL, ingest_run, ingest);
+	if (r != 0)
+		return -r;
+	ingest->started = true;
+	*ret_ingest = TAKE(ingest);
+	return 0;
+}
+
+void ingest_close(struct ingest *ingest)
+{
+	job_queue_close(ingest->queue);
+}
+
+void ingest_stop(struct ingest *ingest)
+{
+	ingest_close(ingest);
+	if (ingest->started)
+		(void)pthread_join(ingest->thread, NULL);
+	ingest->started = false;
+}
+
+void ingest_free(struct ingest *ingest)
+{
+	if (!ingest)
+		return;
+	if (ingest->queue)
+		ingest_stop(ingest);
+	session_table_free(ingest->sessions);
+	symbol_inbox_free(ingest->inbox);
+	job_queue_free(ingest->queue);
+	buf_fini(&ingest->unpacked);
+	buf_fini(&ingest->payload);
+	buf_fini(&ingest->sealed);
+	(void)pthread_mutex_destroy(&ingest->lock);
+	free(ingest);
+}
+
+int ingest_submit(struct ingest *ingest, struct net_request *request, const uint8_t *bytes, size_t count)
+{
+	return job_queue_add(ingest->queue, request, bytes, count);
+}
+
+void ingest_set_bounds(struct ingest *ingest, uint64_t queue_bytes, uint64_t session_memory)
+{
+	job_queue_set_bytes_max(ingest->queue, queue_bytes);
+	session_table_set_memory_max(ingest->sessions, session_memory);
+}
+
+struct ingest_state ingest_state(struct ingest *ingest)
+{
+	struct job_queue_state queue = job_queue_state(ingest->queue);
+	struct session_table_state sessions = session_table_state(ingest->sessions);
+
+	(void)pthread_mutex_lock(&ingest->lock);
+	struct ingest_state state = ingest->state;
+	(void)pthread_mutex_unlock(&ingest->lock);
+	state.queue_bytes = queue.bytes;
+	state.queue_refused = queue.refused;
+	state.sessions = sessions.sessions;
+	state.session_memory = sessions.memory;
+	state.sessions_dropped = sessions.dropped;
+	return state;
+}
