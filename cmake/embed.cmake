@@ -4,6 +4,7 @@
 #
 #	static const unsigned char embed_SYMBOL[];        the bytes, and one 0 behind them
 #	static const size_t embed_SYMBOL_bytes;           without that 0
+#	static const char embed_SYMBOL_sha256[];          of the bytes, as base64 text
 #
 # profleet_embed_folder(FOLDER ext...) does it for every FOLDER/*.ext: query/flame.html becomes
 # embed_flame_html in "query/embed/flame_html.h". One .c file includes each header, or every
