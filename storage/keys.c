@@ -1,0 +1,137 @@
+/*
+ * Fixed layouts, written out by hand: each key has one length or one range of lengths, and that is
+ * all a decoder has to check.
+ */
+
+#include "storage/keys.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+static void keys_put_big(uint64_t value, uint8_t *bytes, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		bytes[i] = (uint8_t)(value >> (8 * (count - 1 - i)));
+}
+
+static uint64_t keys_get_big(const uint8_t *bytes, size_t count)
+{
+	uint64_t value = 0;
+	for (size_t i = 0; i < count; i++)
+		value = value << 8 | bytes[i];
+	return value;
+}
+
+void keys_put_batch(struct key_batch key, uint8_t ret_bytes[KEYS_BATCH_BYTES])
+{
+	keys_put_big(key.start_ns, ret_bytes, 8);
+	keys_put_big(key.stream, ret_bytes + 8, 4);
+	keys_put_big(key.seq, ret_bytes + 12, 8);
+}
+
+int keys_get_batch(const void *bytes, size_t count, struct key_batch *ret_key)
+{
+	const uint8_t *at = bytes;
+	if (count != KEYS_BATCH_BYTES)
+		return -EBADMSG;
+	ret_key->start_ns = keys_get_big(at, 8);
+	ret_key->stream = (uint32_t)keys_get_big(at + 8, 4);
+	ret_key->seq = keys_get_big(at + 12, 8);
+	return 0;
+}
+
+void keys_put_time(uint64_t start_ns, uint8_t ret_bytes[KEYS_TIME_BYTES])
+{
+	keys_put_big(start_ns, ret_bytes, 8);
+}
+
+void keys_put_dict(uint64_t ordinal, uint8_t ret_bytes[KEYS_DICT_BYTES])
+{
+	keys_put_big(ordinal, ret_bytes, 8);
+}
+
+int keys_get_dict(const void *bytes, size_t count, uint64_t *ret_ordinal)
+{
+	if (count != KEYS_DICT_BYTES)
+		return -EBADMSG;
+	*ret_ordinal = keys_get_big(bytes, 8);
+	return 0;
+}
+
+void keys_put_stream(uint32_t stream, uint8_t ret_bytes[KEYS_STREAM_BYTES])
+{
+	keys_put_big(stream, ret_bytes, 4);
+}
+
+int keys_get_stream(const void *bytes, size_t count, uint32_t *ret_stream)
+{
+	if (count != KEYS_STREAM_BYTES)
+		return -EBADMSG;
+	*ret_stream = (uint32_t)keys_get_big(bytes, 4);
+	return 0;
+}
+
+/* Copies bounded text that must hold no zero byte, and ends it. */
+static int keys_get_text(const uint8_t *bytes, size_t count, size_t count_max, char *ret_text)
+{
+	if (count > count_max || (count && memchr(bytes, 0, count)))
+		return -EBADMSG;
+	if (count)
+		memcpy(ret_text, bytes, count);
+	ret_text[count] = 0;
+	return 0;
+}
+
+size_t keys_put_agent(
+        const struct wire_uuid *uuid, const char *tenant, uint8_t ret_bytes[KEYS_AGENT_BYTES_MAX])
+{
+	size_t tenant_count = strlen(tenant);
+	assert(tenant_count <= KEYS_TENANT_BYTES_MAX);
+	memcpy(ret_bytes, uuid->bytes, sizeof(uuid->bytes));
+	memcpy(ret_bytes + sizeof(uuid->bytes), tenant, tenant_count);
+	return sizeof(uuid->bytes) + tenant_count;
+}
+
+int keys_get_agent(const void *bytes, size_t count, struct wire_uuid *ret_uuid,
+        char ret_tenant[KEYS_TENANT_BYTES_MAX + 1])
+{
+	const uint8_t *at = bytes;
+	if (count < sizeof(ret_uuid->bytes))
+		return -EBADMSG;
+	size_t uuid_count = sizeof(ret_uuid->bytes);
+	int r = keys_get_text(
+	        at + uuid_count, count - uuid_count, KEYS_TENANT_BYTES_MAX, ret_tenant);
+	if (r < 0)
+		return r;
+	memcpy(ret_uuid->bytes, at, uuid_count);
+	return 0;
+}
+
+size_t keys_put_symbols(enum keys_symbols_part part, const char *build_id,
+        uint8_t ret_bytes[KEYS_SYMBOLS_BYTES_MAX])
+{
+	size_t count = strlen(build_id);
+	assert(count > 0 && count <= KEYS_BUILD_ID_BYTES_MAX);
+	ret_bytes[0] = (uint8_t)part;
+	memcpy(ret_bytes + 1, build_id, count);
+	return 1 + count;
+}
+
+int keys_get_symbols(const void *bytes, size_t count, enum keys_symbols_part *ret_part,
+        char ret_build_id[KEYS_BUILD_ID_BYTES_MAX + 1])
+{
+	const uint8_t *at = bytes;
+	if (count < 2 || (at[0] != KEYS_SYMBOLS_BODY && at[0] != KEYS_SYMBOLS_HEAD))
+		return -EBADMSG;
+	int r = keys_get_text(at + 1, count - 1, KEYS_BUILD_ID_BYTES_MAX, ret_build_id);
+	if (r < 0)
+		return r;
+	*ret_part = (enum keys_symbols_part)at[0];
+	return 0;
+}
+
+int keys_get_tenant(const void *bytes, size_t count, char ret_tenant[KEYS_TENANT_BYTES_MAX + 1])
+{
+	return keys_get_text(bytes, count, KEYS_TENANT_BYTES_MAX, ret_tenant);
+}

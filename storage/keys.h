@@ -1,0 +1,67 @@
+#pragma once
+
+/*
+ * keys are the names under which the store keeps things in kv. Integers in them are big-endian, so
+ * that the order of bytes is the order of numbers. docs/formats/store.md has all of them.
+ *
+ *	batch     start_ns u64 | stream u32 | seq u64     time first: a range is one scan
+ *	dict      ordinal u64                             deltas, in the order they were made
+ *	stream    stream u32                              who it is and which seqs were kept
+ *	counters  tenant                                  text
+ *	agent     uuid 16 bytes | tenant
+ *	symbols   'h' or 'b' | build-id                   head (is there a table?) and body apart,
+ *so that all heads can be read without the bodies meta      text "format"
+ *
+ * Decoders take bytes from the disk: a key that is none is refused with -EBADMSG.
+ */
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "profile/wire.h"
+
+#define KEYS_BATCH_BYTES  20
+#define KEYS_DICT_BYTES   8
+#define KEYS_STREAM_BYTES 4
+
+#define KEYS_TENANT_BYTES_MAX   63
+#define KEYS_BUILD_ID_BYTES_MAX 255
+#define KEYS_AGENT_BYTES_MAX    (16 + KEYS_TENANT_BYTES_MAX)
+#define KEYS_SYMBOLS_BYTES_MAX  (1 + KEYS_BUILD_ID_BYTES_MAX)
+
+#define KEYS_META_FORMAT "format"
+
+enum keys_symbols_part { KEYS_SYMBOLS_BODY = 'b', KEYS_SYMBOLS_HEAD = 'h' };
+
+struct key_batch {
+	uint64_t start_ns;
+	uint32_t stream;
+	uint64_t seq;
+};
+
+void keys_put_batch(struct key_batch key, uint8_t ret_bytes[KEYS_BATCH_BYTES]);
+int keys_get_batch(const void *bytes, size_t count, struct key_batch *ret_key);
+
+/* The first possible key of a start: bounds of a range. */
+#define KEYS_TIME_BYTES 8
+void keys_put_time(uint64_t start_ns, uint8_t ret_bytes[KEYS_TIME_BYTES]);
+
+void keys_put_dict(uint64_t ordinal, uint8_t ret_bytes[KEYS_DICT_BYTES]);
+int keys_get_dict(const void *bytes, size_t count, uint64_t *ret_ordinal);
+
+void keys_put_stream(uint32_t stream, uint8_t ret_bytes[KEYS_STREAM_BYTES]);
+int keys_get_stream(const void *bytes, size_t count, uint32_t *ret_stream);
+
+/* The next two return how many bytes they wrote; the texts fit, by the caller's check. */
+size_t keys_put_agent(
+        const struct wire_uuid *uuid, const char *tenant, uint8_t ret_bytes[KEYS_AGENT_BYTES_MAX]);
+int keys_get_agent(const void *bytes, size_t count, struct wire_uuid *ret_uuid,
+        char ret_tenant[KEYS_TENANT_BYTES_MAX + 1]);
+
+size_t keys_put_symbols(enum keys_symbols_part part, const char *build_id,
+        uint8_t ret_bytes[KEYS_SYMBOLS_BYTES_MAX]);
+int keys_get_symbols(const void *bytes, size_t count, enum keys_symbols_part *ret_part,
+        char ret_build_id[KEYS_BUILD_ID_BYTES_MAX + 1]);
+
+/* A tenant's key is its text. -EBADMSG: too long, or with a zero byte. */
+int keys_get_tenant(const void *bytes, size_t count, char ret_tenant[KEYS_TENANT_BYTES_MAX + 1]);

@@ -1,0 +1,590 @@
+/*
+ * The only user of RocksDB.
+ *
+ * How it is set up, and why:
+ *
+ *	Batch values are packed and checksummed before they come here, so that family is not
+ *	compressed again. Its keys lead with time, so files of it hardly overlap: most are moved
+ *down the levels, not rewritten. Small memtables bound memory; a bounded log bounds how long an
+ *open takes, and how much room a reopening needs.
+ *
+ *	The log is read up to the first record that is torn (point in time): a write that was not
+ *synced may be missing after a crash, but never one before it.
+ *
+ * RocksDB reports failure as malloc'd text of the form "IO error: No space left on device: While
+ * appending to file: ...". kv_result() makes it a code by its words; there is nothing else to go by
+ * in the C API. Its own recovery from a full disk has no handle in C either, hence kv_reopen().
+ */
+
+#include "storage/kv.h"
+
+#include <assert.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+
+#include <rocksdb/c.h>
+
+#define KV_ERROR_BYTES         512
+#define KV_FAMILIES_MAX        64
+#define KV_LOG_BYTES_MAX       (64u << 20)
+#define KV_REOPEN_MARGIN_BYTES (4u << 20)
+#define KV_RECOVERY_POINT      2 /* rocksdb_point_in_time_recovery has no name in C */
+#define KV_INFO_LEVEL_WARN     2
+#define KV_BLOOM_BITS          10
+
+/* Names are on the disk: they never change. RocksDB insists on one called default. */
+static const char *const kv_family_names[KV_FAMILIES] = {
+	[KV_META] = "default",
+	[KV_BATCH] = "batch",
+	[KV_DICT] = "dict",
+	[KV_STREAM] = "stream",
+	[KV_COUNTERS] = "counters",
+	[KV_AGENT] = "agent",
+	[KV_SYMBOLS] = "symbols",
+};
+
+struct kv {
+	char *path;
+	rocksdb_t *db; /* NULL when not even reading works */
+	bool writable;
+	rocksdb_column_family_handle_t *families[KV_FAMILIES];
+	/* Families a newer version made and we do not know: RocksDB wants all of them opened. */
+	rocksdb_column_family_handle_t *strangers[KV_FAMILIES_MAX];
+	size_t strangers_count;
+
+	rocksdb_options_t *options;
+	rocksdb_options_t *family_options[KV_FAMILIES];
+	rocksdb_block_based_table_options_t *table;
+	rocksdb_block_based_table_options_t *table_large;
+	rocksdb_cache_t *cache;
+	rocksdb_readoptions_t *read;
+	rocksdb_writeoptions_t *write[2]; /* by enum kv_durability */
+
+	pthread_mutex_t error_mutex;
+	char error[KV_ERROR_BYTES];
+};
+
+struct kv_batch {
+	rocksdb_writebatch_t *batch;
+};
+
+struct kv_iterator {
+	struct kv *kv;
+	rocksdb_readoptions_t *options;
+	rocksdb_iterator_t *iterator;
+	/* RocksDB borrows the bounds for as long as the iterator lives. */
+	char *from;
+	char *to;
+	int failed; /* could not be made */
+};
+
+/* Words of RocksDB's text, in order of precedence, and the code they mean. */
+static int kv_code(const char *text)
+{
+	static const struct {
+		const char *words;
+		int code;
+	} codes[] = {
+		{ "No space left", -ENOSPC }, { "NoSpace", -ENOSPC }, { "Space limit", -ENOSPC },
+		{ "Disk quota exceeded", -ENOSPC }, { "/LOCK: ", -EBUSY },
+		{ "lock hold by current process", -EBUSY }, { "Permission denied", -EACCES },
+		{ "Read-only file system", -EROFS }, { "Corruption", -EBADMSG },
+		{ "Invalid argument", -EINVAL },
+		{ "Not implemented", -EROFS }, /* "... in read only mode" */
+	};
+
+	for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++)
+		if (strstr(text, codes[i].words))
+			return codes[i].code;
+	return -EIO;
+}
+
+static void kv_set_error(struct kv *kv, const char *doing, const char *text)
+{
+	pthread_mutex_lock(&kv->error_mutex);
+	snprintf(kv->error, sizeof(kv->error), "%s %s: %s", doing, kv->path, text);
+	pthread_mutex_unlock(&kv->error_mutex);
+}
+
+/* Takes the text. */
+static int kv_result(struct kv *kv, const char *doing, char *text)
+{
+	if (!text)
+		return 0;
+	int r = kv_code(text);
+	kv_set_error(kv, doing, text);
+	rocksdb_free(text);
+	return r;
+}
+
+void kv_error(struct kv *kv, char *ret_text, size_t text_bytes)
+{
+	pthread_mutex_lock(&kv->error_mutex);
+	snprintf(ret_text, text_bytes, "%s", kv->error);
+	pthread_mutex_unlock(&kv->error_mutex);
+}
+
+/* Open only for reading, or not at all: said in the same words as a full disk. */
+static int kv_refuse(struct kv *kv, const char *doing)
+{
+	kv_set_error(kv, doing, "not open; it could not be opened again after an earlier failure");
+	return -EIO;
+}
+
+static void kv_make_family_options(struct kv *kv, uint64_t memtables_bytes)
+{
+	for (int i = 0; i < KV_FAMILIES; i++) {
+		rocksdb_options_t *options = rocksdb_options_create();
+		bool is_bulk = i == KV_BATCH || i == KV_SYMBOLS;
+
+		rocksdb_options_set_block_based_table_factory(
+		        options, is_bulk ? kv->table_large : kv->table);
+		rocksdb_options_set_write_buffer_size(
+		        options, is_bulk ? memtables_bytes / 2 : memtables_bytes / 8);
+		rocksdb_options_set_target_file_size_base(options, 32u << 20);
+		rocksdb_options_set_level_compaction_dynamic_level_bytes(options, 1);
+		/* Batches and symbols come packed; dictionary deltas are the ones that gain. */
+		rocksdb_options_set_compression(
+		        options, is_bulk ? rocksdb_no_compression : rocksdb_lz4_compression);
+		rocksdb_options_set_bottommost_compression(
+		        options, i == KV_DICT ? rocksdb_zstd_compression
+		                 : is_bulk    ? rocksdb_no_compression
+		                              : rocksdb_lz4_compression);
+		kv->family_options[i] = options;
+	}
+}
+
+static void kv_make_options(struct kv *kv, struct kv_options options)
+{
+	kv->options = rocksdb_options_create();
+	rocksdb_options_set_create_if_missing(kv->options, 1);
+	rocksdb_options_set_create_missing_column_families(kv->options, 1);
+	rocksdb_options_set_paranoid_checks(kv->options, 1);
+	rocksdb_options_set_wal_recovery_mode(kv->options, KV_RECOVERY_POINT);
+	rocksdb_options_set_max_total_wal_size(kv->options, KV_LOG_BYTES_MAX);
+	rocksdb_options_set_db_write_buffer_size(kv->options, options.memtables_bytes);
+	/* Spreads write-back, so that a flush of files does not delay a sync of the log. */
+	rocksdb_options_set_bytes_per_sync(kv->options, 1u << 20);
+	rocksdb_options_set_max_background_jobs(kv->options, 2);
+	rocksdb_options_set_max_open_files(kv->options, 512);
+	rocksdb_options_set_info_log_level(kv->options, KV_INFO_LEVEL_WARN);
+	rocksdb_options_set_keep_log_file_num(kv->options, 4);
+	rocksdb_options_set_max_log_file_size(kv->options, 1u << 20);
+	rocksdb_options_set_max_manifest_file_size(kv->options, 16u << 20);
+	rocksdb_options_set_stats_dump_period_sec(kv->options, 0);
+	rocksdb_options_set_stats_persist_period_sec(kv->options, 0);
+
+	kv->cache = rocksdb_cache_create_lru(options.block_cache_bytes);
+	kv->table = rocksdb_block_based_options_create();
+	rocksdb_block_based_options_set_block_cache(kv->table, kv->cache);
+	rocksdb_block_based_options_set_block_size(kv->table, 16u << 10);
+	rocksdb_block_based_options_set_filter_policy(
+	        kv->table, rocksdb_filterpolicy_create_bloom_full(KV_BLOOM_BITS));
+	kv->table_large = rocksdb_block_based_options_create();
+	rocksdb_block_based_options_set_block_cache(kv->table_large, kv->cache);
+	rocksdb_block_based_options_set_block_size(kv->table_large, 64u << 10);
+	kv_make_family_options(kv, options.memtables_bytes);
+
+	kv->read = rocksdb_readoptions_create();
+	rocksdb_readoptions_set_verify_checksums(kv->read, 1);
+	kv->write[KV_UNSYNCED] = rocksdb_writeoptions_create();
+	kv->write[KV_SYNC] = rocksdb_writeoptions_create();
+	rocksdb_writeoptions_set_sync(kv->write[KV_SYNC], 1);
+}
+
+static int kv_family_find(const char *name)
+{
+	for (int i = 0; i < KV_FAMILIES; i++)
+		if (strcmp(name, kv_family_names[i]) == 0)
+			return i;
+	return -1;
+}
+
+static bool kv_exists(const struct kv *kv)
+{
+	char current[4096];
+	snprintf(current, sizeof(current), "%s/CURRENT", kv->path);
+	return access(current, F_OK) == 0;
+}
+
+/* Opens every family there is on disk, and ours where they are missing. */
+static int kv_connect(struct kv *kv, bool for_reading_only)
+{
+	const char *names[KV_FAMILIES_MAX];
+	const rocksdb_options_t *options[KV_FAMILIES_MAX];
+	rocksdb_column_family_handle_t *handles[KV_FAMILIES_MAX] = { NULL };
+	char **found = NULL;
+	size_t found_count = 0;
+	char *text = NULL;
+	size_t count = KV_FAMILIES;
+
+	assert(!kv->db);
+	for (int i = 0; i < KV_FAMILIES; i++) {
+		names[i] = kv_family_names[i];
+		options[i] = kv->family_options[i];
+	}
+	if (kv_exists(kv)) {
+		found = rocksdb_list_column_families(kv->options, kv->path, &found_count, &text);
+		if (text)
+			return kv_result(kv, "reading the families of", text);
+	}
+	for (size_t i = 0; i < found_count && count < KV_FAMILIES_MAX; i++) {
+		if (kv_family_find(found[i]) >= 0)
+			continue;
+		names[count] = found[i];
+		options[count++] = kv->options;
+	}
+
+	if (for_reading_only)
+		kv->db = rocksdb_open_for_read_only_column_families(
+		        kv->options, kv->path, (int)count, names, options, handles, 0, &text);
+	else
+		kv->db = rocksdb_open_column_families(
+		        kv->options, kv->path, (int)count, names, options, handles, &text);
+	if (found)
+		rocksdb_list_column_families_destroy(found, found_count);
+	if (text) {
+		kv->db = NULL;
+		return kv_result(kv, "opening", text);
+	}
+	kv->writable = !for_reading_only;
+	memcpy(kv->families, handles, sizeof(kv->families));
+	kv->strangers_count = count - KV_FAMILIES;
+	memcpy(kv->strangers, handles + KV_FAMILIES,
+	        kv->strangers_count * sizeof(kv->strangers[0]));
+	return 0;
+}
+
+static void kv_disconnect(struct kv *kv)
+{
+	if (!kv->db)
+		return;
+	for (int i = 0; i < KV_FAMILIES; i++)
+		rocksdb_column_family_handle_destroy(kv->families[i]);
+	for (size_t i = 0; i < kv->strangers_count; i++)
+		rocksdb_column_family_handle_destroy(kv->strangers[i]);
+	rocksdb_close(kv->db);
+	kv->db = NULL;
+	kv->writable = false;
+	kv->strangers_count = 0;
+}
+
+int kv_open(struct kv_options options, struct kv **ret_kv, char *ret_error, size_t error_bytes)
+{
+	AUTO(kv) kv = calloc(1, sizeof(*kv));
+	char *path = strdup(options.path);
+	if (!kv || !path) {
+		free(path);
+		snprintf(ret_error, error_bytes, "out of memory");
+		return -ENOMEM;
+	}
+	kv->path = path;
+	pthread_mutex_init(&kv->error_mutex, NULL);
+	kv_make_options(kv, options);
+
+	int r = kv_connect(kv, false);
+	if (r < 0) {
+		kv_error(kv, ret_error, error_bytes);
+		return r;
+	}
+	*ret_kv = TAKE(kv);
+	return 0;
+}
+
+void kv_free(struct kv *kv)
+{
+	if (!kv)
+		return;
+	kv_disconnect(kv);
+	if (kv->options) {
+		rocksdb_readoptions_destroy(kv->read);
+		rocksdb_writeoptions_destroy(kv->write[KV_UNSYNCED]);
+		rocksdb_writeoptions_destroy(kv->write[KV_SYNC]);
+		for (int i = 0; i < KV_FAMILIES; i++)
+			rocksdb_options_destroy(kv->family_options[i]);
+		rocksdb_block_based_options_destroy(kv->table);
+		rocksdb_block_based_options_destroy(kv->table_large);
+		rocksdb_cache_destroy(kv->cache);
+		rocksdb_options_destroy(kv->options);
+	}
+	if (kv->path)
+		pthread_mutex_destroy(&kv->error_mutex);
+	free(kv->path);
+	free(kv);
+}
+
+int kv_reopen(struct kv *kv)
+{
+	kv_disconnect(kv);
+	int r = kv_connect(kv, false);
+	if (r < 0) {
+		/* Reading needs no room; and the first reason is the one worth telling. */
+		char reason[KV_ERROR_BYTES];
+		kv_error(kv, reason, sizeof(reason));
+		if (kv_connect(kv, true) == 0) {
+			pthread_mutex_lock(&kv->error_mutex);
+			snprintf(kv->error, sizeof(kv->error), "%s", reason);
+			pthread_mutex_unlock(&kv->error_mutex);
+		}
+	}
+	return r;
+}
+
+bool kv_is_writable(const struct kv *kv)
+{
+	return kv->writable;
+}
+
+/* Sums what the files of the folder hold, or only those whose name ends in `suffix`. */
+static uint64_t kv_folder_bytes(const struct kv *kv, const char *suffix)
+{
+	uint64_t bytes = 0;
+	DIR *folder = opendir(kv->path);
+	if (!folder)
+		return 0;
+	for (struct dirent *entry; (entry = readdir(folder));) {
+		size_t name_count = strlen(entry->d_name);
+		size_t suffix_count = strlen(suffix);
+		struct stat status;
+		if (name_count < suffix_count ||
+		        strcmp(entry->d_name + name_count - suffix_count, suffix) != 0)
+			continue;
+		/* A file may go while we look: then it holds nothing. */
+		if (fstatat(dirfd(folder), entry->d_name, &status, 0) == 0 &&
+		        S_ISREG(status.st_mode))
+			bytes += (uint64_t)status.st_size;
+	}
+	closedir(folder);
+	return bytes;
+}
+
+uint64_t kv_reopen_bytes(struct kv *kv)
+{
+	return kv_folder_bytes(kv, ".log") + KV_REOPEN_MARGIN_BYTES;
+}
+
+uint64_t kv_free_bytes(const struct kv *kv)
+{
+	struct statvfs status;
+	if (statvfs(kv->path, &status) < 0)
+		return 0;
+	return (uint64_t)status.f_bavail * status.f_frsize;
+}
+
+struct kv_batch *kv_batch_new(void)
+{
+	struct kv_batch *batch = calloc(1, sizeof(*batch));
+	if (batch)
+		batch->batch = rocksdb_writebatch_create();
+	return batch;
+}
+
+void kv_batch_free(struct kv_batch *batch)
+{
+	if (!batch)
+		return;
+	rocksdb_writebatch_destroy(batch->batch);
+	free(batch);
+}
+
+void kv_batch_reset(struct kv_batch *batch)
+{
+	rocksdb_writebatch_clear(batch->batch);
+}
+
+size_t kv_batch_bytes(const struct kv_batch *batch)
+{
+	size_t bytes;
+	(void)rocksdb_writebatch_data(batch->batch, &bytes);
+	return bytes;
+}
+
+void kv_put(struct kv *kv, struct kv_batch *batch, enum kv_family family, struct kv_bytes key,
+        struct kv_bytes value)
+{
+	/* Without a database the write itself is refused: kv_write(). */
+	if (kv->db)
+		rocksdb_writebatch_put_cf(batch->batch, kv->families[family], key.bytes, key.count,
+		        value.bytes, value.count);
+}
+
+void kv_delete_range(struct kv *kv, struct kv_batch *batch, enum kv_family family,
+        struct kv_bytes from, struct kv_bytes to)
+{
+	if (kv->db)
+		rocksdb_writebatch_delete_range_cf(batch->batch, kv->families[family], from.bytes,
+		        from.count, to.bytes, to.count);
+}
+
+int kv_write(struct kv *kv, struct kv_batch *batch, enum kv_durability durability)
+{
+	char *text = NULL;
+	if (!kv->db || !kv->writable)
+		return kv_refuse(kv, "writing to");
+	rocksdb_write(kv->db, kv->write[durability], batch->batch, &text);
+	return kv_result(kv, "writing to", text);
+}
+
+int kv_get(struct kv *kv, enum kv_family family, struct kv_bytes key, struct buf *to)
+{
+	char *text = NULL;
+	if (!kv->db)
+		return kv_refuse(kv, "reading from");
+	rocksdb_pinnableslice_t *slice = rocksdb_get_pinned_cf(
+	        kv->db, kv->read, kv->families[family], key.bytes, key.count, &text);
+	if (text)
+		return kv_result(kv, "reading from", text);
+	if (!slice)
+		return -ENOENT;
+	size_t count;
+	const char *bytes = rocksdb_pinnableslice_value(slice, &count);
+	buf_put(to, bytes, count);
+	rocksdb_pinnableslice_destroy(slice);
+	return to->failed ? -ENOMEM : 0;
+}
+
+static char *kv_copy(struct kv_bytes bytes)
+{
+	char *copy = malloc(bytes.count);
+	if (copy)
+		memcpy(copy, bytes.bytes, bytes.count);
+	return copy;
+}
+
+struct kv_iterator *kv_iterator_new(
+        struct kv *kv, enum kv_family family, struct kv_bytes from, struct kv_bytes to)
+{
+	AUTO(kv_iterator) it = calloc(1, sizeof(*it));
+	if (!it)
+		return NULL;
+	it->kv = kv;
+	if (!kv->db) {
+		it->failed = kv_refuse(kv, "reading from");
+		return TAKE(it);
+	}
+	it->options = rocksdb_readoptions_create();
+	rocksdb_readoptions_set_verify_checksums(it->options, 1);
+	if (from.count) {
+		it->from = kv_copy(from);
+		if (!it->from)
+			return NULL;
+		rocksdb_readoptions_set_iterate_lower_bound(it->options, it->from, from.count);
+	}
+	if (to.count) {
+		it->to = kv_copy(to);
+		if (!it->to)
+			return NULL;
+		rocksdb_readoptions_set_iterate_upper_bound(it->options, it->to, to.count);
+	}
+	it->iterator = rocksdb_create_iterator_cf(kv->db, it->options, kv->families[family]);
+	rocksdb_iter_seek_to_first(it->iterator);
+	return TAKE(it);
+}
+
+void kv_iterator_free(struct kv_iterator *iterator)
+{
+	if (!iterator)
+		return;
+	if (iterator->iterator)
+		rocksdb_iter_destroy(iterator->iterator);
+	if (iterator->options)
+		rocksdb_readoptions_destroy(iterator->options);
+	free(iterator->from);
+	free(iterator->to);
+	free(iterator);
+}
+
+bool kv_iterator_is_valid(const struct kv_iterator *iterator)
+{
+	return iterator->iterator && rocksdb_iter_valid(iterator->iterator);
+}
+
+void kv_iterator_next(struct kv_iterator *iterator)
+{
+	rocksdb_iter_next(iterator->iterator);
+}
+
+void kv_iterator_last(struct kv_iterator *iterator)
+{
+	if (iterator->iterator)
+		rocksdb_iter_seek_to_last(iterator->iterator);
+}
+
+struct kv_bytes kv_iterator_key(const struct kv_iterator *iterator)
+{
+	struct kv_bytes key;
+	key.bytes = rocksdb_iter_key(iterator->iterator, &key.count);
+	return key;
+}
+
+struct kv_bytes kv_iterator_value(const struct kv_iterator *iterator)
+{
+	struct kv_bytes value;
+	value.bytes = rocksdb_iter_value(iterator->iterator, &value.count);
+	return value;
+}
+
+int kv_iterator_result(struct kv_iterator *iterator)
+{
+	char *text = NULL;
+	if (!iterator->iterator)
+		return iterator->failed;
+	rocksdb_iter_get_error(iterator->iterator, &text);
+	return kv_result(iterator->kv, "reading from", text);
+}
+
+int kv_delete_files(struct kv *kv, enum kv_family family, struct kv_bytes from, struct kv_bytes to)
+{
+	char *text = NULL;
+	if (!kv->db || !kv->writable)
+		return kv_refuse(kv, "deleting from");
+	rocksdb_delete_file_in_range_cf(
+	        kv->db, kv->families[family], from.bytes, from.count, to.bytes, to.count, &text);
+	return kv_result(kv, "deleting from", text);
+}
+
+int kv_flush(struct kv *kv)
+{
+	if (!kv->db || !kv->writable)
+		return kv_refuse(kv, "flushing");
+	rocksdb_flushoptions_t *options = rocksdb_flushoptions_create();
+	rocksdb_flushoptions_set_wait(options, 1);
+	int r = 0;
+	for (int i = 0; i < KV_FAMILIES && r == 0; i++) {
+		char *text = NULL;
+		rocksdb_flush_cf(kv->db, options, kv->families[i], &text);
+		r = kv_result(kv, "flushing", text);
+	}
+	rocksdb_flushoptions_destroy(options);
+	return r;
+}
+
+uint64_t kv_disk_bytes(const struct kv *kv)
+{
+	return kv_folder_bytes(kv, "");
+}
+
+uint64_t kv_memory_bytes(struct kv *kv)
+{
+	uint64_t bytes = kv->db ? rocksdb_cache_get_usage(kv->cache) : 0;
+	static const char *const properties[] = {
+		"rocksdb.cur-size-all-mem-tables",
+		"rocksdb.estimate-table-readers-mem",
+	};
+
+	for (int i = 0; kv->db && i < KV_FAMILIES; i++) {
+		for (size_t j = 0; j < COUNT_OF(properties); j++) {
+			uint64_t value;
+			if (rocksdb_property_int_cf(
+			            kv->db, kv->families[i], properties[j], &value) == 0)
+				bytes += value;
+		}
+	}
+	return bytes;
+}

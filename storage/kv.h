@@ -1,0 +1,131 @@
+#pragma once
+
+/*
+ * kv is an ordered map of bytes on disk, in a few families: the one door to RocksDB.
+ *
+ * Keys compare as bytes. A kv_write is atomic over all families; with KV_SYNC it is also on the
+ * disk when the call returns. Text of a failure stays here (kv_error), the code travels:
+ *
+ *	-ENOSPC           no room, or past a quota: free some, then kv_reopen()
+ *	-EIO              the disk or the file system refused
+ *	-EBADMSG          bytes on the disk are not what was written
+ *	-EBUSY            another process has the folder open
+ *	-EACCES -ENOTDIR -ENOENT -ENOMEM -EINVAL
+ *
+ * After a failed write RocksDB takes no further ones until it is opened again: kv_reopen() does
+ * that once there is room, and falls back to reading only, so that what is there can be read.
+ *
+ * Any thread may call anything, except that kv_reopen() and kv_free() need to be alone: no other
+ * call running, no iterator alive.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/auto.h"
+#include "core/buf.h"
+
+struct kv;
+struct kv_batch; /* writes that happen together */
+struct kv_iterator;
+
+/* The order is of no importance to the disk: families are known there by name (kv.c). */
+enum kv_family {
+	KV_META,
+	KV_BATCH,
+	KV_DICT,
+	KV_STREAM,
+	KV_COUNTERS,
+	KV_AGENT,
+	KV_SYMBOLS,
+	KV_FAMILIES,
+};
+
+struct kv_bytes {
+	const void *bytes;
+	size_t count;
+};
+
+struct kv_options {
+	const char *path; /* a folder that exists */
+	uint64_t block_cache_bytes;
+	uint64_t memtables_bytes; /* over all families */
+};
+
+int kv_open(struct kv_options options, struct kv **ret_kv, char *ret_error, size_t error_bytes);
+void kv_free(struct kv *kv);
+DEFINE_AUTO(kv);
+
+/*
+ * Closes and opens again, as after a crash: what was synced is there, and so may be a write that
+ * was reported as failed. Negative: opened for reading only (kv_is_writable() says so); try again.
+ */
+int kv_reopen(struct kv *kv);
+bool kv_is_writable(const struct kv *kv);
+
+/* How much room kv_reopen() should find: it rewrites what is only in the log so far. */
+uint64_t kv_reopen_bytes(struct kv *kv);
+
+/* Bytes the file system has for us. */
+uint64_t kv_free_bytes(const struct kv *kv);
+
+/* The text of the last failure of any thread, copied. */
+void kv_error(struct kv *kv, char *ret_text, size_t text_bytes);
+
+/* NULL when out of memory. One thread owns a batch. */
+struct kv_batch *kv_batch_new(void);
+void kv_batch_free(struct kv_batch *batch);
+DEFINE_AUTO(kv_batch);
+void kv_batch_reset(struct kv_batch *batch);
+size_t kv_batch_bytes(const struct kv_batch *batch);
+
+/* RocksDB aborts the process when a put runs out of memory: values are bounded by the caller. */
+void kv_put(struct kv *kv, struct kv_batch *batch, enum kv_family family, struct kv_bytes key,
+        struct kv_bytes value);
+/* Every key in [from, to). */
+void kv_delete_range(struct kv *kv, struct kv_batch *batch, enum kv_family family,
+        struct kv_bytes from, struct kv_bytes to);
+
+enum kv_durability {
+	KV_UNSYNCED, /* survives this process, not the machine */
+	KV_SYNC,
+};
+
+int kv_write(struct kv *kv, struct kv_batch *batch, enum kv_durability durability);
+
+/* Appends the value to `to`. -ENOENT: no such key (not an error: kv_error() stays). */
+int kv_get(struct kv *kv, enum kv_family family, struct kv_bytes key, struct buf *to);
+
+/*
+ * Goes over [from, to) in order; empty bounds are open. What it sees is fixed when it is made.
+ *
+ *	for (; kv_iterator_is_valid(it); kv_iterator_next(it))
+ *		...
+ *	r = kv_iterator_result(it);
+ */
+struct kv_iterator *kv_iterator_new(
+        struct kv *kv, enum kv_family family, struct kv_bytes from, struct kv_bytes to);
+void kv_iterator_free(struct kv_iterator *iterator);
+DEFINE_AUTO(kv_iterator);
+bool kv_iterator_is_valid(const struct kv_iterator *iterator);
+void kv_iterator_next(struct kv_iterator *iterator);
+/* To the last key of the range. */
+void kv_iterator_last(struct kv_iterator *iterator);
+/* Borrowed until the next move. */
+struct kv_bytes kv_iterator_key(const struct kv_iterator *iterator);
+struct kv_bytes kv_iterator_value(const struct kv_iterator *iterator);
+int kv_iterator_result(struct kv_iterator *iterator);
+
+/*
+ * Gives back the files that hold nothing but [from, to], at once and without reading them. Only
+ * after a written kv_delete_range() of the same range, and before any other write.
+ */
+int kv_delete_files(struct kv *kv, enum kv_family family, struct kv_bytes from, struct kv_bytes to);
+
+/* Moves what is only in memory and log into files. */
+int kv_flush(struct kv *kv);
+
+/* On disk: files of this folder. In memory: what RocksDB holds. */
+uint64_t kv_disk_bytes(const struct kv *kv);
+uint64_t kv_memory_bytes(struct kv *kv);
