@@ -127,6 +127,12 @@ uint32_t id_map_count(const struct id_map *map)
 	return map->count;
 }
 
+size_t id_map_memory(const struct id_map *map)
+{
+	return sizeof(*map) + map->capacity * sizeof(*map->hashes) +
+	       (map->slots_mask + 1) * sizeof(*map->slots);
+}
+
 void id_map_reset(struct id_map *map)
 {
 	memset(map->slots, 0, (map->slots_mask + 1) * sizeof(*map->slots));

@@ -38,5 +38,8 @@ struct hash128 id_map_hash(const struct id_map *map, uint32_t id);
 uint32_t id_map_count(const struct id_map *map);
 void id_map_reset(struct id_map *map);
 
+/* How many bytes of memory it holds. */
+size_t id_map_memory(const struct id_map *map);
+
 /* Takes back the newest entries until `count` are left: an insertion that could not be completed. */
 void id_map_truncate(struct id_map *map, uint32_t count);

@@ -54,16 +54,24 @@ void batch_free(struct batch *batch);
 DEFINE_AUTO(batch);
 void batch_reset(struct batch *batch);
 
-/* 0, -ENOMEM, -EOVERFLOW (a sum past 64 bits). Equal keys may be added repeatedly; see batch_settle. */
+/*
+ * 0, -ENOMEM, -EOVERFLOW (a sum past 64 bits). Equal keys may be added repeatedly; see batch_settle.
+ * A row or loss of 0 says nothing and is not kept. When the rows' memory is full they are settled
+ * before more is taken, so a batch stays as small as its distinct rows, and an add may move any row.
+ */
 int batch_add_row(struct batch *batch, uint32_t series, uint32_t node, uint64_t value);
 int batch_add_coverage(struct batch *batch, uint32_t series, uint64_t ns);
 int batch_add_loss(struct batch *batch, uint32_t series, uint32_t reason, uint64_t count);
 
-/* Sorts by (series, node) and adds up equal keys. What encoders and readers want. -EOVERFLOW. */
+/*
+ * Sorts by (series, node), coverage by series, losses by (series, reason), and adds up equal keys.
+ * What encoders and readers want. -EOVERFLOW: rows that cannot be added up are left apart.
+ */
 int batch_settle(struct batch *batch);
 
 /*
- * Adds `from` (any dict) into `to`: the interval becomes the span of both.
+ * Adds `from` (another batch, any dict) into `to`, and settles it: the interval becomes the span of
+ * both, where 0 and 0 is no interval. -ENOMEM, -ENOSPC (of the dict), -EOVERFLOW.
  * On error `to` may hold a part: throw it away.
  */
 int batch_merge(struct batch *to, const struct batch *from);
@@ -76,11 +84,13 @@ uint64_t batch_lost(const struct batch *batch);
 void batch_encode(const struct batch *batch, struct buf *to);
 
 /*
- * Into an empty batch whose dict already holds every id. Counts are checked before memory is taken.
- * -EBADMSG: not an encoding, or an id that the dict lacks. -ENOMEM.
+ * Into an empty batch whose dict already holds every id; it stays empty on failure. Counts are checked
+ * before memory is taken. Reads no further than the encoding: the caller knows whether something
+ * may follow (reader_left()). -EBADMSG: not an encoding, or an id that the dict lacks. -ENOMEM.
  */
 int batch_decode(struct batch *batch, struct reader *from);
 
 /* Dict and columns together, self-contained: the spool, files, tests. */
 void batch_encode_whole(const struct batch *batch, struct buf *to);
-int batch_decode_whole(struct batch *batch, struct reader *from); /* batch->dict must be empty */
+/* batch->dict must be empty, and is again on failure. Bytes left over are -EBADMSG. Also -ENOSPC. */
+int batch_decode_whole(struct batch *batch, struct reader *from);

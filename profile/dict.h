@@ -95,7 +95,7 @@ struct dict_limits {
 	uint32_t frames;
 	uint32_t nodes;
 	uint32_t series;
-	uint64_t string_bytes; /* over all strings */
+	uint64_t string_bytes; /* over all strings, a closing zero each included */
 };
 
 /* A generous default for one batch or file; servers bring their own. */
@@ -108,18 +108,22 @@ void dict_reset(struct dict *dict);
 
 /*
  * Find or add; 0 with the id. -ENOSPC: a limit. -ENOMEM. -EINVAL: an id inside does not exist,
- * a string is too long, a series has unsorted, repeated, empty-named or too many labels, or no period.
+ * a string is too long, a frame is of no kind, a series has repeated, empty-named or too many labels,
+ * or no period.
  */
 int dict_string(struct dict *dict, const char *bytes, size_t count, uint32_t *ret_id);
 int dict_cstring(struct dict *dict, const char *text, uint32_t *ret_id);
 int dict_module(struct dict *dict, const struct module *module, uint32_t *ret_id);
 int dict_frame(struct dict *dict, const struct frame *frame, uint32_t *ret_id);
 int dict_node(struct dict *dict, uint32_t parent, uint32_t frame, uint32_t *ret_id);
-/* `labels` need not be sorted. */
+/*
+ * `labels` need not be sorted. One whose value is "" is left out: an absent label equals an empty one,
+ * so the two must be one series. labels_first and labels_count of `series` are not read.
+ */
 int dict_series(struct dict *dict, const struct series *series, const struct label *labels,
 	uint32_t labels_count, uint32_t *ret_id);
 
-/* Frames leaf first, as they are everywhere: interns the whole stack. */
+/* Frames leaf first, as they are everywhere: interns the whole stack, or on failure nothing of it. */
 int dict_stack(struct dict *dict, const uint32_t *frames, uint32_t depth, uint32_t *ret_node);
 
 /* Borrowed until the dict changes. Strings are zero-terminated but may hold zero bytes. */
@@ -141,7 +145,7 @@ struct hash128 dict_node_hash(const struct dict *dict, uint32_t node);
 struct hash128 dict_frame_hash(const struct dict *dict, uint32_t frame);
 struct hash128 dict_series_hash(const struct dict *dict, uint32_t series);
 
-/* How many of each there are: also a mark to encode from. */
+/* How many of each there are: also a mark to encode from. A zeroed mark is the beginning. */
 struct dict_mark {
 	uint32_t strings;
 	uint32_t modules;
@@ -162,14 +166,18 @@ size_t dict_memory(const struct dict *dict);
 void dict_encode(const struct dict *dict, struct dict_mark from, struct buf *to);
 
 /*
- * Appends what dict_encode wrote, to a dict that stands at the same mark.
+ * Appends what dict_encode wrote, to a dict that stands at the same mark; reads no further than that.
  * -EBADMSG: not an encoding, or not the next one; the dict is as before. -ENOSPC, -ENOMEM: likewise.
  */
 int dict_decode(struct dict *dict, struct reader *from);
 
 /*
  * dict_remap translates ids of `from` to ids of `to`, adding what `to` lacks, and remembers.
- * It follows `from` as it grows. Borrowed: both dicts must outlive it.
+ * It follows `from` as it grows, and forgets by itself when either dict was truncated or reset.
+ * Borrowed: both dicts must outlive it.
+ *
+ * 0 with the id. -EINVAL: `from` has no such id. -ENOSPC, -ENOMEM: `to` may have got a part of what
+ * was asked for, which does no harm and which a truncate to an earlier mark takes back.
  */
 struct dict_remap;
 
@@ -182,5 +190,8 @@ int dict_remap_frame(struct dict_remap *remap, uint32_t id, uint32_t *ret_id);
 int dict_remap_node(struct dict_remap *remap, uint32_t id, uint32_t *ret_id);
 int dict_remap_series(struct dict_remap *remap, uint32_t id, uint32_t *ret_id);
 
-/* Forget translations to ids that `to` no longer has (after dict_truncate of `to`). */
+/*
+ * Forgets translations to ids that `to` no longer has, right after dict_truncate(to, mark). Without
+ * it everything is forgotten at the next use, and learned again: correct, but slower.
+ */
 void dict_remap_truncate(struct dict_remap *remap, struct dict_mark to);

@@ -1,0 +1,1233 @@
+/*
+ * Per noun a plain array of the things and an id_map from content hash to id:
+ *
+ *	string_ids  hash -> id     strings [ {0,0} {1,3} {5,2} ]   bytes [ \0 cpu\0 ns\0 ]
+ *	module_ids  hash -> id     modules [ none, libc, ... ]
+ *	frame_ids   hash -> id     frames  [ ... ]
+ *	node_ids    hash -> id     nodes   [ root, (parent, frame), ... ]
+ *	series_ids  hash -> id     series  [ ... ]                 labels [ of all series, end to
+ *end ]
+ *
+ * A thing's hash is taken over the hashes of what it refers to, never over ids, so it is the same
+ * in every dict, and dict_remap looks a thing up by the hash it already has: a stack that both
+ * sides know costs one probe, whatever its depth.
+ *
+ * Because things refer only to older things, a mark (five counts) is a complete earlier state.
+ */
+
+#include "profile/dict.h"
+
+#include <assert.h>
+#include <endian.h>
+#include <errno.h>
+#include <string.h>
+
+#define DICT_FIRST_CAPACITY 64
+
+/* What node 0 hashes to: a text, so that the constant can be checked by anybody. */
+#define DICT_ROOT_TEXT "profleet root"
+
+const struct dict_limits dict_limits_default = {
+	.strings = 16u << 20,
+	.modules = 1u << 20,
+	.frames = 16u << 20,
+	.nodes = 64u << 20,
+	.series = 4u << 20,
+	.string_bytes = 2ull << 30,
+};
+
+struct string_entry {
+	uint64_t offset;
+	uint32_t count;
+};
+
+struct dict {
+	struct dict_limits limits;
+	struct dict_mark count;
+	uint64_t truncations; /* how often ids were taken back: a remap must not trust older ones */
+
+	struct id_map *string_ids;
+	struct id_map *module_ids;
+	struct id_map *frame_ids;
+	struct id_map *node_ids;
+	struct id_map *series_ids;
+
+	char *bytes; /* every string with a zero behind it */
+	size_t bytes_count, bytes_capacity;
+	struct string_entry *strings;
+	struct module *modules;
+	struct frame *frames;
+	struct node *nodes;
+	struct series *series;
+	struct label *labels;
+	uint32_t strings_capacity;
+	uint32_t modules_capacity;
+	uint32_t frames_capacity;
+	uint32_t nodes_capacity;
+	uint32_t series_capacity;
+	uint32_t labels_count, labels_capacity;
+};
+
+/* The array with room for `needed`, or NULL and the old one is still good. */
+static void *dict_grow(void *array, uint32_t *capacity, uint64_t needed, size_t each)
+{
+	if (needed <= *capacity)
+		return array;
+
+	uint64_t wanted = *capacity ? *capacity : DICT_FIRST_CAPACITY;
+	while (wanted < needed)
+		wanted *= 2;
+	if (wanted > UINT32_MAX)
+		wanted = UINT32_MAX;
+	void *grown = needed <= wanted ? realloc(array, wanted * each) : NULL;
+	if (grown)
+		*capacity = (uint32_t)wanted;
+	return grown;
+}
+
+/* Content is hashed as little-endian words on every machine. */
+static struct hash128 dict_hash_words(uint64_t *words, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		words[i] = htole64(words[i]);
+	return hash128_bytes(words, count * sizeof(*words));
+}
+
+static uint64_t *dict_put_hash(uint64_t *words, struct hash128 hash)
+{
+	words[0] = hash.low;
+	words[1] = hash.high;
+	return words + 2;
+}
+
+static uint64_t *dict_put_string_hash(const struct dict *dict, uint64_t *words, uint32_t id)
+{
+	return dict_put_hash(words, id_map_hash(dict->string_ids, id));
+}
+
+/* A borrowed string may be handed back to us, and growing may move it: then it is found again. */
+static int dict_string_append(struct dict *dict, const char *bytes, size_t count)
+{
+	if (count + 1 > dict->limits.string_bytes - dict->bytes_count)
+		return -ENOSPC;
+
+	uint32_t id = dict->count.strings;
+	struct string_entry *strings = dict_grow(
+	        dict->strings, &dict->strings_capacity, (uint64_t)id + 1, sizeof(*strings));
+	if (!strings)
+		return -ENOMEM;
+	dict->strings = strings;
+
+	if (count + 1 > dict->bytes_capacity - dict->bytes_count) {
+		size_t own_offset = (uintptr_t)bytes - (uintptr_t)dict->bytes;
+		bool is_own = dict->bytes && own_offset < dict->bytes_count;
+		size_t capacity = dict->bytes_capacity ? dict->bytes_capacity : 1024;
+		while (count + 1 > capacity - dict->bytes_count)
+			capacity *= 2;
+		char *area = realloc(dict->bytes, capacity);
+		if (!area)
+			return -ENOMEM;
+		if (is_own)
+			bytes = area + own_offset;
+		dict->bytes = area;
+		dict->bytes_capacity = capacity;
+	}
+
+	memcpy(dict->bytes + dict->bytes_count, bytes, count);
+	dict->bytes[dict->bytes_count + count] = '\0';
+	dict->strings[id] = (struct string_entry){ .offset = dict->bytes_count,
+		.count = (uint32_t)count };
+	dict->bytes_count += count + 1;
+	dict->count.strings++;
+	return 0;
+}
+
+/* In each _add the hash must be the content's: it is what finds the thing from now on. */
+static int dict_string_add(
+        struct dict *dict, struct hash128 hash, const char *bytes, size_t count, uint32_t *ret_id)
+{
+	uint32_t id;
+	bool added;
+	int r = id_map_intern(dict->string_ids, hash, &id, &added);
+	if (r < 0)
+		return r;
+	if (added) {
+		r = dict_string_append(dict, bytes, count);
+		if (r < 0) {
+			id_map_truncate(dict->string_ids, id);
+			return r;
+		}
+	}
+	*ret_id = id;
+	return 0;
+}
+
+static int dict_module_add(
+        struct dict *dict, struct hash128 hash, struct module module, uint32_t *ret_id)
+{
+	uint32_t id;
+	bool added;
+	int r = id_map_intern(dict->module_ids, hash, &id, &added);
+	if (r < 0)
+		return r;
+	if (added) {
+		struct module *modules = dict_grow(
+		        dict->modules, &dict->modules_capacity, (uint64_t)id + 1, sizeof(*modules));
+		if (!modules) {
+			id_map_truncate(dict->module_ids, id);
+			return -ENOMEM;
+		}
+		dict->modules = modules;
+		dict->modules[id] = module;
+		dict->count.modules++;
+	}
+	*ret_id = id;
+	return 0;
+}
+
+static int dict_frame_add(
+        struct dict *dict, struct hash128 hash, struct frame frame, uint32_t *ret_id)
+{
+	uint32_t id;
+	bool added;
+	int r = id_map_intern(dict->frame_ids, hash, &id, &added);
+	if (r < 0)
+		return r;
+	if (added) {
+		struct frame *frames = dict_grow(
+		        dict->frames, &dict->frames_capacity, (uint64_t)id + 1, sizeof(*frames));
+		if (!frames) {
+			id_map_truncate(dict->frame_ids, id);
+			return -ENOMEM;
+		}
+		dict->frames = frames;
+		dict->frames[id] = frame;
+		dict->count.frames++;
+	}
+	*ret_id = id;
+	return 0;
+}
+
+static int dict_node_add(struct dict *dict, struct hash128 hash, struct node node, uint32_t *ret_id)
+{
+	uint32_t id;
+	bool added;
+	int r = id_map_intern(dict->node_ids, hash, &id, &added);
+	if (r < 0)
+		return r;
+	if (added) {
+		struct node *nodes = dict_grow(
+		        dict->nodes, &dict->nodes_capacity, (uint64_t)id + 1, sizeof(*nodes));
+		if (!nodes) {
+			id_map_truncate(dict->node_ids, id);
+			return -ENOMEM;
+		}
+		dict->nodes = nodes;
+		dict->nodes[id] = node;
+		dict->count.nodes++;
+	}
+	*ret_id = id;
+	return 0;
+}
+
+static int dict_series_append(
+        struct dict *dict, struct series series, const struct label *labels, uint32_t labels_count)
+{
+	uint32_t id = dict->count.series;
+	struct series *all = dict_grow(
+	        dict->series, &dict->series_capacity, (uint64_t)id + 1, sizeof(*all));
+	if (!all)
+		return -ENOMEM;
+	dict->series = all;
+
+	struct label *room = dict_grow(dict->labels, &dict->labels_capacity,
+	        (uint64_t)dict->labels_count + labels_count, sizeof(*room));
+	if (!room && labels_count > 0)
+		return -ENOMEM;
+	dict->labels = room;
+
+	series.labels_first = dict->labels_count;
+	series.labels_count = labels_count;
+	dict->series[id] = series;
+	for (uint32_t i = 0; i < labels_count; i++)
+		dict->labels[dict->labels_count++] = labels[i];
+	dict->count.series++;
+	return 0;
+}
+
+/* `labels` must not lie in the dict: they are copied after its arrays may have moved. */
+static int dict_series_add(struct dict *dict, struct hash128 hash, struct series series,
+        const struct label *labels, uint32_t labels_count, uint32_t *ret_id)
+{
+	uint32_t id;
+	bool added;
+	int r = id_map_intern(dict->series_ids, hash, &id, &added);
+	if (r < 0)
+		return r;
+	if (added) {
+		r = dict_series_append(dict, series, labels, labels_count);
+		if (r < 0) {
+			id_map_truncate(dict->series_ids, id);
+			return r;
+		}
+	}
+	*ret_id = id;
+	return 0;
+}
+
+/* The entries every dict begins with. */
+static int dict_add_first(struct dict *dict)
+{
+	uint32_t id;
+	int r = dict_string(dict, "", 0, &id);
+	if (r < 0)
+		return r;
+	r = dict_module(dict, &(struct module){ 0 }, &id);
+	if (r < 0)
+		return r;
+	struct hash128 root = hash128_bytes(DICT_ROOT_TEXT, sizeof(DICT_ROOT_TEXT) - 1);
+	return dict_node_add(
+	        dict, root, (struct node){ .parent = DICT_NODE_ROOT, .frame = ID_NONE }, &id);
+}
+
+struct dict *dict_new(struct dict_limits limits)
+{
+	assert(limits.strings > 0 && limits.modules > 0 && limits.nodes > 0);
+	assert(limits.string_bytes > 0 && limits.string_bytes < SIZE_MAX / 4);
+
+	AUTO(dict) dict = calloc(1, sizeof(*dict));
+	if (!dict)
+		return NULL;
+	dict->limits = limits;
+	dict->string_ids = id_map_new(limits.strings);
+	dict->module_ids = id_map_new(limits.modules);
+	dict->frame_ids = id_map_new(limits.frames);
+	dict->node_ids = id_map_new(limits.nodes);
+	dict->series_ids = id_map_new(limits.series);
+	if (!dict->string_ids || !dict->module_ids || !dict->frame_ids || !dict->node_ids ||
+	        !dict->series_ids)
+		return NULL;
+	if (dict_add_first(dict) < 0)
+		return NULL;
+	return TAKE(dict);
+}
+
+void dict_free(struct dict *dict)
+{
+	if (!dict)
+		return;
+	id_map_free(dict->string_ids);
+	id_map_free(dict->module_ids);
+	id_map_free(dict->frame_ids);
+	id_map_free(dict->node_ids);
+	id_map_free(dict->series_ids);
+	free(dict->bytes);
+	free(dict->strings);
+	free(dict->modules);
+	free(dict->frames);
+	free(dict->nodes);
+	free(dict->series);
+	free(dict->labels);
+	free(dict);
+}
+
+void dict_reset(struct dict *dict)
+{
+	id_map_reset(dict->string_ids);
+	id_map_reset(dict->module_ids);
+	id_map_reset(dict->frame_ids);
+	id_map_reset(dict->node_ids);
+	id_map_reset(dict->series_ids);
+	dict->count = (struct dict_mark){ 0 };
+	dict->bytes_count = 0;
+	dict->labels_count = 0;
+	dict->truncations++;
+
+	int r = dict_add_first(dict);
+	assert(r == 0); /* Every array had room for these before. */
+}
+
+int dict_string(struct dict *dict, const char *bytes, size_t count, uint32_t *ret_id)
+{
+	if (count > DICT_STRING_BYTES_MAX)
+		return -EINVAL;
+	if (count == 0)
+		bytes = "";
+	return dict_string_add(dict, hash128_bytes(bytes, count), bytes, count, ret_id);
+}
+
+int dict_cstring(struct dict *dict, const char *text, uint32_t *ret_id)
+{
+	return dict_string(dict, text, strlen(text), ret_id);
+}
+
+static struct hash128 dict_module_content(const struct dict *dict, const struct module *module)
+{
+	uint64_t words[8];
+	uint64_t *at = dict_put_string_hash(dict, words, module->name);
+	at = dict_put_string_hash(dict, at, module->build_id);
+	*at++ = module->start;
+	*at++ = module->limit;
+	*at++ = module->offset;
+	*at++ = module->flags;
+	return dict_hash_words(words, (size_t)(at - words));
+}
+
+int dict_module(struct dict *dict, const struct module *module, uint32_t *ret_id)
+{
+	if (module->name >= dict->count.strings || module->build_id >= dict->count.strings)
+		return -EINVAL;
+	return dict_module_add(dict, dict_module_content(dict, module), *module, ret_id);
+}
+
+static struct hash128 dict_frame_content(const struct dict *dict, const struct frame *frame)
+{
+	uint64_t words[13];
+	uint64_t *at = words;
+	*at++ = (uint64_t)frame->kind | (uint64_t)frame->flags << 8;
+	at = dict_put_hash(at, id_map_hash(dict->module_ids, frame->module));
+	at = dict_put_string_hash(dict, at, frame->function);
+	at = dict_put_string_hash(dict, at, frame->system_name);
+	at = dict_put_string_hash(dict, at, frame->file);
+	*at++ = frame->address;
+	*at++ = (uint64_t)frame->line;
+	*at++ = (uint64_t)frame->column;
+	*at++ = (uint64_t)frame->start_line;
+	return dict_hash_words(words, (size_t)(at - words));
+}
+
+static bool dict_frame_is_possible(const struct dict *dict, const struct frame *frame)
+{
+	return frame->kind >= FRAME_NATIVE && frame->kind <= FRAME_TRUNCATED &&
+	       frame->flags <= (FRAME_INLINED | FRAME_FOLDED) &&
+	       frame->module < dict->count.modules && frame->function < dict->count.strings &&
+	       frame->system_name < dict->count.strings && frame->file < dict->count.strings;
+}
+
+int dict_frame(struct dict *dict, const struct frame *frame, uint32_t *ret_id)
+{
+	if (!dict_frame_is_possible(dict, frame))
+		return -EINVAL;
+	return dict_frame_add(dict, dict_frame_content(dict, frame), *frame, ret_id);
+}
+
+int dict_node(struct dict *dict, uint32_t parent, uint32_t frame, uint32_t *ret_id)
+{
+	if (parent >= dict->count.nodes || frame >= dict->count.frames)
+		return -EINVAL;
+
+	uint64_t words[4];
+	uint64_t *at = dict_put_hash(words, id_map_hash(dict->node_ids, parent));
+	dict_put_hash(at, id_map_hash(dict->frame_ids, frame));
+	return dict_node_add(dict, dict_hash_words(words, COUNT_OF(words)),
+	        (struct node){ .parent = parent, .frame = frame }, ret_id);
+}
+
+int dict_stack(struct dict *dict, const uint32_t *frames, uint32_t depth, uint32_t *ret_node)
+{
+	struct dict_mark before = dict->count;
+	uint32_t node = DICT_NODE_ROOT;
+	for (uint32_t i = depth; i > 0; i--) {
+		int r = dict_node(dict, node, frames[i - 1], &node);
+		if (r < 0) {
+			dict_truncate(dict, before);
+			return r;
+		}
+	}
+	*ret_node = node;
+	return 0;
+}
+
+static int dict_compare_strings(const struct dict *dict, uint32_t a, uint32_t b)
+{
+	struct string_entry x = dict->strings[a];
+	struct string_entry y = dict->strings[b];
+	uint32_t common = x.count < y.count ? x.count : y.count;
+	int order = memcmp(dict->bytes + x.offset, dict->bytes + y.offset, common);
+	if (order != 0)
+		return order;
+	return x.count < y.count ? -1 : x.count > y.count;
+}
+
+/* Known ids, names ascending and not empty, no empty value, a period. */
+static bool dict_series_is_possible(const struct dict *dict, const struct series *series,
+        const struct label *labels, uint32_t labels_count)
+{
+	if (series->type >= dict->count.strings || series->unit >= dict->count.strings ||
+	        series->period == 0 || labels_count > DICT_LABELS_MAX)
+		return false;
+	for (uint32_t i = 0; i < labels_count; i++) {
+		if (labels[i].name == 0 || labels[i].name >= dict->count.strings ||
+		        labels[i].value == 0 || labels[i].value >= dict->count.strings)
+			return false;
+		if (i > 0 && dict_compare_strings(dict, labels[i - 1].name, labels[i].name) >= 0)
+			return false;
+	}
+	return true;
+}
+
+static struct hash128 dict_series_content(const struct dict *dict, const struct series *series,
+        const struct label *labels, uint32_t labels_count)
+{
+	uint64_t words[5 + 4 * DICT_LABELS_MAX];
+	uint64_t *at = dict_put_string_hash(dict, words, series->type);
+	at = dict_put_string_hash(dict, at, series->unit);
+	*at++ = series->period;
+	for (uint32_t i = 0; i < labels_count; i++) {
+		at = dict_put_string_hash(dict, at, labels[i].name);
+		at = dict_put_string_hash(dict, at, labels[i].value);
+	}
+	return dict_hash_words(words, (size_t)(at - words));
+}
+
+/* Labels as they must be stored. */
+static int dict_series_sorted(struct dict *dict, const struct series *series,
+        const struct label *labels, uint32_t labels_count, uint32_t *ret_id)
+{
+	if (!dict_series_is_possible(dict, series, labels, labels_count))
+		return -EINVAL;
+	struct hash128 hash = dict_series_content(dict, series, labels, labels_count);
+	return dict_series_add(dict, hash, *series, labels, labels_count, ret_id);
+}
+
+int dict_series(struct dict *dict, const struct series *series, const struct label *labels,
+        uint32_t labels_count, uint32_t *ret_id)
+{
+	if (labels_count > DICT_LABELS_MAX)
+		return -EINVAL;
+
+	/* Insertion sort: few labels, most of the time in order already. */
+	struct label sorted[DICT_LABELS_MAX];
+	uint32_t count = 0;
+	for (uint32_t i = 0; i < labels_count; i++) {
+		if (labels[i].name >= dict->count.strings || labels[i].value >= dict->count.strings)
+			return -EINVAL;
+		if (labels[i].name != 0 && labels[i].value == 0)
+			continue;
+		uint32_t place = count++;
+		for (; place > 0; place--) {
+			if (dict_compare_strings(dict, sorted[place - 1].name, labels[i].name) <= 0)
+				break;
+			sorted[place] = sorted[place - 1];
+		}
+		sorted[place] = labels[i];
+	}
+	return dict_series_sorted(dict, series, sorted, count, ret_id);
+}
+
+const char *dict_get_string(const struct dict *dict, uint32_t id, size_t *ret_count)
+{
+	assert(id < dict->count.strings);
+	*ret_count = dict->strings[id].count;
+	return dict->bytes + dict->strings[id].offset;
+}
+
+const char *dict_text(const struct dict *dict, uint32_t id)
+{
+	assert(id < dict->count.strings);
+	return dict->bytes + dict->strings[id].offset;
+}
+
+const struct module *dict_get_module(const struct dict *dict, uint32_t id)
+{
+	assert(id < dict->count.modules);
+	return &dict->modules[id];
+}
+
+const struct frame *dict_get_frame(const struct dict *dict, uint32_t id)
+{
+	assert(id < dict->count.frames);
+	return &dict->frames[id];
+}
+
+struct node dict_get_node(const struct dict *dict, uint32_t id)
+{
+	assert(id < dict->count.nodes);
+	return dict->nodes[id];
+}
+
+const struct series *dict_get_series(const struct dict *dict, uint32_t id)
+{
+	assert(id < dict->count.series);
+	return &dict->series[id];
+}
+
+const struct label *dict_get_labels(const struct dict *dict, uint32_t series)
+{
+	assert(series < dict->count.series);
+	uint32_t first = dict->series[series].labels_first;
+	return dict->labels ? dict->labels + first : NULL;
+}
+
+uint32_t dict_label_value(const struct dict *dict, uint32_t series, uint32_t name)
+{
+	const struct label *labels = dict_get_labels(dict, series);
+	for (uint32_t i = 0; i < dict->series[series].labels_count; i++) {
+		if (labels[i].name == name)
+			return labels[i].value;
+	}
+	return 0;
+}
+
+uint32_t dict_find_string(const struct dict *dict, const char *bytes, size_t count)
+{
+	return id_map_find(dict->string_ids, hash128_bytes(count ? bytes : "", count));
+}
+
+struct hash128 dict_node_hash(const struct dict *dict, uint32_t node)
+{
+	return id_map_hash(dict->node_ids, node);
+}
+
+struct hash128 dict_frame_hash(const struct dict *dict, uint32_t frame)
+{
+	return id_map_hash(dict->frame_ids, frame);
+}
+
+struct hash128 dict_series_hash(const struct dict *dict, uint32_t series)
+{
+	return id_map_hash(dict->series_ids, series);
+}
+
+struct dict_mark dict_mark(const struct dict *dict)
+{
+	return dict->count;
+}
+
+/* A zeroed mark means the beginning, where the first entries already are. */
+static struct dict_mark dict_mark_from_first(struct dict_mark mark)
+{
+	mark.strings = mark.strings ? mark.strings : 1;
+	mark.modules = mark.modules ? mark.modules : 1;
+	mark.nodes = mark.nodes ? mark.nodes : 1;
+	return mark;
+}
+
+static bool dict_mark_is_within(struct dict_mark mark, struct dict_mark count)
+{
+	return mark.strings <= count.strings && mark.modules <= count.modules &&
+	       mark.frames <= count.frames && mark.nodes <= count.nodes &&
+	       mark.series <= count.series;
+}
+
+static bool dict_mark_equal(struct dict_mark a, struct dict_mark b)
+{
+	return dict_mark_is_within(a, b) && dict_mark_is_within(b, a);
+}
+
+void dict_truncate(struct dict *dict, struct dict_mark mark)
+{
+	mark = dict_mark_from_first(mark);
+	assert(dict_mark_is_within(mark, dict->count));
+	if (dict_mark_equal(mark, dict->count))
+		return;
+
+	id_map_truncate(dict->string_ids, mark.strings);
+	id_map_truncate(dict->module_ids, mark.modules);
+	id_map_truncate(dict->frame_ids, mark.frames);
+	id_map_truncate(dict->node_ids, mark.nodes);
+	id_map_truncate(dict->series_ids, mark.series);
+
+	struct string_entry last = dict->strings[mark.strings - 1];
+	dict->bytes_count = last.offset + last.count + 1;
+	dict->labels_count = 0;
+	if (mark.series > 0) {
+		const struct series *series = &dict->series[mark.series - 1];
+		dict->labels_count = series->labels_first + series->labels_count;
+	}
+	dict->count = mark;
+	dict->truncations++;
+}
+
+size_t dict_memory(const struct dict *dict)
+{
+	return sizeof(*dict) + dict->bytes_capacity +
+	       dict->strings_capacity * sizeof(*dict->strings) +
+	       dict->modules_capacity * sizeof(*dict->modules) +
+	       dict->frames_capacity * sizeof(*dict->frames) +
+	       dict->nodes_capacity * sizeof(*dict->nodes) +
+	       dict->series_capacity * sizeof(*dict->series) +
+	       dict->labels_capacity * sizeof(*dict->labels) + id_map_memory(dict->string_ids) +
+	       id_map_memory(dict->module_ids) + id_map_memory(dict->frame_ids) +
+	       id_map_memory(dict->node_ids) + id_map_memory(dict->series_ids);
+}
+
+/*
+ * The encoding of a frame: docs/formats/dict.md. A head says which fields are not what they
+ * mostly are, and neighbours predict each other: an address the last one of its module, a function
+ * and a file those of the frame before.
+ */
+enum {
+	HEAD_KIND = 7,        /* mask */
+	HEAD_MODULE = 1 << 3, /* another module than the frame before */
+	HEAD_ADDRESS = 1 << 4,
+	HEAD_FUNCTION = 1 << 5,
+	HEAD_FILE = 1 << 6,
+	HEAD_LINE = 1 << 7,
+	HEAD_SYSTEM_NAME = 1 << 8,
+	HEAD_COLUMN = 1 << 9,
+	HEAD_START_LINE = 1 << 10,
+	HEAD_FLAGS_SHIFT = 11,
+	HEAD_MAX = (1 << 13) - 1,
+};
+
+/* Modules share these places by their low bits: a clash costs bytes, never correctness. */
+#define FRAME_ADDRESSES 64
+
+struct frame_neighbours {
+	uint64_t addresses[FRAME_ADDRESSES];
+	uint32_t module;
+	uint32_t function;
+	uint32_t file;
+};
+
+static void dict_encode_frame(
+        const struct frame *frame, struct frame_neighbours *before, struct buf *to)
+{
+	uint32_t head = frame->kind | (uint32_t)frame->flags << HEAD_FLAGS_SHIFT;
+	head |= frame->module != before->module ? HEAD_MODULE : 0;
+	head |= frame->address ? HEAD_ADDRESS : 0;
+	head |= frame->function ? HEAD_FUNCTION : 0;
+	head |= frame->file ? HEAD_FILE : 0;
+	head |= frame->line ? HEAD_LINE : 0;
+	head |= frame->system_name ? HEAD_SYSTEM_NAME : 0;
+	head |= frame->column ? HEAD_COLUMN : 0;
+	head |= frame->start_line ? HEAD_START_LINE : 0;
+	buf_put_varint(to, head);
+
+	if (head & HEAD_MODULE) {
+		buf_put_varint(to, frame->module);
+		before->module = frame->module;
+	}
+	if (head & HEAD_ADDRESS) {
+		uint64_t *last = &before->addresses[frame->module % FRAME_ADDRESSES];
+		buf_put_zigzag(to, (int64_t)(frame->address - *last));
+		*last = frame->address;
+	}
+	if (head & HEAD_FUNCTION) {
+		buf_put_zigzag(to, (int64_t)frame->function - (int64_t)before->function);
+		before->function = frame->function;
+	}
+	if (head & HEAD_FILE) {
+		buf_put_zigzag(to, (int64_t)frame->file - (int64_t)before->file);
+		before->file = frame->file;
+	}
+	if (head & HEAD_LINE)
+		buf_put_zigzag(to, frame->line);
+	if (head & HEAD_SYSTEM_NAME)
+		buf_put_zigzag(to, (int64_t)frame->system_name - (int64_t)frame->function);
+	if (head & HEAD_COLUMN)
+		buf_put_zigzag(to, frame->column);
+	if (head & HEAD_START_LINE)
+		buf_put_zigzag(to, frame->start_line);
+}
+
+void dict_encode(const struct dict *dict, struct dict_mark from, struct buf *to)
+{
+	from = dict_mark_from_first(from);
+	assert(dict_mark_is_within(from, dict->count));
+
+	buf_put_varint(to, from.strings);
+	buf_put_varint(to, from.modules);
+	buf_put_varint(to, from.frames);
+	buf_put_varint(to, from.nodes);
+	buf_put_varint(to, from.series);
+	buf_put_varint(to, dict->count.strings - from.strings);
+	buf_put_varint(to, dict->count.modules - from.modules);
+	buf_put_varint(to, dict->count.frames - from.frames);
+	buf_put_varint(to, dict->count.nodes - from.nodes);
+	buf_put_varint(to, dict->count.series - from.series);
+
+	for (uint32_t i = from.strings; i < dict->count.strings; i++)
+		buf_put_varint(to, dict->strings[i].count);
+	for (uint32_t i = from.strings; i < dict->count.strings; i++)
+		buf_put(to, dict->bytes + dict->strings[i].offset, dict->strings[i].count);
+
+	for (uint32_t i = from.modules; i < dict->count.modules; i++) {
+		const struct module *module = &dict->modules[i];
+		buf_put_varint(to, module->name);
+		buf_put_varint(to, module->build_id);
+		buf_put_varint(to, module->start);
+		buf_put_varint(to, module->limit);
+		buf_put_varint(to, module->offset);
+		buf_put_varint(to, module->flags);
+	}
+
+	struct frame_neighbours before = { 0 };
+	for (uint32_t i = from.frames; i < dict->count.frames; i++)
+		dict_encode_frame(&dict->frames[i], &before, to);
+
+	uint32_t frame = 0;
+	for (uint32_t i = from.nodes; i < dict->count.nodes; i++) {
+		buf_put_varint(to, i - dict->nodes[i].parent);
+		buf_put_zigzag(to, (int64_t)dict->nodes[i].frame - (int64_t)frame);
+		frame = dict->nodes[i].frame;
+	}
+
+	for (uint32_t i = from.series; i < dict->count.series; i++) {
+		const struct series *series = &dict->series[i];
+		buf_put_varint(to, series->type);
+		buf_put_varint(to, series->unit);
+		buf_put_varint(to, series->period);
+		buf_put_varint(to, series->labels_count);
+		for (uint32_t j = 0; j < series->labels_count; j++) {
+			buf_put_varint(to, dict->labels[series->labels_first + j].name);
+			buf_put_varint(to, dict->labels[series->labels_first + j].value);
+		}
+	}
+}
+
+static uint32_t dict_decode_id(struct reader *from)
+{
+	return (uint32_t)reader_varint_max(from, UINT32_MAX - 1);
+}
+
+/* An id written as its distance from another; what no id can be fails the reader. */
+static uint32_t dict_decode_id_after(struct reader *from, uint32_t before)
+{
+	uint64_t id = before + (uint64_t)reader_zigzag(from);
+	if (id >= ID_NONE) {
+		reader_fail(from);
+		return 0;
+	}
+	return (uint32_t)id;
+}
+
+/*
+ * In each step: what the bytes say is added like anything else, which checks every id in it, and
+ * must get the next id: an entry that is there already is no encoding of ours.
+ */
+static int dict_decode_strings(struct dict *dict, uint32_t count, struct reader *from)
+{
+	struct reader lengths = *from;
+	for (uint32_t i = 0; i < count; i++)
+		(void)reader_varint_max(from, DICT_STRING_BYTES_MAX);
+
+	for (uint32_t i = 0; i < count; i++) {
+		size_t length = (size_t)reader_varint_max(&lengths, DICT_STRING_BYTES_MAX);
+		const uint8_t *bytes = reader_bytes(from, length);
+		uint32_t expected = dict->count.strings;
+		uint32_t id;
+		if (!bytes || lengths.failed)
+			return -EBADMSG;
+		int r = dict_string(dict, (const char *)bytes, length, &id);
+		if (r < 0)
+			return r;
+		if (id != expected)
+			return -EBADMSG;
+	}
+	return 0;
+}
+
+static int dict_decode_modules(struct dict *dict, uint32_t count, struct reader *from)
+{
+	for (uint32_t i = 0; i < count; i++) {
+		struct module module = { 0 };
+		module.name = dict_decode_id(from);
+		module.build_id = dict_decode_id(from);
+		module.start = reader_varint(from);
+		module.limit = reader_varint(from);
+		module.offset = reader_varint(from);
+		module.flags = (uint32_t)reader_varint_max(from, UINT32_MAX);
+		uint32_t expected = dict->count.modules;
+		uint32_t id;
+		if (from->failed)
+			return -EBADMSG;
+		int r = dict_module(dict, &module, &id);
+		if (r < 0)
+			return r;
+		if (id != expected)
+			return -EBADMSG;
+	}
+	return 0;
+}
+
+static struct frame dict_decode_frame(struct reader *from, struct frame_neighbours *before)
+{
+	uint32_t head = (uint32_t)reader_varint_max(from, HEAD_MAX);
+	struct frame frame = {
+		.kind = head & HEAD_KIND,
+		.flags = (uint8_t)(head >> HEAD_FLAGS_SHIFT),
+	};
+
+	if (head & HEAD_MODULE)
+		before->module = dict_decode_id(from);
+	frame.module = before->module;
+	if (head & HEAD_ADDRESS) {
+		uint64_t *last = &before->addresses[frame.module % FRAME_ADDRESSES];
+		*last += (uint64_t)reader_zigzag(from);
+		frame.address = *last;
+	}
+	if (head & HEAD_FUNCTION) {
+		before->function = dict_decode_id_after(from, before->function);
+		frame.function = before->function;
+	}
+	if (head & HEAD_FILE) {
+		before->file = dict_decode_id_after(from, before->file);
+		frame.file = before->file;
+	}
+	if (head & HEAD_LINE)
+		frame.line = reader_zigzag(from);
+	if (head & HEAD_SYSTEM_NAME)
+		frame.system_name = dict_decode_id_after(from, frame.function);
+	if (head & HEAD_COLUMN)
+		frame.column = reader_zigzag(from);
+	if (head & HEAD_START_LINE)
+		frame.start_line = reader_zigzag(from);
+	return frame;
+}
+
+static int dict_decode_frames(struct dict *dict, uint32_t count, struct reader *from)
+{
+	struct frame_neighbours before = { 0 };
+	for (uint32_t i = 0; i < count; i++) {
+		struct frame frame = dict_decode_frame(from, &before);
+		uint32_t expected = dict->count.frames;
+		uint32_t id;
+		if (from->failed)
+			return -EBADMSG;
+		int r = dict_frame(dict, &frame, &id);
+		if (r < 0)
+			return r;
+		if (id != expected)
+			return -EBADMSG;
+	}
+	return 0;
+}
+
+static int dict_decode_nodes(struct dict *dict, uint32_t count, struct reader *from)
+{
+	uint32_t frame = 0;
+	for (uint32_t i = 0; i < count; i++) {
+		uint32_t expected = dict->count.nodes;
+		uint32_t distance = (uint32_t)reader_varint_max(from, expected);
+		frame = dict_decode_id_after(from, frame);
+		uint32_t id;
+		if (from->failed || distance == 0)
+			return -EBADMSG;
+		int r = dict_node(dict, expected - distance, frame, &id);
+		if (r < 0)
+			return r;
+		if (id != expected)
+			return -EBADMSG;
+	}
+	return 0;
+}
+
+static int dict_decode_series(struct dict *dict, uint32_t count, struct reader *from)
+{
+	for (uint32_t i = 0; i < count; i++) {
+		struct series series = { 0 };
+		struct label labels[DICT_LABELS_MAX];
+		series.type = dict_decode_id(from);
+		series.unit = dict_decode_id(from);
+		series.period = reader_varint(from);
+		uint32_t labels_count = (uint32_t)reader_varint_max(from, DICT_LABELS_MAX);
+		for (uint32_t j = 0; j < labels_count; j++) {
+			labels[j].name = dict_decode_id(from);
+			labels[j].value = dict_decode_id(from);
+		}
+		uint32_t expected = dict->count.series;
+		uint32_t id;
+		if (from->failed)
+			return -EBADMSG;
+		int r = dict_series_sorted(dict, &series, labels, labels_count, &id);
+		if (r < 0)
+			return r;
+		if (id != expected)
+			return -EBADMSG;
+	}
+	return 0;
+}
+
+static int dict_decode_all(struct dict *dict, struct reader *from)
+{
+	struct dict_mark mark = {
+		.strings = dict_decode_id(from),
+		.modules = dict_decode_id(from),
+		.frames = dict_decode_id(from),
+		.nodes = dict_decode_id(from),
+		.series = dict_decode_id(from),
+	};
+	struct dict_mark added = {
+		.strings = dict_decode_id(from),
+		.modules = dict_decode_id(from),
+		.frames = dict_decode_id(from),
+		.nodes = dict_decode_id(from),
+		.series = dict_decode_id(from),
+	};
+	/* The least that so many entries can take: a count beyond it is refused before any work. */
+	uint64_t bytes_min = (uint64_t)added.strings + 6 * (uint64_t)added.modules + added.frames +
+	                     2 * (uint64_t)added.nodes + 4 * (uint64_t)added.series;
+	if (from->failed || !dict_mark_equal(mark, dict->count) || bytes_min > reader_left(from))
+		return -EBADMSG;
+	if (added.strings > dict->limits.strings - mark.strings ||
+	        added.modules > dict->limits.modules - mark.modules ||
+	        added.frames > dict->limits.frames - mark.frames ||
+	        added.nodes > dict->limits.nodes - mark.nodes ||
+	        added.series > dict->limits.series - mark.series)
+		return -ENOSPC;
+
+	int r = dict_decode_strings(dict, added.strings, from);
+	r = r < 0 ? r : dict_decode_modules(dict, added.modules, from);
+	r = r < 0 ? r : dict_decode_frames(dict, added.frames, from);
+	r = r < 0 ? r : dict_decode_nodes(dict, added.nodes, from);
+	return r < 0 ? r : dict_decode_series(dict, added.series, from);
+}
+
+int dict_decode(struct dict *dict, struct reader *from)
+{
+	struct dict_mark before = dict->count;
+	int r = dict_decode_all(dict, from);
+	if (r < 0)
+		dict_truncate(dict, before);
+	return r == -EINVAL ? -EBADMSG : r;
+}
+
+/* The ids of one noun: ids[id in from] = id in to, or ID_NONE. */
+struct dict_remap_ids {
+	uint32_t *ids;
+	uint32_t capacity;
+};
+
+struct dict_remap {
+	const struct dict *from;
+	struct dict *to;
+	uint64_t from_truncations;
+	uint64_t to_truncations;
+	struct dict_remap_ids strings;
+	struct dict_remap_ids modules;
+	struct dict_remap_ids frames;
+	struct dict_remap_ids nodes;
+	struct dict_remap_ids series;
+	uint32_t *path; /* nodes from the one asked for towards the root that `to` lacks */
+	uint32_t path_capacity;
+};
+
+struct dict_remap *dict_remap_new(const struct dict *from, struct dict *to)
+{
+	assert(from != to);
+
+	struct dict_remap *remap = calloc(1, sizeof(*remap));
+	if (!remap)
+		return NULL;
+	remap->from = from;
+	remap->to = to;
+	remap->from_truncations = from->truncations;
+	remap->to_truncations = to->truncations;
+	return remap;
+}
+
+void dict_remap_free(struct dict_remap *remap)
+{
+	if (!remap)
+		return;
+	free(remap->strings.ids);
+	free(remap->modules.ids);
+	free(remap->frames.ids);
+	free(remap->nodes.ids);
+	free(remap->series.ids);
+	free(remap->path);
+	free(remap);
+}
+
+/* Forgets the translations to `first` and above. */
+static void dict_remap_forget(struct dict_remap_ids *column, uint32_t first)
+{
+	for (uint32_t i = 0; i < column->capacity; i++) {
+		if (column->ids[i] >= first)
+			column->ids[i] = ID_NONE;
+	}
+}
+
+static void dict_remap_forget_from(struct dict_remap *remap, struct dict_mark to)
+{
+	dict_remap_forget(&remap->strings, to.strings);
+	dict_remap_forget(&remap->modules, to.modules);
+	dict_remap_forget(&remap->frames, to.frames);
+	dict_remap_forget(&remap->nodes, to.nodes);
+	dict_remap_forget(&remap->series, to.series);
+	remap->from_truncations = remap->from->truncations;
+	remap->to_truncations = remap->to->truncations;
+}
+
+void dict_remap_truncate(struct dict_remap *remap, struct dict_mark to)
+{
+	/* After more than the one truncation that is told, older ids may have been given anew. */
+	if (remap->from_truncations != remap->from->truncations ||
+	        remap->to->truncations - remap->to_truncations > 1)
+		to = (struct dict_mark){ 0 };
+	dict_remap_forget_from(remap, to);
+}
+
+/* The translation, or ID_NONE. Whoever forgot to tell of a truncation only pays for it. */
+static uint32_t dict_remap_find(
+        struct dict_remap *remap, const struct dict_remap_ids *column, uint32_t id)
+{
+	if (__builtin_expect(remap->from_truncations != remap->from->truncations ||
+	                             remap->to_truncations != remap->to->truncations,
+	            0))
+		dict_remap_forget_from(remap, (struct dict_mark){ 0 });
+	return id < column->capacity ? column->ids[id] : ID_NONE;
+}
+
+static int dict_remap_keep(
+        struct dict_remap_ids *column, uint32_t id, uint32_t translated, uint32_t *ret_id)
+{
+	if (id >= column->capacity) {
+		uint32_t before = column->capacity;
+		uint32_t *ids = dict_grow(
+		        column->ids, &column->capacity, (uint64_t)id + 1, sizeof(*ids));
+		if (!ids)
+			return -ENOMEM;
+		memset(ids + before, 0xff, (column->capacity - before) * sizeof(*ids));
+		column->ids = ids;
+	}
+	column->ids[id] = translated;
+	*ret_id = translated;
+	return 0;
+}
+
+int dict_remap_string(struct dict_remap *remap, uint32_t id, uint32_t *ret_id)
+{
+	uint32_t translated = dict_remap_find(remap, &remap->strings, id);
+	if (translated != ID_NONE) {
+		*ret_id = translated;
+		return 0;
+	}
+	if (id >= remap->from->count.strings)
+		return -EINVAL;
+
+	struct string_entry entry = remap->from->strings[id];
+	int r = dict_string_add(remap->to, id_map_hash(remap->from->string_ids, id),
+	        remap->from->bytes + entry.offset, entry.count, &translated);
+	return r < 0 ? r : dict_remap_keep(&remap->strings, id, translated, ret_id);
+}
+
+static int dict_remap_module(struct dict_remap *remap, uint32_t id, uint32_t *ret_id)
+{
+	uint32_t translated = dict_remap_find(remap, &remap->modules, id);
+	if (translated != ID_NONE) {
+		*ret_id = translated;
+		return 0;
+	}
+
+	struct hash128 hash = id_map_hash(remap->from->module_ids, id);
+	translated = id_map_find(remap->to->module_ids, hash);
+	if (translated == ID_NONE) {
+		struct module module = remap->from->modules[id];
+		int r = dict_remap_string(remap, module.name, &module.name);
+		r = r < 0 ? r : dict_remap_string(remap, module.build_id, &module.build_id);
+		r = r < 0 ? r : dict_module_add(remap->to, hash, module, &translated);
+		if (r < 0)
+			return r;
+	}
+	return dict_remap_keep(&remap->modules, id, translated, ret_id);
+}
+
+int dict_remap_frame(struct dict_remap *remap, uint32_t id, uint32_t *ret_id)
+{
+	uint32_t translated = dict_remap_find(remap, &remap->frames, id);
+	if (translated != ID_NONE) {
+		*ret_id = translated;
+		return 0;
+	}
+	if (id >= remap->from->count.frames)
+		return -EINVAL;
+
+	struct hash128 hash = id_map_hash(remap->from->frame_ids, id);
+	translated = id_map_find(remap->to->frame_ids, hash);
+	if (translated == ID_NONE) {
+		struct frame frame = remap->from->frames[id];
+		int r = dict_remap_module(remap, frame.module, &frame.module);
+		r = r < 0 ? r : dict_remap_string(remap, frame.function, &frame.function);
+		r = r < 0 ? r : dict_remap_string(remap, frame.system_name, &frame.system_name);
+		r = r < 0 ? r : dict_remap_string(remap, frame.file, &frame.file);
+		r = r < 0 ? r : dict_frame_add(remap->to, hash, frame, &translated);
+		if (r < 0)
+			return r;
+	}
+	return dict_remap_keep(&remap->frames, id, translated, ret_id);
+}
+
+/* The nearest ancestor, or the node itself, that `to` has; the way there is left in remap->path. */
+static int dict_remap_walk(
+        struct dict_remap *remap, uint32_t id, uint32_t *ret_known, uint32_t *ret_path_count)
+{
+	const struct dict *from = remap->from;
+	uint32_t path_count = 0;
+	uint32_t known;
+	for (;;) {
+		known = dict_remap_find(remap, &remap->nodes, id);
+		if (known == ID_NONE)
+			known = id_map_find(remap->to->node_ids, id_map_hash(from->node_ids, id));
+		if (known != ID_NONE)
+			break;
+		uint32_t *path = dict_grow(remap->path, &remap->path_capacity,
+		        (uint64_t)path_count + 1, sizeof(*path));
+		if (!path)
+			return -ENOMEM;
+		remap->path = path;
+		path[path_count++] = id;
+		id = from->nodes[id].parent;
+	}
+	*ret_known = known;
+	*ret_path_count = path_count;
+	return 0;
+}
+
+int dict_remap_node(struct dict_remap *remap, uint32_t id, uint32_t *ret_id)
+{
+	uint32_t node = dict_remap_find(remap, &remap->nodes, id);
+	if (node != ID_NONE) {
+		*ret_id = node;
+		return 0;
+	}
+	if (id >= remap->from->count.nodes)
+		return -EINVAL;
+
+	uint32_t path_count;
+	int r = dict_remap_walk(remap, id, &node, &path_count);
+	while (r == 0 && path_count > 0) {
+		uint32_t step = remap->path[--path_count];
+		uint32_t frame, translated;
+		r = dict_remap_frame(remap, remap->from->nodes[step].frame, &frame);
+		r = r < 0 ? r
+		          : dict_node_add(remap->to, id_map_hash(remap->from->node_ids, step),
+		                    (struct node){ .parent = node, .frame = frame }, &translated);
+		r = r < 0 ? r : dict_remap_keep(&remap->nodes, step, translated, &node);
+	}
+	return r < 0 ? r : dict_remap_keep(&remap->nodes, id, node, ret_id);
+}
+
+int dict_remap_series(struct dict_remap *remap, uint32_t id, uint32_t *ret_id)
+{
+	uint32_t translated = dict_remap_find(remap, &remap->series, id);
+	if (translated != ID_NONE) {
+		*ret_id = translated;
+		return 0;
+	}
+	if (id >= remap->from->count.series)
+		return -EINVAL;
+
+	struct hash128 hash = id_map_hash(remap->from->series_ids, id);
+	translated = id_map_find(remap->to->series_ids, hash);
+	if (translated == ID_NONE) {
+		struct series series = remap->from->series[id];
+		const struct label *before = dict_get_labels(remap->from, id);
+		struct label labels[DICT_LABELS_MAX];
+		int r = dict_remap_string(remap, series.type, &series.type);
+		r = r < 0 ? r : dict_remap_string(remap, series.unit, &series.unit);
+		/* Sorted by the bytes of the name there, so sorted here. */
+		for (uint32_t i = 0; r == 0 && i < series.labels_count; i++) {
+			r = dict_remap_string(remap, before[i].name, &labels[i].name);
+			r = r < 0 ? r : dict_remap_string(remap, before[i].value, &labels[i].value);
+		}
+		r = r < 0 ? r
+		          : dict_series_add(remap->to, hash, series, labels, series.labels_count,
+		                    &translated);
+		if (r < 0)
+			return r;
+	}
+	return dict_remap_keep(&remap->series, id, translated, ret_id);
+}
