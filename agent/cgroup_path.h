@@ -12,17 +12,18 @@
 #include <stdint.h>
 
 struct cgroup_names {
-	char leaf[128]; /* last component, cut to fit */
-	char container_id[72]; /* 64 hex digits, or "" */
+	char leaf[128];             /* last component, cut to fit */
+	char container_id[72];      /* 64 hex digits, or "" */
 	char container_runtime[16]; /* "docker", "containerd", "crio", "podman", or "" */
-	char pod_uid[40]; /* with dashes, or "" */
-	char unit[128]; /* innermost systemd unit: "nginx.service", "" */
+	char pod_uid[40];           /* with dashes, or "" */
+	char unit[128];             /* innermost systemd unit: "nginx.service", "" */
 };
 
 void cgroup_path_parse(const char *path, struct cgroup_names *ret_names);
 
 /*
  * Picks the path that names a process out of /proc/PID/cgroup: version 2's "0::", unless it is the
- * root and a version 1 hierarchy (memory, then name=systemd, then any) says more. -EBADMSG, -ENOSPC.
+ * root and a version 1 hierarchy (memory, then name=systemd, then any) says more. -EBADMSG,
+ * -ENOSPC.
  */
 int cgroup_path_pick(const char *text, size_t count, char *ret_path, size_t path_bytes);

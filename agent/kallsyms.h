@@ -16,7 +16,7 @@
 struct kallsyms;
 
 struct kernel_symbol {
-	const char *name; /* borrowed */
+	const char *name;   /* borrowed */
 	const char *module; /* "vmlinux", or the module's name; borrowed */
 };
 
@@ -28,4 +28,5 @@ DEFINE_AUTO(kallsyms);
 bool kallsyms_has_addresses(const struct kallsyms *kallsyms);
 
 /* The text symbol that holds the address; false when it lies in none. */
-bool kallsyms_find(const struct kallsyms *kallsyms, uint64_t address, struct kernel_symbol *ret_symbol);
+bool kallsyms_find(
+        const struct kallsyms *kallsyms, uint64_t address, struct kernel_symbol *ret_symbol);
