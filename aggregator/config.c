@@ -11,7 +11,6 @@ static const char *const log_formats[] = { "text", "json", NULL };
 
 static const struct option_spec aggregator_options[] = {
 	{ .name = "data", .kind = OPTION_TEXT, .offset = AT(data), .value_name = "DIR",
-		.required = true,
 		.help = "Folder that holds everything; made when it is not there. One aggregator at a time." },
 	{ .name = "listen", .kind = OPTION_TEXT, .offset = AT(listen),
 		.fallback = "tcp://127.0.0.1:7470", .value_name = "ADDRESS",
@@ -26,7 +25,7 @@ static const struct option_spec aggregator_options[] = {
 			"SIGHUP reads it again." },
 	{ .name = "check-config", .kind = OPTION_FLAG, .offset = AT(check_config), .line_only = true,
 		.help = "Check the command line and the file, say what is wrong, and exit." },
-	{ .name = "ready-fd", .kind = OPTION_U32, .offset = AT(ready_fd_given), .fallback = "0",
+	{ .name = "ready-fd", .kind = OPTION_U32, .offset = AT(ready_fd), .fallback = "0",
 		.min = 0, .max = 1023, .value_name = "N", .line_only = true,
 		.help = "File descriptor that gets one line \"ready tcp://... http://...\" once requests are "
 			"answered. 0: none. systemd is told through sd_notify by itself." },

@@ -16,8 +16,7 @@ struct aggregator_config {
 	char *http;
 	char *config;
 	bool check_config;
-	int ready_fd; /* -1: none */
-	uint32_t ready_fd_given;
+	uint32_t ready_fd; /* 0: none */
 	uint32_t log_level;
 	uint32_t log_format;
 	uint64_t ingest_queue_bytes;

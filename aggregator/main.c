@@ -1,0 +1,330 @@
+/*
+ * profleet-aggregator: opens the store, listens, and lets three things run until a signal: ingest (one
+ * thread, changes the store), queries (a few threads, read it), HTTP (health and metrics).
+ *
+ * Start: store, workers, doors; then "ready". Stop: doors, workers, store: whatever was accepted is
+ * answered before the store closes.
+ */
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "aggregator/config.h"
+#include "aggregator/ingest.h"
+#include "aggregator/metrics.h"
+#include "aggregator/query_pool.h"
+#include "aggregator/refusal.h"
+#include "core/clock.h"
+#include "core/http.h"
+#include "core/log.h"
+#include "core/net.h"
+#include "core/service.h"
+#include "core/version.h"
+#include "profile/wire.h"
+
+#define EXIT_USAGE      2
+#define EXIT_DISK       71
+#define EXIT_DATA       73
+#define EXIT_ADDRESS    75
+#define BUSY_RETRY_MS   500
+#define STOP_TIMEOUT_MS 30000
+#define FILES_WANTED    65536
+
+#define PROGRAM "profleet-aggregator " PROFLEET_VERSION
+
+struct aggregator {
+	struct aggregator_config config;
+	struct store *store;
+	struct ingest *ingest;
+	struct query_pool *queries;
+	struct net_server *server;
+	struct http_server *http;
+	struct metrics_source metrics;
+	bool disk_failed; /* set by ingest's thread: nothing more may be acknowledged */
+};
+
+static void aggregator_on_request(void *owner, struct net_request *request, const uint8_t *bytes,
+	size_t count)
+{
+	struct aggregator *aggregator = owner;
+	enum wire_kind kind = wire_peek_kind(bytes, count);
+	bool is_question = kind == WIRE_QUERY || kind == WIRE_FETCH;
+
+	int r = is_question ? query_pool_submit(aggregator->queries, request, bytes, count)
+			    : ingest_submit(aggregator->ingest, request, bytes, count);
+	if (r < 0)
+		refusal_reply(request, WIRE_BUSY, BUSY_RETRY_MS,
+			r == -ENOMEM ? "the aggregator is out of memory"
+				     : "the aggregator has more requests than it can take");
+}
+
+static void aggregator_on_failure(void *owner)
+{
+	struct aggregator *aggregator = owner;
+	__atomic_store_n(&aggregator->disk_failed, true, __ATOMIC_RELAXED);
+	/* The signal wakes the main thread, which stops as if it had been asked to. */
+	(void)kill(getpid(), SIGTERM);
+}
+
+static void aggregator_status(void *owner, struct buf *to)
+{
+	metrics_write_json(&((struct aggregator *)owner)->metrics, to);
+}
+
+static void answer_metrics(void *owner, const uint8_t *body, size_t count, struct http_answer *answer)
+{
+	(void)body;
+	(void)count;
+	answer->content_type = "text/plain; version=0.0.4";
+	metrics_write_text(&((struct aggregator *)owner)->metrics, &answer->body);
+}
+
+static void answer_health(void *owner, const uint8_t *body, size_t count, struct http_answer *answer)
+{
+	(void)body;
+	(void)count;
+	const char *unhealthy = metrics_unhealthy(&((struct aggregator *)owner)->metrics);
+	answer->content_type = "text/plain";
+	answer->status = unhealthy ? 503 : 200;
+	buf_printf(&answer->body, "%s\n", unhealthy ? unhealthy : "ok");
+}
+
+static const struct http_route aggregator_routes[] = {
+	{ .method = "GET", .path = "/metrics", .handle = answer_metrics },
+	{ .method = "GET", .path = "/healthz", .handle = answer_health },
+	{ .method = "GET", .path = "/readyz", .handle = answer_health },
+	{ 0 },
+};
+
+/* A connection per agent and CLI: the usual 1024 files are too few for a fleet. */
+static void raise_files_limit(void)
+{
+	struct rlimit files;
+	if (getrlimit(RLIMIT_NOFILE, &files) < 0)
+		return;
+	files.rlim_cur = files.rlim_max < FILES_WANTED ? files.rlim_max : FILES_WANTED;
+	(void)setrlimit(RLIMIT_NOFILE, &files); /* Fewer connections are then possible, nothing else. */
+}
+
+static int aggregator_open_store(struct aggregator *aggregator)
+{
+	const struct aggregator_config *config = &aggregator->config;
+	struct store_options options = {
+		.path = config->data,
+		.limits = {
+			.strings = config->stacks_max,
+			.modules = 1u << 22,
+			.frames = config->stacks_max,
+			.nodes = config->stacks_max,
+			.series = 1u << 24,
+			.string_bytes = UINT64_C(1) << 36,
+		},
+		.block_cache_bytes = config->block_cache,
+		.symbols_cache_bytes = config->symbol_cache,
+	};
+	char error[512] = "";
+	int r = store_open(options, &aggregator->store, error, sizeof(error));
+	if (r < 0)
+		log_error("store-unusable", "%s", error);
+	return r;
+}
+
+static int aggregator_open_workers(struct aggregator *aggregator)
+{
+	const struct aggregator_config *config = &aggregator->config;
+	int r = ingest_new((struct ingest_options){
+		.store = aggregator->store,
+		.clock = clock_real(),
+		.program = PROGRAM,
+		.queue_bytes = config->ingest_queue_bytes,
+		.session_memory = config->session_memory,
+		.session_nodes = config->session_nodes,
+		.push_bytes = config->push_bytes,
+		.shards = config->shards,
+		.on_failure = aggregator_on_failure,
+		.owner = aggregator,
+	}, &aggregator->ingest);
+	if (r == 0)
+		r = query_pool_new((struct query_pool_options){
+			.store = aggregator->store,
+			.clock = clock_real(),
+			.threads = config->query_threads,
+			.query_memory = config->query_memory,
+			.result_memory = config->result_memory,
+			.status = aggregator_status,
+			.owner = aggregator,
+		}, &aggregator->queries);
+	if (r < 0)
+		log_error("workers-failed", "%s: give the process more memory or threads", strerror(-r));
+
+	aggregator->metrics = (struct metrics_source){
+		.store = aggregator->store,
+		.ingest = aggregator->ingest,
+		.queries = aggregator->queries,
+		.clock = clock_real(),
+		.started_ns = clock_monotonic_ns(clock_real()),
+		.program = PROGRAM,
+		.data = config->data,
+	};
+	return r;
+}
+
+static void log_listen_failure(const char *option, const char *address, int r)
+{
+	log_error("listen-failed", "--%s %s: %s%s", option, address, strerror(-r),
+		r == -EADDRINUSE ? ": another process listens there; choose another port, or 0 for a "
+				   "free one"
+				 : "");
+}
+
+static int aggregator_open_doors(struct aggregator *aggregator)
+{
+	const struct aggregator_config *config = &aggregator->config;
+	if (strcmp(config->http, "off") != 0) {
+		int r = http_server_open(config->http, aggregator_routes, aggregator, &aggregator->http);
+		if (r < 0) {
+			log_listen_failure("http", config->http, r);
+			return r;
+		}
+	}
+	int r = net_server_open((struct net_server_options){
+		.listen = config->listen,
+		.on_request = aggregator_on_request,
+		.owner = aggregator,
+	}, &aggregator->server);
+	if (r < 0)
+		log_listen_failure("listen", config->listen, r);
+	return r;
+}
+
+static void aggregator_close(struct aggregator *aggregator)
+{
+	if (aggregator->server)
+		net_server_close(aggregator->server);
+	if (aggregator->ingest)
+		ingest_stop(aggregator->ingest);
+	if (aggregator->queries)
+		query_pool_stop(aggregator->queries);
+	if (aggregator->server)
+		net_server_free(aggregator->server, STOP_TIMEOUT_MS);
+	http_server_free(aggregator->http);
+	query_pool_free(aggregator->queries);
+	ingest_free(aggregator->ingest);
+	store_free(aggregator->store);
+}
+
+/* SIGHUP: what the file says now, for the options that may change; the command line still wins. */
+static void aggregator_reload(struct aggregator *aggregator, int argc, char **argv)
+{
+	if (!aggregator->config.config) {
+		log_info("reload-nothing", "no --config was given: nothing to read again");
+		return;
+	}
+	char error[512] = "";
+	int r = options_parse_file(&aggregator_option_table, aggregator->config.config,
+		&aggregator->config, true, error, sizeof(error));
+	if (r < 0) {
+		log_error("reload-failed", "%s: everything stays as it was", error);
+		return;
+	}
+	struct option_args args;
+	(void)options_parse_line(&aggregator_option_table, argc, argv, &aggregator->config, &args);
+	log_set_level((enum log_level)aggregator->config.log_level);
+	ingest_set_bounds(aggregator->ingest, aggregator->config.ingest_queue_bytes,
+		aggregator->config.session_memory);
+	query_pool_set_bounds(aggregator->queries, aggregator->config.query_memory,
+		aggregator->config.result_memory);
+	log_info("reloaded", "%s", aggregator->config.config);
+}
+
+static int aggregator_run(struct aggregator *aggregator, int argc, char **argv)
+{
+	if (aggregator_open_store(aggregator) < 0)
+		return EXIT_DATA;
+	if (aggregator_open_workers(aggregator) < 0)
+		return EXIT_DISK;
+	if (aggregator_open_doors(aggregator) < 0)
+		return EXIT_ADDRESS;
+
+	char status[256];
+	snprintf(status, sizeof(status), "%s%s%s", net_server_address(aggregator->server),
+		aggregator->http ? " http://" : "",
+		aggregator->http ? http_server_address(aggregator->http) : "");
+	log_info("listening", "%s, data in %s", status, aggregator->config.data);
+	service_ready(aggregator->config.ready_fd > 0 ? (int)aggregator->config.ready_fd : -1,
+		status);
+
+	enum service_event event;
+	while ((event = service_wait(-1)) != SERVICE_STOP)
+		if (event == SERVICE_RELOAD)
+			aggregator_reload(aggregator, argc, argv);
+
+	service_stopping();
+	bool failed = __atomic_load_n(&aggregator->disk_failed, __ATOMIC_RELAXED);
+	log_info("stopping", failed ? "the disk failed to sync: restart after it was looked at"
+				    : "answering what was accepted");
+	return failed ? EXIT_DISK : 0;
+}
+
+/* File first, line second: the line wins, and also names the file. */
+static int aggregator_configure(struct aggregator_config *config, int argc, char **argv)
+{
+	if (options_init(&aggregator_option_table, config) < 0)
+		return EXIT_DISK;
+	struct option_args args;
+	switch (options_parse_line(&aggregator_option_table, argc, argv, config, &args)) {
+	case OPTIONS_HELP:
+		return -1;
+	case OPTIONS_BAD:
+		return EXIT_USAGE;
+	case OPTIONS_OK:
+		break;
+	}
+	if (config->config) {
+		char error[512] = "";
+		if (options_parse_file(&aggregator_option_table, config->config, config, false, error,
+			    sizeof(error)) < 0) {
+			fprintf(stderr, "profleet-aggregator: %s\n", error);
+			return EXIT_USAGE;
+		}
+		if (options_parse_line(&aggregator_option_table, argc, argv, config, &args) != OPTIONS_OK)
+			return EXIT_USAGE;
+	}
+	if (!config->data || !config->data[0]) {
+		fprintf(stderr, "profleet-aggregator: --data is required; write --data DIR, or "
+				"`data: DIR` in the configuration file\n");
+		return EXIT_USAGE;
+	}
+	if (!net_address_is_valid(config->listen)) {
+		fprintf(stderr, "profleet-aggregator: --listen %s: not an address; write "
+				"tcp://127.0.0.1:7470\n",
+			config->listen);
+		return EXIT_USAGE;
+	}
+	if (config->check_config) {
+		printf("configuration ok\n");
+		return -1;
+	}
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	struct aggregator aggregator = { 0 };
+	int status = aggregator_configure(&aggregator.config, argc, argv);
+	if (status == 0 && service_init() < 0)
+		status = EXIT_DISK;
+	if (status == 0) {
+		log_setup("profleet-aggregator", (enum log_level)aggregator.config.log_level,
+			(enum log_format)aggregator.config.log_format);
+		raise_files_limit();
+		status = aggregator_run(&aggregator, argc, argv);
+		aggregator_close(&aggregator);
+		log_info("stopped", "exit status %d", status);
+	}
+	options_fini(&aggregator_option_table, &aggregator.config);
+	return status < 0 ? 0 : status;
+}

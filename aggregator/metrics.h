@@ -1,0 +1,30 @@
+#pragma once
+
+/*
+ * metrics writes what the aggregator counts, for Prometheus and for `profleet doctor`. Every counter
+ * stands in one table, so that none is in one place and not in the other.
+ */
+
+#include "aggregator/ingest.h"
+#include "aggregator/query_pool.h"
+#include "core/buf.h"
+#include "storage/store.h"
+
+struct metrics_source {
+	struct store *store;
+	struct ingest *ingest;
+	struct query_pool *queries;
+	struct clock *clock;
+	uint64_t started_ns; /* monotonic */
+	const char *program;
+	const char *data;
+};
+
+/* Prometheus text format 0.0.4. */
+void metrics_write_text(const struct metrics_source *source, struct buf *to);
+
+/* {"schema_version":1,"status":{...}} (docs/formats/json.md). */
+void metrics_write_json(const struct metrics_source *source, struct buf *to);
+
+/* NULL when healthy, else one sentence that says what is wrong and what happens meanwhile. */
+const char *metrics_unhealthy(const struct metrics_source *source);

@@ -1,0 +1,322 @@
+/* The threads, and the messages they answer: QUERY (recv_query) and FETCH (recv_fetch). */
+
+#include "aggregator/query_pool.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "aggregator/answer_build.h"
+#include "aggregator/inspect.h"
+#include "aggregator/job_queue.h"
+#include "aggregator/refusal.h"
+#include "aggregator/result_cache.h"
+#include "core/log.h"
+
+#define QUERY_JOBS_MAX        256
+#define QUERY_JOB_BYTES_MAX   (16u << 20)
+#define QUERY_THREADS_MAX     64
+#define QUERY_PAGE_BYTES      (2u << 20) /* incompressible and in its envelope still below the limit */
+#define QUERY_ERROR_BYTES     512
+#define QUERY_BUSY_RETRY_MS   200
+
+struct query_pool {
+	struct query_pool_options options;
+	struct job_queue *queue;
+	struct result_cache *results;
+	pthread_t threads[QUERY_THREADS_MAX];
+	uint32_t threads_count;
+	bool cancelled; /* polled by running questions */
+	pthread_mutex_t lock; /* of options' bounds and state */
+	struct query_pool_state state;
+};
+
+#define QUERY_COUNT(pool, member, n)                                                               \
+	do {                                                                                       \
+		(void)pthread_mutex_lock(&(pool)->lock);                                           \
+		(pool)->state.member += (n);                                                       \
+		(void)pthread_mutex_unlock(&(pool)->lock);                                         \
+	} while (0)
+
+static void query_refuse(struct query_pool *pool, struct net_request *request, enum wire_status status,
+	const char *text)
+{
+	QUERY_COUNT(pool, refused, 1);
+	refusal_reply(request, status, status == WIRE_BUSY ? QUERY_BUSY_RETRY_MS : 0, text);
+}
+
+static void query_reply_page(struct query_pool *pool, struct net_request *request,
+	const struct wire_page *page)
+{
+	AUTO_BUF payload = { 0 };
+	AUTO_BUF sealed = { 0 };
+	wire_put_page(page, &payload);
+	wire_seal(WIRE_PAGE, &payload, &sealed);
+	if (payload.failed || sealed.failed) {
+		query_refuse(pool, request, WIRE_FAILED, "out of memory");
+		return;
+	}
+	QUERY_COUNT(pool, answered, 1);
+	net_reply(request, sealed.bytes, sealed.count);
+}
+
+static enum wire_status status_of_error(int r)
+{
+	switch (r) {
+	case -EINVAL:
+		return WIRE_INVALID;
+	case -E2BIG:
+	case -ENOSPC:
+		return WIRE_TOO_BIG;
+	case -ECANCELED:
+		return WIRE_BUSY;
+	default:
+		return WIRE_FAILED;
+	}
+}
+
+static int ask_profile(struct query_pool *pool, const struct wire_query *query, struct buf *to,
+	char *ret_error)
+{
+	(void)pthread_mutex_lock(&pool->lock);
+	struct answer_build_options options = {
+		.memory_max = pool->options.query_memory,
+		.cancelled = &pool->cancelled,
+	};
+	(void)pthread_mutex_unlock(&pool->lock);
+
+	AUTO(answer) answer = NULL;
+	int r = answer_build(pool->options.store, query, &options, &answer, ret_error, QUERY_ERROR_BYTES);
+	if (r == 0)
+		answer_encode(answer, to);
+	return r;
+}
+
+/* Everything the text of a question can get wrong is said here, before any work. */
+static int query_check(const struct wire_query *query, char *ret_error)
+{
+	bool about_profiles = query->question == WIRE_ASK_PROFILE;
+	if (about_profiles && (query->level < NAMING_FUNCTION || query->level > NAMING_ADDRESS)) {
+		snprintf(ret_error, QUERY_ERROR_BYTES, "level %u: 1 (function) or 2 (address)", query->level);
+		return -EINVAL;
+	}
+	if (about_profiles && (query->group < WIRE_GROUP_TYPE || query->group > WIRE_GROUP_INSTANCE)) {
+		snprintf(ret_error, QUERY_ERROR_BYTES, "group %u: 1 (type), 2 (series) or 3 (instance)",
+			query->group);
+		return -EINVAL;
+	}
+	bool has_sides = query->question <= WIRE_ASK_LABELS;
+	if (has_sides && query->sides_count == 0) {
+		snprintf(ret_error, QUERY_ERROR_BYTES, "a question about no side: give a selector");
+		return -EINVAL;
+	}
+	for (uint32_t i = 0; has_sides && i < query->sides_count; i++) {
+		if (query->sides[i].from_ns >= query->sides[i].to_ns) {
+			snprintf(ret_error, QUERY_ERROR_BYTES,
+				"the time range is empty: --from must lie before --to");
+			return -EINVAL;
+		}
+	}
+	return 0;
+}
+
+static int query_answer(struct query_pool *pool, const struct wire_query *query, struct buf *to,
+	char *ret_error)
+{
+	struct store *store = pool->options.store;
+	int r = query_check(query, ret_error);
+	if (r < 0)
+		return r;
+
+	switch (query->question) {
+	case WIRE_ASK_PROFILE:
+		return ask_profile(pool, query, to, ret_error);
+	case WIRE_ASK_SERIES:
+		return inspect_series(store, query, &pool->cancelled, to, ret_error, QUERY_ERROR_BYTES);
+	case WIRE_ASK_LABELS:
+		return inspect_labels(store, query, &pool->cancelled, to, ret_error, QUERY_ERROR_BYTES);
+	case WIRE_ASK_AGENTS:
+		return inspect_agents(store, pool->options.clock, to, ret_error, QUERY_ERROR_BYTES);
+	case WIRE_ASK_STATUS:
+		pool->options.status(pool->options.owner, to);
+		return 0;
+	default:
+		snprintf(ret_error, QUERY_ERROR_BYTES, "question %u: update profleet-aggregator",
+			query->question);
+		return -EINVAL;
+	}
+}
+
+/* The first page goes out at once; the rest waits to be fetched. */
+static void query_reply_first(struct query_pool *pool, struct net_request *request, struct buf *answer)
+{
+	struct wire_page page = {
+		.total_bytes = answer->count,
+		.bytes = answer->bytes,
+		.count = (uint32_t)answer->count,
+	};
+	if (answer->count <= QUERY_PAGE_BYTES) {
+		query_reply_page(pool, request, &page);
+		return;
+	}
+
+	AUTO_BUF first = { 0 };
+	buf_put(&first, answer->bytes, QUERY_PAGE_BYTES);
+	int r = first.failed ? -ENOMEM : result_cache_add(pool->results, answer, &page.query);
+	if (r < 0) {
+		query_refuse(pool, request, r == -E2BIG ? WIRE_TOO_BIG : WIRE_FAILED,
+			r == -E2BIG ? "the answer is larger than result-memory: narrow the question"
+				    : "out of memory");
+		return;
+	}
+	page.bytes = first.bytes;
+	page.count = (uint32_t)first.count;
+	query_reply_page(pool, request, &page);
+}
+
+static void recv_query(struct query_pool *pool, struct net_request *request, struct reader *payload)
+{
+	struct wire_query query;
+	int r = wire_get_query(payload, &query);
+	if (r < 0) {
+		query_refuse(pool, request, r == -EPROTONOSUPPORT ? WIRE_TOO_NEW : WIRE_MALFORMED,
+			"QUERY: not an encoding this aggregator knows");
+		return;
+	}
+
+	char error[QUERY_ERROR_BYTES] = "";
+	AUTO_BUF answer = { 0 };
+	uint64_t before_ns = clock_monotonic_ns(pool->options.clock);
+	r = query_answer(pool, &query, &answer, error);
+	QUERY_COUNT(pool, query_ns, clock_monotonic_ns(pool->options.clock) - before_ns);
+	if (r == 0 && answer.failed) {
+		r = -ENOMEM;
+		snprintf(error, sizeof(error), "out of memory: narrow the question");
+	}
+	if (r < 0) {
+		if (status_of_error(r) == WIRE_FAILED)
+			log_error("query-failed", "%s", error);
+		query_refuse(pool, request, status_of_error(r), error);
+		return;
+	}
+	query_reply_first(pool, request, &answer);
+}
+
+static void recv_fetch(struct query_pool *pool, struct net_request *request, struct reader *payload)
+{
+	struct wire_fetch fetch;
+	if (wire_get_fetch(payload, &fetch) < 0) {
+		query_refuse(pool, request, WIRE_MALFORMED, "FETCH: not an encoding");
+		return;
+	}
+
+	AUTO_BUF bytes = { 0 };
+	struct wire_page page = { .query = fetch.query, .offset = fetch.offset };
+	int r = result_cache_read(pool->results, fetch.query, fetch.offset, QUERY_PAGE_BYTES, &bytes,
+		&page.total_bytes);
+	if (r < 0) {
+		query_refuse(pool, request, r == -ENOMEM ? WIRE_FAILED : WIRE_NOT_FOUND,
+			r == -ENOMEM ? "out of memory" : "this answer is gone: ask again");
+		return;
+	}
+	page.bytes = bytes.bytes;
+	page.count = (uint32_t)bytes.count;
+	query_reply_page(pool, request, &page);
+}
+
+static void query_receive(struct query_pool *pool, const struct job *job)
+{
+	AUTO_BUF unpacked = { 0 };
+	struct wire_message message;
+	int r = wire_open(job->bytes, job->count, &unpacked, &message);
+	if (r < 0)
+		query_refuse(pool, job->request, r == -EPROTONOSUPPORT ? WIRE_TOO_NEW : WIRE_MALFORMED,
+			"not a message this aggregator understands");
+	else if (message.kind == WIRE_QUERY)
+		recv_query(pool, job->request, &message.payload);
+	else if (message.kind == WIRE_FETCH)
+		recv_fetch(pool, job->request, &message.payload);
+	else
+		query_refuse(pool, job->request, WIRE_MALFORMED, "not a question");
+}
+
+static void *query_run(void *argument)
+{
+	struct query_pool *pool = argument;
+	struct job job;
+	while (job_queue_take(pool->queue, &job, 1) > 0) {
+		query_receive(pool, &job);
+		free(job.bytes);
+	}
+	return NULL;
+}
+
+int query_pool_new(struct query_pool_options options, struct query_pool **ret_pool)
+{
+	AUTO(query_pool) pool = calloc(1, sizeof(*pool));
+	if (!pool)
+		return -ENOMEM;
+	pool->options = options;
+	(void)pthread_mutex_init(&pool->lock, NULL);
+	pool->queue = job_queue_new(QUERY_JOB_BYTES_MAX, QUERY_JOBS_MAX);
+	pool->results = result_cache_new(options.result_memory);
+	if (!pool->queue || !pool->results)
+		return -ENOMEM;
+
+	while (pool->threads_count < options.threads && pool->threads_count < QUERY_THREADS_MAX) {
+		int r = pthread_create(&pool->threads[pool->threads_count], NULL, query_run, pool);
+		if (r != 0)
+			return -r;
+		pool->threads_count++;
+	}
+	*ret_pool = TAKE(pool);
+	return 0;
+}
+
+void query_pool_stop(struct query_pool *pool)
+{
+	__atomic_store_n(&pool->cancelled, true, __ATOMIC_RELAXED);
+	job_queue_close(pool->queue);
+	while (pool->threads_count > 0)
+		(void)pthread_join(pool->threads[--pool->threads_count], NULL);
+}
+
+void query_pool_free(struct query_pool *pool)
+{
+	if (!pool)
+		return;
+	if (pool->queue)
+		query_pool_stop(pool);
+	job_queue_free(pool->queue);
+	result_cache_free(pool->results);
+	(void)pthread_mutex_destroy(&pool->lock);
+	free(pool);
+}
+
+int query_pool_submit(struct query_pool *pool, struct net_request *request, const uint8_t *bytes,
+	size_t count)
+{
+	return job_queue_add(pool->queue, request, bytes, count);
+}
+
+void query_pool_set_bounds(struct query_pool *pool, uint64_t query_memory, uint64_t result_memory)
+{
+	(void)pthread_mutex_lock(&pool->lock);
+	pool->options.query_memory = query_memory;
+	(void)pthread_mutex_unlock(&pool->lock);
+	result_cache_set_bytes_max(pool->results, result_memory);
+}
+
+struct query_pool_state query_pool_state(struct query_pool *pool)
+{
+	struct result_cache_state results = result_cache_state(pool->results);
+	(void)pthread_mutex_lock(&pool->lock);
+	struct query_pool_state state = pool->state;
+	(void)pthread_mutex_unlock(&pool->lock);
+	state.results = results.results;
+	state.result_bytes = results.bytes;
+	state.results_dropped = results.dropped;
+	state.waiting = job_queue_state(pool->queue).jobs;
+	return state;
+}
