@@ -34,6 +34,7 @@ struct completeness {
 	uint64_t last_ns;
 	uint64_t period_min; /* the sampling periods met */
 	uint64_t period_max;
+	uint64_t corrupt; /* batches on disk whose checksum or references are wrong: in no number here */
 };
 
 struct answer_side {
