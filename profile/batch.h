@@ -34,7 +34,7 @@ struct coverage {
 struct loss {
 	uint32_t series; /* SERIES_NONE where nobody can say whose it was */
 	uint32_t reason; /* enum loss_reason, or a number we do not know yet */
-	uint64_t count; /* samples */
+	uint64_t count;  /* samples */
 };
 
 struct batch {
@@ -55,9 +55,10 @@ DEFINE_AUTO(batch);
 void batch_reset(struct batch *batch);
 
 /*
- * 0, -ENOMEM, -EOVERFLOW (a sum past 64 bits). Equal keys may be added repeatedly; see batch_settle.
- * A row or loss of 0 says nothing and is not kept. When the rows' memory is full they are settled
- * before more is taken, so a batch stays as small as its distinct rows, and an add may move any row.
+ * 0, -ENOMEM, -EOVERFLOW (a sum past 64 bits). Equal keys may be added repeatedly; see
+ * batch_settle. A row or loss of 0 says nothing and is not kept. When the rows' memory is full they
+ * are settled before more is taken, so a batch stays as small as its distinct rows, and an add may
+ * move any row.
  */
 int batch_add_row(struct batch *batch, uint32_t series, uint32_t node, uint64_t value);
 int batch_add_coverage(struct batch *batch, uint32_t series, uint64_t ns);
@@ -84,13 +85,15 @@ uint64_t batch_lost(const struct batch *batch);
 void batch_encode(const struct batch *batch, struct buf *to);
 
 /*
- * Into an empty batch whose dict already holds every id; it stays empty on failure. Counts are checked
- * before memory is taken. Reads no further than the encoding: the caller knows whether something
- * may follow (reader_left()). -EBADMSG: not an encoding, or an id that the dict lacks. -ENOMEM.
+ * Into an empty batch whose dict already holds every id; it stays empty on failure. Counts are
+ * checked before memory is taken. Reads no further than the encoding: the caller knows whether
+ * something may follow (reader_left()). -EBADMSG: not an encoding, or an id that the dict lacks.
+ * -ENOMEM.
  */
 int batch_decode(struct batch *batch, struct reader *from);
 
 /* Dict and columns together, self-contained: the spool, files, tests. */
 void batch_encode_whole(const struct batch *batch, struct buf *to);
-/* batch->dict must be empty, and is again on failure. Bytes left over are -EBADMSG. Also -ENOSPC. */
+/* batch->dict must be empty, and is again on failure. Bytes left over are -EBADMSG. Also -ENOSPC.
+ */
 int batch_decode_whole(struct batch *batch, struct reader *from);

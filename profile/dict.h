@@ -33,33 +33,36 @@
 #define DICT_NODE_ROOT        0
 
 enum frame_kind {
-	FRAME_NATIVE = 1, /* module with build-id, address = offset in the file */
-	FRAME_KERNEL = 2, /* function = symbol, module = "vmlinux" or the kernel module */
-	FRAME_MANAGED = 3, /* function, file, line: interpreted, JIT, or a file that named it */
+	FRAME_NATIVE = 1,    /* module with build-id, address = offset in the file */
+	FRAME_KERNEL = 2,    /* function = symbol, module = "vmlinux" or the kernel module */
+	FRAME_MANAGED = 3,   /* function, file, line: interpreted, JIT, or a file that named it */
 	FRAME_TRUNCATED = 4, /* outermost frame of a stack whose walk did not reach its root */
 };
 
 enum frame_flags {
 	FRAME_INLINED = 1, /* was inlined into the next frame towards the root */
-	FRAME_FOLDED = 2, /* pprof: several functions share this address */
+	FRAME_FOLDED = 2,  /* pprof: several functions share this address */
 };
 
 /* A file that code was mapped from. Ids of strings. */
 struct module {
-	uint32_t name; /* base name: "libc.so.6", "[vdso]", "vmlinux" */
-	uint32_t build_id; /* lower-case hex of the GNU build-id, or "xxh3:" and a content hash; 0 none */
-	/* The mapping as an imported file gave it; zeroes from our agents, whose addresses are file offsets. */
+	uint32_t name;     /* base name: "libc.so.6", "[vdso]", "vmlinux" */
+	uint32_t build_id; /* lower-case hex of the GNU build-id, or "xxh3:" and a content hash; 0
+	                      none */
+	/* The mapping as an imported file gave it; zeroes from our agents, whose addresses are file
+	 * offsets. */
 	uint64_t start;
 	uint64_t limit;
 	uint64_t offset;
-	uint32_t flags; /* pprof: has_functions 1, has_filenames 2, has_line_numbers 4, has_inline_frames 8 */
+	uint32_t flags; /* pprof: has_functions 1, has_filenames 2, has_line_numbers 4,
+	                   has_inline_frames 8 */
 };
 
 struct frame {
-	uint8_t kind; /* enum frame_kind */
+	uint8_t kind;  /* enum frame_kind */
 	uint8_t flags; /* enum frame_flags */
 	uint32_t module;
-	uint32_t function; /* as it came: a mangled name stays mangled */
+	uint32_t function;    /* as it came: a mangled name stays mangled */
 	uint32_t system_name; /* pprof only */
 	uint32_t file;
 	uint64_t address;
@@ -80,10 +83,11 @@ struct label {
 
 /* What is counted. A stored value is a multiple of `period` in `unit`. */
 struct series {
-	uint32_t type; /* "cpu" */
-	uint32_t unit; /* "nanoseconds", "count", "bytes" */
-	uint64_t period; /* > 0 */
-	uint32_t labels_first; /* in the dict's label array, sorted by the bytes of the name, names distinct */
+	uint32_t type;         /* "cpu" */
+	uint32_t unit;         /* "nanoseconds", "count", "bytes" */
+	uint64_t period;       /* > 0 */
+	uint32_t labels_first; /* in the dict's label array, sorted by the bytes of the name, names
+	                          distinct */
 	uint32_t labels_count;
 };
 
@@ -108,8 +112,8 @@ void dict_reset(struct dict *dict);
 
 /*
  * Find or add; 0 with the id. -ENOSPC: a limit. -ENOMEM. -EINVAL: an id inside does not exist,
- * a string is too long, a frame is of no kind, a series has repeated, empty-named or too many labels,
- * or no period.
+ * a string is too long, a frame is of no kind, a series has repeated, empty-named or too many
+ * labels, or no period.
  */
 int dict_string(struct dict *dict, const char *bytes, size_t count, uint32_t *ret_id);
 int dict_cstring(struct dict *dict, const char *text, uint32_t *ret_id);
@@ -117,13 +121,14 @@ int dict_module(struct dict *dict, const struct module *module, uint32_t *ret_id
 int dict_frame(struct dict *dict, const struct frame *frame, uint32_t *ret_id);
 int dict_node(struct dict *dict, uint32_t parent, uint32_t frame, uint32_t *ret_id);
 /*
- * `labels` need not be sorted. One whose value is "" is left out: an absent label equals an empty one,
- * so the two must be one series. labels_first and labels_count of `series` are not read.
+ * `labels` need not be sorted. One whose value is "" is left out: an absent label equals an empty
+ * one, so the two must be one series. labels_first and labels_count of `series` are not read.
  */
 int dict_series(struct dict *dict, const struct series *series, const struct label *labels,
-	uint32_t labels_count, uint32_t *ret_id);
+        uint32_t labels_count, uint32_t *ret_id);
 
-/* Frames leaf first, as they are everywhere: interns the whole stack, or on failure nothing of it. */
+/* Frames leaf first, as they are everywhere: interns the whole stack, or on failure nothing of it.
+ */
 int dict_stack(struct dict *dict, const uint32_t *frames, uint32_t depth, uint32_t *ret_node);
 
 /* Borrowed until the dict changes. Strings are zero-terminated but may hold zero bytes. */
@@ -133,7 +138,8 @@ const struct module *dict_get_module(const struct dict *dict, uint32_t id);
 const struct frame *dict_get_frame(const struct dict *dict, uint32_t id);
 struct node dict_get_node(const struct dict *dict, uint32_t id);
 const struct series *dict_get_series(const struct dict *dict, uint32_t id);
-const struct label *dict_get_labels(const struct dict *dict, uint32_t series); /* labels_count of them */
+const struct label *dict_get_labels(
+        const struct dict *dict, uint32_t series); /* labels_count of them */
 
 /* The value of one label of a series as a string id, or 0 ("": an absent label is an empty one). */
 uint32_t dict_label_value(const struct dict *dict, uint32_t series, uint32_t name);
@@ -166,8 +172,9 @@ size_t dict_memory(const struct dict *dict);
 void dict_encode(const struct dict *dict, struct dict_mark from, struct buf *to);
 
 /*
- * Appends what dict_encode wrote, to a dict that stands at the same mark; reads no further than that.
- * -EBADMSG: not an encoding, or not the next one; the dict is as before. -ENOSPC, -ENOMEM: likewise.
+ * Appends what dict_encode wrote, to a dict that stands at the same mark; reads no further than
+ * that. -EBADMSG: not an encoding, or not the next one; the dict is as before. -ENOSPC, -ENOMEM:
+ * likewise.
  */
 int dict_decode(struct dict *dict, struct reader *from);
 

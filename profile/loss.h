@@ -8,14 +8,14 @@
 #include <stdint.h>
 
 enum loss_reason {
-	LOSS_RING_FULL = 1, /* the kernel's ring buffer had no room */
-	LOSS_PERF_LOST = 2, /* PERF_RECORD_LOST of a plain perf ring */
+	LOSS_RING_FULL = 1,    /* the kernel's ring buffer had no room */
+	LOSS_PERF_LOST = 2,    /* PERF_RECORD_LOST of a plain perf ring */
 	LOSS_AGENT_MEMORY = 3, /* a table of the agent was full */
-	LOSS_SPOOL_FULL = 4, /* the spool was full and could not be merged further */
-	LOSS_REJECTED = 5, /* the aggregator refused the section */
-	LOSS_THROTTLED = 6, /* the kernel throttled the sampler */
-	LOSS_MALFORMED = 7, /* a record that made no sense */
-	LOSS_LATE = 8, /* the section belonged to a closed epoch */
+	LOSS_SPOOL_FULL = 4,   /* the spool was full and could not be merged further */
+	LOSS_REJECTED = 5,     /* the aggregator refused the section */
+	LOSS_THROTTLED = 6,    /* the kernel throttled the sampler */
+	LOSS_MALFORMED = 7,    /* a record that made no sense */
+	LOSS_LATE = 8,         /* the section belonged to a closed epoch */
 };
 
 /* "ring_full", or NULL when nobody has given the number a name yet. */

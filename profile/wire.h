@@ -5,10 +5,10 @@
  * has the bytes. Every message is one envelope; every request gets one reply.
  *
  *	HELLO ----> opens a session (a dictionary both ends keep) ----> HELLO_REPLY
- *	PUSH  ----> dict delta + sections (agent, epoch, shard, seq, batch) ----> PUSH_REPLY (a status each)
- *	SYMBOLS --> one part of one file's function table ----> STATUS
- *	QUERY ----> a question; the answer's first page and an id for the rest ----> PAGE
- *	FETCH ----> a further page ----> PAGE
+ *	PUSH  ----> dict delta + sections (agent, epoch, shard, seq, batch) ----> PUSH_REPLY (a
+ *status each) SYMBOLS --> one part of one file's function table ----> STATUS QUERY ----> a
+ *question; the answer's first page and an id for the rest ----> PAGE FETCH ----> a further page
+ *----> PAGE
  *
  * A session has one request in flight at a time, numbered, because dictionary deltas are ordered.
  * After a lost reply the sender opens a new session and sends the same sections again under the
@@ -24,13 +24,13 @@
 #include "profile/batch.h"
 #include "profile/dict.h"
 
-#define WIRE_VERSION          1
-#define WIRE_MESSAGE_BYTES_MAX (4u << 20) /* packed, with envelope */
+#define WIRE_VERSION            1
+#define WIRE_MESSAGE_BYTES_MAX  (4u << 20) /* packed, with envelope */
 #define WIRE_UNPACKED_BYTES_MAX (32u << 20)
-#define WIRE_SECTIONS_MAX     4096
-#define WIRE_WANTED_MAX       64 /* build-ids asked for in one reply */
-#define WIRE_SHARDS_MAX       4096
-#define WIRE_TEXT_BYTES_MAX   4096
+#define WIRE_SECTIONS_MAX       4096
+#define WIRE_WANTED_MAX         64 /* build-ids asked for in one reply */
+#define WIRE_SHARDS_MAX         4096
+#define WIRE_TEXT_BYTES_MAX     4096
 
 enum wire_kind {
 	WIRE_HELLO = 1,
@@ -46,36 +46,44 @@ enum wire_kind {
 
 /* Codes of WIRE_STATUS, and of each section in a PUSH_REPLY. */
 enum wire_status {
-	WIRE_OK = 0, /* durable */
-	WIRE_DUP = 1, /* durable since before */
-	WIRE_BUSY = 2, /* nothing kept; try again after retry_ms */
+	WIRE_OK = 0,        /* durable */
+	WIRE_DUP = 1,       /* durable since before */
+	WIRE_BUSY = 2,      /* nothing kept; try again after retry_ms */
 	WIRE_NOT_OWNER = 3, /* this shard lives elsewhere: say HELLO again for the map */
-	WIRE_REJECT = 4, /* never acceptable; the text says why. Count it as lost */
-	WIRE_TOO_NEW = 5, /* a version or a must-understand field we do not know */
-	WIRE_RESET = 6, /* the session is unknown: open a new one and send again */
+	WIRE_REJECT = 4,    /* never acceptable; the text says why. Count it as lost */
+	WIRE_TOO_NEW = 5,   /* a version or a must-understand field we do not know */
+	WIRE_RESET = 6,     /* the session is unknown: open a new one and send again */
 	WIRE_MALFORMED = 7, /* the message made no sense; nothing of it was kept */
 	WIRE_NOT_FOUND = 8, /* no such page, query or data */
-	WIRE_INVALID = 9, /* a question that cannot be asked: the text says where and what to write */
-	WIRE_FAILED = 10, /* the server could not: storage, memory, disk. The text says what */
+	WIRE_INVALID =
+	        9, /* a question that cannot be asked: the text says where and what to write */
+	WIRE_FAILED = 10,  /* the server could not: storage, memory, disk. The text says what */
 	WIRE_TOO_BIG = 11, /* past the server's memory bound for one query: narrow it */
 };
 
 const char *wire_status_name(uint32_t status); /* "ok", "dup", ...; "unknown" */
 
-/* An envelope, opened: magic, version, kind, checksum checked; the payload unpacked into `unpacked`. */
+/* An envelope, opened: magic, version, kind, checksum checked; the payload unpacked into
+ * `unpacked`. */
 struct wire_message {
 	uint16_t kind;
 	struct reader payload;
 };
 
-/* Wraps a payload: packs with LZ4 where that is smaller, checksums. */
+/*
+ * Wraps a payload: packs with LZ4 where that is smaller, checksums. `to` is failed afterwards when
+ * the payload was, or is past WIRE_UNPACKED_BYTES_MAX, or the envelope past WIRE_MESSAGE_BYTES_MAX.
+ */
 void wire_seal(enum wire_kind kind, const struct buf *payload, struct buf *to);
 
 /*
- * -EPROTO: not an envelope, or a broken one (magic, length, checksum). -EPROTONOSUPPORT: a newer version
- * that must be understood. -E2BIG: past a limit, nothing allocated. -ENOMEM.
+ * Replaces what is in `unpacked`, which the payload then points into.
+ * -EPROTO: not an envelope, or a broken one (magic, length, checksum). -EPROTONOSUPPORT: a newer
+ * version, or a kind or flag that this version does not know. -E2BIG: past a limit, nothing
+ * allocated. -ENOMEM.
  */
-int wire_open(const uint8_t *bytes, size_t count, struct buf *unpacked, struct wire_message *ret_message);
+int wire_open(
+        const uint8_t *bytes, size_t count, struct buf *unpacked, struct wire_message *ret_message);
 
 struct wire_uuid {
 	uint8_t bytes[16];
@@ -93,29 +101,29 @@ struct wire_hello {
 	uint64_t features; /* bits; none yet */
 	uint32_t role;
 	struct wire_uuid uuid; /* of the agent: the same after a restart */
-	uint64_t epoch; /* of this start: differs after a restart */
+	uint64_t epoch;        /* of this start: differs after a restart */
 	struct wire_text host;
 	struct wire_text program; /* "profleet-agent 0.1.0" */
-	struct wire_text tenant; /* "" is the default */
+	struct wire_text tenant;  /* "" is the default */
 };
 
 struct wire_hello_reply {
 	uint16_t version;
 	uint64_t features;
 	uint64_t session; /* random, never 0 */
-	uint32_t shards; /* virtual shards: a section belongs to one by wire_shard() */
+	uint32_t shards;  /* virtual shards: a section belongs to one by wire_shard() */
 	uint64_t map_version;
 	uint32_t push_bytes_max; /* unpacked payload that a PUSH may have */
-	uint32_t nodes_max; /* of the session's dict: open a new session before it is full */
-	uint64_t unix_ns; /* the aggregator's clock */
+	uint32_t nodes_max;      /* of the session's dict: open a new session before it is full */
+	uint64_t unix_ns;        /* the aggregator's clock */
 	struct wire_text program;
 };
 
 /* What an agent says of itself with every push; shown by `profleet agents`. */
 struct wire_agent_state {
-	uint64_t hz_milli; /* the true rate, in 1/1000 Hz */
+	uint64_t hz_milli;      /* the true rate, in 1/1000 Hz */
 	uint64_t samples_taken; /* since this epoch began, counted in the kernel */
-	uint64_t samples_sent; /* made durable */
+	uint64_t samples_sent;  /* made durable */
 	uint64_t spool_samples;
 	uint64_t spool_bytes;
 	uint64_t cpu_ns; /* used by the agent since it started */
@@ -128,8 +136,9 @@ struct wire_section {
 	uint16_t shard;
 	struct wire_uuid uuid; /* of the agent that saw it; a spool may outlive an epoch */
 	uint64_t epoch;
-	uint64_t seq; /* from 1 per (uuid, epoch, shard) */
-	struct reader batch; /* for batch_decode() */
+	uint64_t seq;        /* from 1 per (uuid, epoch, shard) */
+	struct reader batch; /* for batch_decode(), after which reader_left() must be 0; not read by
+	                        put */
 };
 
 /* PUSH, written in order: begin, section..., end. Decoded likewise. */
@@ -140,6 +149,12 @@ struct wire_push {
 	uint32_t sections_count;
 };
 
+/*
+ * What holds for every pair of put and get. A put cuts texts at WIRE_TEXT_BYTES_MAX and asserts the
+ * other limits. A get reads a whole payload: -EBADMSG when it is not one, when a text holds a zero
+ * byte, or when bytes are left; -EPROTONOSUPPORT when it has an extension that must be understood
+ * and is not. Numbers without a limit above (role, question, status) come through as they are.
+ */
 void wire_put_hello(const struct wire_hello *hello, struct buf *payload);
 int wire_get_hello(struct reader *payload, struct wire_hello *ret_hello);
 void wire_put_hello_reply(const struct wire_hello_reply *reply, struct buf *payload);
@@ -147,12 +162,14 @@ int wire_get_hello_reply(struct reader *payload, struct wire_hello_reply *ret_re
 
 /* The header and the delta of the session's dict since `known`. Then sections_count sections. */
 void wire_put_push(const struct wire_push *push, const struct dict *dict, struct dict_mark known,
-	struct buf *payload);
-void wire_put_section(const struct wire_section *section, const struct batch *batch, struct buf *payload);
+        struct buf *payload);
+void wire_put_section(
+        const struct wire_section *section, const struct batch *batch, struct buf *payload);
 
 /*
- * Reads the header only; *ret_delta is for dict_decode() into the session's dict, once session and
- * request were checked; then wire_get_section() sections_count times. -EBADMSG.
+ * Reads the header and checks that the sections are whole; *ret_delta is for dict_decode() into the
+ * session's dict, once session and request were checked, and then reader_left() must be 0; then
+ * wire_get_section() sections_count times. -EBADMSG, -EPROTONOSUPPORT.
  */
 int wire_get_push(struct reader *payload, struct wire_push *ret_push, struct reader *ret_delta);
 int wire_get_section(struct reader *payload, struct wire_section *ret_section);
@@ -166,23 +183,28 @@ struct wire_section_status {
 };
 
 struct wire_push_reply {
-	uint32_t status; /* of the message as a whole: OK, or RESET, BUSY, ... and then no sections */
+	uint32_t status; /* of the message as a whole: OK, or RESET, BUSY, ... and then no sections
+	                  */
 	uint32_t retry_ms;
 	struct wire_text reason;
 	uint32_t sections_count;
-	struct wire_section_status *sections; /* encoder: caller's; decoder: array of the caller, WIRE_SECTIONS_MAX */
+	struct wire_section_status
+	        *sections; /* encoder: caller's; decoder: array of the caller, WIRE_SECTIONS_MAX */
 	uint32_t wanted_count; /* build-ids whose symbols the aggregator lacks */
 	struct wire_text wanted[WIRE_WANTED_MAX];
 };
 
 void wire_put_push_reply(const struct wire_push_reply *reply, struct buf *payload);
+/* ret_reply->sections must point to WIRE_SECTIONS_MAX places; they may be written to on failure
+ * too. */
 int wire_get_push_reply(struct reader *payload, struct wire_push_reply *ret_reply);
 
 struct wire_symbols {
 	struct wire_text build_id;
-	uint32_t part, parts; /* parts arrive in order; 0 of n starts again */
+	uint32_t part, parts; /* part < parts; parts arrive in order; 0 of n starts again */
 	uint64_t total_bytes;
-	const uint8_t *bytes; /* of the encoding that symbols_builder_finish() made; none: nothing to be had */
+	const uint8_t *bytes; /* of the encoding that symbols_builder_finish() made; none: nothing
+	                         to be had */
 	uint32_t count;
 };
 
@@ -200,7 +222,7 @@ int wire_get_status(struct reader *payload, struct wire_status_reply *ret_status
 
 enum wire_question {
 	WIRE_ASK_PROFILE = 1, /* answer: answer_encode() */
-	WIRE_ASK_SERIES = 2, /* answers from here on: JSON text, docs/formats/json.md */
+	WIRE_ASK_SERIES = 2,  /* answers from here on: JSON text, docs/formats/json.md */
 	WIRE_ASK_LABELS = 3,
 	WIRE_ASK_AGENTS = 4,
 	WIRE_ASK_STATUS = 5,
@@ -222,8 +244,8 @@ struct wire_query {
 
 /* What the rows of an answer's sides are kept apart by. */
 enum wire_group {
-	WIRE_GROUP_TYPE = 1, /* one series per (type, unit), without labels */
-	WIRE_GROUP_SERIES = 2, /* every series with all its labels */
+	WIRE_GROUP_TYPE = 1,     /* one series per (type, unit), without labels */
+	WIRE_GROUP_SERIES = 2,   /* every series with all its labels */
 	WIRE_GROUP_INSTANCE = 3, /* type and the label instance: for spreads */
 };
 
