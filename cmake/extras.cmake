@@ -7,6 +7,8 @@ foreach(source IN LISTS demos)
 	add_executable(${name} ${source})
 	target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR})
 	target_link_libraries(${name} PRIVATE profleet::warnings Threads::Threads m)
+	# The demo shows whole stacks to a plain frame-pointer walk.
+	target_compile_options(${name} PRIVATE -fno-omit-frame-pointer -fno-optimize-sibling-calls)
 	add_dependencies(programs ${name})
 	install(TARGETS ${name} RUNTIME DESTINATION ${CMAKE_INSTALL_LIBEXECDIR}/profleet)
 endforeach()
