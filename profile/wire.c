@@ -164,6 +164,16 @@ int wire_open(
 	return 0;
 }
 
+uint16_t wire_peek_kind(const uint8_t *bytes, size_t count)
+{
+	struct reader from = reader_of(bytes, count);
+	const uint8_t *magic = reader_bytes(&from, 4);
+	if (!magic || memcmp(magic, WIRE_MAGIC, 4) != 0)
+		return 0;
+	(void)reader_bytes(&from, WIRE_CHECKED_AT - 4);
+	return reader_u16(&from);
+}
+
 /* Too long a text is cut: it is words for a human, or was refused earlier. */
 static void wire_put_text(struct buf *to, struct wire_text text)
 {

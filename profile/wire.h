@@ -85,6 +85,12 @@ void wire_seal(enum wire_kind kind, const struct buf *payload, struct buf *to);
 int wire_open(
         const uint8_t *bytes, size_t count, struct buf *unpacked, struct wire_message *ret_message);
 
+/*
+ * What kind a message claims to be, unchecked: to choose a queue before the work of opening it.
+ * 0: too short, or not ours.
+ */
+uint16_t wire_peek_kind(const uint8_t *bytes, size_t count);
+
 struct wire_uuid {
 	uint8_t bytes[16];
 };
