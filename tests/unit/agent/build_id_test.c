@@ -14,7 +14,6 @@
 
 #include "core/auto.h"
 
-#undef COUNT_OF
 #include "tests/lib/test.h"
 
 static const uint8_t note[] = { 4, 0, 0, 0, 4, 0, 0, 0, NT_GNU_BUILD_ID, 0, 0, 0, 'G', 'N', 'U', 0,
