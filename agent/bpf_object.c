@@ -1,11 +1,8 @@
 /*
  * libbpf's dialect stops here. Its objects are opened through the skeleton that bpftool makes, the
- programs
- * are attached with the two plain system calls that do it, and its messages are kept as text: the
- last
-
- *
- * The drops table is read with one batch call per pass rather than two system calls an entry.
+ * sampler is attached to perf events with the ioctl that does it, and libbpf's messages go to the
+ * log at debug: the last of them is usually the one that says what the kernel minded, so it is
+ * repeated on failure.
  */
 
 #include "agent/bpf_object.h"
@@ -38,7 +35,8 @@ struct bpf_programs {
 /* libbpf prints through one function without a context. Only one thread opens programs. */
 static char bpf_object_last_warning[200];
 
-static int bpf_object_print(enum libbpf_print_level level, const char *format, va_list arguments)
+static int __attribute__((format(printf, 2, 0)))
+bpf_object_print(enum libbpf_print_level level, const char *format, va_list arguments)
 {
 	char line[512];
 
@@ -197,7 +195,9 @@ int bpf_programs_drops(struct bpf_programs *programs,
 	uint64_t value;
 	int map = bpf_map__fd(programs->skeleton->maps.drops);
 
-	while (bpf_map_get_next_key(map, previous, &next) == 0) {
+	/* A key that is removed under our feet makes the kernel begin again: hence the bound. */
+	uint32_t left = 2 * bpf_map__max_entries(programs->skeleton->maps.drops);
+	while (left-- > 0 && bpf_map_get_next_key(map, previous, &next) == 0) {
 		key = next;
 		previous = &key;
 		if (bpf_map_lookup_elem(map, &key, &value) == 0)
