@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -202,7 +203,7 @@ int folded_parse(const char *bytes, size_t count, struct batch *batch, uint32_t 
         uint64_t *ret_skipped, struct parse_error *ret_error)
 {
 	autofree struct folded_parser *parser = calloc(1, sizeof(*parser));
-	const char *end = bytes + count;
+	const char *end = count ? bytes + count : bytes;
 
 	if (!parser) {
 		*ret_error = (struct parse_error){ .text = "out of memory" };
@@ -213,7 +214,7 @@ int folded_parse(const char *bytes, size_t count, struct batch *batch, uint32_t 
 	parser->period = dict_get_series(batch->dict, series)->period;
 	parser->error = ret_error;
 
-	for (const char *line = bytes; count > 0 && line < end;) {
+	for (const char *line = bytes; line < end;) {
 		const char *line_end = memchr(line, '\n', (size_t)(end - line));
 		if (!line_end)
 			line_end = end;
@@ -351,9 +352,11 @@ static int folded_stack(struct folded_writer *writer, uint32_t node_id)
 	if (writer->texts.failed)
 		return -ENOMEM;
 	/* Read again, such a line would be taken for a comment. */
-	uint8_t *text = writer->texts.bytes + start;
 	size_t count = writer->texts.count - start;
-	if (count > 0 && text[0] == '#' && (count == 1 || is_blank((char)text[1]))) {
+	if (count == 0)
+		return 0;
+	uint8_t *text = writer->texts.bytes + start;
+	if (text[0] == '#' && (count == 1 || is_blank((char)text[1]))) {
 		text[0] = '?';
 		writer->replaced++;
 	}
@@ -374,7 +377,7 @@ static int folded_compare_texts(const void *left, const void *right, void *texts
 	const struct folded_sum *b = right;
 	const uint8_t *bytes = texts;
 	size_t count = a->text_count < b->text_count ? a->text_count : b->text_count;
-	int order = count ? memcmp(bytes + a->text_at, bytes + b->text_at, count) : 0;
+	int order = memcmp(bytes + a->text_at, bytes + b->text_at, count);
 
 	if (order != 0)
 		return order;
@@ -400,7 +403,7 @@ static int folded_compare_lines(const void *left, const void *right, void *texts
 	const struct folded_sum *b = right;
 	const uint8_t *bytes = texts;
 	size_t count = a->text_count < b->text_count ? a->text_count : b->text_count;
-	int order = count ? memcmp(bytes + a->text_at, bytes + b->text_at, count) : 0;
+	int order = memcmp(bytes + a->text_at, bytes + b->text_at, count);
 	char tails[2][48];
 
 	if (order != 0)
@@ -483,7 +486,11 @@ int folded_write(const struct batch *batch, frame_name name, struct buf *to, uin
 	struct folded_writer writer = { .dict = batch->dict, .name = name };
 
 	writer.frames = calloc(dict_mark(batch->dict).frames + UINT64_C(1), sizeof(*writer.frames));
-	int result = sums && writer.frames ? folded_sums(batch, sums) : -ENOMEM;
+	/* Neither is ever NULL, so that empty texts need no thought. */
+	(void)buf_reserve(&writer.names, 1);
+	(void)buf_reserve(&writer.texts, 1);
+	bool has_memory = sums && writer.frames && writer.names.bytes && writer.texts.bytes;
+	int result = has_memory ? folded_sums(batch, sums) : -ENOMEM;
 	if (result == 0)
 		result = folded_write_with(&writer, sums, batch->rows_count, to);
 	if (result == 0)

@@ -26,11 +26,15 @@ struct symbols_builder *symbols_builder_new(void);
 void symbols_builder_free(struct symbols_builder *builder);
 DEFINE_AUTO(symbols_builder);
 
-/* In any order. Same offset: the first added wins, so add the better source first. -ENOMEM, -ENOSPC. */
+/*
+ * In any order. Same offset: the first added wins, so add the better source first. Nothing is kept
+ * of a symbol without a size or a name: it could never be an answer. Longer names are cut.
+ * -ENOMEM. -ENOSPC: past a limit.
+ */
 int symbols_builder_add(struct symbols_builder *builder, uint64_t offset, uint64_t bytes,
 	const char *name, size_t name_count);
 
-/* Sorts, cuts a symbol where the next one begins, packs (zstd) and checksums. -ENOMEM. */
+/* Sorts, cuts a symbol where the next one begins, packs (zstd), checksums, appends. -ENOMEM. */
 int symbols_builder_finish(struct symbols_builder *builder, struct buf *to);
 
 /* Unpacks. -EBADMSG: not an encoding; -E2BIG: past a limit; -ENOMEM. */
