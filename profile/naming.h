@@ -6,6 +6,7 @@
  * before an answer, and only touches what the answer needs.
  */
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "profile/batch.h"
@@ -23,8 +24,14 @@ enum naming_level {
 };
 
 /*
- * Adds the rows of `from` to `to` (another dict) with named frames. Series go through unchanged.
- * A native frame without a name keeps function 0 and, at function level, loses its address.
+ * Adds the rows of `from` to `to` (another dict) with named frames, and settles `to`. Series go
+ * through unchanged; interval, coverage and losses are the caller's to carry over.
+ *
+ * A native frame without a name keeps function 0 and, at function level, loses its address. At
+ * function level a frame is (kind, base name of the module, function): build-ids, files, lines,
+ * system names and the inlined flag are dropped, so that what is one function is one frame.
+ *
+ * -ENOMEM, -ENOSPC (a limit of `to`'s dict), -EOVERFLOW. On error `to` holds a part: throw it away.
  */
 int naming_apply(const struct batch *from, struct naming_source *source, enum naming_level level,
 	struct batch *to);

@@ -1,0 +1,157 @@
+/*
+ * The encoding is the dict once, then per side the completeness and the columns:
+ *
+ *	version | sides | dict | side A: fields, losses, columns | side B ...
+ *
+ * Completeness is a counted list of numbers in the order of `completeness_fields`, and a counted
+ *list of losses by reason. Both only ever grow at their end: a reader takes what it knows and skips
+ * the rest, a writer of fewer leaves the reader zeroes.
+ */
+
+#include "profile/answer.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stddef.h>
+#include <stdlib.h>
+
+#define ANSWER_VERSION 1
+/* More than any version will have; a list that claims more is not one. */
+#define ANSWER_FIELDS_MAX 1024
+
+/* Append only: the place is the meaning. */
+static const struct completeness_field {
+	size_t offset;
+	size_t bytes; /* 4 or 8 */
+} completeness_fields[] = {
+#define COMPLETENESS_FIELD(name)                                                                   \
+	{                                                                                          \
+		offsetof(struct completeness, name), sizeof(((struct completeness *)0)->name)      \
+	}
+	COMPLETENESS_FIELD(value),
+	COMPLETENESS_FIELD(value_truncated),
+	COMPLETENESS_FIELD(value_unknown_leaf),
+	COMPLETENESS_FIELD(samples),
+	COMPLETENESS_FIELD(intervals),
+	COMPLETENESS_FIELD(missing_ns),
+	COMPLETENESS_FIELD(coverage_ns),
+	COMPLETENESS_FIELD(instances),
+	COMPLETENESS_FIELD(series),
+	COMPLETENESS_FIELD(observers),
+	COMPLETENESS_FIELD(has_recorded),
+	COMPLETENESS_FIELD(first_ns),
+	COMPLETENESS_FIELD(last_ns),
+	COMPLETENESS_FIELD(period_min),
+	COMPLETENESS_FIELD(period_max),
+};
+
+struct answer *answer_new(uint32_t sides_count)
+{
+	assert(sides_count > 0 && sides_count <= ANSWER_SIDES_MAX);
+
+	AUTO(answer) answer = calloc(1, sizeof(*answer));
+	if (!answer)
+		return NULL;
+	answer->sides_count = sides_count;
+	answer->dict = dict_new(dict_limits_default);
+	if (!answer->dict)
+		return NULL;
+	for (uint32_t i = 0; i < sides_count; i++) {
+		answer->sides[i].batch = batch_new(answer->dict);
+		if (!answer->sides[i].batch)
+			return NULL;
+	}
+	return TAKE(answer);
+}
+
+void answer_free(struct answer *answer)
+{
+	if (!answer)
+		return;
+	for (uint32_t i = 0; i < answer->sides_count; i++)
+		batch_free(answer->sides[i].batch);
+	dict_free(answer->dict);
+	free(answer);
+}
+
+static void completeness_encode(const struct completeness *completeness, struct buf *to)
+{
+	buf_put_varint(to, COUNT_OF(completeness_fields));
+	for (size_t i = 0; i < COUNT_OF(completeness_fields); i++) {
+		const char *at = (const char *)completeness + completeness_fields[i].offset;
+		uint64_t value = completeness_fields[i].bytes == 4
+		                         ? *(const uint32_t *)(const void *)at
+		                         : *(const uint64_t *)(const void *)at;
+		buf_put_varint(to, value);
+	}
+	buf_put_varint(to, COUNT_OF(completeness->lost));
+	for (size_t i = 0; i < COUNT_OF(completeness->lost); i++)
+		buf_put_varint(to, completeness->lost[i]);
+}
+
+static void completeness_decode(struct completeness *completeness, struct reader *from)
+{
+	uint64_t count = reader_varint_max(from, ANSWER_FIELDS_MAX);
+
+	for (uint64_t i = 0; i < count; i++) {
+		if (i >= COUNT_OF(completeness_fields)) {
+			(void)reader_varint(from);
+			continue;
+		}
+		char *at = (char *)completeness + completeness_fields[i].offset;
+		if (completeness_fields[i].bytes == 4)
+			*(uint32_t *)(void *)at = (uint32_t)reader_varint_max(from, UINT32_MAX);
+		else
+			*(uint64_t *)(void *)at = reader_varint(from);
+	}
+
+	/* A reason from the future has no name here, but its samples are missing all the same. */
+	count = reader_varint_max(from, ANSWER_FIELDS_MAX);
+	for (uint64_t i = 0; i < count; i++) {
+		uint64_t lost = reader_varint(from);
+		uint64_t *sum = &completeness->lost[i < COUNT_OF(completeness->lost) ? i : 0];
+		if (__builtin_add_overflow(*sum, lost, sum))
+			*sum = UINT64_MAX;
+	}
+}
+
+void answer_encode(const struct answer *answer, struct buf *to)
+{
+	buf_put_varint(to, ANSWER_VERSION);
+	buf_put_varint(to, answer->sides_count);
+	dict_encode(answer->dict, (struct dict_mark){ 0 }, to);
+	for (uint32_t i = 0; i < answer->sides_count; i++) {
+		assert(answer->sides[i].batch->dict == answer->dict);
+		completeness_encode(&answer->sides[i].completeness, to);
+		batch_encode(answer->sides[i].batch, to);
+	}
+}
+
+int answer_decode(struct reader *from, struct answer **ret_answer)
+{
+	uint64_t version = reader_varint(from);
+	uint64_t sides_count = reader_varint(from);
+
+	if (from->failed || version != ANSWER_VERSION || sides_count == 0 ||
+	        sides_count > ANSWER_SIDES_MAX)
+		return -EBADMSG;
+	AUTO(answer) answer = answer_new((uint32_t)sides_count);
+	if (!answer)
+		return -ENOMEM;
+
+	int result = dict_decode(answer->dict, from);
+	for (uint32_t i = 0; result == 0 && i < answer->sides_count; i++) {
+		completeness_decode(&answer->sides[i].completeness, from);
+		result = batch_decode(answer->sides[i].batch, from);
+	}
+	if (result == 0 && (from->failed || reader_left(from) > 0))
+		result = -EBADMSG;
+	/* An answer has no limits but those of a dict: past them it is no answer. */
+	if (result == -ENOSPC)
+		result = -EBADMSG;
+	if (result < 0)
+		return result;
+
+	*ret_answer = TAKE(answer);
+	return 0;
+}

@@ -1,0 +1,230 @@
+/*
+ * Two memos make naming cost one look-up per distinct frame and one step per distinct node, however
+ * many rows there are: frame id -> named frame, node id -> named node. A stack is walked towards
+ * the root only until a node that is known, and then named on the way back.
+ */
+
+#include "profile/naming.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/auto.h"
+
+struct naming {
+	const struct dict *from;
+	struct dict *to;
+	struct dict_remap *remap;
+	struct naming_source *source;
+	enum naming_level level;
+	uint32_t *frames; /* id in `from` -> id in `to`, or ID_NONE */
+	uint32_t *nodes;
+	uint32_t *path;
+	uint32_t path_capacity;
+};
+
+bool naming_is_unknown(const struct frame *frame)
+{
+	return frame->function == 0 && frame->kind != FRAME_TRUNCATED;
+}
+
+/*
+ * Our agents' addresses are offsets in the file. Those of an imported file are whatever its
+ * mapping says, and the mapping leads back to the offset.
+ */
+static uint64_t naming_offset(const struct module *module, uint64_t address)
+{
+	if (address >= module->start && address < module->limit)
+		return address - module->start + module->offset;
+	return address;
+}
+
+/* The function that the source knows at this frame, or the empty string. */
+static int naming_function(struct naming *naming, const struct frame *frame, uint32_t *ret_function)
+{
+	const struct module *module = dict_get_module(naming->from, frame->module);
+	const struct symbols *symbols = NULL;
+	const char *name = NULL;
+	uint64_t start;
+
+	if (module->build_id != 0 && naming->source)
+		symbols = naming->source->find(
+		        naming->source, dict_text(naming->from, module->build_id));
+	if (symbols)
+		name = symbols_find(symbols, naming_offset(module, frame->address), &start);
+	if (!name) {
+		*ret_function = 0;
+		return 0;
+	}
+	return dict_cstring(naming->to, name, ret_function);
+}
+
+/*
+ * At function level a module is the base name of its file: two builds of one program, or one file
+ * seen through two mappings, have the same functions.
+ */
+static int naming_module(struct naming *naming, uint32_t id, uint32_t *ret_id)
+{
+	struct module named = { 0 };
+	size_t count;
+	const struct module *module = dict_get_module(naming->from, id);
+	const char *name = dict_get_string(naming->from, module->name, &count);
+	const char *slash = memrchr(name, '/', count);
+
+	if (slash && slash + 1 < name + count) {
+		count -= (size_t)(slash + 1 - name);
+		name = slash + 1;
+	}
+	if (count == 0) {
+		*ret_id = 0;
+		return 0;
+	}
+	int result = dict_string(naming->to, name, count, &named.name);
+	return result < 0 ? result : dict_module(naming->to, &named, ret_id);
+}
+
+static int naming_frame_at_function(
+        struct naming *naming, const struct frame *frame, uint32_t *ret_id)
+{
+	struct frame named = { .kind = frame->kind };
+	int result = 0;
+
+	if (frame->function != 0)
+		result = dict_remap_string(naming->remap, frame->function, &named.function);
+	else if (frame->kind == FRAME_NATIVE)
+		result = naming_function(naming, frame, &named.function);
+	if (result == 0)
+		result = naming_module(naming, frame->module, &named.module);
+	return result < 0 ? result : dict_frame(naming->to, &named, ret_id);
+}
+
+static int naming_frame_at_address(struct naming *naming, uint32_t id, uint32_t *ret_id)
+{
+	struct frame named = *dict_get_frame(naming->from, id);
+	struct module module = *dict_get_module(naming->from, named.module);
+
+	if (named.kind != FRAME_NATIVE || named.function != 0)
+		return dict_remap_frame(naming->remap, id, ret_id);
+	int result = naming_function(naming, &named, &named.function);
+	if (result < 0)
+		return result;
+	if (named.function == 0)
+		return dict_remap_frame(naming->remap, id, ret_id);
+
+	result = dict_remap_string(naming->remap, module.name, &module.name);
+	if (result == 0)
+		result = dict_remap_string(naming->remap, module.build_id, &module.build_id);
+	if (result == 0)
+		result = dict_module(naming->to, &module, &named.module);
+	if (result == 0)
+		result = dict_remap_string(naming->remap, named.system_name, &named.system_name);
+	if (result == 0)
+		result = dict_remap_string(naming->remap, named.file, &named.file);
+	return result < 0 ? result : dict_frame(naming->to, &named, ret_id);
+}
+
+static int naming_frame(struct naming *naming, uint32_t id, uint32_t *ret_id)
+{
+	if (naming->frames[id] == ID_NONE) {
+		uint32_t named = ID_NONE;
+		int result;
+
+		if (naming->level == NAMING_ADDRESS)
+			result = naming_frame_at_address(naming, id, &named);
+		else
+			result = naming_frame_at_function(
+			        naming, dict_get_frame(naming->from, id), &named);
+		if (result < 0)
+			return result;
+		naming->frames[id] = named;
+	}
+	*ret_id = naming->frames[id];
+	return 0;
+}
+
+static int naming_node(struct naming *naming, uint32_t id, uint32_t *ret_id)
+{
+	uint32_t depth = 0;
+
+	while (naming->nodes[id] == ID_NONE) {
+		if (depth == naming->path_capacity) {
+			uint32_t capacity = depth ? depth * 2 : 256;
+			uint32_t *path = reallocarray(naming->path, capacity, sizeof(uint32_t));
+			if (!path)
+				return -ENOMEM;
+			naming->path = path;
+			naming->path_capacity = capacity;
+		}
+		naming->path[depth++] = id;
+		id = dict_get_node(naming->from, id).parent;
+	}
+
+	uint32_t named = naming->nodes[id];
+	while (depth > 0) {
+		uint32_t frame = 0;
+		id = naming->path[--depth];
+		int result = naming_frame(naming, dict_get_node(naming->from, id).frame, &frame);
+		if (result == 0)
+			result = dict_node(naming->to, named, frame, &named);
+		if (result < 0)
+			return result;
+		naming->nodes[id] = named;
+	}
+	*ret_id = named;
+	return 0;
+}
+
+static int naming_rows(struct naming *naming, const struct batch *from, struct batch *to)
+{
+	for (uint32_t i = 0; i < from->rows_count; i++) {
+		const struct row *row = &from->rows[i];
+		uint32_t series = 0;
+		uint32_t node = 0;
+
+		int result = dict_remap_series(naming->remap, row->series, &series);
+		if (result == 0)
+			result = naming_node(naming, row->node, &node);
+		if (result == 0)
+			result = batch_add_row(to, series, node, row->value);
+		if (result < 0)
+			return result;
+	}
+	return 0;
+}
+
+static uint32_t *id_memo_new(uint32_t count)
+{
+	uint32_t *memo = malloc((count + UINT64_C(1)) * sizeof(uint32_t));
+
+	if (memo)
+		memset(memo, 0xff, (count + UINT64_C(1)) * sizeof(uint32_t)); /* ID_NONE */
+	return memo;
+}
+
+int naming_apply(const struct batch *from, struct naming_source *source, enum naming_level level,
+        struct batch *to)
+{
+	struct dict_mark count = dict_mark(from->dict);
+	AUTO(dict_remap) remap = dict_remap_new(from->dict, to->dict);
+	struct naming naming = { .from = from->dict,
+		.to = to->dict,
+		.remap = remap,
+		.source = source,
+		.level = level,
+		.frames = id_memo_new(count.frames),
+		.nodes = id_memo_new(count.nodes) };
+	int result = -ENOMEM;
+
+	if (remap && naming.frames && naming.nodes) {
+		naming.nodes[DICT_NODE_ROOT] = DICT_NODE_ROOT;
+		result = naming_rows(&naming, from, to);
+	}
+	/* Frames that were apart may be one now. */
+	if (result == 0)
+		result = batch_settle(to);
+	free(naming.frames);
+	free(naming.nodes);
+	free(naming.path);
+	return result;
+}
