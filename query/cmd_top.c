@@ -1,0 +1,221 @@
+/*
+ * top: the functions that cost most. Flat is what ends in a function, cum what it is anywhere on
+ * the stack of. All functions are counted before the table is cut, and what was cut is said.
+ */
+
+#include <errno.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/auto.h"
+#include "profile/folded.h"
+#include "profile/naming.h"
+#include "profile/pprof.h"
+#include "query/cmd_list.h"
+#include "query/complain.h"
+#include "query/functions.h"
+#include "query/output.h"
+#include "query/report.h"
+#include "query/rows.h"
+#include "query/source.h"
+#include "query/text.h"
+#include "query/units.h"
+
+struct top_args {
+	struct shared_args shared;
+	struct range_args range;
+	char *type;
+	uint32_t limit;
+	uint32_t sort; /* index into top_sorts */
+	uint32_t format;
+	char *out;
+};
+
+static const char *const top_formats[] = { "table", "wide", "csv", "folded", "pprof", NULL };
+static const char *const top_sorts[] = { "flat", "cum", NULL };
+
+static const struct option_spec top_options[] = {
+	RANGE_OPTIONS(top_args),
+	TYPE_OPTION(top_args),
+	LIMIT_OPTION(top_args, "20", "how many functions"),
+	{ .name = "sort",
+	        .kind = OPTION_ENUM,
+	        .offset = offsetof(struct top_args, sort),
+	        .fallback = "flat",
+	        .choices = top_sorts,
+	        .help = "which column decides the order" },
+	FORMAT_OPTION(top_args, top_formats),
+	OUT_OPTION(top_args),
+	SHARED_OPTIONS(top_args),
+	{ 0 },
+};
+
+static const struct option_table top_table = {
+	.program = "profleet top",
+	.summary = "show the functions that cost most",
+	.usage = "SELECTOR [options]",
+	.description =
+	        "Adds up all stacks of the selected series by function. flat is the value of "
+	        "stacks "
+	        "that end in the function; cum that of all stacks it is on, however often: "
+	        "recursion "
+	        "counts once. The percentages are of the whole value that was selected.\n\n"
+	        "SELECTOR is a profile type with label matchers, such as cpu{service=\"cart\"}, or "
+	        "a "
+	        "file in folded or pprof form. Below the table stands how complete the answer "
+	        "is.\n\n"
+	        "folded and pprof write all stacks, not the table; --limit does not cut them.",
+	.examples = "profleet top cpu\n"
+	            "profleet top 'cpu{service=\"cart\",version=~\"1\\\\.9.*\"}' --since 10m "
+	            "--limit 50\n"
+	            "profleet top cpu --from now-2h --to now-1h -o json\n"
+	            "profleet top stacks.folded --sort cum\n",
+	.exit_codes = EXIT_CODES_TEXT,
+	.options = top_options,
+	.args_min = 1,
+	.args_max = 1,
+};
+
+struct top {
+	const struct top_args *args;
+	const struct source *source;
+	const struct names *names;
+	const struct functions *functions;
+	uint32_t shown;
+	uint64_t value;       /* of all functions */
+	uint64_t value_shown; /* flat of those shown */
+};
+
+static void top_put_table(
+        const struct top *top, bool wide, const struct output *output, struct buf *to)
+{
+	static const struct text_column columns[] = {
+		{ "flat", TEXT_RIGHT, 0, false },
+		{ "flat%", TEXT_RIGHT, 0, false },
+		{ "cum", TEXT_RIGHT, 0, false },
+		{ "cum%", TEXT_RIGHT, 0, false },
+		{ "flat cores", TEXT_RIGHT, 0, false },
+		{ "cum cores", TEXT_RIGHT, 0, false },
+		{ "function", TEXT_LEFT, 48, true },
+		{ "module", TEXT_LEFT, 0, false },
+	};
+	/* Without the cores, which only `wide` shows. */
+	struct text_column narrow[COUNT_OF(columns) - 2];
+	memcpy(narrow, columns, 4 * sizeof(*columns));
+	memcpy(narrow + 4, columns + 6, 2 * sizeof(*columns));
+
+	const struct source_side *side = &top->source->sides[0];
+	const char *unit = top->source->unit;
+	AUTO(text_table) table = text_table_new(
+	        wide ? columns : narrow, (uint32_t)(wide ? COUNT_OF(columns) : COUNT_OF(narrow)));
+	if (!table) {
+		to->failed = true;
+		return;
+	}
+	for (uint32_t i = 0; i < top->shown; i++) {
+		const struct function *function = functions_get(top->functions, i);
+		text_table_put(table, units_value(unit, function->flat[0]).text);
+		text_table_put(table, units_percent(function->flat[0], top->value).text);
+		text_table_put(table, units_value(unit, function->cum[0]).text);
+		text_table_put(table, units_percent(function->cum[0], top->value).text);
+		if (wide) {
+			uint64_t span_ns = top->source->is_cpu ? side->span_ns : 0;
+			text_table_put(table, units_cores(function->flat[0], span_ns).text);
+			text_table_put(table, units_cores(function->cum[0], span_ns).text);
+		}
+		text_table_put(table, names_function(top->names, function->name));
+		text_table_put(table, names_module(top->names, function->name));
+	}
+
+	report_put_head(top->source, 0, "", to);
+	buf_put_u8(to, '\n');
+	text_table_print(table, wide ? 0 : output->width, output->color, to);
+	buf_put_u8(to, '\n');
+	report_put_completeness(top->source, 0, "", to);
+	rows_put_cut("functions", top->shown, functions_count(top->functions),
+	        top->value - top->value_shown, top->value, to);
+}
+
+static void top_put_csv(const struct top *top, struct buf *to)
+{
+	buf_printf(to, "flat,flat_share,cum,cum_share,unit,function,module\n");
+	for (uint32_t i = 0; i < top->shown; i++) {
+		const struct function *function = functions_get(top->functions, i);
+		double whole = top->value ? (double)top->value : 1;
+		buf_printf(to, "%llu,%.9f,%llu,%.9f,", (unsigned long long)function->flat[0],
+		        (double)function->flat[0] / whole, (unsigned long long)function->cum[0],
+		        (double)function->cum[0] / whole);
+		text_put_csv(to, top->source->unit);
+		buf_put_u8(to, ',');
+		text_put_csv(to, names_function(top->names, function->name));
+		buf_put_u8(to, ',');
+		text_put_csv(to, names_module(top->names, function->name));
+		buf_put_u8(to, '\n');
+	}
+}
+
+static int top_count(struct top *top, struct names *names, struct functions *functions)
+{
+	int result = functions_add(
+	        functions, 0, top->source->sides[0].batch, top->source->sides[0].chosen);
+	if (result < 0)
+		return rows_explain(result);
+	functions_sort(functions, top->args->sort ? FUNCTIONS_BY_CUM : FUNCTIONS_BY_FLAT,
+	        (struct functions_scale){ 0 });
+
+	uint32_t count = functions_count(functions);
+	uint32_t limit = top->args->limit;
+	top->names = names;
+	top->functions = functions;
+	top->value = functions_total(functions, 0);
+	top->shown = limit && limit < count ? limit : count;
+	for (uint32_t i = 0; i < top->shown; i++)
+		top->value_shown += functions_get(functions, i)->flat[0];
+	return 0;
+}
+
+static int cmd_top_run(void *opaque, const struct option_args *words)
+{
+	const struct top_args *args = opaque;
+	enum output_format format = output_format_of(top_formats[args->format]);
+	struct output output = output_of(&args->shared, args->out);
+	struct source_request request = {
+		.words = { words->items[0] },
+		.sides_count = 1,
+		.type = args->type,
+		.level = NAMING_FUNCTION,
+		.group = WIRE_GROUP_TYPE,
+	};
+	AUTO(source) source = NULL;
+	AUTO_BUF text = { 0 };
+
+	int code = range_resolve(&args->range, NULL, NULL, &request.from_ns[0], &request.to_ns[0]);
+	if (code == 0)
+		code = source_load(&args->shared, &request, &source);
+	if (code)
+		return code;
+	if (format == FORMAT_FOLDED || format == FORMAT_PPROF)
+		return rows_deliver(&source->sides[0], format, names_frame_name, &output);
+
+	struct top top = { .args = args, .source = source };
+	AUTO(names) names = names_new();
+	AUTO(functions) functions = names ? functions_new(names) : NULL;
+	if (!functions)
+		return rows_explain(-ENOMEM);
+	code = top_count(&top, names, functions);
+	if (code)
+		return code;
+	if (format == FORMAT_CSV)
+		top_put_csv(&top, &text);
+	else
+		top_put_table(&top, format == FORMAT_WIDE, &output, &text);
+	return output_deliver(&output, &text, EXIT_CODE_OK);
+}
+
+const struct command cmd_top = {
+	.name = "top",
+	.table = &top_table,
+	.args_size = sizeof(struct top_args),
+	.run = cmd_top_run,
+};

@@ -1,0 +1,185 @@
+/*
+ * profleet [options] VERB [options] words: options of profleet itself may stand on either side of
+ * the verb, so those before it are moved behind and the verb's own table, which has them too, reads
+ * all.
+ */
+
+#include "query/command.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/auto.h"
+#include "core/buf.h"
+#include "core/clock.h"
+#include "core/log.h"
+#include "query/complain.h"
+
+const char *const shared_colors[] = { "auto", "always", "never", NULL };
+
+struct command_line_args {
+	struct shared_args shared;
+};
+
+static const struct option_spec command_line_options[] = {
+	SHARED_OPTIONS(command_line_args),
+	{ 0 },
+};
+
+const struct option_table command_line_table = {
+	.program = "profleet",
+	.summary = "ask what costs, what changed, and how sure we are",
+	.usage = "[options] VERB [options] [words]",
+	.description =
+	        "Asks an aggregator for the profiles of a fleet and shows them: as a table, a "
+	        "tree, a "
+	        "flame graph, or in a form for other tools. `profleet help` lists the verbs and "
+	        "`profleet VERB --help` teaches one.\n\n"
+	        "A question names its series by a selector, a profile type and label matchers as "
+	        "in "
+	        "PromQL: cpu{service=\"cart\",version=~\"1\\\\.9.*\"}. Where a selector is asked "
+	        "for, a "
+	        "file may stand too: profiles in folded or pprof form are read without an "
+	        "aggregator.",
+	.examples = "profleet top cpu --since 10m\n"
+	            "profleet diff 'cpu{version=\"1.8\"}' 'cpu{version=\"1.9\"}'\n"
+	            "profleet flame 'cpu{service=\"cart\"}' --out cart.html\n",
+	.exit_codes = EXIT_CODES_TEXT,
+	.options = command_line_options,
+	.args_max = UINT32_MAX,
+	.verbs = true,
+};
+
+static const struct command *const *command_line_commands;
+
+const struct command *const *command_list(void)
+{
+	static const struct command *const none[] = { NULL };
+	return command_line_commands ? command_line_commands : none;
+}
+
+const struct command *command_find(const char *name)
+{
+	for (const struct command *const *at = command_list(); *at; at++)
+		if (strcmp((*at)->name, name) == 0)
+			return *at;
+	return NULL;
+}
+
+int command_unknown(const char *word)
+{
+	const char *names[64];
+	size_t count = 0;
+	for (const struct command *const *at = command_list(); *at && count < COUNT_OF(names) - 1;
+	        at++)
+		names[count++] = (*at)->name;
+	names[count] = NULL;
+
+	const char *nearest = option_nearest(word, names);
+	if (nearest)
+		return complain(EXIT_CODE_USAGE, "%.64s is no verb; did you mean `profleet %s`?",
+		        word, nearest);
+	return complain(EXIT_CODE_USAGE, "%.64s is no verb; `profleet help` lists them", word);
+}
+
+/* The table with its verbs, which only the list knows, written below its description. */
+static int command_line_describe(struct buf *text, struct option_table *ret_table)
+{
+	buf_printf(text, "%s\n\nVerbs:\n\n", command_line_table.description);
+	for (const struct command *const *at = command_list(); *at; at++)
+		buf_printf(text, "\t%-12s%s\n", (*at)->name, (*at)->table->summary);
+	buf_put_u8(text, '\0');
+	if (text->failed)
+		return -ENOMEM;
+	*ret_table = command_line_table;
+	ret_table->description = (const char *)text->bytes;
+	return 0;
+}
+
+static int command_line_outcome(enum options_outcome outcome)
+{
+	return outcome == OPTIONS_HELP ? EXIT_CODE_OK : EXIT_CODE_USAGE;
+}
+
+static int command_line_run_verb(const struct command *command, int argc, char **argv)
+{
+	autofree void *args = calloc(1, command->args_size);
+	if (!args || options_init(command->table, args) < 0)
+		return complain(EXIT_CODE_FAILED, "out of memory");
+
+	struct option_args words;
+	enum options_outcome outcome = options_parse_line(command->table, argc, argv, args, &words);
+	int code = outcome == OPTIONS_OK ? command->run(args, &words)
+	                                 : command_line_outcome(outcome);
+	options_fini(command->table, args);
+	return code;
+}
+
+int command_line_run(const struct command *const *commands, int argc, char **argv)
+{
+	command_line_commands = commands;
+	log_setup("profleet", LOG_LEVEL_WARN, LOG_FORMAT_TEXT);
+
+	struct command_line_args args = { 0 };
+	struct option_args words = { 0 };
+	struct option_table table;
+	AUTO_BUF description = { 0 };
+	if (command_line_describe(&description, &table) < 0 || options_init(&table, &args) < 0)
+		return complain(EXIT_CODE_FAILED, "out of memory");
+	enum options_outcome outcome = options_parse_line(&table, argc, argv, &args, &words);
+	options_fini(&table, &args);
+	if (outcome != OPTIONS_OK)
+		return command_line_outcome(outcome);
+
+	const char *verb = words.count ? words.items[0] : "help";
+	const struct command *command = command_find(verb);
+	if (!command)
+		return command_unknown(verb);
+
+	/* argv is [program, options..., VERB, rest...] now: the verb goes, everything else stays.
+	 */
+	autofree char **line = calloc((size_t)argc + 1, sizeof(*line));
+	if (!line)
+		return complain(EXIT_CODE_FAILED, "out of memory");
+	int count = 0;
+	for (int i = 0; i < argc; i++)
+		if (words.count == 0 || argv[i] != words.items[0])
+			line[count++] = argv[i];
+	return command_line_run_verb(command, count, line);
+}
+
+static int range_time(const char *name, const struct option_time *time, uint64_t now_ns,
+        uint64_t fallback_ns, uint64_t *ret_ns)
+{
+	char error[256];
+	if (option_time_ns(time, now_ns, fallback_ns, ret_ns, error, sizeof(error)) < 0)
+		return complain(EXIT_CODE_USAGE, "%s: %s", name, error);
+	return 0;
+}
+
+int range_resolve(const struct range_args *range, const struct option_time *from,
+        const struct option_time *to, uint64_t *ret_from_ns, uint64_t *ret_to_ns)
+{
+	uint64_t now_ns = clock_unix_ns(clock_real());
+	uint64_t from_ns, to_ns;
+
+	if (!from || !from->text)
+		from = &range->from;
+	if (!to || !to->text)
+		to = &range->to;
+	int code = range_time("--to", to, now_ns, now_ns, &to_ns);
+	if (code == 0)
+		code = range_time("--from", from, now_ns,
+		        to_ns > range->since_ns ? to_ns - range->since_ns : 0, &from_ns);
+	if (code)
+		return code;
+	if (from_ns >= to_ns)
+		return complain(EXIT_CODE_USAGE, "the range is empty: it starts at or after its "
+		                                 "end; write --from before --to");
+	*ret_from_ns = from_ns;
+	*ret_to_ns = to_ns;
+	return 0;
+}

@@ -1,0 +1,181 @@
+/*
+ * Names lie end to end in one buffer, "function\0module\0"; an entry is where it starts, and an
+ * id_map finds the entry by the hash of those bytes.
+ */
+
+#include "query/names.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/buf.h"
+#include "profile/folded.h"
+#include "profile/naming.h"
+#include "query/demangle.h"
+
+#define NAMES_UNKNOWN   "[unknown]"
+#define NAMES_TRUNCATED "[truncated]"
+
+struct names_entry {
+	size_t function; /* offset in bytes */
+	size_t module;
+	bool unknown;
+};
+
+struct names {
+	struct id_map *map;
+	struct buf bytes;
+	struct names_entry *entries;
+	uint32_t capacity;
+};
+
+struct names *names_new(void)
+{
+	AUTO(names) names = calloc(1, sizeof(*names));
+	if (!names)
+		return NULL;
+	names->map = id_map_new(UINT32_MAX - 1);
+	if (!names->map)
+		return NULL;
+	return TAKE(names);
+}
+
+void names_free(struct names *names)
+{
+	if (!names)
+		return;
+	id_map_free(names->map);
+	buf_fini(&names->bytes);
+	free(names->entries);
+	free(names);
+}
+
+/* The readable function of a frame into `to`, zero-terminated. */
+static void names_put_function(const struct dict *dict, const struct frame *frame, struct buf *to)
+{
+	if (frame->kind == FRAME_TRUNCATED) {
+		buf_put(to, NAMES_TRUNCATED, sizeof(NAMES_TRUNCATED));
+		return;
+	}
+	if (frame->function == 0) {
+		buf_put(to, NAMES_UNKNOWN, sizeof(NAMES_UNKNOWN));
+		return;
+	}
+
+	const char *function = dict_text(dict, frame->function);
+	if (frame->kind != FRAME_NATIVE || !demangle(function, to))
+		buf_put(to, function, strlen(function));
+	buf_put_u8(to, '\0');
+}
+
+static const char *names_frame_module(const struct dict *dict, const struct frame *frame)
+{
+	if (frame->kind == FRAME_TRUNCATED || frame->module == 0)
+		return "";
+	const char *name = dict_text(dict, dict_get_module(dict, frame->module)->name);
+	const char *slash = strrchr(
+	        name, '/'); /* Files bring whole paths; the base name is the key. */
+	return slash && slash[1] ? slash + 1 : name;
+}
+
+static int names_intern(struct names *names, const struct dict *dict, const struct frame *frame,
+        struct buf *scratch, uint32_t *ret_id)
+{
+	buf_reset(scratch);
+	names_put_function(dict, frame, scratch);
+	size_t function_bytes = scratch->count;
+	const char *module = names_frame_module(dict, frame);
+	buf_put(scratch, module, strlen(module) + 1);
+	if (scratch->failed)
+		return -ENOMEM;
+
+	uint32_t id;
+	bool added;
+	int result = id_map_intern(
+	        names->map, hash128_bytes(scratch->bytes, scratch->count), &id, &added);
+	if (result < 0)
+		return result;
+	if (added) {
+		if (id >= names->capacity) {
+			uint32_t capacity = names->capacity ? 2 * names->capacity : 1024;
+			struct names_entry *entries = reallocarray(
+			        names->entries, capacity, sizeof(*entries));
+			if (!entries)
+				return -ENOMEM;
+			names->entries = entries;
+			names->capacity = capacity;
+		}
+		names->entries[id] = (struct names_entry){
+			.function = names->bytes.count,
+			.module = names->bytes.count + function_bytes,
+			.unknown = frame->kind != FRAME_TRUNCATED && naming_is_unknown(frame),
+		};
+		buf_put(&names->bytes, scratch->bytes, scratch->count);
+		if (names->bytes.failed)
+			return -ENOMEM;
+	}
+	*ret_id = id;
+	return 0;
+}
+
+int names_of_dict(struct names *names, const struct dict *dict, uint32_t **ret_ids)
+{
+	uint32_t count = dict_mark(dict).frames;
+	autofree uint32_t *ids = calloc((size_t)count + 1, sizeof(*ids));
+	if (!ids)
+		return -ENOMEM;
+
+	AUTO_BUF scratch = { 0 };
+	for (uint32_t i = 0; i < count; i++) {
+		int result = names_intern(names, dict, dict_get_frame(dict, i), &scratch, &ids[i]);
+		if (result < 0)
+			return result;
+	}
+	*ret_ids = TAKE(ids);
+	return 0;
+}
+
+uint32_t names_count(const struct names *names)
+{
+	return id_map_count(names->map);
+}
+
+const char *names_function(const struct names *names, uint32_t id)
+{
+	return (const char *)names->bytes.bytes + names->entries[id].function;
+}
+
+const char *names_module(const struct names *names, uint32_t id)
+{
+	return (const char *)names->bytes.bytes + names->entries[id].module;
+}
+
+bool names_is_unknown(const struct names *names, uint32_t id)
+{
+	return names->entries[id].unknown;
+}
+
+int names_compare(const struct names *names, uint32_t a, uint32_t b)
+{
+	int by_function = strcmp(names_function(names, a), names_function(names, b));
+	return by_function ? by_function : strcmp(names_module(names, a), names_module(names, b));
+}
+
+void names_put(const struct names *names, uint32_t id, struct buf *to)
+{
+	buf_put(to, names_function(names, id), strlen(names_function(names, id)));
+	const char *module = names_module(names, id);
+	if (names_is_unknown(names, id) && *module)
+		buf_printf(to, " %s", module);
+}
+
+const char *names_frame_name(const struct dict *dict, uint32_t id, struct buf *scratch)
+{
+	const struct frame *frame = dict_get_frame(dict, id);
+	if (frame->kind != FRAME_NATIVE || frame->function == 0)
+		return frame_name_plain(dict, id, scratch);
+	buf_reset(scratch);
+	names_put_function(dict, frame, scratch);
+	return scratch->failed ? "" : (const char *)scratch->bytes;
+}

@@ -1,0 +1,31 @@
+#pragma once
+
+/*
+ * push_session sends a batch to an aggregator so that it is kept exactly once: HELLO as an importer
+ * with a uuid of its own, sections cut by push_plan, the same section under the same id again after
+ * any failure, until the aggregator says OK or DUP for each.
+ *
+ * A session serves one batch after the other. One thread owns it; several threads have several.
+ */
+
+#include <stdint.h>
+
+#include "core/auto.h"
+#include "profile/batch.h"
+#include "query/client.h"
+
+struct push_session;
+
+/* Complains and returns an exit code; 0 with the session, which borrows the client. */
+int push_session_open(struct client *client, struct push_session **ret_session);
+void push_session_free(struct push_session *session);
+DEFINE_AUTO(push_session);
+
+struct push_progress {
+	void (*report)(void *owner, uint64_t sections_done, uint64_t sections_count);
+	void *owner;
+};
+
+/* 0, or an exit code after complaining: what of `name` was kept until then stays, and is said. */
+int push_session_send(struct push_session *session, const char *name, const struct batch *batch,
+        struct push_progress progress);

@@ -1,0 +1,27 @@
+#pragma once
+
+/*
+ * report writes what every answer carries beside its numbers: whose profile it is, of when, and how
+ * complete. The same facts as text under a table, and in JSON.
+ */
+
+#include "core/buf.h"
+#include "query/source.h"
+
+/* "2025-03-01T10:00:00Z .. 2025-03-01T11:00:00Z", or what a file says of itself. */
+void report_put_range(const struct source_side *side, struct buf *to);
+
+/* Of one side: "120 instances  41.2 cores  343 mcores/instance  2 966 400 samples". */
+void report_put_size(const struct source *source, uint32_t side, struct buf *to);
+
+/* The head above a table: one line per side; `name` is "A", "B" or "". */
+void report_put_head(const struct source *source, uint32_t side, const char *name, struct buf *to);
+
+/* Completeness, one fact per line, each after `indent`. Nothing that is zero and good is left out
+ * silently. */
+void report_put_completeness(
+        const struct source *source, uint32_t side, const char *indent, struct buf *to);
+
+/* True where rows of a shipped, recorded fleet are among the answer's. */
+bool report_has_recorded(const struct source *source);
+#define REPORT_RECORDED "recorded data: a fleet that ships with profleet, not this one"

@@ -1,0 +1,22 @@
+#pragma once
+
+/*
+ * rows writes all rows of one side for other tools, as folded text or pprof, and says what a verb
+ * says when rows cannot be added up or were cut.
+ */
+
+#include "profile/folded.h"
+#include "query/output.h"
+#include "query/source.h"
+
+/* FORMAT_FOLDED or FORMAT_PPROF of the chosen rows. An exit code. */
+int rows_deliver(const struct source_side *side, enum output_format format, frame_name name,
+        const struct output *output);
+
+/* What a negative errno of adding up means to the user: complains, returns the exit code. */
+int rows_explain(int result);
+
+/* The last line of every table: "17 of 1 204 functions shown, 3.1 % of the value not shown; ...".
+ */
+void rows_put_cut(const char *what, uint64_t shown, uint64_t count, uint64_t value_hidden,
+        uint64_t value, struct buf *to);

@@ -1,0 +1,375 @@
+/*
+ * All selectors go to the aggregator in one question, so that both sides are of one moment; files
+ * are read here. A folded file has no type of its own and takes that of the other side, so files
+ * come last.
+ */
+
+#include "query/source.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "profile/naming.h"
+#include "profile/selector.h"
+#include "query/client.h"
+#include "query/complain.h"
+#include "query/progress.h"
+
+bool source_is_file(const char *word)
+{
+	if (strcmp(word, "-") == 0)
+		return true;
+	if (strchr(word, '{'))
+		return false;
+	return strchr(word, '/') || profile_file_form_of(word) != PROFILE_FILE_GUESS;
+}
+
+void source_free(struct source *source)
+{
+	if (!source)
+		return;
+	for (uint32_t i = 0; i < SOURCE_SIDES_MAX; i++) {
+		struct source_side *side = &source->sides[i];
+		answer_free(side->answer);
+		profile_file_fini(&side->file);
+		free(side->chosen);
+		free(side->words);
+	}
+	free(source->type);
+	free(source->unit);
+	free(source);
+}
+
+/* The selector in its normal form, with the type of --type where it has none. */
+static int source_selector(const char *word, const char *type, char **ret_text)
+{
+	char error[256];
+	AUTO(selector) selector = NULL;
+	int result = selector_parse(word, &selector, error, sizeof(error));
+	if (result == -EINVAL)
+		return complain(EXIT_CODE_USAGE, "selector %s: %s", word, error);
+	if (result < 0)
+		return complain(EXIT_CODE_FAILED, "out of memory");
+	const char *own = selector_type(selector);
+	if (own && type && strcmp(own, type) != 0)
+		return complain(EXIT_CODE_USAGE,
+		        "selector %s: its type is %s, and --type says %s; leave one out", word, own,
+		        type);
+
+	AUTO_BUF text = { 0 };
+	if (!own && type)
+		buf_put(&text, type, strlen(type));
+	selector_print(selector, &text);
+	buf_put_u8(&text, '\0');
+	size_t count;
+	*ret_text = (char *)buf_take(&text, &count);
+	return *ret_text ? 0 : complain(EXIT_CODE_FAILED, "out of memory");
+}
+
+/* Copies what an answer says of one side. */
+static void source_take_answer(struct source_side *side, uint32_t index)
+{
+	const struct answer_side *from = &side->answer->sides[index];
+	side->batch = from->batch;
+	side->completeness = from->completeness;
+	if (from->completeness.last_ns > from->completeness.first_ns)
+		side->span_ns = from->completeness.last_ns - from->completeness.first_ns;
+}
+
+static int source_ask(const struct shared_args *shared, const struct source_request *request,
+        struct source *source)
+{
+	struct wire_query query = {
+		.question = WIRE_ASK_PROFILE,
+		.level = request->level,
+		.group = request->group,
+	};
+	uint32_t asked[SOURCE_SIDES_MAX];
+	for (uint32_t i = 0; i < request->sides_count; i++) {
+		struct source_side *side = &source->sides[i];
+		if (side->is_file)
+			continue;
+		asked[query.sides_count] = i;
+		query.sides[query.sides_count++] = (struct wire_query_side){
+			.selector = { side->words, (uint32_t)strlen(side->words) },
+			.from_ns = side->from_ns,
+			.to_ns = side->to_ns,
+		};
+	}
+	if (query.sides_count == 0)
+		return 0;
+
+	AUTO(client) client = NULL;
+	AUTO_BUF bytes = { 0 };
+	int code = client_open(shared, &client);
+	if (code == 0)
+		code = client_ask(client, &query, &bytes);
+	if (code)
+		return code;
+
+	/* Each side owns an answer, or has a part of the first one's. */
+	struct reader reader = reader_of(bytes.bytes, bytes.count);
+	struct answer *answer;
+	int result = answer_decode(&reader, &answer);
+	if (result < 0)
+		return client_explain(client, result == -EBADMSG ? -EPROTO : result);
+	source->sides[asked[0]].answer = answer;
+	if (answer->sides_count != query.sides_count)
+		return client_explain(client, -EPROTO);
+	for (uint32_t i = 0; i < query.sides_count; i++) {
+		struct source_side *side = &source->sides[asked[i]];
+		side->answer = answer;
+		source_take_answer(side, i);
+		if (i > 0)
+			side->answer = NULL;
+	}
+	return 0;
+}
+
+static int source_read(const char *path, const char *type, struct source_side *side)
+{
+	/* A pprof file keeps its own names; --type picks one of them further down. */
+	bool folded = profile_file_form_of(path) != PROFILE_FILE_PPROF;
+	struct profile_file_options options = { .type = folded ? type : NULL };
+	char doing[160];
+	snprintf(doing, sizeof(doing), "reading %s", path);
+	progress_begin(doing);
+	int code = profile_file_read(path, &options, &side->file);
+	progress_end();
+	if (code)
+		return code;
+
+	const struct pprof_report *report = &side->file.report;
+	side->batch = side->file.batch;
+	side->span_ns = report->duration_ns;
+	side->from_ns = report->time_unix_ns;
+	side->to_ns = report->time_unix_ns ? report->time_unix_ns + report->duration_ns : 0;
+	side->completeness = (struct completeness){
+		.intervals = 1,
+		.samples = report->samples,
+		.coverage_ns = report->duration_ns,
+		.series = dict_mark(side->batch->dict).series,
+		.observers = 1,
+		.first_ns = side->from_ns,
+		.last_ns = side->to_ns,
+	};
+	return 0;
+}
+
+/*
+ * Marks the series that a side has anything of: both sides of an answer share one dict, so not
+ * every series in it is one of this side.
+ */
+static bool *source_used_series(const struct source_side *side)
+{
+	uint32_t count = dict_mark(side->batch->dict).series;
+	bool *used = calloc((size_t)count + 1, sizeof(*used));
+	if (!used)
+		return NULL;
+	for (uint32_t i = 0; i < side->batch->rows_count; i++)
+		used[side->batch->rows[i].series] = true;
+	for (uint32_t i = 0; i < side->batch->coverage_count; i++)
+		used[side->batch->coverage[i].series] = true;
+	for (uint32_t i = 0; i < count && side->is_file; i++)
+		used[i] = true;
+	return used;
+}
+
+/* The distinct types of a side as "cpu (nanoseconds), alloc (bytes)", and how many. */
+static uint32_t source_list_types(const struct source_side *side, const bool *used, struct buf *to)
+{
+	const struct dict *dict = side->batch->dict;
+	uint32_t count = dict_mark(dict).series, types = 0;
+	for (uint32_t i = 0; i < count; i++) {
+		const struct series *series = dict_get_series(dict, i);
+		bool known = !used[i];
+		for (uint32_t before = 0; before < i && !known; before++) {
+			const struct series *other = dict_get_series(dict, before);
+			known = used[before] && other->type == series->type &&
+			        other->unit == series->unit;
+		}
+		if (known)
+			continue;
+		buf_printf(to, "%s%s (%s)", types ? ", " : "", dict_text(dict, series->type),
+		        dict_text(dict, series->unit));
+		types++;
+	}
+	buf_put_u8(to, '\0');
+	return types;
+}
+
+static int source_choose_failed(
+        const struct source_side *side, const char *type, uint32_t types, const struct buf *list)
+{
+	const char *words = side->words, *text = list->failed ? "?" : (const char *)list->bytes;
+	if (type)
+		return complain(
+		        EXIT_CODE_USAGE, "%s: has no type %s; it has %s", words, type, text);
+	return complain(EXIT_CODE_USAGE, "%s: %u types match: %s; choose one with --type TYPE",
+	        words, types, text);
+}
+
+/* Marks the series of the one type that is meant, which may be known from the other side. */
+static int source_choose(
+        struct source *source, struct source_side *side, const char *type, const char *unit)
+{
+	const struct dict *dict = side->batch->dict;
+	uint32_t count = dict_mark(dict).series;
+	side->chosen = calloc((size_t)count + 1, sizeof(*side->chosen));
+	autofree bool *used = source_used_series(side);
+	if (!side->chosen || !used)
+		return complain(EXIT_CODE_FAILED, "out of memory");
+
+	bool any = false;
+	const char *found_type = NULL, *found_unit = NULL;
+	bool several = false;
+	for (uint32_t i = 0; i < count; i++) {
+		if (!used[i])
+			continue;
+		any = true;
+		const struct series *series = dict_get_series(dict, i);
+		const char *its_type = dict_text(dict, series->type);
+		const char *its_unit = dict_text(dict, series->unit);
+		if ((type && strcmp(its_type, type) != 0) || (unit && strcmp(its_unit, unit) != 0))
+			continue;
+		side->chosen[i] = true;
+		several = several || (found_type && (strcmp(found_type, its_type) != 0 ||
+		                                            strcmp(found_unit, its_unit) != 0));
+		found_type = its_type;
+		found_unit = its_unit;
+	}
+	if (several || (any && !found_type)) {
+		AUTO_BUF list = { 0 };
+		uint32_t types = source_list_types(side, used, &list);
+		return source_choose_failed(side, several ? NULL : type, types, &list);
+	}
+	if (found_type && !source->type) {
+		source->type = strdup(found_type);
+		source->unit = strdup(found_unit);
+		if (!source->type || !source->unit)
+			return complain(EXIT_CODE_FAILED, "out of memory");
+	}
+	return 0;
+}
+
+/* Of an answer without a single row: what its selector says, with the unit that such types have. */
+static int source_name_nothing(struct source *source)
+{
+	if (source->type)
+		return 0;
+	const char *words = source->sides[0].words;
+	size_t count = strcspn(words, "{");
+	bool ns = count > 0 && (strncmp(words, "cpu{", 4) == 0 || strcmp(words, "cpu") == 0 ||
+	                               strncmp(words, "offcpu", 6) == 0);
+	source->type = source->sides[0].is_file ? strdup("value") : strndup(words, count);
+	source->unit = strdup(ns ? "nanoseconds" : "count");
+	return source->type && source->unit ? 0 : complain(EXIT_CODE_FAILED, "out of memory");
+}
+
+/*
+ * What can be seen in the rows themselves is counted here, for the chosen type only and for files
+ * and aggregators alike.
+ */
+static int source_count(struct source_side *side)
+{
+	const struct batch *batch = side->batch;
+	const struct dict *dict = batch->dict;
+	uint32_t nodes = dict_mark(dict).nodes;
+	autofree bool *truncated = calloc((size_t)nodes + 1, sizeof(*truncated));
+	if (!truncated)
+		return complain(EXIT_CODE_FAILED, "out of memory");
+	for (uint32_t i = 1; i < nodes; i++) {
+		struct node node = dict_get_node(dict, i);
+		truncated[i] = truncated[node.parent] ||
+		               dict_get_frame(dict, node.frame)->kind == FRAME_TRUNCATED;
+	}
+
+	struct completeness *all = &side->completeness;
+	all->value = all->value_truncated = all->value_unknown_leaf = 0;
+	for (uint32_t i = 0; i < batch->rows_count; i++) {
+		const struct row *row = &batch->rows[i];
+		if (side->chosen && !side->chosen[row->series])
+			continue;
+		uint64_t value;
+		if (__builtin_mul_overflow(
+		            row->value, dict_get_series(dict, row->series)->period, &value) ||
+		        __builtin_add_overflow(all->value, value, &all->value))
+			return complain(EXIT_CODE_FAILED,
+			        "%s: values add up to more than 64 bits hold; narrow the question",
+			        side->words);
+		if (truncated[row->node])
+			all->value_truncated += value;
+		if (row->node != DICT_NODE_ROOT && naming_is_unknown(dict_get_frame(dict,
+		                                           dict_get_node(dict, row->node).frame)))
+			all->value_unknown_leaf += value;
+	}
+	side->value = all->value;
+	return 0;
+}
+
+static int source_load_into(const struct shared_args *shared, const struct source_request *request,
+        struct source *source)
+{
+	int code = 0;
+	for (uint32_t i = 0; i < request->sides_count && code == 0; i++) {
+		struct source_side *side = &source->sides[i];
+		side->is_file = source_is_file(request->words[i]);
+		side->from_ns = request->from_ns[i];
+		side->to_ns = request->to_ns[i];
+		if (side->is_file)
+			side->words = strdup(request->words[i]);
+		else
+			code = source_selector(request->words[i], request->type, &side->words);
+		if (code == 0 && !side->words)
+			code = complain(EXIT_CODE_FAILED, "out of memory");
+	}
+	source->sides_count = request->sides_count;
+	if (code == 0)
+		code = source_ask(shared, request, source);
+
+	/* Selectors, then files, which may lack a type. */
+	for (int files = 0; files < 2; files++) {
+		for (uint32_t i = 0; i < request->sides_count && code == 0; i++) {
+			struct source_side *side = &source->sides[i];
+			if (side->is_file != (files == 1))
+				continue;
+			const char *type = request->type ? request->type : source->type;
+			if (side->is_file)
+				code = source_read(request->words[i], type, side);
+			if (code == 0 && !side->is_file && side->batch->rows_count == 0 &&
+			        side->completeness.series == 0)
+				return complain(EXIT_CODE_NO_DATA,
+				        "%s: no series matches in this range; `profleet series` "
+				        "lists "
+				        "what there is, --since looks further back",
+				        side->words);
+			if (code == 0 && !request->all_types)
+				code = source_choose(source, side, type, source->unit);
+		}
+	}
+	if (code == 0 && !request->all_types)
+		code = source_name_nothing(source);
+	for (uint32_t i = 0; i < request->sides_count && code == 0; i++)
+		code = source_count(&source->sides[i]);
+	return code;
+}
+
+int source_load(const struct shared_args *shared, const struct source_request *request,
+        struct source **ret_source)
+{
+	assert(request->sides_count >= 1 && request->sides_count <= SOURCE_SIDES_MAX);
+
+	AUTO(source) source = calloc(1, sizeof(*source));
+	if (!source)
+		return complain(EXIT_CODE_FAILED, "out of memory");
+	int code = source_load_into(shared, request, source);
+	if (code)
+		return code;
+	source->is_cpu = source->type && strcmp(source->type, "cpu") == 0 &&
+	                 strcmp(source->unit, "nanoseconds") == 0;
+	*ret_source = TAKE(source);
+	return 0;
+}

@@ -1,0 +1,205 @@
+/*
+ * The rows' own trie has a node per (caller, frame), and several frames may be one function. It is
+ * summed first, from the last node to the root, so that parts without value are never copied; then
+ * each node finds its place under the place of its parent, which always comes before it.
+ */
+
+#include "query/tree_view.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct tree_view {
+	struct names *names;
+	struct id_map *children; /* (parent, name) -> number of the node - 1 */
+	struct tree_view_node *nodes;
+	uint32_t count;
+	uint32_t capacity;
+};
+
+static int tree_view_append(struct tree_view *tree, uint32_t parent, uint32_t name)
+{
+	if (tree->count == ID_NONE)
+		return -ENOSPC;
+	if (tree->count == tree->capacity) {
+		uint32_t capacity = tree->capacity ? tree->capacity + tree->capacity / 2 : 1024;
+		struct tree_view_node *nodes = reallocarray(tree->nodes, capacity, sizeof(*nodes));
+		if (!nodes)
+			return -ENOMEM;
+		tree->nodes = nodes;
+		tree->capacity = capacity;
+	}
+	tree->nodes[tree->count++] = (struct tree_view_node){
+		.parent = parent,
+		.name = name,
+		.first_child = ID_NONE,
+		.next_sibling = ID_NONE,
+		.depth = parent == ID_NONE ? 0 : tree->nodes[parent].depth + 1,
+	};
+	return 0;
+}
+
+struct tree_view *tree_view_new(struct names *names)
+{
+	AUTO(tree_view) tree = calloc(1, sizeof(*tree));
+	if (!tree)
+		return NULL;
+	tree->names = names;
+	tree->children = id_map_new(UINT32_MAX - 1);
+	if (!tree->children || tree_view_append(tree, ID_NONE, ID_NONE) < 0)
+		return NULL;
+	return TAKE(tree);
+}
+
+void tree_view_free(struct tree_view *tree)
+{
+	if (!tree)
+		return;
+	id_map_free(tree->children);
+	free(tree->nodes);
+	free(tree);
+}
+
+static int tree_view_child(
+        struct tree_view *tree, uint32_t parent, uint32_t name, uint32_t *ret_node)
+{
+	const uint32_t key[2] = { parent, name };
+	uint32_t id;
+	bool added;
+	int result = id_map_intern(tree->children, hash128_bytes(key, sizeof(key)), &id, &added);
+	if (result == 0 && added)
+		result = tree_view_append(tree, parent, name);
+	if (result == 0)
+		*ret_node = id + 1;
+	return result;
+}
+
+/* Values of the rows by node of their dict: own, and with everything below. */
+static int tree_view_sum(
+        const struct batch *batch, const bool *chosen, uint64_t *self, uint64_t *total)
+{
+	uint64_t all = 0;
+	for (uint32_t i = 0; i < batch->rows_count; i++) {
+		const struct row *row = &batch->rows[i];
+		uint64_t value;
+		if (chosen && !chosen[row->series])
+			continue;
+		if (__builtin_mul_overflow(row->value,
+		            dict_get_series(batch->dict, row->series)->period, &value) ||
+		        __builtin_add_overflow(all, value, &all))
+			return -EOVERFLOW;
+		self[row->node] += value;
+	}
+
+	uint32_t count = dict_mark(batch->dict).nodes;
+	memcpy(total, self, count * sizeof(*total));
+	for (uint32_t node = count; node-- > 1;)
+		total[dict_get_node(batch->dict, node).parent] += total[node];
+	return 0;
+}
+
+int tree_view_add(
+        struct tree_view *tree, uint32_t side, const struct batch *batch, const bool *chosen)
+{
+	assert(side < 2);
+
+	const struct dict *dict = batch->dict;
+	uint32_t count = dict_mark(dict).nodes;
+	autofree uint32_t *name_of_frame = NULL;
+	int result = names_of_dict(tree->names, dict, &name_of_frame);
+	if (result < 0)
+		return result;
+	autofree uint64_t *self = calloc(count, sizeof(*self));
+	autofree uint64_t *total = calloc(count, sizeof(*total));
+	autofree uint32_t *place = calloc(count, sizeof(*place)); /* 0: root, or nowhere */
+	if (!self || !total || !place)
+		return -ENOMEM;
+	result = tree_view_sum(batch, chosen, self, total);
+	if (result < 0)
+		return result;
+
+	tree->nodes[0].self[side] += self[0];
+	for (uint32_t node = 1; node < count; node++) {
+		if (total[node] == 0)
+			continue;
+		struct node step = dict_get_node(dict, node);
+		result = tree_view_child(
+		        tree, place[step.parent], name_of_frame[step.frame], &place[node]);
+		if (result < 0)
+			return result;
+		tree->nodes[place[node]].self[side] += self[node];
+	}
+	return 0;
+}
+
+static int tree_view_compare(const void *left, const void *right, void *opaque)
+{
+	const struct tree_view *tree = opaque;
+	const struct tree_view_node *a = &tree->nodes[*(const uint32_t *)left];
+	const struct tree_view_node *b = &tree->nodes[*(const uint32_t *)right];
+	if (a->parent != b->parent)
+		return a->parent < b->parent ? -1 : 1;
+
+	unsigned __int128 sum_a = (unsigned __int128)a->total[0] + a->total[1];
+	unsigned __int128 sum_b = (unsigned __int128)b->total[0] + b->total[1];
+	if (sum_a != sum_b)
+		return sum_a > sum_b ? -1 : 1;
+	return names_compare(tree->names, a->name, b->name);
+}
+
+int tree_view_sort(struct tree_view *tree)
+{
+	for (uint32_t i = 0; i < tree->count; i++) {
+		memcpy(tree->nodes[i].total, tree->nodes[i].self, sizeof(tree->nodes[i].total));
+		tree->nodes[i].first_child = ID_NONE;
+		tree->nodes[i].next_sibling = ID_NONE;
+	}
+	for (uint32_t i = tree->count; i-- > 1;)
+		for (int side = 0; side < 2; side++)
+			tree->nodes[tree->nodes[i].parent].total[side] +=
+			        tree->nodes[i].total[side];
+
+	autofree uint32_t *order = calloc(tree->count, sizeof(*order));
+	if (!order)
+		return -ENOMEM;
+	for (uint32_t i = 1; i < tree->count; i++)
+		order[i - 1] = i;
+	if (tree->count > 2)
+		qsort_r(order, tree->count - 1, sizeof(*order), tree_view_compare, tree);
+
+	/* Sorted by (parent, place): pushed in front from the last on, each list comes out right.
+	 */
+	for (uint32_t i = tree->count - 1; i-- > 0;) {
+		struct tree_view_node *node = &tree->nodes[order[i]];
+		struct tree_view_node *parent = &tree->nodes[node->parent];
+		node->next_sibling = parent->first_child;
+		parent->first_child = order[i];
+	}
+	return 0;
+}
+
+uint32_t tree_view_count(const struct tree_view *tree)
+{
+	return tree->count;
+}
+
+const struct tree_view_node *tree_view_get(const struct tree_view *tree, uint32_t node)
+{
+	assert(node < tree->count);
+	return &tree->nodes[node];
+}
+
+uint32_t tree_view_skip(const struct tree_view *tree, uint32_t node)
+{
+	while (node != ID_NONE && tree->nodes[node].next_sibling == ID_NONE)
+		node = tree->nodes[node].parent;
+	return node == ID_NONE ? ID_NONE : tree->nodes[node].next_sibling;
+}
+
+uint32_t tree_view_next(const struct tree_view *tree, uint32_t node)
+{
+	uint32_t child = tree->nodes[node].first_child;
+	return child != ID_NONE ? child : tree_view_skip(tree, node);
+}
