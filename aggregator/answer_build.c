@@ -2,7 +2,8 @@
  * Two steps, because readers cannot add to the store's dictionary: rows are first carried into a
  * dictionary of their own together with the series of their groups, then named into the answer's.
  *
- *	store rows (series, node) -> sum (group, node) -> middle batch -> naming -> side of the answer
+ *	store rows (series, node) -> sum (group, node) -> middle batch -> naming -> side of the
+ *answer
  */
 
 #include "aggregator/answer_build.h"
@@ -16,9 +17,9 @@
 
 /* What a matched series' rows are kept under, and how that is called. */
 struct groups {
-	struct dict *dict; /* of the middle batch */
+	struct dict *dict;   /* of the middle batch */
 	uint32_t *of_series; /* for each matched series its group's number */
-	uint32_t *series; /* for each group its series in `dict` */
+	uint32_t *series;    /* for each group its series in `dict` */
 	uint32_t count;
 };
 
@@ -46,7 +47,8 @@ struct store_symbols_source {
 	struct store *store;
 };
 
-static const struct symbols *store_symbols_source_find(struct naming_source *source, const char *build_id)
+static const struct symbols *store_symbols_source_find(
+        struct naming_source *source, const char *build_id)
 {
 	return store_symbols_find(((struct store_symbols_source *)source)->store, build_id);
 }
@@ -59,8 +61,8 @@ static int carry_string(const struct dict *from, uint32_t id, struct dict *to, u
 }
 
 /* The series that stands for a store series under the asked grouping, in units (period 1). */
-static int group_series(const struct dict *from, uint32_t id, uint32_t group, struct dict *to,
-	uint32_t *ret_series)
+static int group_series(
+        const struct dict *from, uint32_t id, uint32_t group, struct dict *to, uint32_t *ret_series)
 {
 	const struct series *series = dict_get_series(from, id);
 	const struct label *labels = dict_get_labels(from, id);
@@ -73,7 +75,7 @@ static int group_series(const struct dict *from, uint32_t id, uint32_t group, st
 		r = carry_string(from, series->unit, to, &as.unit);
 	for (uint32_t i = 0; r == 0 && group != WIRE_GROUP_TYPE && i < series->labels_count; i++) {
 		if (group == WIRE_GROUP_INSTANCE &&
-			strcmp(dict_text(from, labels[i].name), "instance") != 0)
+		        strcmp(dict_text(from, labels[i].name), "instance") != 0)
 			continue;
 		r = carry_string(from, labels[i].name, to, &kept[kept_count].name);
 		if (r == 0)
@@ -85,7 +87,7 @@ static int group_series(const struct dict *from, uint32_t id, uint32_t group, st
 
 /* Groups get numbers in order of their series in `to`, which count up from 0 in a fresh dict. */
 static int groups_make(struct groups *groups, const struct dict *from, const struct side_work *work,
-	uint32_t group)
+        uint32_t group)
 {
 	size_t room = work->series_count ? work->series_count : 1;
 	groups->of_series = calloc(room, sizeof(*groups->of_series));
@@ -118,15 +120,16 @@ static int middle_fill(struct store *store, const struct side_work *work, struct
 		uint32_t node;
 		r = dict_remap_node(remap, row->node, &node);
 		if (r == 0)
-			r = batch_add_row(middle, work->groups.series[row->group], node, row->value);
+			r = batch_add_row(
+			        middle, work->groups.series[row->group], node, row->value);
 	}
 	/* Coverage arrives per series of the store; series without a match here cannot occur. */
 	for (uint32_t i = 0, at = 0; r == 0 && i < work->sum.coverage_count; i++) {
 		while (at < work->series_count && work->series[at] < work->sum.coverage[i].series)
 			at++;
 		if (at < work->series_count && work->series[at] == work->sum.coverage[i].series)
-			r = batch_add_coverage(middle, work->groups.of_series[at],
-				work->sum.coverage[i].ns);
+			r = batch_add_coverage(
+			        middle, work->groups.of_series[at], work->sum.coverage[i].ns);
 	}
 	return r < 0 ? r : batch_settle(middle);
 }
@@ -143,23 +146,23 @@ static int completeness_of_names(const struct batch *batch, struct completeness 
 	for (uint32_t node = 1; node < nodes; node++) {
 		struct node at = dict_get_node(dict, node);
 		truncated[node] = at.parent == DICT_NODE_ROOT
-					  ? dict_get_frame(dict, at.frame)->kind == FRAME_TRUNCATED
-					  : truncated[at.parent];
+		                          ? dict_get_frame(dict, at.frame)->kind == FRAME_TRUNCATED
+		                          : truncated[at.parent];
 	}
 	for (uint32_t i = 0; i < batch->rows_count; i++) {
 		const struct row *row = &batch->rows[i];
 		if (truncated[row->node])
 			completeness->value_truncated += row->value;
-		if (row->node != DICT_NODE_ROOT &&
-			naming_is_unknown(dict_get_frame(dict, dict_get_node(dict, row->node).frame)))
+		if (row->node != DICT_NODE_ROOT && naming_is_unknown(dict_get_frame(dict,
+		                                           dict_get_node(dict, row->node).frame)))
 			completeness->value_unknown_leaf += row->value;
 	}
 	return 0;
 }
 
 static int side_sum(struct store *store, const struct wire_query *query,
-	const struct wire_query_side *side, const struct answer_build_options *options,
-	struct side_work *work, struct dict *middle_dict)
+        const struct wire_query_side *side, const struct answer_build_options *options,
+        struct side_work *work, struct dict *middle_dict)
 {
 	int r = store_find_series(store, work->selector, &work->series, &work->series_count);
 	if (r < 0)
@@ -186,7 +189,8 @@ static const char *failure_text(int r)
 	switch (r) {
 	case -E2BIG:
 	case -ENOSPC:
-		return "the answer needs more memory than one question may use: narrow the selector or "
+		return "the answer needs more memory than one question may use: narrow the "
+		       "selector or "
 		       "the time range, or raise query-memory";
 	case -ECANCELED:
 		return "the aggregator is stopping";
@@ -195,13 +199,14 @@ static const char *failure_text(int r)
 	case -ENOMEM:
 		return "the aggregator is out of memory: narrow the question and try again";
 	default:
-		return "the store could not be read: see the aggregator's log, or run it with --verify";
+		return "the store could not be read: see the aggregator's log, or run it with "
+		       "--verify";
 	}
 }
 
 static int side_build(struct store *store, const struct wire_query *query, uint32_t index,
-	const struct answer_build_options *options, struct answer *answer, char *ret_error,
-	size_t error_bytes)
+        const struct answer_build_options *options, struct answer *answer, char *ret_error,
+        size_t error_bytes)
 {
 	const struct wire_query_side *side = &query->sides[index];
 	struct answer_side *to = &answer->sides[index];
@@ -209,7 +214,8 @@ static int side_build(struct store *store, const struct wire_query *query, uint3
 
 	char text[SELECTOR_BYTES_MAX + 1];
 	if (side->selector.count > SELECTOR_BYTES_MAX) {
-		snprintf(ret_error, error_bytes, "selector: longer than %d bytes", SELECTOR_BYTES_MAX);
+		snprintf(ret_error, error_bytes, "selector: longer than %d bytes",
+		        SELECTOR_BYTES_MAX);
 		return -EINVAL;
 	}
 	if (side->selector.count)
@@ -235,14 +241,16 @@ static int side_build(struct store *store, const struct wire_query *query, uint3
 	if (r == 0)
 		r = middle_fill(store, &work, middle);
 	if (r == 0)
-		r = naming_apply(middle, &source.source, (enum naming_level)query->level, to->batch);
+		r = naming_apply(
+		        middle, &source.source, (enum naming_level)query->level, to->batch);
 	store_read_unlock(store);
 
 	if (r == 0)
 		r = batch_settle(to->batch);
 	if (r == 0) {
 		to->batch->start_ns = side->from_ns;
-		to->batch->duration_ns = side->to_ns > side->from_ns ? side->to_ns - side->from_ns : 0;
+		to->batch->duration_ns = side->to_ns > side->from_ns ? side->to_ns - side->from_ns
+		                                                     : 0;
 		to->completeness = work.sum.completeness;
 		r = completeness_of_names(to->batch, &to->completeness);
 	}
@@ -252,8 +260,8 @@ static int side_build(struct store *store, const struct wire_query *query, uint3
 }
 
 int answer_build(struct store *store, const struct wire_query *query,
-	const struct answer_build_options *options, struct answer **ret_answer, char *ret_error,
-	size_t error_bytes)
+        const struct answer_build_options *options, struct answer **ret_answer, char *ret_error,
+        size_t error_bytes)
 {
 	AUTO(answer) answer = answer_new(query->sides_count);
 	if (!answer) {

@@ -17,9 +17,9 @@ struct answer_build_options {
 };
 
 /*
- * -EINVAL: a selector that cannot be parsed. -E2BIG: past memory_max. -ECANCELED. -ENOMEM. -EOVERFLOW.
- * -EBADMSG, -EIO: the store. In each case *ret_error says what and what to do.
+ * -EINVAL: a selector that cannot be parsed. -E2BIG: past memory_max. -ECANCELED. -ENOMEM.
+ * -EOVERFLOW. -EBADMSG, -EIO: the store. In each case *ret_error says what and what to do.
  */
 int answer_build(struct store *store, const struct wire_query *query,
-	const struct answer_build_options *options, struct answer **ret_answer, char *ret_error,
-	size_t error_bytes);
+        const struct answer_build_options *options, struct answer **ret_answer, char *ret_error,
+        size_t error_bytes);

@@ -10,69 +10,166 @@ static const char *const log_formats[] = { "text", "json", NULL };
 #define AT(member) offsetof(struct aggregator_config, member)
 
 static const struct option_spec aggregator_options[] = {
-	{ .name = "data", .kind = OPTION_TEXT, .offset = AT(data), .value_name = "DIR",
-		.help = "Folder that holds everything; made when it is not there. One aggregator at a time." },
-	{ .name = "listen", .kind = OPTION_TEXT, .offset = AT(listen),
-		.fallback = "tcp://127.0.0.1:7470", .value_name = "ADDRESS",
-		.help = "Where agents, importers and the CLI connect. Port 0 picks a free port." },
-	{ .name = "http", .kind = OPTION_TEXT, .offset = AT(http), .fallback = "127.0.0.1:7471",
-		.value_name = "ADDRESS",
-		.help = "Where /healthz, /readyz and /metrics are served. Port 0 picks a free port; "
-			"\"off\" serves nothing. There is no authentication: keep it on loopback." },
-	{ .name = "config", .kind = OPTION_TEXT, .offset = AT(config), .value_name = "FILE",
-		.line_only = true,
-		.help = "YAML file with any of these options as keys. The command line wins over it. "
-			"SIGHUP reads it again." },
-	{ .name = "check-config", .kind = OPTION_FLAG, .offset = AT(check_config), .line_only = true,
-		.help = "Check the command line and the file, say what is wrong, and exit." },
-	{ .name = "ready-fd", .kind = OPTION_U32, .offset = AT(ready_fd), .fallback = "0",
-		.min = 0, .max = 1023, .value_name = "N", .line_only = true,
-		.help = "File descriptor that gets one line \"ready tcp://... http://...\" once requests are "
-			"answered. 0: none. systemd is told through sd_notify by itself." },
-	{ .name = "log-level", .kind = OPTION_ENUM, .offset = AT(log_level), .fallback = "info",
-		.choices = log_levels, .value_name = "LEVEL", .reload = true,
-		.help = "Least severe event that is written." },
-	{ .name = "log-format", .kind = OPTION_ENUM, .offset = AT(log_format), .fallback = "text",
-		.choices = log_formats, .value_name = "FORMAT",
-		.help = "One line per event on standard error." },
-	{ .name = "ingest-queue-bytes", .kind = OPTION_BYTES, .offset = AT(ingest_queue_bytes),
-		.fallback = "64MiB", .min = 8u << 20, .max = UINT64_C(1) << 36, .value_name = "BYTES",
-		.reload = true,
-		.help = "Messages that may wait for the next group commit. Beyond it senders are told BUSY." },
-	{ .name = "query-threads", .kind = OPTION_U32, .offset = AT(query_threads), .fallback = "2",
-		.min = 1, .max = 64, .value_name = "N", .help = "Questions that are answered at once." },
-	{ .name = "query-memory", .kind = OPTION_BYTES, .offset = AT(query_memory),
-		.fallback = "512MiB", .min = 1u << 20, .max = UINT64_C(1) << 40, .value_name = "BYTES",
-		.reload = true,
-		.help = "Memory of one question. Beyond it the question is refused with what to narrow." },
-	{ .name = "result-memory", .kind = OPTION_BYTES, .offset = AT(result_memory),
-		.fallback = "512MiB", .min = 1u << 20, .max = UINT64_C(1) << 40, .value_name = "BYTES",
-		.reload = true,
-		.help = "Finished answers that wait to be fetched page by page; the oldest go first." },
-	{ .name = "session-memory", .kind = OPTION_BYTES, .offset = AT(session_memory),
-		.fallback = "512MiB", .min = 1u << 20, .max = UINT64_C(1) << 40, .value_name = "BYTES",
-		.reload = true,
-		.help = "Dictionaries of connected senders. Beyond it the longest idle session is dropped; "
-			"its sender opens a new one and loses nothing." },
-	{ .name = "session-stacks", .kind = OPTION_U32, .offset = AT(session_nodes),
-		.fallback = "262144", .min = 65536, .max = 1u << 26, .value_name = "N",
-		.help = "Stack nodes in one session's dictionary." },
-	{ .name = "push-bytes", .kind = OPTION_U32, .offset = AT(push_bytes), .fallback = "4194304",
-		.min = 65536, .max = 32u << 20, .value_name = "BYTES",
-		.help = "Unpacked size of one message that senders are asked to keep to." },
-	{ .name = "block-cache", .kind = OPTION_BYTES, .offset = AT(block_cache),
-		.fallback = "128MiB", .min = 1u << 20, .max = UINT64_C(1) << 40, .value_name = "BYTES",
-		.help = "Memory for blocks read from disk." },
-	{ .name = "symbol-cache", .kind = OPTION_BYTES, .offset = AT(symbol_cache),
-		.fallback = "256MiB", .min = 1u << 20, .max = UINT64_C(1) << 40, .value_name = "BYTES",
-		.help = "Memory for open function tables." },
-	{ .name = "stacks-max", .kind = OPTION_U32, .offset = AT(stacks_max), .fallback = "33554432",
-		.min = 65536, .max = 1u << 31, .value_name = "N",
-		.help = "Stack nodes the store may hold, about 40 bytes of memory each. Batches that would "
-			"go beyond it are refused and counted by their senders." },
-	{ .name = "shards", .kind = OPTION_U32, .offset = AT(shards), .fallback = "1", .min = 1,
-		.max = 4096, .value_name = "N",
-		.help = "Virtual shards that senders divide services into. One aggregator owns them all." },
+	{ .name = "data",
+	        .kind = OPTION_TEXT,
+	        .offset = AT(data),
+	        .value_name = "DIR",
+	        .help = "Folder that holds everything; made when it is not there. One aggregator "
+	                "at a time." },
+	{ .name = "listen",
+	        .kind = OPTION_TEXT,
+	        .offset = AT(listen),
+	        .fallback = "tcp://127.0.0.1:7470",
+	        .value_name = "ADDRESS",
+	        .help = "Where agents, importers and the CLI connect. Port 0 picks a free port." },
+	{ .name = "http",
+	        .kind = OPTION_TEXT,
+	        .offset = AT(http),
+	        .fallback = "127.0.0.1:7471",
+	        .value_name = "ADDRESS",
+	        .help = "Where /healthz, /readyz and /metrics are served. Port 0 picks a free "
+	                "port; "
+	                "\"off\" serves nothing. There is no authentication: keep it on "
+	                "loopback." },
+	{ .name = "config",
+	        .kind = OPTION_TEXT,
+	        .offset = AT(config),
+	        .value_name = "FILE",
+	        .line_only = true,
+	        .help = "YAML file with any of these options as keys. The command line wins over "
+	                "it. "
+	                "SIGHUP reads it again." },
+	{ .name = "check-config",
+	        .kind = OPTION_FLAG,
+	        .offset = AT(check_config),
+	        .line_only = true,
+	        .help = "Check the command line and the file, say what is wrong, and exit." },
+	{ .name = "ready-fd",
+	        .kind = OPTION_U32,
+	        .offset = AT(ready_fd),
+	        .fallback = "0",
+	        .min = 0,
+	        .max = 1023,
+	        .value_name = "N",
+	        .line_only = true,
+	        .help = "File descriptor that gets one line \"ready tcp://... http://...\" once "
+	                "requests are "
+	                "answered. 0: none. systemd is told through sd_notify by itself." },
+	{ .name = "log-level",
+	        .kind = OPTION_ENUM,
+	        .offset = AT(log_level),
+	        .fallback = "info",
+	        .choices = log_levels,
+	        .value_name = "LEVEL",
+	        .reload = true,
+	        .help = "Least severe event that is written." },
+	{ .name = "log-format",
+	        .kind = OPTION_ENUM,
+	        .offset = AT(log_format),
+	        .fallback = "text",
+	        .choices = log_formats,
+	        .value_name = "FORMAT",
+	        .help = "One line per event on standard error." },
+	{ .name = "ingest-queue-bytes",
+	        .kind = OPTION_BYTES,
+	        .offset = AT(ingest_queue_bytes),
+	        .fallback = "64MiB",
+	        .min = 8u << 20,
+	        .max = UINT64_C(1) << 36,
+	        .value_name = "BYTES",
+	        .reload = true,
+	        .help = "Messages that may wait for the next group commit. Beyond it senders are "
+	                "told BUSY." },
+	{ .name = "query-threads",
+	        .kind = OPTION_U32,
+	        .offset = AT(query_threads),
+	        .fallback = "2",
+	        .min = 1,
+	        .max = 64,
+	        .value_name = "N",
+	        .help = "Questions that are answered at once." },
+	{ .name = "query-memory",
+	        .kind = OPTION_BYTES,
+	        .offset = AT(query_memory),
+	        .fallback = "512MiB",
+	        .min = 1u << 20,
+	        .max = UINT64_C(1) << 40,
+	        .value_name = "BYTES",
+	        .reload = true,
+	        .help = "Memory of one question. Beyond it the question is refused with what to "
+	                "narrow." },
+	{ .name = "result-memory",
+	        .kind = OPTION_BYTES,
+	        .offset = AT(result_memory),
+	        .fallback = "512MiB",
+	        .min = 1u << 20,
+	        .max = UINT64_C(1) << 40,
+	        .value_name = "BYTES",
+	        .reload = true,
+	        .help = "Finished answers that wait to be fetched page by page; the oldest go "
+	                "first." },
+	{ .name = "session-memory",
+	        .kind = OPTION_BYTES,
+	        .offset = AT(session_memory),
+	        .fallback = "512MiB",
+	        .min = 1u << 20,
+	        .max = UINT64_C(1) << 40,
+	        .value_name = "BYTES",
+	        .reload = true,
+	        .help = "Dictionaries of connected senders. Beyond it the longest idle session is "
+	                "dropped; "
+	                "its sender opens a new one and loses nothing." },
+	{ .name = "session-stacks",
+	        .kind = OPTION_U32,
+	        .offset = AT(session_nodes),
+	        .fallback = "262144",
+	        .min = 65536,
+	        .max = 1u << 26,
+	        .value_name = "N",
+	        .help = "Stack nodes in one session's dictionary." },
+	{ .name = "push-bytes",
+	        .kind = OPTION_U32,
+	        .offset = AT(push_bytes),
+	        .fallback = "4194304",
+	        .min = 65536,
+	        .max = 32u << 20,
+	        .value_name = "BYTES",
+	        .help = "Unpacked size of one message that senders are asked to keep to." },
+	{ .name = "block-cache",
+	        .kind = OPTION_BYTES,
+	        .offset = AT(block_cache),
+	        .fallback = "128MiB",
+	        .min = 1u << 20,
+	        .max = UINT64_C(1) << 40,
+	        .value_name = "BYTES",
+	        .help = "Memory for blocks read from disk." },
+	{ .name = "symbol-cache",
+	        .kind = OPTION_BYTES,
+	        .offset = AT(symbol_cache),
+	        .fallback = "256MiB",
+	        .min = 1u << 20,
+	        .max = UINT64_C(1) << 40,
+	        .value_name = "BYTES",
+	        .help = "Memory for open function tables." },
+	{ .name = "stacks-max",
+	        .kind = OPTION_U32,
+	        .offset = AT(stacks_max),
+	        .fallback = "33554432",
+	        .min = 65536,
+	        .max = 1u << 31,
+	        .value_name = "N",
+	        .help = "Stack nodes the store may hold, about 40 bytes of memory each. Batches "
+	                "that would "
+	                "go beyond it are refused and counted by their senders." },
+	{ .name = "shards",
+	        .kind = OPTION_U32,
+	        .offset = AT(shards),
+	        .fallback = "1",
+	        .min = 1,
+	        .max = 4096,
+	        .value_name = "N",
+	        .help = "Virtual shards that senders divide services into. One aggregator owns "
+	                "them all." },
 	{ 0 },
 };
 
@@ -81,22 +178,24 @@ const struct option_table aggregator_option_table = {
 	.summary = "receive, merge and keep the profiles of a fleet",
 	.usage = "--data DIR [options]",
 	.description =
-		"Receives batches of samples from profleet-agent and profleet import, merges them into the "
-		"store in DIR, and answers the questions of the profleet command.\n\n"
-		"A batch is acknowledged only after it is synced to disk together with the number that "
-		"makes a repeated batch recognizable, so every sample is counted exactly once.\n\n"
-		"SIGTERM answers what was accepted and stops. SIGHUP reads the configuration file again "
-		"and changes the options marked as reloadable.",
-	.examples =
-		"profleet-aggregator --data /var/lib/profleet\n"
-		"profleet-aggregator --data ./data --listen tcp://127.0.0.1:0 --http off --ready-fd 3\n"
-		"profleet-aggregator --config /etc/profleet/aggregator.yaml --check-config",
-	.exit_codes =
-		"0   stopped by a signal, or the configuration is right\n"
-		"2   usage or configuration error\n"
-		"71  the disk failed to sync: nothing more may be acknowledged\n"
-		"73  the data folder cannot be used\n"
-		"75  an address cannot be listened on",
+	        "Receives batches of samples from profleet-agent and profleet import, merges them "
+	        "into the "
+	        "store in DIR, and answers the questions of the profleet command.\n\n"
+	        "A batch is acknowledged only after it is synced to disk together with the number "
+	        "that "
+	        "makes a repeated batch recognizable, so every sample is counted exactly once.\n\n"
+	        "SIGTERM answers what was accepted and stops. SIGHUP reads the configuration file "
+	        "again "
+	        "and changes the options marked as reloadable.",
+	.examples = "profleet-aggregator --data /var/lib/profleet\n"
+	            "profleet-aggregator --data ./data --listen tcp://127.0.0.1:0 --http off "
+	            "--ready-fd 3\n"
+	            "profleet-aggregator --config /etc/profleet/aggregator.yaml --check-config",
+	.exit_codes = "0   stopped by a signal, or the configuration is right\n"
+	              "2   usage or configuration error\n"
+	              "71  the disk failed to sync: nothing more may be acknowledged\n"
+	              "73  the data folder cannot be used\n"
+	              "75  an address cannot be listened on",
 	.options = aggregator_options,
 	.args_min = 0,
 	.args_max = 0,

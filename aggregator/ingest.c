@@ -27,7 +27,7 @@ void ingest_reply(struct ingest *ingest, struct net_request *request, enum wire_
 }
 
 void ingest_refuse(struct ingest *ingest, struct net_request *request, enum wire_status status,
-	uint32_t retry_ms, const char *text)
+        uint32_t retry_ms, const char *text)
 {
 	if (status == WIRE_MALFORMED)
 		INGEST_COUNT(ingest, malformed, 1);
@@ -46,7 +46,7 @@ static bool ingest_receive(struct ingest *ingest, const struct job *job, struct 
 	int r = wire_open(job->bytes, job->count, &ingest->unpacked, &message);
 	if (r == -EPROTONOSUPPORT) {
 		ingest_refuse(ingest, job->request, WIRE_TOO_NEW, 0,
-			"the message has a newer version: update profleet-aggregator first");
+		        "the message has a newer version: update profleet-aggregator first");
 		return false;
 	}
 	if (r == -ENOMEM) {
@@ -55,8 +55,9 @@ static bool ingest_receive(struct ingest *ingest, const struct job *job, struct 
 	}
 	if (r < 0) {
 		log_warn("message-malformed", "%s: not a message of ours, or broken on the way",
-			net_request_peer(job->request));
-		ingest_refuse(ingest, job->request, WIRE_MALFORMED, 0, "not a message, or a broken one");
+		        net_request_peer(job->request));
+		ingest_refuse(
+		        ingest, job->request, WIRE_MALFORMED, 0, "not a message, or a broken one");
 		return false;
 	}
 
@@ -92,17 +93,18 @@ static void ingest_commit(struct ingest *ingest, struct push_job *pushes, uint32
 		uint32_t at = 0;
 		for (uint32_t i = 0; i < count; at += pushes[i].sections_count, i++)
 			memcpy(&appends[at], pushes[i].appends,
-				pushes[i].sections_count * sizeof(*appends));
+			        pushes[i].sections_count * sizeof(*appends));
 
 		uint64_t before_ns = clock_monotonic_ns(ingest->options.clock);
 		r = store_append(ingest->options.store, appends, appends_count);
-		INGEST_COUNT(ingest, commit_ns, clock_monotonic_ns(ingest->options.clock) - before_ns);
+		INGEST_COUNT(
+		        ingest, commit_ns, clock_monotonic_ns(ingest->options.clock) - before_ns);
 		INGEST_COUNT(ingest, groups, 1);
 
 		at = 0;
 		for (uint32_t i = 0; i < count; at += pushes[i].sections_count, i++)
 			memcpy(pushes[i].appends, &appends[at],
-				pushes[i].sections_count * sizeof(*appends));
+			        pushes[i].sections_count * sizeof(*appends));
 	}
 
 	(void)pthread_mutex_lock(&ingest->lock);
@@ -111,7 +113,7 @@ static void ingest_commit(struct ingest *ingest, struct push_job *pushes, uint32
 	(void)pthread_mutex_unlock(&ingest->lock);
 	if (r < 0 && r != error_before)
 		log_error("append-failed", "%s: nothing of this group was kept, senders try again",
-			r == -ENOMEM ? "out of memory" : store_error(ingest->options.store));
+		        r == -ENOMEM ? "out of memory" : store_error(ingest->options.store));
 	if (r == 0 && error_before < 0)
 		log_info("append-recovered", "the store takes data again");
 	if (r == -EIO)
@@ -152,9 +154,9 @@ int ingest_new(struct ingest_options options, struct ingest **ret_ingest)
 	ingest->queue = job_queue_new(options.queue_bytes, INGEST_JOBS_MAX);
 	ingest->inbox = symbol_inbox_new();
 	ingest->sessions = session_table_new((struct session_table_options){
-		.memory_max = options.session_memory,
-		.nodes_max = options.session_nodes,
-		.store_dict = store_dict(options.store),
+	        .memory_max = options.session_memory,
+	        .nodes_max = options.session_nodes,
+	        .store_dict = store_dict(options.store),
 	});
 	if (!ingest->queue || !ingest->inbox || !ingest->sessions)
 		return -ENOMEM;
@@ -196,7 +198,8 @@ void ingest_free(struct ingest *ingest)
 	free(ingest);
 }
 
-int ingest_submit(struct ingest *ingest, struct net_request *request, const uint8_t *bytes, size_t count)
+int ingest_submit(
+        struct ingest *ingest, struct net_request *request, const uint8_t *bytes, size_t count)
 {
 	return job_queue_add(ingest->queue, request, bytes, count);
 }

@@ -39,19 +39,20 @@ struct ingest_options {
 /* Starts the thread. -ENOMEM, -errno. */
 int ingest_new(struct ingest_options options, struct ingest **ret_ingest);
 void ingest_close(struct ingest *ingest); /* takes no more */
-void ingest_stop(struct ingest *ingest); /* answers what was taken, then waits for the thread */
+void ingest_stop(struct ingest *ingest);  /* answers what was taken, then waits for the thread */
 void ingest_free(struct ingest *ingest);
 DEFINE_AUTO(ingest);
 
 /* -EBUSY, -ENOMEM: still the caller's to answer. */
-int ingest_submit(struct ingest *ingest, struct net_request *request, const uint8_t *bytes, size_t count);
+int ingest_submit(
+        struct ingest *ingest, struct net_request *request, const uint8_t *bytes, size_t count);
 
 /* What SIGHUP may change. */
 void ingest_set_bounds(struct ingest *ingest, uint64_t queue_bytes, uint64_t session_memory);
 
 struct ingest_state {
 	uint64_t requests; /* HELLO, PUSH and SYMBOLS answered */
-	uint64_t groups; /* synced writes */
+	uint64_t groups;   /* synced writes */
 	uint64_t sections_ok;
 	uint64_t sections_duplicate;
 	uint64_t sections_rejected;
@@ -63,7 +64,7 @@ struct ingest_state {
 	uint64_t symbol_tables;
 	uint64_t symbols_refused;
 	uint64_t clock_clamped; /* intervals from the future, stamped with our time */
-	uint64_t commit_ns; /* spent in synced writes */
+	uint64_t commit_ns;     /* spent in synced writes */
 	uint64_t queue_bytes;
 	uint64_t queue_refused;
 	uint64_t sessions;

@@ -17,7 +17,7 @@ struct ingest {
 	pthread_t thread;
 	bool started;
 	struct buf unpacked; /* of the message at hand */
-	struct buf payload; /* of the reply at hand */
+	struct buf payload;  /* of the reply at hand */
 	struct buf sealed;
 	pthread_mutex_t lock; /* of state */
 	struct ingest_state state;
@@ -39,7 +39,7 @@ void recv_symbols(struct ingest *ingest, struct net_request *request, struct rea
 
 /* Decodes; true when the job waits for the group's write, false when it was answered already. */
 bool recv_push(struct ingest *ingest, struct net_request *request, struct reader *payload,
-	struct push_job *ret_job);
+        struct push_job *ret_job);
 
 /* Answers a push whose group was written, or (r < 0) could not be. */
 void recv_push_answer(struct ingest *ingest, struct push_job *job, int r);
@@ -48,7 +48,7 @@ void push_job_fini(struct push_job *job);
 /* Seals `payload` and replies. */
 void ingest_reply(struct ingest *ingest, struct net_request *request, enum wire_kind kind);
 void ingest_refuse(struct ingest *ingest, struct net_request *request, enum wire_status status,
-	uint32_t retry_ms, const char *text);
+        uint32_t retry_ms, const char *text);
 
 #define INGEST_COUNT(ingest, member, n)                                                            \
 	do {                                                                                       \

@@ -12,8 +12,8 @@
 
 /* Errors as of answer_build(), with text. */
 int inspect_series(struct store *store, const struct wire_query *query, const bool *cancelled,
-	struct buf *to, char *ret_error, size_t error_bytes);
+        struct buf *to, char *ret_error, size_t error_bytes);
 int inspect_labels(struct store *store, const struct wire_query *query, const bool *cancelled,
-	struct buf *to, char *ret_error, size_t error_bytes);
+        struct buf *to, char *ret_error, size_t error_bytes);
 int inspect_agents(struct store *store, struct clock *clock, struct buf *to, char *ret_error,
-	size_t error_bytes);
+        size_t error_bytes);

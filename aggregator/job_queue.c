@@ -1,4 +1,5 @@
-/* A ring of jobs under one lock; the condition tells workers that something came or that it is over. */
+/* A ring of jobs under one lock; the condition tells workers that something came or that it is
+ * over. */
 
 #include "aggregator/job_queue.h"
 
@@ -52,8 +53,8 @@ static bool job_queue_fits(const struct job_queue *queue, size_t count)
 	       (queue->count == 0 || queue->bytes + count <= queue->bytes_max);
 }
 
-int job_queue_add(struct job_queue *queue, struct net_request *request, const uint8_t *bytes,
-	size_t count)
+int job_queue_add(
+        struct job_queue *queue, struct net_request *request, const uint8_t *bytes, size_t count)
 {
 	autofree uint8_t *copy = malloc(count ? count : 1);
 	if (!copy)
@@ -65,7 +66,7 @@ int job_queue_add(struct job_queue *queue, struct net_request *request, const ui
 	if (job_queue_fits(queue, count)) {
 		uint32_t last = (queue->first + queue->count) % queue->jobs_max;
 		queue->jobs[last] =
-			(struct job){ .request = request, .bytes = TAKE(copy), .count = count };
+		        (struct job){ .request = request, .bytes = TAKE(copy), .count = count };
 		queue->count++;
 		queue->bytes += count;
 		(void)pthread_cond_signal(&queue->changed);

@@ -1,8 +1,8 @@
 #pragma once
 
 /*
- * job_queue holds requests that wait for a worker: bounded in bytes and in number, with a counter of
- * what it refused. Any thread adds, workers take.
+ * job_queue holds requests that wait for a worker: bounded in bytes and in number, with a counter
+ * of what it refused. Any thread adds, workers take.
  *
  * A job owns a copy of the request's bytes and the duty to answer it.
  */
@@ -27,8 +27,8 @@ void job_queue_free(struct job_queue *queue); /* must be empty */
 DEFINE_AUTO(job_queue);
 
 /* -EBUSY: full or closed; -ENOMEM. The request is then still the caller's to answer. */
-int job_queue_add(struct job_queue *queue, struct net_request *request, const uint8_t *bytes,
-	size_t count);
+int job_queue_add(
+        struct job_queue *queue, struct net_request *request, const uint8_t *bytes, size_t count);
 
 /* Waits for at least one job and takes up to `max`. 0 only after close, when nothing is left. */
 uint32_t job_queue_take(struct job_queue *queue, struct job *ret_jobs, uint32_t max);

@@ -1,6 +1,6 @@
 /*
- * profleet-aggregator: opens the store, listens, and lets three things run until a signal: ingest (one
- * thread, changes the store), queries (a few threads, read it), HTTP (health and metrics).
+ * profleet-aggregator: opens the store, listens, and lets three things run until a signal: ingest
+ * (one thread, changes the store), queries (a few threads, read it), HTTP (health and metrics).
  *
  * Start: store, workers, doors; then "ready". Stop: doors, workers, store: whatever was accepted is
  * answered before the store closes.
@@ -46,19 +46,19 @@ struct aggregator {
 	bool disk_failed; /* set by ingest's thread: nothing more may be acknowledged */
 };
 
-static void aggregator_on_request(void *owner, struct net_request *request, const uint8_t *bytes,
-	size_t count)
+static void aggregator_on_request(
+        void *owner, struct net_request *request, const uint8_t *bytes, size_t count)
 {
 	struct aggregator *aggregator = owner;
-	enum wire_kind kind = wire_peek_kind(bytes, count);
+	uint16_t kind = wire_peek_kind(bytes, count);
 	bool is_question = kind == WIRE_QUERY || kind == WIRE_FETCH;
 
 	int r = is_question ? query_pool_submit(aggregator->queries, request, bytes, count)
-			    : ingest_submit(aggregator->ingest, request, bytes, count);
+	                    : ingest_submit(aggregator->ingest, request, bytes, count);
 	if (r < 0)
 		refusal_reply(request, WIRE_BUSY, BUSY_RETRY_MS,
-			r == -ENOMEM ? "the aggregator is out of memory"
-				     : "the aggregator has more requests than it can take");
+		        r == -ENOMEM ? "the aggregator is out of memory"
+		                     : "the aggregator has more requests than it can take");
 }
 
 static void aggregator_on_failure(void *owner)
@@ -74,7 +74,8 @@ static void aggregator_status(void *owner, struct buf *to)
 	metrics_write_json(&((struct aggregator *)owner)->metrics, to);
 }
 
-static void answer_metrics(void *owner, const uint8_t *body, size_t count, struct http_answer *answer)
+static void answer_metrics(
+        void *owner, const uint8_t *body, size_t count, struct http_answer *answer)
 {
 	(void)body;
 	(void)count;
@@ -82,7 +83,8 @@ static void answer_metrics(void *owner, const uint8_t *body, size_t count, struc
 	metrics_write_text(&((struct aggregator *)owner)->metrics, &answer->body);
 }
 
-static void answer_health(void *owner, const uint8_t *body, size_t count, struct http_answer *answer)
+static void answer_health(
+        void *owner, const uint8_t *body, size_t count, struct http_answer *answer)
 {
 	(void)body;
 	(void)count;
@@ -106,7 +108,8 @@ static void raise_files_limit(void)
 	if (getrlimit(RLIMIT_NOFILE, &files) < 0)
 		return;
 	files.rlim_cur = files.rlim_max < FILES_WANTED ? files.rlim_max : FILES_WANTED;
-	(void)setrlimit(RLIMIT_NOFILE, &files); /* Fewer connections are then possible, nothing else. */
+	(void)setrlimit(
+	        RLIMIT_NOFILE, &files); /* Fewer connections are then possible, nothing else. */
 }
 
 static int aggregator_open_store(struct aggregator *aggregator)
@@ -135,30 +138,35 @@ static int aggregator_open_store(struct aggregator *aggregator)
 static int aggregator_open_workers(struct aggregator *aggregator)
 {
 	const struct aggregator_config *config = &aggregator->config;
-	int r = ingest_new((struct ingest_options){
-		.store = aggregator->store,
-		.clock = clock_real(),
-		.program = PROGRAM,
-		.queue_bytes = config->ingest_queue_bytes,
-		.session_memory = config->session_memory,
-		.session_nodes = config->session_nodes,
-		.push_bytes = config->push_bytes,
-		.shards = config->shards,
-		.on_failure = aggregator_on_failure,
-		.owner = aggregator,
-	}, &aggregator->ingest);
+	int r = ingest_new(
+	        (struct ingest_options){
+	                .store = aggregator->store,
+	                .clock = clock_real(),
+	                .program = PROGRAM,
+	                .queue_bytes = config->ingest_queue_bytes,
+	                .session_memory = config->session_memory,
+	                .session_nodes = config->session_nodes,
+	                .push_bytes = config->push_bytes,
+	                .shards = config->shards,
+	                .on_failure = aggregator_on_failure,
+	                .owner = aggregator,
+	        },
+	        &aggregator->ingest);
 	if (r == 0)
-		r = query_pool_new((struct query_pool_options){
-			.store = aggregator->store,
-			.clock = clock_real(),
-			.threads = config->query_threads,
-			.query_memory = config->query_memory,
-			.result_memory = config->result_memory,
-			.status = aggregator_status,
-			.owner = aggregator,
-		}, &aggregator->queries);
+		r = query_pool_new(
+		        (struct query_pool_options){
+		                .store = aggregator->store,
+		                .clock = clock_real(),
+		                .threads = config->query_threads,
+		                .query_memory = config->query_memory,
+		                .result_memory = config->result_memory,
+		                .status = aggregator_status,
+		                .owner = aggregator,
+		        },
+		        &aggregator->queries);
 	if (r < 0)
-		log_error("workers-failed", "%s: give the process more memory or threads", strerror(-r));
+		log_error("workers-failed", "%s: give the process more memory or threads",
+		        strerror(-r));
 
 	aggregator->metrics = (struct metrics_source){
 		.store = aggregator->store,
@@ -175,26 +183,30 @@ static int aggregator_open_workers(struct aggregator *aggregator)
 static void log_listen_failure(const char *option, const char *address, int r)
 {
 	log_error("listen-failed", "--%s %s: %s%s", option, address, strerror(-r),
-		r == -EADDRINUSE ? ": another process listens there; choose another port, or 0 for a "
-				   "free one"
-				 : "");
+	        r == -EADDRINUSE
+	                ? ": another process listens there; choose another port, or 0 for a "
+	                  "free one"
+	                : "");
 }
 
 static int aggregator_open_doors(struct aggregator *aggregator)
 {
 	const struct aggregator_config *config = &aggregator->config;
 	if (strcmp(config->http, "off") != 0) {
-		int r = http_server_open(config->http, aggregator_routes, aggregator, &aggregator->http);
+		int r = http_server_open(
+		        config->http, aggregator_routes, aggregator, &aggregator->http);
 		if (r < 0) {
 			log_listen_failure("http", config->http, r);
 			return r;
 		}
 	}
-	int r = net_server_open((struct net_server_options){
-		.listen = config->listen,
-		.on_request = aggregator_on_request,
-		.owner = aggregator,
-	}, &aggregator->server);
+	int r = net_server_open(
+	        (struct net_server_options){
+	                .listen = config->listen,
+	                .on_request = aggregator_on_request,
+	                .owner = aggregator,
+	        },
+	        &aggregator->server);
 	if (r < 0)
 		log_listen_failure("listen", config->listen, r);
 	return r;
@@ -225,7 +237,7 @@ static void aggregator_reload(struct aggregator *aggregator, int argc, char **ar
 	}
 	char error[512] = "";
 	int r = options_parse_file(&aggregator_option_table, aggregator->config.config,
-		&aggregator->config, true, error, sizeof(error));
+	        &aggregator->config, true, error, sizeof(error));
 	if (r < 0) {
 		log_error("reload-failed", "%s: everything stays as it was", error);
 		return;
@@ -234,9 +246,9 @@ static void aggregator_reload(struct aggregator *aggregator, int argc, char **ar
 	(void)options_parse_line(&aggregator_option_table, argc, argv, &aggregator->config, &args);
 	log_set_level((enum log_level)aggregator->config.log_level);
 	ingest_set_bounds(aggregator->ingest, aggregator->config.ingest_queue_bytes,
-		aggregator->config.session_memory);
+	        aggregator->config.session_memory);
 	query_pool_set_bounds(aggregator->queries, aggregator->config.query_memory,
-		aggregator->config.result_memory);
+	        aggregator->config.result_memory);
 	log_info("reloaded", "%s", aggregator->config.config);
 }
 
@@ -251,11 +263,11 @@ static int aggregator_run(struct aggregator *aggregator, int argc, char **argv)
 
 	char status[256];
 	snprintf(status, sizeof(status), "%s%s%s", net_server_address(aggregator->server),
-		aggregator->http ? " http://" : "",
-		aggregator->http ? http_server_address(aggregator->http) : "");
+	        aggregator->http ? " http://" : "",
+	        aggregator->http ? http_server_address(aggregator->http) : "");
 	log_info("listening", "%s, data in %s", status, aggregator->config.data);
-	service_ready(aggregator->config.ready_fd > 0 ? (int)aggregator->config.ready_fd : -1,
-		status);
+	service_ready(
+	        aggregator->config.ready_fd > 0 ? (int)aggregator->config.ready_fd : -1, status);
 
 	enum service_event event;
 	while ((event = service_wait(-1)) != SERVICE_STOP)
@@ -265,7 +277,7 @@ static int aggregator_run(struct aggregator *aggregator, int argc, char **argv)
 	service_stopping();
 	bool failed = __atomic_load_n(&aggregator->disk_failed, __ATOMIC_RELAXED);
 	log_info("stopping", failed ? "the disk failed to sync: restart after it was looked at"
-				    : "answering what was accepted");
+	                            : "answering what was accepted");
 	return failed ? EXIT_DISK : 0;
 }
 
@@ -285,23 +297,25 @@ static int aggregator_configure(struct aggregator_config *config, int argc, char
 	}
 	if (config->config) {
 		char error[512] = "";
-		if (options_parse_file(&aggregator_option_table, config->config, config, false, error,
-			    sizeof(error)) < 0) {
+		if (options_parse_file(&aggregator_option_table, config->config, config, false,
+		            error, sizeof(error)) < 0) {
 			fprintf(stderr, "profleet-aggregator: %s\n", error);
 			return EXIT_USAGE;
 		}
-		if (options_parse_line(&aggregator_option_table, argc, argv, config, &args) != OPTIONS_OK)
+		if (options_parse_line(&aggregator_option_table, argc, argv, config, &args) !=
+		        OPTIONS_OK)
 			return EXIT_USAGE;
 	}
 	if (!config->data || !config->data[0]) {
 		fprintf(stderr, "profleet-aggregator: --data is required; write --data DIR, or "
-				"`data: DIR` in the configuration file\n");
+		                "`data: DIR` in the configuration file\n");
 		return EXIT_USAGE;
 	}
 	if (!net_address_is_valid(config->listen)) {
-		fprintf(stderr, "profleet-aggregator: --listen %s: not an address; write "
-				"tcp://127.0.0.1:7470\n",
-			config->listen);
+		fprintf(stderr,
+		        "profleet-aggregator: --listen %s: not an address; write "
+		        "tcp://127.0.0.1:7470\n",
+		        config->listen);
 		return EXIT_USAGE;
 	}
 	if (config->check_config) {
@@ -319,7 +333,7 @@ int main(int argc, char **argv)
 		status = EXIT_DISK;
 	if (status == 0) {
 		log_setup("profleet-aggregator", (enum log_level)aggregator.config.log_level,
-			(enum log_format)aggregator.config.log_format);
+		        (enum log_format)aggregator.config.log_format);
 		raise_files_limit();
 		status = aggregator_run(&aggregator, argc, argv);
 		aggregator_close(&aggregator);

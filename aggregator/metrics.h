@@ -1,8 +1,8 @@
 #pragma once
 
 /*
- * metrics writes what the aggregator counts, for Prometheus and for `profleet doctor`. Every counter
- * stands in one table, so that none is in one place and not in the other.
+ * metrics writes what the aggregator counts, for Prometheus and for `profleet doctor`. Every
+ * counter stands in one table, so that none is in one place and not in the other.
  */
 
 #include "aggregator/ingest.h"

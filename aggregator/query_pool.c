@@ -13,13 +13,14 @@
 #include "aggregator/refusal.h"
 #include "aggregator/result_cache.h"
 #include "core/log.h"
+#include "profile/naming.h"
 
-#define QUERY_JOBS_MAX        256
-#define QUERY_JOB_BYTES_MAX   (16u << 20)
-#define QUERY_THREADS_MAX     64
-#define QUERY_PAGE_BYTES      (2u << 20) /* incompressible and in its envelope still below the limit */
-#define QUERY_ERROR_BYTES     512
-#define QUERY_BUSY_RETRY_MS   200
+#define QUERY_JOBS_MAX      256
+#define QUERY_JOB_BYTES_MAX (16u << 20)
+#define QUERY_THREADS_MAX   64
+#define QUERY_PAGE_BYTES    (2u << 20) /* incompressible and in its envelope still below the limit */
+#define QUERY_ERROR_BYTES   512
+#define QUERY_BUSY_RETRY_MS 200
 
 struct query_pool {
 	struct query_pool_options options;
@@ -27,7 +28,7 @@ struct query_pool {
 	struct result_cache *results;
 	pthread_t threads[QUERY_THREADS_MAX];
 	uint32_t threads_count;
-	bool cancelled; /* polled by running questions */
+	bool cancelled;       /* polled by running questions */
 	pthread_mutex_t lock; /* of options' bounds and state */
 	struct query_pool_state state;
 };
@@ -39,15 +40,15 @@ struct query_pool {
 		(void)pthread_mutex_unlock(&(pool)->lock);                                         \
 	} while (0)
 
-static void query_refuse(struct query_pool *pool, struct net_request *request, enum wire_status status,
-	const char *text)
+static void query_refuse(struct query_pool *pool, struct net_request *request,
+        enum wire_status status, const char *text)
 {
 	QUERY_COUNT(pool, refused, 1);
 	refusal_reply(request, status, status == WIRE_BUSY ? QUERY_BUSY_RETRY_MS : 0, text);
 }
 
-static void query_reply_page(struct query_pool *pool, struct net_request *request,
-	const struct wire_page *page)
+static void query_reply_page(
+        struct query_pool *pool, struct net_request *request, const struct wire_page *page)
 {
 	AUTO_BUF payload = { 0 };
 	AUTO_BUF sealed = { 0 };
@@ -76,8 +77,8 @@ static enum wire_status status_of_error(int r)
 	}
 }
 
-static int ask_profile(struct query_pool *pool, const struct wire_query *query, struct buf *to,
-	char *ret_error)
+static int ask_profile(
+        struct query_pool *pool, const struct wire_query *query, struct buf *to, char *ret_error)
 {
 	(void)pthread_mutex_lock(&pool->lock);
 	struct answer_build_options options = {
@@ -87,7 +88,8 @@ static int ask_profile(struct query_pool *pool, const struct wire_query *query, 
 	(void)pthread_mutex_unlock(&pool->lock);
 
 	AUTO(answer) answer = NULL;
-	int r = answer_build(pool->options.store, query, &options, &answer, ret_error, QUERY_ERROR_BYTES);
+	int r = answer_build(
+	        pool->options.store, query, &options, &answer, ret_error, QUERY_ERROR_BYTES);
 	if (r == 0)
 		answer_encode(answer, to);
 	return r;
@@ -98,12 +100,14 @@ static int query_check(const struct wire_query *query, char *ret_error)
 {
 	bool about_profiles = query->question == WIRE_ASK_PROFILE;
 	if (about_profiles && (query->level < NAMING_FUNCTION || query->level > NAMING_ADDRESS)) {
-		snprintf(ret_error, QUERY_ERROR_BYTES, "level %u: 1 (function) or 2 (address)", query->level);
+		snprintf(ret_error, QUERY_ERROR_BYTES, "level %u: 1 (function) or 2 (address)",
+		        query->level);
 		return -EINVAL;
 	}
-	if (about_profiles && (query->group < WIRE_GROUP_TYPE || query->group > WIRE_GROUP_INSTANCE)) {
-		snprintf(ret_error, QUERY_ERROR_BYTES, "group %u: 1 (type), 2 (series) or 3 (instance)",
-			query->group);
+	if (about_profiles &&
+	        (query->group < WIRE_GROUP_TYPE || query->group > WIRE_GROUP_INSTANCE)) {
+		snprintf(ret_error, QUERY_ERROR_BYTES,
+		        "group %u: 1 (type), 2 (series) or 3 (instance)", query->group);
 		return -EINVAL;
 	}
 	bool has_sides = query->question <= WIRE_ASK_LABELS;
@@ -114,15 +118,15 @@ static int query_check(const struct wire_query *query, char *ret_error)
 	for (uint32_t i = 0; has_sides && i < query->sides_count; i++) {
 		if (query->sides[i].from_ns >= query->sides[i].to_ns) {
 			snprintf(ret_error, QUERY_ERROR_BYTES,
-				"the time range is empty: --from must lie before --to");
+			        "the time range is empty: --from must lie before --to");
 			return -EINVAL;
 		}
 	}
 	return 0;
 }
 
-static int query_answer(struct query_pool *pool, const struct wire_query *query, struct buf *to,
-	char *ret_error)
+static int query_answer(
+        struct query_pool *pool, const struct wire_query *query, struct buf *to, char *ret_error)
 {
 	struct store *store = pool->options.store;
 	int r = query_check(query, ret_error);
@@ -133,9 +137,11 @@ static int query_answer(struct query_pool *pool, const struct wire_query *query,
 	case WIRE_ASK_PROFILE:
 		return ask_profile(pool, query, to, ret_error);
 	case WIRE_ASK_SERIES:
-		return inspect_series(store, query, &pool->cancelled, to, ret_error, QUERY_ERROR_BYTES);
+		return inspect_series(
+		        store, query, &pool->cancelled, to, ret_error, QUERY_ERROR_BYTES);
 	case WIRE_ASK_LABELS:
-		return inspect_labels(store, query, &pool->cancelled, to, ret_error, QUERY_ERROR_BYTES);
+		return inspect_labels(
+		        store, query, &pool->cancelled, to, ret_error, QUERY_ERROR_BYTES);
 	case WIRE_ASK_AGENTS:
 		return inspect_agents(store, pool->options.clock, to, ret_error, QUERY_ERROR_BYTES);
 	case WIRE_ASK_STATUS:
@@ -143,13 +149,14 @@ static int query_answer(struct query_pool *pool, const struct wire_query *query,
 		return 0;
 	default:
 		snprintf(ret_error, QUERY_ERROR_BYTES, "question %u: update profleet-aggregator",
-			query->question);
+		        query->question);
 		return -EINVAL;
 	}
 }
 
 /* The first page goes out at once; the rest waits to be fetched. */
-static void query_reply_first(struct query_pool *pool, struct net_request *request, struct buf *answer)
+static void query_reply_first(
+        struct query_pool *pool, struct net_request *request, struct buf *answer)
 {
 	struct wire_page page = {
 		.total_bytes = answer->count,
@@ -166,8 +173,8 @@ static void query_reply_first(struct query_pool *pool, struct net_request *reque
 	int r = first.failed ? -ENOMEM : result_cache_add(pool->results, answer, &page.query);
 	if (r < 0) {
 		query_refuse(pool, request, r == -E2BIG ? WIRE_TOO_BIG : WIRE_FAILED,
-			r == -E2BIG ? "the answer is larger than result-memory: narrow the question"
-				    : "out of memory");
+		        r == -E2BIG ? "the answer is larger than result-memory: narrow the question"
+		                    : "out of memory");
 		return;
 	}
 	page.bytes = first.bytes;
@@ -181,7 +188,7 @@ static void recv_query(struct query_pool *pool, struct net_request *request, str
 	int r = wire_get_query(payload, &query);
 	if (r < 0) {
 		query_refuse(pool, request, r == -EPROTONOSUPPORT ? WIRE_TOO_NEW : WIRE_MALFORMED,
-			"QUERY: not an encoding this aggregator knows");
+		        "QUERY: not an encoding this aggregator knows");
 		return;
 	}
 
@@ -213,11 +220,11 @@ static void recv_fetch(struct query_pool *pool, struct net_request *request, str
 
 	AUTO_BUF bytes = { 0 };
 	struct wire_page page = { .query = fetch.query, .offset = fetch.offset };
-	int r = result_cache_read(pool->results, fetch.query, fetch.offset, QUERY_PAGE_BYTES, &bytes,
-		&page.total_bytes);
+	int r = result_cache_read(pool->results, fetch.query, fetch.offset, QUERY_PAGE_BYTES,
+	        &bytes, &page.total_bytes);
 	if (r < 0) {
 		query_refuse(pool, request, r == -ENOMEM ? WIRE_FAILED : WIRE_NOT_FOUND,
-			r == -ENOMEM ? "out of memory" : "this answer is gone: ask again");
+		        r == -ENOMEM ? "out of memory" : "this answer is gone: ask again");
 		return;
 	}
 	page.bytes = bytes.bytes;
@@ -231,8 +238,9 @@ static void query_receive(struct query_pool *pool, const struct job *job)
 	struct wire_message message;
 	int r = wire_open(job->bytes, job->count, &unpacked, &message);
 	if (r < 0)
-		query_refuse(pool, job->request, r == -EPROTONOSUPPORT ? WIRE_TOO_NEW : WIRE_MALFORMED,
-			"not a message this aggregator understands");
+		query_refuse(pool, job->request,
+		        r == -EPROTONOSUPPORT ? WIRE_TOO_NEW : WIRE_MALFORMED,
+		        "not a message this aggregator understands");
 	else if (message.kind == WIRE_QUERY)
 		recv_query(pool, job->request, &message.payload);
 	else if (message.kind == WIRE_FETCH)
@@ -294,8 +302,8 @@ void query_pool_free(struct query_pool *pool)
 	free(pool);
 }
 
-int query_pool_submit(struct query_pool *pool, struct net_request *request, const uint8_t *bytes,
-	size_t count)
+int query_pool_submit(
+        struct query_pool *pool, struct net_request *request, const uint8_t *bytes, size_t count)
 {
 	return job_queue_add(pool->queue, request, bytes, count);
 }

@@ -35,14 +35,14 @@ void query_pool_free(struct query_pool *pool);
 DEFINE_AUTO(query_pool);
 
 /* -EBUSY, -ENOMEM: still the caller's to answer. */
-int query_pool_submit(struct query_pool *pool, struct net_request *request, const uint8_t *bytes,
-	size_t count);
+int query_pool_submit(
+        struct query_pool *pool, struct net_request *request, const uint8_t *bytes, size_t count);
 
 void query_pool_set_bounds(struct query_pool *pool, uint64_t query_memory, uint64_t result_memory);
 
 struct query_pool_state {
 	uint64_t answered;
-	uint64_t refused; /* questions that could not be asked or answered */
+	uint64_t refused;  /* questions that could not be asked or answered */
 	uint64_t query_ns; /* spent */
 	uint64_t results;
 	uint64_t result_bytes;

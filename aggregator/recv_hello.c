@@ -12,8 +12,8 @@ void recv_hello(struct ingest *ingest, struct net_request *request, struct reade
 	int r = wire_get_hello(payload, &hello);
 	if (r == -EPROTONOSUPPORT || (r == 0 && hello.version_min > WIRE_VERSION)) {
 		ingest_refuse(ingest, request, WIRE_TOO_NEW, 0,
-			"the sender needs a newer protocol than this aggregator speaks (1): update "
-			"profleet-aggregator first");
+		        "the sender needs a newer protocol than this aggregator speaks (1): update "
+		        "profleet-aggregator first");
 		return;
 	}
 	if (r < 0) {
@@ -22,7 +22,7 @@ void recv_hello(struct ingest *ingest, struct net_request *request, struct reade
 	}
 	if (hello.version_max < WIRE_VERSION) {
 		ingest_refuse(ingest, request, WIRE_INVALID, 0,
-			"the sender is too old: update it to one that speaks protocol 1");
+		        "the sender is too old: update it to one that speaks protocol 1");
 		return;
 	}
 
@@ -45,7 +45,7 @@ void recv_hello(struct ingest *ingest, struct net_request *request, struct reade
 		.program = { .bytes = program, .count = (uint32_t)strlen(program) },
 	};
 	log_info("session-opened", "%s: %s on %s", net_request_peer(request), session->program,
-		session->host);
+	        session->host);
 	buf_reset(&ingest->payload);
 	wire_put_hello_reply(&reply, &ingest->payload);
 	ingest_reply(ingest, request, WIRE_HELLO_REPLY);

@@ -1,9 +1,9 @@
 /*
  * PUSH brings what is new in the session's dictionary, and sections whose batches speak of it.
  *
- * A message is taken whole or not at all as far as the dictionary goes: after a malformed one the two
- * ends may disagree, so the session is dropped and the sender starts a new one. Each section then
- * has its own status, because each has its own watermark.
+ * A message is taken whole or not at all as far as the dictionary goes: after a malformed one the
+ * two ends may disagree, so the session is dropped and the sender starts a new one. Each section
+ * then has its own status, because each has its own watermark.
  */
 
 #include <errno.h>
@@ -38,13 +38,14 @@ static void clamp_to_now(struct ingest *ingest, const struct session *session, s
 		return;
 	batch->start_ns = now_ns > batch->duration_ns ? now_ns - batch->duration_ns : 0;
 	INGEST_COUNT(ingest, clock_clamped, 1);
-	log_warn("clock-ahead", "%s: its clock is more than 60 s ahead of ours; the interval is kept "
-				"under our time: check the clock of that host",
-		session->host);
+	log_warn("clock-ahead",
+	        "%s: its clock is more than 60 s ahead of ours; the interval is kept "
+	        "under our time: check the clock of that host",
+	        session->host);
 }
 
 static int recv_push_section(struct ingest *ingest, struct session *session, struct reader *payload,
-	struct push_job *job, uint32_t index)
+        struct push_job *job, uint32_t index)
 {
 	struct wire_section section;
 	int r = wire_get_section(payload, &section);
@@ -75,7 +76,7 @@ static int recv_push_section(struct ingest *ingest, struct session *session, str
 }
 
 static int recv_push_decode(struct ingest *ingest, struct session *session, struct reader *payload,
-	struct reader *delta, struct push_job *job)
+        struct reader *delta, struct push_job *job)
 {
 	int r = dict_decode(session->dict, delta);
 	if (r < 0)
@@ -96,15 +97,15 @@ static int recv_push_decode(struct ingest *ingest, struct session *session, stru
 }
 
 bool recv_push(struct ingest *ingest, struct net_request *request, struct reader *payload,
-	struct push_job *ret_job)
+        struct push_job *ret_job)
 {
 	struct push_job job = { .request = request };
 	struct reader delta;
 	int r = wire_get_push(payload, &job.push, &delta);
 	if (r == -EPROTONOSUPPORT) {
 		ingest_refuse(ingest, request, WIRE_TOO_NEW, 0,
-			"PUSH has a field that must be understood and is not: update "
-			"profleet-aggregator first");
+		        "PUSH has a field that must be understood and is not: update "
+		        "profleet-aggregator first");
 		return false;
 	}
 	if (r < 0) {
@@ -121,17 +122,18 @@ bool recv_push(struct ingest *ingest, struct net_request *request, struct reader
 	r = recv_push_decode(ingest, session, payload, &delta, &job);
 	if (r < 0) {
 		if (r != -ENOMEM)
-			log_warn("push-malformed", "%s (%s): the session is dropped, its sender starts "
-						   "a new one",
-				session->host, net_request_peer(request));
+			log_warn("push-malformed",
+			        "%s (%s): the session is dropped, its sender starts "
+			        "a new one",
+			        session->host, net_request_peer(request));
 		push_job_fini(&job);
 		session_table_drop(ingest->sessions, session);
 		if (r == -ENOMEM || r == -ENOSPC)
 			ingest_refuse(ingest, request, WIRE_RESET, RETRY_MEMORY_MS,
-				"the session's dictionary is full: open a new one");
+			        "the session's dictionary is full: open a new one");
 		else
 			ingest_refuse(ingest, request, WIRE_MALFORMED, 0,
-				"PUSH: an entry or a row that cannot be: open a new session");
+			        "PUSH: an entry or a row that cannot be: open a new session");
 		return false;
 	}
 
@@ -152,10 +154,10 @@ static void session_note_modules(struct session *session)
 			continue;
 		if (session->unresolved_count == session->unresolved_capacity) {
 			uint32_t capacity = session->unresolved_capacity
-						    ? session->unresolved_capacity * 2
-						    : 64;
-			uint32_t *grown =
-				realloc(session->unresolved, capacity * sizeof(*session->unresolved));
+			                            ? session->unresolved_capacity * 2
+			                            : 64;
+			uint32_t *grown = realloc(
+			        session->unresolved, capacity * sizeof(*session->unresolved));
 			if (!grown)
 				return; /* The rest is looked at with the next push. */
 			session->unresolved = grown;
@@ -165,26 +167,26 @@ static void session_note_modules(struct session *session)
 	}
 }
 
-static void recv_push_wanted(struct ingest *ingest, struct session *session,
-	struct wire_push_reply *reply)
+static void recv_push_wanted(
+        struct ingest *ingest, struct session *session, struct wire_push_reply *reply)
 {
 	session_note_modules(session);
 
 	uint64_t now_ns = clock_monotonic_ns(ingest->options.clock);
 	uint32_t kept = 0;
 	for (uint32_t i = 0; i < session->unresolved_count; i++) {
-		const struct module *module =
-			dict_get_module(session->dict, session->unresolved[i]);
+		const struct module *module = dict_get_module(
+		        session->dict, session->unresolved[i]);
 		size_t count;
 		const char *build_id = dict_get_string(session->dict, module->build_id, &count);
 		if (strlen(build_id) != count ||
-			store_symbols_has(ingest->options.store, build_id) >= 0)
+		        store_symbols_has(ingest->options.store, build_id) >= 0)
 			continue;
 		session->unresolved[kept++] = session->unresolved[i];
 		if (reply->wanted_count < WIRE_WANTED_MAX &&
-			symbol_inbox_ask(ingest->inbox, build_id, now_ns))
+		        symbol_inbox_ask(ingest->inbox, build_id, now_ns))
 			reply->wanted[reply->wanted_count++] =
-				(struct wire_text){ .bytes = build_id, .count = (uint32_t)count };
+			        (struct wire_text){ .bytes = build_id, .count = (uint32_t)count };
 	}
 	session->unresolved_count = kept;
 }
@@ -215,7 +217,7 @@ static void recv_push_remember(struct ingest *ingest, const struct push_job *job
 	/* Only what `profleet agents` shows is at stake, and the next push says it again. */
 	if (store_agent_put(ingest->options.store, &agent) < 0)
 		log_debug("agent-not-kept", "%s: %s", session->host,
-			store_error(ingest->options.store));
+		        store_error(ingest->options.store));
 }
 
 static struct wire_section_status section_status(const struct store_append *append, int r)
@@ -230,16 +232,16 @@ static struct wire_section_status section_status(const struct store_append *appe
 		status.retry_ms = r == -ENOMEM ? RETRY_MEMORY_MS : RETRY_DISK_FULL_MS;
 		if (r < 0)
 			reason = r == -ENOSPC ? "the aggregator's disk is full"
-					      : "the aggregator could not write";
+			                      : "the aggregator could not write";
 	}
 	if (reason)
-		status.reason =
-			(struct wire_text){ .bytes = reason, .count = (uint32_t)strlen(reason) };
+		status.reason = (struct wire_text){ .bytes = reason,
+			.count = (uint32_t)strlen(reason) };
 	return status;
 }
 
 static void recv_push_count(struct ingest *ingest, const struct push_job *job,
-	const struct wire_section_status *statuses)
+        const struct wire_section_status *statuses)
 {
 	(void)pthread_mutex_lock(&ingest->lock);
 	for (uint32_t i = 0; i < job->sections_count; i++) {
@@ -267,7 +269,8 @@ void recv_push_answer(struct ingest *ingest, struct push_job *job, int r)
 	struct session *session = job->session;
 	session->in_group = false;
 	uint32_t count = job->sections_count;
-	autofree struct wire_section_status *statuses = calloc(count ? count : 1, sizeof(*statuses));
+	autofree struct wire_section_status *statuses = calloc(
+	        count ? count : 1, sizeof(*statuses));
 	if (!statuses) {
 		/* What was kept is a DUP when it comes again. */
 		session_table_drop(ingest->sessions, session);
@@ -276,13 +279,15 @@ void recv_push_answer(struct ingest *ingest, struct push_job *job, int r)
 		return;
 	}
 
-	struct wire_push_reply reply = { .status = WIRE_OK, .sections_count = count, .sections = statuses };
+	struct wire_push_reply reply = {
+		.status = WIRE_OK, .sections_count = count, .sections = statuses
+	};
 	for (uint32_t i = 0; i < count; i++) {
 		statuses[i] = section_status(&job->appends[i], r);
 		if (statuses[i].status == WIRE_REJECT)
 			log_warn("section-rejected", "%s: shard %u seq %lu: %s", session->host,
-				statuses[i].shard, (unsigned long)statuses[i].seq,
-				job->appends[i].ret_reason ? job->appends[i].ret_reason : "");
+			        statuses[i].shard, (unsigned long)statuses[i].seq,
+			        job->appends[i].ret_reason ? job->appends[i].ret_reason : "");
 	}
 	recv_push_count(ingest, job, statuses);
 	if (r == 0) {

@@ -1,6 +1,6 @@
 /*
- * SYMBOLS brings one part of a file's function table. A table is opened once before it is kept: what
- * the store holds can be read.
+ * SYMBOLS brings one part of a file's function table. A table is opened once before it is kept:
+ * what the store holds can be read.
  */
 
 #include <errno.h>
@@ -15,7 +15,7 @@
 
 /* 0, or negative with a reason for the sender. */
 static int symbols_keep(struct ingest *ingest, const char *build_id, const struct buf *table,
-	const char **ret_reason)
+        const char **ret_reason)
 {
 	if (table->count > 0) {
 		AUTO(symbols) symbols = NULL;
@@ -69,7 +69,8 @@ void recv_symbols(struct ingest *ingest, struct net_request *request, struct rea
 	}
 	if (r < 0) {
 		INGEST_COUNT(ingest, symbols_refused, 1);
-		log_warn("symbols-refused", "%s from %s: %s", build_id, net_request_peer(request), reason);
+		log_warn("symbols-refused", "%s from %s: %s", build_id, net_request_peer(request),
+		        reason);
 		ingest_refuse(ingest, request, WIRE_REJECT, 0, reason);
 		return;
 	}

@@ -4,8 +4,8 @@
 
 #include <string.h>
 
-void refusal_reply(struct net_request *request, enum wire_status status, uint32_t retry_ms,
-	const char *text)
+void refusal_reply(
+        struct net_request *request, enum wire_status status, uint32_t retry_ms, const char *text)
 {
 	AUTO_BUF payload = { 0 };
 	AUTO_BUF sealed = { 0 };
@@ -17,6 +17,7 @@ void refusal_reply(struct net_request *request, enum wire_status status, uint32_
 
 	wire_put_status(&reply, &payload);
 	wire_seal(WIRE_STATUS, &payload, &sealed);
-	/* Out of memory here sends an empty reply, which the peer reads as broken and tries again. */
+	/* Out of memory here sends an empty reply, which the peer reads as broken and tries again.
+	 */
 	net_reply(request, sealed.bytes, sealed.failed ? 0 : sealed.count);
 }

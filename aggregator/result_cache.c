@@ -1,4 +1,5 @@
-/* A few dozen entries in an array under one lock. Ids are random, so that nobody reads another's. */
+/* A few dozen entries in an array under one lock. Ids are random, so that nobody reads another's.
+ */
 
 #include "aggregator/result_cache.h"
 
@@ -65,8 +66,9 @@ static struct result *result_cache_oldest(struct result_cache *cache, bool free_
 
 static struct result *result_cache_make_room(struct result_cache *cache, uint64_t bytes)
 {
-	while (cache->state.results > 0 && (cache->state.bytes + bytes > cache->bytes_max ||
-						   cache->state.results == RESULT_CACHE_ENTRIES_MAX)) {
+	while (cache->state.results > 0 &&
+	        (cache->state.bytes + bytes > cache->bytes_max ||
+	                cache->state.results == RESULT_CACHE_ENTRIES_MAX)) {
 		result_cache_drop(cache, result_cache_oldest(cache, false));
 		cache->state.dropped++;
 	}
@@ -97,7 +99,7 @@ int result_cache_add(struct result_cache *cache, struct buf *bytes, uint64_t *re
 }
 
 static int result_cache_read_locked(struct result_cache *cache, uint64_t id, uint64_t offset,
-	uint32_t count_max, struct buf *to, uint64_t *ret_total)
+        uint32_t count_max, struct buf *to, uint64_t *ret_total)
 {
 	for (uint32_t i = 0; i < RESULT_CACHE_ENTRIES_MAX; i++) {
 		struct result *result = &cache->results[i];
@@ -120,7 +122,7 @@ static int result_cache_read_locked(struct result_cache *cache, uint64_t id, uin
 }
 
 int result_cache_read(struct result_cache *cache, uint64_t id, uint64_t offset, uint32_t count_max,
-	struct buf *to, uint64_t *ret_total)
+        struct buf *to, uint64_t *ret_total)
 {
 	(void)pthread_mutex_lock(&cache->lock);
 	int r = result_cache_read_locked(cache, id, offset, count_max, to, ret_total);

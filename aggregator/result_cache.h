@@ -18,7 +18,8 @@ struct result_cache *result_cache_new(uint64_t bytes_max);
 void result_cache_free(struct result_cache *cache);
 DEFINE_AUTO(result_cache);
 
-/* Takes the bytes (the buf is empty after) and gives an id, never 0. -E2BIG: larger than the bound. */
+/* Takes the bytes (the buf is empty after) and gives an id, never 0. -E2BIG: larger than the bound.
+ */
 int result_cache_add(struct result_cache *cache, struct buf *bytes, uint64_t *ret_id);
 
 /*
@@ -26,7 +27,7 @@ int result_cache_add(struct result_cache *cache, struct buf *bytes, uint64_t *re
  * byte was read. -ENOENT: unknown, or dropped. -EINVAL: offset past the end.
  */
 int result_cache_read(struct result_cache *cache, uint64_t id, uint64_t offset, uint32_t count_max,
-	struct buf *to, uint64_t *ret_total);
+        struct buf *to, uint64_t *ret_total);
 
 void result_cache_set_bytes_max(struct result_cache *cache, uint64_t bytes_max);
 

@@ -1,6 +1,7 @@
 /*
  * A plain array of pointers: a few hundred senders that push every ten seconds are found faster by
- * looking at each than the message is unpacked, and dropping the longest idle needs the walk anyway.
+ * looking at each than the message is unpacked, and dropping the longest idle needs the walk
+ * anyway.
  */
 
 #include "aggregator/session_table.h"
@@ -77,7 +78,7 @@ static uint32_t session_table_idlest(const struct session_table *table, const st
 		if (table->sessions[i] == keep || table->sessions[i]->in_group)
 			continue;
 		if (idlest == UINT32_MAX ||
-			table->sessions[i]->used_at < table->sessions[idlest]->used_at)
+		        table->sessions[i]->used_at < table->sessions[idlest]->used_at)
 			idlest = i;
 	}
 	return idlest;
@@ -88,7 +89,7 @@ static void session_table_shrink(struct session_table *table, const struct sessi
 	for (;;) {
 		(void)pthread_mutex_lock(&table->lock);
 		bool fits = table->state.memory <= table->options.memory_max &&
-			    table->state.sessions < SESSIONS_MAX;
+		            table->state.sessions < SESSIONS_MAX;
 		(void)pthread_mutex_unlock(&table->lock);
 		uint32_t idlest = fits ? UINT32_MAX : session_table_idlest(table, keep);
 		if (idlest == UINT32_MAX)
@@ -109,9 +110,10 @@ static void copy_text(struct wire_text from, char *to, size_t to_bytes)
 }
 
 static int session_new(const struct session_table *table, const struct wire_hello *hello,
-	struct session **ret_session)
+        struct session **ret_session)
 {
-	__attribute__((cleanup(session_auto))) struct session *session = calloc(1, sizeof(*session));
+	__attribute__((cleanup(session_auto))) struct session *session = calloc(
+	        1, sizeof(*session));
 	if (!session)
 		return -ENOMEM;
 
@@ -142,8 +144,8 @@ static int session_new(const struct session_table *table, const struct wire_hell
 	return 0;
 }
 
-int session_table_open(struct session_table *table, const struct wire_hello *hello,
-	struct session **ret_session)
+int session_table_open(
+        struct session_table *table, const struct wire_hello *hello, struct session **ret_session)
 {
 	struct session *session = NULL;
 	int r = session_new(table, hello, &session);

@@ -35,7 +35,8 @@ struct session {
 	char host[SESSION_HOST_BYTES];
 	char program[SESSION_PROGRAM_BYTES];
 	char tenant[SESSION_TENANT_BYTES];
-	/* Modules below this id were looked at for symbols; `unresolved` are those still lacking. */
+	/* Modules below this id were looked at for symbols; `unresolved` are those still lacking.
+	 */
 	uint32_t modules_seen;
 	uint32_t *unresolved;
 	uint32_t unresolved_count;
@@ -55,8 +56,8 @@ void session_table_free(struct session_table *table);
 DEFINE_AUTO(session_table);
 
 /* -ENOMEM. */
-int session_table_open(struct session_table *table, const struct wire_hello *hello,
-	struct session **ret_session);
+int session_table_open(
+        struct session_table *table, const struct wire_hello *hello, struct session **ret_session);
 
 /* NULL: unknown, the sender must open a new one. Counts as use. */
 struct session *session_table_find(struct session_table *table, uint64_t id);

@@ -1,6 +1,6 @@
 /*
- * A handful of uploads in an array, and a ring of the build-ids asked for last: an id that fell out of
- * the ring may be asked twice, which costs one upload and nothing else.
+ * A handful of uploads in an array, and a ring of the build-ids asked for last: an id that fell out
+ * of the ring may be asked twice, which costs one upload and nothing else.
  */
 
 #include "aggregator/symbol_inbox.h"
@@ -78,8 +78,8 @@ static struct upload *symbol_inbox_place(struct symbol_inbox *inbox, uint64_t bu
 	return oldest;
 }
 
-int symbol_inbox_add(struct symbol_inbox *inbox, const struct wire_symbols *part,
-	const struct buf **ret_bytes)
+int symbol_inbox_add(
+        struct symbol_inbox *inbox, const struct wire_symbols *part, const struct buf **ret_bytes)
 {
 	if (part->parts == 0 || part->part >= part->parts || part->count > part->total_bytes)
 		return -EBADMSG;
@@ -96,8 +96,8 @@ int symbol_inbox_add(struct symbol_inbox *inbox, const struct wire_symbols *part
 		upload->total_bytes = part->total_bytes;
 	}
 	if (upload->build_id != hash || upload->part_next != part->part ||
-		upload->parts != part->parts || upload->total_bytes != part->total_bytes ||
-		part->count > upload->total_bytes - upload->bytes.count)
+	        upload->parts != part->parts || upload->total_bytes != part->total_bytes ||
+	        part->count > upload->total_bytes - upload->bytes.count)
 		return -EBADMSG;
 
 	buf_put(&upload->bytes, part->bytes, part->count);

@@ -2,7 +2,8 @@
 
 /*
  * symbol_inbox puts the parts of symbol tables together, and remembers which tables were asked for
- * when, so that of a hundred hosts with the same libc one is asked, and another if that one stays silent.
+ * when, so that of a hundred hosts with the same libc one is asked, and another if that one stays
+ * silent.
  *
  * Bounded: few uploads at once (the longest idle is dropped and asked for again), bytes of each.
  * One thread owns it.
@@ -32,5 +33,5 @@ bool symbol_inbox_ask(struct symbol_inbox *inbox, const char *build_id, uint64_t
  * Adds a part. 1: that was the last, *ret_bytes are whole (borrowed until the next call).
  * 0: more to come. -EBADMSG: out of order or sizes that do not fit. -E2BIG. -ENOMEM.
  */
-int symbol_inbox_add(struct symbol_inbox *inbox, const struct wire_symbols *part,
-	const struct buf **ret_bytes);
+int symbol_inbox_add(
+        struct symbol_inbox *inbox, const struct wire_symbols *part, const struct buf **ret_bytes);

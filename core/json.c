@@ -94,8 +94,8 @@ static bool json_put_escaped(struct buf *to, uint32_t code)
 		break;
 	}
 	/* U+2028 and U+2029 end a line in JavaScript, the three marks have a meaning in HTML. */
-	if (code < 0x20 || code == 0x7f || code == '<' || code == '>' || code == '&' || code == 0x2028 ||
-		code == 0x2029) {
+	if (code < 0x20 || code == 0x7f || code == '<' || code == '>' || code == '&' ||
+	        code == 0x2028 || code == 0x2029) {
 		buf_printf(to, "\\u%04x", code);
 		return true;
 	}

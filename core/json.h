@@ -1,8 +1,8 @@
 #pragma once
 
 /*
- * json writes JSON text straight into a buf, for logs, answers and pages with a million nodes. (Parsing
- * is done with jansson, where a whole tree is wanted.)
+ * json writes JSON text straight into a buf, for logs, answers and pages with a million nodes.
+ *(Parsing is done with jansson, where a whole tree is wanted.)
  *
  *	struct json_writer json = json_writer_of(&buf, false);
  *	json_object_begin(&json);
@@ -10,9 +10,9 @@
  *	json_u64(&json, 1);
  *	json_object_end(&json);
  *
- * Commas and indentation come by themselves. Text is untrusted: control characters are escaped, bytes
- * that are not UTF-8 become U+FFFD, and '<', '>' and '&' are escaped too, so that the text may stand in
- * a page. Errors stick to the buf. Nesting is at most JSON_DEPTH_MAX deep.
+ * Commas and indentation come by themselves. Text is untrusted: control characters are escaped,
+ *bytes that are not UTF-8 become U+FFFD, and '<', '>' and '&' are escaped too, so that the text may
+ *stand in a page. Errors stick to the buf. Nesting is at most JSON_DEPTH_MAX deep.
  */
 
 #include <stdbool.h>

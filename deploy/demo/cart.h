@@ -41,7 +41,7 @@ static void cart_on_signal(int number)
 #define CART_WORK(rounds)                                                                          \
 	do {                                                                                       \
 		uint64_t x_ = cart_state;                                                          \
-		for (int round_ = 0; round_ < (rounds) * CART_ROUND_STEPS; round_++) {             \
+		for (int round_ = 0; round_ < (rounds)*CART_ROUND_STEPS; round_++) {               \
 			x_ ^= x_ << 13;                                                            \
 			x_ ^= x_ >> 7;                                                             \
 			x_ ^= x_ << 17;                                                            \

@@ -37,7 +37,8 @@ static void a_full_queue_refuses_by_number_and_by_bytes(void **state)
 	uint8_t bytes[16] = { 0 };
 	struct job jobs[2];
 
-	/* One that is larger than the bound still enters an empty queue: it could never otherwise. */
+	/* One that is larger than the bound still enters an empty queue: it could never otherwise.
+	 */
 	CHECK_OK(job_queue_add(queue, request_of(8), bytes, 16));
 	CHECK(job_queue_add(queue, request_of(16), bytes, 1) == -EBUSY);
 	CHECK(job_queue_take(queue, jobs, 2) == 1);

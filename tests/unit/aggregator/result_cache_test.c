@@ -56,7 +56,8 @@ static void the_bound_drops_the_longest_unused_first(void **state)
 	uint64_t total;
 	uint64_t a = add_text(cache, "aaaa");
 	uint64_t b = add_text(cache, "bbbb");
-	CHECK_OK(result_cache_read(cache, a, 0, 1, &read, &total)); /* b is now the longest unused */
+	CHECK_OK(
+	        result_cache_read(cache, a, 0, 1, &read, &total)); /* b is now the longest unused */
 	uint64_t c = add_text(cache, "cccc");
 	CHECK(result_cache_read(cache, b, 0, 1, &read, &total) == -ENOENT);
 	CHECK_OK(result_cache_read(cache, a, 0, 1, &read, &total));

@@ -8,8 +8,8 @@
 
 #include "tests/lib/test.h"
 
-static struct wire_symbols part_of(const char *build_id, uint32_t part, uint32_t parts, uint64_t total,
-	const char *bytes)
+static struct wire_symbols part_of(
+        const char *build_id, uint32_t part, uint32_t parts, uint64_t total, const char *bytes)
 {
 	return (struct wire_symbols){
 		.build_id = { .bytes = build_id, .count = (uint32_t)strlen(build_id) },
@@ -29,16 +29,18 @@ static void parts_make_a_table_in_order_only(void **state)
 		struct wire_symbols parts[3];
 		int results[3];
 	} cases[] = {
-		{ "in order", { part_of("a", 0, 2, 4, "ab"), part_of("a", 1, 2, 4, "cd") }, { 0, 1 } },
+		{ "in order", { part_of("a", 0, 2, 4, "ab"), part_of("a", 1, 2, 4, "cd") },
+		        { 0, 1 } },
 		{ "an empty table", { part_of("a", 0, 1, 0, "") }, { 1 } },
-		{ "starts again", { part_of("a", 0, 2, 4, "ab"), part_of("a", 0, 1, 1, "x") }, { 0, 1 } },
+		{ "starts again", { part_of("a", 0, 2, 4, "ab"), part_of("a", 0, 1, 1, "x") },
+		        { 0, 1 } },
 		{ "one left out", { part_of("a", 0, 3, 6, "ab"), part_of("a", 2, 3, 6, "ef") },
-			{ 0, -EBADMSG } },
+		        { 0, -EBADMSG } },
 		{ "never begun", { part_of("a", 1, 2, 4, "cd") }, { -EBADMSG } },
 		{ "too short", { part_of("a", 0, 2, 4, "ab"), part_of("a", 1, 2, 4, "c") },
-			{ 0, -EBADMSG } },
+		        { 0, -EBADMSG } },
 		{ "too long", { part_of("a", 0, 2, 3, "ab"), part_of("a", 1, 2, 3, "cd") },
-			{ 0, -EBADMSG } },
+		        { 0, -EBADMSG } },
 		{ "no parts", { part_of("a", 0, 0, 4, "ab") }, { -EBADMSG } },
 		{ "huge", { part_of("a", 0, 1, SYMBOL_INBOX_BYTES_MAX + 1u, "ab") }, { -E2BIG } },
 	};
@@ -73,7 +75,8 @@ static void two_uploads_do_not_mix(void **state)
 	CHECK(memcmp(table->bytes, "a1a2", 4) == 0);
 }
 
-/* Whoever was dropped is asked again: what matters is that the newest upload always gets through. */
+/* Whoever was dropped is asked again: what matters is that the newest upload always gets through.
+ */
 static void more_uploads_than_places_drop_the_longest_idle(void **state)
 {
 	(void)state;

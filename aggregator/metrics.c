@@ -1,0 +1,208 @@
+/*
+ * One table of numbers feeds both forms. A snapshot of every part is taken first, so that the
+ * numbers of one page belong together.
+ */
+
+#include "aggregator/metrics.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/statvfs.h>
+
+#include "core/json.h"
+#include "profile/loss.h"
+
+struct metrics_snapshot {
+	struct ingest_state ingest;
+	struct query_pool_state queries;
+	struct store_counters counters;
+	struct store_size size;
+	uint64_t uptime_ns;
+	uint64_t disk_free_bytes;
+	uint64_t disk_total_bytes;
+};
+
+enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_SECONDS_COUNTER };
+
+struct metric {
+	const char *name; /* "profleet_" stands before it in Prometheus' form */
+	enum metric_type type;
+	size_t offset; /* of a uint64_t in the snapshot */
+	const char *help;
+};
+
+#define AT(member) offsetof(struct metrics_snapshot, member)
+
+static const struct metric metrics[] = {
+	{ "uptime_seconds", METRIC_SECONDS_COUNTER, AT(uptime_ns),
+	        "Time since the aggregator started." },
+	{ "requests_total", METRIC_COUNTER, AT(ingest.requests),
+	        "HELLO, PUSH and SYMBOLS answered." },
+	{ "messages_refused_total", METRIC_COUNTER, AT(ingest.malformed),
+	        "Messages that made no sense: broken, truncated, or not ours." },
+	{ "messages_too_new_total", METRIC_COUNTER, AT(ingest.too_new),
+	        "Messages of a newer version." },
+	{ "sections_stored_total", METRIC_COUNTER, AT(ingest.sections_ok),
+	        "Sections made durable." },
+	{ "sections_duplicate_total", METRIC_COUNTER, AT(ingest.sections_duplicate),
+	        "Sections that were durable already." },
+	{ "sections_rejected_total", METRIC_COUNTER, AT(ingest.sections_rejected),
+	        "Sections that can never be accepted; their senders count them as lost." },
+	{ "sections_busy_total", METRIC_COUNTER, AT(ingest.sections_busy),
+	        "Sections not taken now; their senders try again." },
+	{ "rows_stored_total", METRIC_COUNTER, AT(ingest.rows),
+	        "Rows made durable since the start." },
+	{ "group_commits_total", METRIC_COUNTER, AT(ingest.groups), "Synced writes." },
+	{ "group_commit_seconds_total", METRIC_SECONDS_COUNTER, AT(ingest.commit_ns),
+	        "Time spent in synced writes." },
+	{ "ingest_queue_bytes", METRIC_GAUGE, AT(ingest.queue_bytes), "Messages that wait." },
+	{ "ingest_queue_refused_total", METRIC_COUNTER, AT(ingest.queue_refused),
+	        "Messages told BUSY because the queue was full." },
+	{ "sessions", METRIC_GAUGE, AT(ingest.sessions), "Senders with a dictionary here." },
+	{ "session_memory_bytes", METRIC_GAUGE, AT(ingest.session_memory),
+	        "Memory of the senders' dictionaries." },
+	{ "sessions_dropped_total", METRIC_COUNTER, AT(ingest.sessions_dropped),
+	        "Idle sessions dropped to keep the memory bound." },
+	{ "session_resets_total", METRIC_COUNTER, AT(ingest.resets),
+	        "Pushes of sessions we do not know (any more)." },
+	{ "symbol_tables_total", METRIC_COUNTER, AT(ingest.symbol_tables), "Symbol tables kept." },
+	{ "symbol_tables_refused_total", METRIC_COUNTER, AT(ingest.symbols_refused),
+	        "Symbol tables that could not be read." },
+	{ "clock_clamped_total", METRIC_COUNTER, AT(ingest.clock_clamped),
+	        "Intervals from hosts whose clock is ahead, kept under our time." },
+	{ "queries_answered_total", METRIC_COUNTER, AT(queries.answered),
+	        "Pages of answers sent." },
+	{ "queries_refused_total", METRIC_COUNTER, AT(queries.refused),
+	        "Questions that could not be asked or answered." },
+	{ "query_seconds_total", METRIC_SECONDS_COUNTER, AT(queries.query_ns),
+	        "Time spent on questions." },
+	{ "results_bytes", METRIC_GAUGE, AT(queries.result_bytes),
+	        "Answers that wait to be fetched." },
+	{ "results_dropped_total", METRIC_COUNTER, AT(queries.results_dropped),
+	        "Answers dropped before they were fetched whole." },
+	{ "store_batches", METRIC_GAUGE, AT(counters.batches), "Batches ever kept." },
+	{ "store_samples", METRIC_GAUGE, AT(counters.samples), "Samples ever kept." },
+	{ "store_disk_bytes", METRIC_GAUGE, AT(size.bytes_disk), "Size of the store on disk." },
+	{ "store_memory_bytes", METRIC_GAUGE, AT(size.bytes_memory), "Memory of the store." },
+	{ "disk_free_bytes", METRIC_GAUGE, AT(disk_free_bytes), "Room left where the data is." },
+	{ "disk_size_bytes", METRIC_GAUGE, AT(disk_total_bytes),
+	        "Size of the disk the data is on." },
+};
+
+static void metrics_take(const struct metrics_source *source, struct metrics_snapshot *ret_snapshot)
+{
+	struct metrics_snapshot snapshot = {
+		.ingest = ingest_state(source->ingest),
+		.queries = query_pool_state(source->queries),
+		.uptime_ns = clock_monotonic_ns(source->clock) - source->started_ns,
+	};
+	/* What cannot be had now is shown as zero: health says why. */
+	(void)store_counters(source->store, "", &snapshot.counters);
+	(void)store_size(source->store, &snapshot.size);
+
+	struct statvfs disk;
+	if (statvfs(source->data, &disk) == 0) {
+		snapshot.disk_free_bytes = (uint64_t)disk.f_bavail * disk.f_frsize;
+		snapshot.disk_total_bytes = (uint64_t)disk.f_blocks * disk.f_frsize;
+	}
+	*ret_snapshot = snapshot;
+}
+
+static uint64_t metric_value(const struct metric *metric, const struct metrics_snapshot *snapshot)
+{
+	uint64_t value;
+	memcpy(&value, (const char *)snapshot + metric->offset, sizeof(value));
+	return value;
+}
+
+void metrics_write_text(const struct metrics_source *source, struct buf *to)
+{
+	struct metrics_snapshot snapshot;
+	metrics_take(source, &snapshot);
+
+	for (size_t i = 0; i < COUNT_OF(metrics); i++) {
+		const struct metric *metric = &metrics[i];
+		uint64_t value = metric_value(metric, &snapshot);
+		buf_printf(to, "# HELP profleet_%s %s\n# TYPE profleet_%s %s\n", metric->name,
+		        metric->help, metric->name,
+		        metric->type == METRIC_GAUGE ? "gauge" : "counter");
+		if (metric->type == METRIC_SECONDS_COUNTER)
+			buf_printf(to, "profleet_%s %.9f\n", metric->name, (double)value / 1e9);
+		else
+			buf_printf(to, "profleet_%s %lu\n", metric->name, (unsigned long)value);
+	}
+	buf_printf(to,
+	        "# HELP profleet_samples_lost_total Samples that agents reported as lost, by "
+	        "reason.\n# TYPE profleet_samples_lost_total counter\n");
+	for (uint32_t reason = 1; reason <= LOSS_REASON_MAX; reason++)
+		buf_printf(to, "profleet_samples_lost_total{reason=\"%s\"} %lu\n",
+		        loss_reason_name(reason), (unsigned long)snapshot.counters.lost[reason]);
+	buf_printf(to,
+	        "# HELP profleet_healthy 1 when data is accepted.\n# TYPE profleet_healthy "
+	        "gauge\nprofleet_healthy %d\n",
+	        metrics_unhealthy(source) ? 0 : 1);
+}
+
+const char *metrics_unhealthy(const struct metrics_source *source)
+{
+	switch (ingest_state(source->ingest).store_error) {
+	case 0:
+		return NULL;
+	case -ENOSPC:
+		return "the disk is full: senders keep their data and try again, questions are "
+		       "answered; make "
+		       "room and it goes on by itself";
+	case -ENOMEM:
+		return "out of memory: senders keep their data and try again";
+	default:
+		return "the store cannot be written: see the log";
+	}
+}
+
+void metrics_write_json(const struct metrics_source *source, struct buf *to)
+{
+	struct metrics_snapshot snapshot;
+	metrics_take(source, &snapshot);
+	const char *unhealthy = metrics_unhealthy(source);
+
+	struct json_writer json = json_writer_of(to, false);
+	json_object_begin(&json);
+	json_key_u64(&json, "schema_version", 1);
+	json_key(&json, "status");
+	json_object_begin(&json);
+	json_key_text(&json, "program", source->program);
+	json_key_u64(&json, "unix_ns", clock_unix_ns(source->clock));
+	json_key_text(&json, "data", source->data);
+	json_key_bool(&json, "healthy", !unhealthy);
+	json_key_text(&json, "health", unhealthy ? unhealthy : "ok");
+	json_key_u64(&json, "uptime_ns", snapshot.uptime_ns);
+	json_key(&json, "store");
+	json_object_begin(&json);
+	json_key_u64(&json, "bytes_disk", snapshot.size.bytes_disk);
+	json_key_u64(&json, "bytes_memory", snapshot.size.bytes_memory);
+	json_key_u64(&json, "first_ns", snapshot.size.first_ns);
+	json_key_u64(&json, "last_ns", snapshot.size.last_ns);
+	json_key_u64(&json, "stacks", snapshot.size.dict.nodes);
+	json_key_u64(&json, "series", snapshot.size.dict.series);
+	json_key_u64(&json, "disk_free_bytes", snapshot.disk_free_bytes);
+	json_key_u64(&json, "disk_size_bytes", snapshot.disk_total_bytes);
+	json_object_end(&json);
+	json_key(&json, "counters");
+	json_object_begin(&json);
+	for (size_t i = 0; i < COUNT_OF(metrics); i++)
+		if (metrics[i].type == METRIC_COUNTER)
+			json_key_u64(&json, metrics[i].name, metric_value(&metrics[i], &snapshot));
+	json_key_u64(&json, "store_batches", snapshot.counters.batches);
+	json_key_u64(&json, "store_samples", snapshot.counters.samples);
+	json_object_end(&json);
+	json_key(&json, "lost");
+	json_object_begin(&json);
+	for (uint32_t reason = 1; reason <= LOSS_REASON_MAX; reason++)
+		if (snapshot.counters.lost[reason] > 0)
+			json_key_u64(
+			        &json, loss_reason_name(reason), snapshot.counters.lost[reason]);
+	json_object_end(&json);
+	json_object_end(&json);
+	json_object_end(&json);
+}
