@@ -449,7 +449,9 @@ void net_server_free(struct net_server *server, uint32_t timeout_ms)
 struct net_slot {
 	struct net_slot *next;
 	nng_ctx context;
-	nng_aio *aio;
+	nng_aio *send;
+	nng_aio *receive;
+	struct timespec deadline;
 };
 
 struct net_client {
@@ -640,6 +642,16 @@ int net_client_open(const char *address, struct net_client **ret_client)
 	return 0;
 }
 
+static void net_slot_free(struct net_slot *slot)
+{
+	if (!slot)
+		return;
+	nng_aio_free(slot->send);
+	nng_aio_free(slot->receive);
+	free(slot);
+}
+DEFINE_AUTO(net_slot);
+
 void net_client_free(struct net_client *client)
 {
 	if (!client)
@@ -655,31 +667,47 @@ void net_client_free(struct net_client *client)
 	while (client->idle) {
 		struct net_slot *slot = client->idle;
 		client->idle = slot->next;
-		nng_aio_free(slot->aio);
-		free(slot);
+		net_slot_free(slot);
 	}
 	net_lock_fini(&client->lock, &client->changed);
 	free(client);
 }
 
+static nng_duration net_left_ms(const struct timespec *deadline)
+{
+	struct timespec now;
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	int64_t left_ms = (int64_t)(deadline->tv_sec - now.tv_sec) * 1000 +
+	                  (deadline->tv_nsec - now.tv_nsec) / 1000000;
+	/* nng takes 0 for "do not wait at all" and minds what happens then. */
+	return left_ms < 1 ? 1 : left_ms > INT32_MAX ? INT32_MAX : (nng_duration)left_ms;
+}
+
+/*
+ * On nng's thread, the moment a request is on its way: a reply that is there before somebody wants
+ * it is forgotten by nng 1.5.2 when the connection ends, so the wait for it begins here and not in
+ * the caller's thread. (It must not begin before: nng asserts that when the sending is cancelled.)
+ */
+static void net_slot_sent(void *argument)
+{
+	struct net_slot *slot = argument;
+	if (nng_aio_result(slot->send) != 0)
+		return;
+	nng_aio_set_timeout(slot->receive, net_left_ms(&slot->deadline));
+	nng_ctx_recv(slot->context, slot->receive);
+}
+
 static int net_slot_new(struct net_client *client, struct net_slot **ret_slot)
 {
-	struct net_slot *slot = calloc(1, sizeof(*slot));
-	if (!slot)
+	AUTO(net_slot) slot = calloc(1, sizeof(*slot));
+	if (!slot || nng_aio_alloc(&slot->send, net_slot_sent, slot) != 0 ||
+	        nng_aio_alloc(&slot->receive, NULL, NULL) != 0 ||
+	        nng_ctx_open(&slot->context, client->socket) != 0)
 		return -ENOMEM;
-	int r = nng_aio_alloc(&slot->aio, NULL, NULL);
-	if (r == 0) {
-		r = nng_ctx_open(&slot->context, client->socket);
-		if (r == 0)
-			r = nng_ctx_set_ms(
-			        slot->context, NNG_OPT_REQ_RESENDTIME, NNG_DURATION_INFINITE);
-	}
-	if (r != 0) {
-		nng_aio_free(slot->aio);
-		free(slot);
-		return -ENOMEM;
-	}
-	*ret_slot = slot;
+
+	/* The context inherits this from the socket, and it is said again where it matters. */
+	(void)nng_ctx_set_ms(slot->context, NNG_OPT_REQ_RESENDTIME, NNG_DURATION_INFINITE);
+	*ret_slot = TAKE(slot);
 	return 0;
 }
 
@@ -719,16 +747,6 @@ static void net_slot_give_back(struct net_client *client, struct net_slot *slot)
 	pthread_mutex_unlock(&client->lock);
 }
 
-static nng_duration net_left_ms(const struct timespec *deadline)
-{
-	struct timespec now;
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	int64_t left_ms = (int64_t)(deadline->tv_sec - now.tv_sec) * 1000 +
-	                  (deadline->tv_nsec - now.tv_nsec) / 1000000;
-	/* nng takes 0 for "do not wait at all" and minds what happens then. */
-	return left_ms < 1 ? 1 : left_ms > INT32_MAX ? INT32_MAX : (nng_duration)left_ms;
-}
-
 /* Every end of a call tells something about the connection. */
 static int net_client_judge(struct net_client *client, int result)
 {
@@ -754,34 +772,29 @@ static bool net_client_is_connected(struct net_client *client)
 }
 
 /* The message is nng's once it is sent, and freed otherwise. */
-static int net_slot_send(struct net_client *client, struct net_slot *slot, nng_msg *message,
-        const struct timespec *deadline)
+static int net_slot_send(struct net_client *client, struct net_slot *slot, nng_msg *message)
 {
-	nng_aio_set_msg(slot->aio, message);
-	nng_aio_set_timeout(slot->aio, net_left_ms(deadline));
-	nng_ctx_send(slot->context, slot->aio);
-	nng_aio_wait(slot->aio);
-	int r = net_errno(nng_aio_result(slot->aio));
+	nng_aio_set_msg(slot->send, message);
+	nng_aio_set_timeout(slot->send, net_left_ms(&slot->deadline));
+	nng_ctx_send(slot->context, slot->send);
+	nng_aio_wait(slot->send);
+	int r = net_errno(nng_aio_result(slot->send));
 	if (r < 0)
-		nng_msg_free(nng_aio_get_msg(slot->aio));
+		nng_msg_free(nng_aio_get_msg(slot->send));
 	/* It has waited for a connection, or for one that takes nothing. */
 	if (r == -ETIMEDOUT && !net_client_is_connected(client))
 		return -ECONNREFUSED;
 	return r;
 }
 
-static int net_slot_receive(struct net_slot *slot, const struct timespec *deadline,
-        uint8_t **ret_bytes, size_t *ret_count)
+static int net_slot_receive(struct net_slot *slot, uint8_t **ret_bytes, size_t *ret_count)
 {
-	nng_aio_set_msg(slot->aio, NULL);
-	nng_aio_set_timeout(slot->aio, net_left_ms(deadline));
-	nng_ctx_recv(slot->context, slot->aio);
-	nng_aio_wait(slot->aio);
-	int r = net_errno(nng_aio_result(slot->aio));
+	nng_aio_wait(slot->receive);
+	int r = net_errno(nng_aio_result(slot->receive));
 	if (r < 0)
 		return r;
 
-	nng_msg *message = nng_aio_get_msg(slot->aio);
+	nng_msg *message = nng_aio_get_msg(slot->receive);
 	size_t count = nng_msg_len(message);
 	uint8_t *bytes = malloc(count ? count : 1);
 	if (bytes) {
@@ -813,9 +826,10 @@ int net_call(struct net_client *client, const uint8_t *bytes, size_t count, uint
 		nng_msg_free(message);
 		return r;
 	}
-	r = net_slot_send(client, slot, message, &deadline);
+	slot->deadline = deadline;
+	r = net_slot_send(client, slot, message);
 	if (r == 0)
-		r = net_slot_receive(slot, &deadline, ret_bytes, ret_count);
+		r = net_slot_receive(slot, ret_bytes, ret_count);
 	net_slot_give_back(client, slot);
 	return net_client_judge(client, r);
 }

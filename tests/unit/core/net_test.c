@@ -307,20 +307,35 @@ static void server_frees_only_after_open_requests_were_answered(void **state)
 {
 	struct keeper keeper = KEEPER_INIT;
 	struct net_server *server = open_server("tcp://127.0.0.1:0", keep, &keeper);
-	struct net_client *client = open_client(net_server_address(server));
-	struct single_call call = { client, .byte = 'x', .timeout_ms = CALL_MS };
-	pthread_t thread;
+	int fd = raw_connect(net_server_address(server));
+	uint8_t reply[8 + 4 + 4];
 
-	assert_int_equal(pthread_create(&thread, NULL, run_single_call, &call), 0);
+	raw_shake_hands(fd, 0x30, 0x31);
+	raw_write_length(fd, 5);
+	raw_write(fd, "\x80\0\0\1x", 5);
 	keeper_wait(&keeper, 1);
 	net_server_close(server);
 	CHECK_OK(net_reply(keeper.requests[0], (const uint8_t *)"last", 4));
 	net_server_free(server, CALL_MS);
 
-	pthread_join(thread, NULL);
-	CHECK_OK(call.result);
-	assert_int_equal(call.reply_count, 4);
-	free(call.reply);
+	raw_read(fd, reply, sizeof(reply));
+	assert_memory_equal(reply, "\0\0\0\0\0\0\0\x08\x80\0\0\1last", sizeof(reply));
+	raw_check_dropped(fd);
+	close(fd);
+}
+
+static void closed_server_takes_no_new_request(void **state)
+{
+	struct keeper keeper = KEEPER_INIT;
+	struct net_server *server = open_server("tcp://127.0.0.1:0", keep, &keeper);
+	struct net_client *client = open_client(net_server_address(server));
+	struct single_call call = { client, .byte = 'x', .timeout_ms = 50 };
+
+	net_server_close(server);
+	run_single_call(&call);
+	CHECK(call.result < 0);
+	assert_int_equal(keeper.count, 0);
+	net_server_free(server, CALL_MS);
 	net_client_free(client);
 }
 
@@ -675,6 +690,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(callers_get_their_own_replies),
 		cmocka_unit_test(deferred_replies_may_come_in_any_order),
 		cmocka_unit_test(server_frees_only_after_open_requests_were_answered),
+		cmocka_unit_test(closed_server_takes_no_new_request),
 		cmocka_unit_test(longest_message_passes_and_a_longer_one_is_refused),
 		cmocka_unit_test(too_long_a_reply_leaves_the_request_open),
 		cmocka_unit_test(hostile_lengths_end_only_their_own_connection),
