@@ -13,15 +13,17 @@
  * One writer thread appends; any number of threads read while it does. The store's dict grows only
  * under the writer and is read under store_read_lock().
  *
- * Errors are negative errno with text on store_error() for the log: -ENOSPC (disk full: nothing of the
- * group was kept; try again when there is room), -EIO, -EBADMSG (a checksum or a reference is wrong; the
- * text names the key), -EBUSY (in use by another process), -EPROTONOSUPPORT (a newer format).
+ * Errors are negative errno with text on store_error() for the log: -ENOSPC (disk full: nothing of
+ * the group was kept; try again when there is room), -EIO, -EBADMSG (a checksum or a reference is
+ * wrong; the text names the key), -EBUSY (in use by another process), -EPROTONOSUPPORT (a newer
+ * format).
  */
 
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "core/auto.h"
+#include "core/clock.h"
 #include "profile/answer.h"
 #include "profile/batch.h"
 #include "profile/selector.h"
@@ -31,14 +33,16 @@
 struct store;
 
 struct store_options {
-	const char *path; /* a folder, made when it is not there */
+	const char *path;          /* a folder, made when it is not there */
 	struct dict_limits limits; /* of the store's dict */
 	uint64_t block_cache_bytes;
 	uint64_t symbols_cache_bytes; /* open symbol tables */
+	struct clock *clock;          /* NULL: the machine's */
 };
 
 /* On failure ret_error says what, where, and what to do. */
-int store_open(struct store_options options, struct store **ret_store, char *ret_error, size_t error_bytes);
+int store_open(struct store_options options, struct store **ret_store, char *ret_error,
+        size_t error_bytes);
 void store_free(struct store *store); /* flushes and closes */
 DEFINE_AUTO(store);
 
@@ -56,48 +60,80 @@ struct store_stream {
 struct store_append {
 	struct store_stream stream;
 	const struct batch *batch; /* settled */
-	struct dict_remap *remap; /* from the batch's dict to store_dict() */
-	uint32_t ret_status; /* WIRE_OK, WIRE_DUP, or WIRE_REJECT (see ret_reason) */
-	const char *ret_reason; /* static text */
+	struct dict_remap *remap;  /* from the batch's dict to store_dict() */
+	/*
+	 * WIRE_OK; WIRE_DUP; WIRE_REJECT: it can never be kept; WIRE_BUSY: the store's dict is at a
+	 * limit, nothing of it was kept, later it may be. The reason is static text for all but OK,
+	 * DUP.
+	 */
+	uint32_t ret_status;
+	const char *ret_reason;
 };
 
 /*
  * All of the group in one synced write. 0: each has its status. Negative: nothing of the group was
  * kept, the dict is as before, and remaps were truncated by store_append itself.
+ *
+ * A seq may come in any order and from however far ahead; what decides is whether this (uuid,
+ * epoch, shard, seq) was kept before, earlier in the same group included. After a failed sync a
+ * group may turn out to be on the disk nevertheless: then sending it again gives DUP.
+ *
+ * When the disk was full, the next append after there is room again opens the database again by
+ * itself; readers wait for that moment.
  */
 int store_append(struct store *store, struct store_append *appends, uint32_t count);
 
 /*
- * The interface that columnar blocks will sit behind: makes what lies wholly before `until_ns` compact.
- * For now the open form is also the kept form, so this only flushes.
+ * The interface that columnar blocks will sit behind: makes what lies wholly before `until_ns`
+ * compact. For now the open form is also the kept form, so this only flushes.
  */
 int store_seal(struct store *store, uint64_t until_ns);
 
 /* Removes every batch that starts in [from, to). Counts what went. */
-int store_delete_range(struct store *store, uint64_t from_ns, uint64_t to_ns, uint64_t *ret_batches);
+int store_delete_range(
+        struct store *store, uint64_t from_ns, uint64_t to_ns, uint64_t *ret_batches);
 
-/* Readers: hold while using store_dict(), series and nodes. */
+/*
+ * Readers: hold while using store_dict(), and what is borrowed from it. Ids stay what they are
+ * after the unlock; they are never given anew. May be held more than once by a thread. The writer
+ * waits for whoever holds it, so hold it briefly: store_find_series(), store_scan() and store_sum()
+ * take it themselves, and a long scan lets the writer in between, unless its caller holds it. Never
+ * append or put while holding it.
+ */
 void store_read_lock(struct store *store);
 void store_read_unlock(struct store *store);
 struct dict *store_dict(struct store *store);
 
-/* Which series a selector means: an ascending array the caller frees. Uses the inverted label index. */
+/* Which series a selector means: an ascending array the caller frees. Uses the inverted label
+ * index. */
 int store_find_series(struct store *store, const struct selector *selector, uint32_t **ret_series,
-	uint32_t *ret_count);
+        uint32_t *ret_count);
 
-/* Told of each batch in the range, in order of time; ids are of store_dict(). Nonzero stops and is returned. */
-typedef int (*store_visit)(void *owner, const struct store_stream *stream, const struct batch *batch);
+/* Told of each batch in the range, in order of time; ids are of store_dict(). Nonzero stops and is
+ * returned. */
+typedef int (*store_visit)(
+        void *owner, const struct store_stream *stream, const struct batch *batch);
 
 /*
- * Reads a range. `series` (ascending) limits rows, coverage and losses to those series, NULL to none;
- * batches without any are still told of, empty, since they show who was watching.
+ * Reads a range. `series` (ascending) limits rows, coverage and losses to those series; NULL does
+ * not limit. Batches without any are still told of, empty, since they show who was watching. Losses
+ * that are nobody's (SERIES_NONE) are told of always. The visitor runs under the read lock.
+ *
+ * A record whose checksum or references are wrong is left out and counted (store_size.corrupt).
  */
 int store_scan(struct store *store, uint64_t from_ns, uint64_t to_ns, const uint32_t *series,
-	uint32_t series_count, store_visit visit, void *owner);
+        uint32_t series_count, store_visit visit, void *owner);
 
 /*
- * Sums a range by (group, stack), in units (value times period), with nodes of store_dict(). A group
- * is whatever the caller numbers the matched series by. Memory is bounded by memory_max: -E2BIG.
+ * Sums a range by (group, stack), in units (value times period), with nodes of store_dict(). A
+ *group is whatever the caller numbers the matched series by. Memory is bounded by memory_max:
+ *-E2BIG.
+ *
+ * Completeness is about the observers (uuid, of any epoch and shard) that had a row, coverage or
+ *loss of one of the series in the range: intervals    all batches of theirs, also those without
+ *such a row lost         losses of the series, and theirs that are nobody's (SERIES_NONE)
+ *	missing_ns   time between one interval of an observer and his next, from 50 ms on
+ *	corrupt      records in the range that could not be read, of whomever
  */
 struct store_sum_options {
 	uint64_t from_ns, to_ns;
@@ -123,13 +159,22 @@ struct store_sum {
 };
 
 /* -EOVERFLOW: a sum past 64 bits. */
-int store_sum(struct store *store, const struct store_sum_options *options, struct store_sum *ret_sum);
+int store_sum(
+        struct store *store, const struct store_sum_options *options, struct store_sum *ret_sum);
 void store_sum_fini(struct store_sum *sum);
 
-/* Symbols by build-id. has: -1 unknown, 0 known to have none, 1 there. */
+/*
+ * Symbols by build-id (1 to 255 bytes of text: -EINVAL). has: -1 unknown, 0 known to have none, 1
+ * there. A put of no bytes says that there is no table; a later put replaces. Not synced: what is
+ * lost with the machine is asked for again.
+ */
 int store_symbols_has(struct store *store, const char *build_id);
 int store_symbols_put(struct store *store, const char *build_id, const void *bytes, size_t count);
-/* Borrowed from a cache until store_read_unlock(); call under the read lock. NULL: none. */
+/*
+ * Borrowed from a cache: good until the calling thread's outermost store_read_unlock(), also when
+ * another reader makes the cache put it out or a put replaces it. Call under the read lock. NULL:
+ * none, or not readable.
+ */
 const struct symbols *store_symbols_find(struct store *store, const char *build_id);
 
 /* What an observer last said of itself; kept so that `profleet agents` survives a restart. */
@@ -147,9 +192,11 @@ struct store_agent {
 };
 
 int store_agent_put(struct store *store, const struct store_agent *agent); /* not synced */
-int store_agents(struct store *store, int (*visit)(void *owner, const struct store_agent *agent), void *owner);
+int store_agents(struct store *store, int (*visit)(void *owner, const struct store_agent *agent),
+        void *owner);
 
-/* Totals since the store was made, kept in the same write as the rows: one side of the accounting identity. */
+/* Totals since the store was made, kept in the same write as the rows: one side of the accounting
+ * identity. */
 struct store_counters {
 	uint64_t batches;
 	uint64_t batches_duplicate;
@@ -165,6 +212,7 @@ struct store_size {
 	uint64_t bytes_memory;
 	struct dict_mark dict;
 	uint64_t first_ns, last_ns; /* start of the oldest and newest batch; 0 when empty */
+	uint64_t corrupt; /* records met since the open that could not be read and were left out */
 };
 
 int store_size(struct store *store, struct store_size *ret_size);

@@ -1,0 +1,109 @@
+#pragma once
+
+/*
+ * record is the form of every value the store keeps in kv: a checksum, a version, and a payload
+ * per kind. docs/formats/store.md has the bytes.
+ *
+ *	u64 checksum | u8 version | payload          checksum = xxh3(version, payload) xor xxh3(key)
+ *
+ * The key is part of the checksum, so that a value which ends up under another key is as wrong as
+ * one with a flipped bit. Readers take bytes from the disk: -EBADMSG when the checksum or anything
+ * behind it is wrong, -EPROTONOSUPPORT when the version is newer than we are. Nothing is asserted.
+ *
+ * Writers append to a buf and finish with record_seal(); the buf's sticky error is the caller's to
+ * check.
+ */
+
+#include <stdint.h>
+
+#include "core/buf.h"
+#include "core/reader.h"
+#include "profile/batch.h"
+#include "storage/kv.h"
+#include "storage/seq_set.h"
+#include "storage/store.h"
+
+#define RECORD_VERSION 1
+
+/* What one batch may take unpacked, and how many rows: more is refused before it is written. */
+#define RECORD_BATCH_BYTES_MAX (256u << 20)
+#define RECORD_BATCH_ROWS_MAX  (8u << 20)
+
+/* Begins a record in an empty buf, and computes its checksum when the payload is complete. */
+void record_begin(struct buf *to);
+void record_seal(struct buf *record, struct kv_bytes key);
+
+/* Checks checksum and version; *ret_payload is what lies behind them. */
+int record_open(struct kv_bytes key, struct kv_bytes value, struct reader *ret_payload);
+
+/*
+ * A batch, opened but not unpacked: what a reader needs to see whether it is of interest. The
+ * directory names every series that has a row, coverage or a loss in it.
+ */
+struct record_batch {
+	uint64_t duration_ns;
+	uint32_t series_count;
+	bool has_loss_of_none; /* losses of SERIES_NONE */
+	bool is_packed;
+	struct reader series; /* ascending: the first, then each as a distance of at least 1 */
+	uint32_t unpacked_bytes;
+	struct reader columns;
+};
+
+/* Settled, with ids of the store's dict. `scratch` is any buf. */
+void record_put_batch(
+        const struct batch *batch, struct kv_bytes key, struct buf *scratch, struct buf *to);
+int record_get_batch(struct kv_bytes key, struct kv_bytes value, struct record_batch *ret_record);
+
+/*
+ * Columns into an empty batch over the store's dict. Start and duration must agree with the key and
+ * the head. -EBADMSG, -ENOMEM.
+ */
+int record_unpack_batch(const struct record_batch *record, uint64_t start_ns, struct buf *scratch,
+        struct batch *batch);
+
+/* What a group added to the dict since `from`. */
+void record_put_dict(
+        const struct dict *dict, struct dict_mark from, struct kv_bytes key, struct buf *to);
+/* Appends to a dict that stands where the writer's stood. -EBADMSG, -ENOSPC (its limits), -ENOMEM.
+ */
+int record_get_dict(struct kv_bytes key, struct kv_bytes value, struct dict *dict);
+
+struct record_stream {
+	struct wire_uuid uuid;
+	uint64_t epoch;
+	uint16_t shard;
+	char tenant[64];
+	uint64_t used_ns; /* unix, of the last append */
+};
+
+void record_put_stream(const struct record_stream *stream, const struct seq_set *seqs,
+        struct kv_bytes key, struct buf *to);
+/* `seqs` is empty before. */
+int record_get_stream(struct kv_bytes key, struct kv_bytes value, struct record_stream *ret_stream,
+        struct seq_set *seqs);
+
+void record_put_counters(
+        const struct store_counters *counters, struct kv_bytes key, struct buf *to);
+int record_get_counters(
+        struct kv_bytes key, struct kv_bytes value, struct store_counters *ret_counters);
+
+/* uuid and tenant are of the key. */
+void record_put_agent(const struct store_agent *agent, struct kv_bytes key, struct buf *to);
+int record_get_agent(struct kv_bytes key, struct kv_bytes value, struct store_agent *ret_agent);
+
+/* How long the body is; 0: known to have no table. */
+void record_put_symbols_head(uint64_t body_bytes, struct kv_bytes key, struct buf *to);
+int record_get_symbols_head(struct kv_bytes key, struct kv_bytes value, uint64_t *ret_body_bytes);
+/* The table as it came (docs/formats/symbols.md). */
+void record_put_symbols_body(struct kv_bytes body, struct kv_bytes key, struct buf *to);
+int record_get_symbols_body(struct kv_bytes key, struct kv_bytes value, struct kv_bytes *ret_body);
+
+/* The format of the whole folder: what wrote it, and the oldest reader that understands it. */
+struct record_format {
+	uint32_t version;
+	uint32_t version_min;
+};
+
+void record_put_format(struct record_format format, struct kv_bytes key, struct buf *to);
+int record_get_format(struct kv_bytes key, struct kv_bytes value, struct record_format *ret_format);

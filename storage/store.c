@@ -1,0 +1,1170 @@
+/*
+ * Opening, loading, appending. How a group goes its way:
+ *
+ *	gate locked     each section: seq seen before? DUP. Else its ids become ids of the store's
+ *	                dict, which grows by what is new; its stream and counters get a staged copy
+ *	gate open       columns packed; dict delta, batches, streams, counters into one kv write,
+ *synced done            staged copies become the truth, new series are published or failed gate
+ *locked: dict, index, streams, remaps go back to where they were
+ *
+ * After a failed write RocksDB takes no more until it is opened again. The failed group may or may
+ * not be in its log, and comes back when it is; so after opening again the tail of the dict, the
+ * streams and the counters are read anew from the disk, and a section that was kept after all is a
+ * DUP when it is sent again.
+ *
+ * Streams are never forgotten so far: one costs about 200 bytes of memory and 80 on disk for each
+ * start of an agent and shard. `used_ns` is what they will age out by.
+ */
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "core/hash.h"
+#include "storage/store_private.h"
+
+#define STORE_FORMAT_VERSION    1
+#define STORE_MEMTABLES_BYTES   (64u << 20)
+#define STORE_BLOCK_CACHE_BYTES (64u << 20) /* when the options say 0 */
+#define STORE_FOLDER_MODE       0750
+#define STORE_STREAMS_MAX       (16u << 20)
+
+static const struct kv_bytes store_format_key = { KEYS_META_FORMAT, sizeof(KEYS_META_FORMAT) - 1 };
+
+static struct kv_bytes store_bytes(const struct buf *buf)
+{
+	return (struct kv_bytes){ buf->bytes, buf->count };
+}
+
+void store_set_error(struct store *store, const char *format, ...)
+{
+	va_list arguments;
+	va_start(arguments, format);
+	vsnprintf(store->error, sizeof(store->error), format, arguments);
+	va_end(arguments);
+}
+
+const char *store_error(const struct store *store)
+{
+	return store->error;
+}
+
+/* ---- streams and tenants ---- */
+
+static struct hash128 store_stream_hash(const struct record_stream *who)
+{
+	uint8_t bytes[16 + 8 + 2 + KEYS_TENANT_BYTES_MAX] = { 0 };
+	size_t tenant_count = strlen(who->tenant);
+	memcpy(bytes, who->uuid.bytes, 16);
+	memcpy(bytes + 16, &who->epoch, 8);
+	memcpy(bytes + 24, &who->shard, 2);
+	memcpy(bytes + 26, who->tenant, tenant_count);
+	return hash128_bytes(bytes, 26 + tenant_count);
+}
+
+static int store_tenant(struct store *store, const char *name, uint32_t *ret_tenant)
+{
+	for (uint32_t i = 0; i < store->tenants_count; i++) {
+		if (strcmp(store->tenants[i].name, name) == 0) {
+			*ret_tenant = i;
+			return 0;
+		}
+	}
+
+	if (store->tenants_count == store->tenants_capacity) {
+		uint32_t capacity = store->tenants_capacity ? store->tenants_capacity * 2 : 4;
+		/* Readers of counters look at the array. */
+		pthread_mutex_lock(&store->stats);
+		struct tenant *tenants = realloc(store->tenants, capacity * sizeof(*tenants));
+		if (tenants)
+			store->tenants = tenants;
+		pthread_mutex_unlock(&store->stats);
+		if (!tenants)
+			return -ENOMEM;
+		store->tenants_capacity = capacity;
+	}
+	struct tenant *tenant = &store->tenants[store->tenants_count];
+	*tenant = (struct tenant){ 0 };
+	snprintf(tenant->name, sizeof(tenant->name), "%s", name);
+	pthread_mutex_lock(&store->stats);
+	*ret_tenant = store->tenants_count++;
+	pthread_mutex_unlock(&store->stats);
+	return 0;
+}
+
+/* Adds a stream that is not there yet. With the gate locked. */
+static int store_stream_add(
+        struct store *store, const struct record_stream *who, uint32_t *ret_stream)
+{
+	if (store->streams_count == store->streams_capacity) {
+		uint32_t capacity = store->streams_capacity ? store->streams_capacity * 2 : 64;
+		struct stream *streams = realloc(store->streams, capacity * sizeof(*streams));
+		if (!streams)
+			return -ENOMEM;
+		store->streams = streams;
+		store->streams_capacity = capacity;
+	}
+
+	uint32_t tenant, id;
+	bool added;
+	int r = store_tenant(store, who->tenant, &tenant);
+	r = r < 0 ? r : id_map_intern(store->stream_ids, store_stream_hash(who), &id, &added);
+	if (r < 0)
+		return r;
+	assert(added && id == store->streams_count);
+	store->streams[id] = (struct stream){ .who = *who, .tenant = tenant };
+	store->streams_count++;
+	*ret_stream = id;
+	return 0;
+}
+
+static void store_streams_truncate(struct store *store, uint32_t count)
+{
+	while (store->streams_count > count) {
+		struct stream *stream = &store->streams[--store->streams_count];
+		seq_set_fini(&stream->seqs);
+		seq_set_fini(&stream->staged);
+	}
+	id_map_truncate(store->stream_ids, count);
+}
+
+/* ---- loading ---- */
+
+static int store_load_dict(struct store *store)
+{
+	uint8_t from[KEYS_DICT_BYTES];
+	keys_put_dict(store->chunks_count, from);
+	AUTO(kv_iterator) it = kv_iterator_new(store->kv, KV_DICT,
+	        (struct kv_bytes){ from, sizeof(from) }, (struct kv_bytes){ 0 });
+	if (!it)
+		return -ENOMEM;
+	for (; kv_iterator_is_valid(it); kv_iterator_next(it)) {
+		struct kv_bytes key = kv_iterator_key(it);
+		uint64_t ordinal;
+		int r = keys_get_dict(key.bytes, key.count, &ordinal);
+		if (r == 0 && ordinal != store->chunks_count)
+			r = -EBADMSG;
+		r = r < 0 ? r : record_get_dict(key, kv_iterator_value(it), store->dict);
+		if (r < 0) {
+			store_set_error(store, "%s: dictionary delta %" PRIu64 ": %s", store->path,
+			        store->chunks_count,
+			        r == -ENOSPC   ? "past the limits of this configuration: raise them"
+			        : r == -ENOMEM ? "out of memory"
+			        : r == -EPROTONOSUPPORT ? "written by a newer profleet"
+			                                : "missing or damaged");
+			return r;
+		}
+		store->chunks_count++;
+	}
+	store->kept = dict_mark(store->dict);
+	return kv_iterator_result(it);
+}
+
+static int store_load_stream(struct store *store, struct kv_bytes key, struct kv_bytes value)
+{
+	uint32_t stream;
+	struct record_stream who;
+	struct seq_set seqs = { 0 };
+	int r = keys_get_stream(key.bytes, key.count, &stream);
+	if (r == 0 && stream != store->streams_count)
+		r = -EBADMSG;
+	r = r < 0 ? r : record_get_stream(key, value, &who, &seqs);
+	if (r == 0 && id_map_find(store->stream_ids, store_stream_hash(&who)) != ID_NONE)
+		r = -EBADMSG;
+	r = r < 0 ? r : store_stream_add(store, &who, &stream);
+	if (r < 0)
+		seq_set_fini(&seqs);
+	else
+		store->streams[stream].seqs = seqs;
+	return r;
+}
+
+/* A damaged watermark cannot be passed over: without it batches would be counted twice. */
+static int store_load_streams(struct store *store)
+{
+	AUTO(kv_iterator) it = kv_iterator_new(
+	        store->kv, KV_STREAM, (struct kv_bytes){ 0 }, (struct kv_bytes){ 0 });
+	if (!it)
+		return -ENOMEM;
+	store_streams_truncate(store, 0);
+	for (; kv_iterator_is_valid(it); kv_iterator_next(it)) {
+		int r = store_load_stream(store, kv_iterator_key(it), kv_iterator_value(it));
+		if (r < 0) {
+			store_set_error(store, "%s: stream %" PRIu32 ": %s", store->path,
+			        store->streams_count,
+			        r == -ENOMEM ? "out of memory" : "missing or damaged");
+			return r;
+		}
+	}
+	return kv_iterator_result(it);
+}
+
+static int store_load_counters(struct store *store)
+{
+	AUTO(kv_iterator) it = kv_iterator_new(
+	        store->kv, KV_COUNTERS, (struct kv_bytes){ 0 }, (struct kv_bytes){ 0 });
+	if (!it)
+		return -ENOMEM;
+	for (; kv_iterator_is_valid(it); kv_iterator_next(it)) {
+		struct kv_bytes key = kv_iterator_key(it);
+		char name[KEYS_TENANT_BYTES_MAX + 1] = "";
+		uint32_t tenant;
+		struct store_counters counters;
+		int r = keys_get_tenant(key.bytes, key.count, name);
+		r = r < 0 ? r : record_get_counters(key, kv_iterator_value(it), &counters);
+		if (r < 0)
+			store_set_error(
+			        store, "%s: counters of tenant \"%s\": damaged", store->path, name);
+		r = r < 0 ? r : store_tenant(store, name, &tenant);
+		if (r < 0)
+			return r;
+		pthread_mutex_lock(&store->stats);
+		store->tenants[tenant].counters = counters;
+		pthread_mutex_unlock(&store->stats);
+	}
+	return kv_iterator_result(it);
+}
+
+/* Starts of the oldest and the newest batch, from the ends of their family. */
+static int store_load_ends(struct store *store)
+{
+	struct key_batch first, last;
+	AUTO(kv_iterator) it = kv_iterator_new(
+	        store->kv, KV_BATCH, (struct kv_bytes){ 0 }, (struct kv_bytes){ 0 });
+	if (!it)
+		return -ENOMEM;
+	bool has_batches = kv_iterator_is_valid(it);
+	if (has_batches) {
+		struct kv_bytes key = kv_iterator_key(it);
+		has_batches = keys_get_batch(key.bytes, key.count, &first) == 0;
+		kv_iterator_last(it);
+	}
+	if (has_batches && kv_iterator_is_valid(it)) {
+		struct kv_bytes key = kv_iterator_key(it);
+		has_batches = keys_get_batch(key.bytes, key.count, &last) == 0;
+	}
+	int r = kv_iterator_result(it);
+	if (r < 0)
+		return r;
+
+	pthread_mutex_lock(&store->stats);
+	store->has_batches = has_batches;
+	store->first_ns = has_batches ? first.start_ns : 0;
+	store->last_ns = has_batches ? last.start_ns : 0;
+	pthread_mutex_unlock(&store->stats);
+	return 0;
+}
+
+/*
+ * Everything that is in memory, from the disk; what is there of the dict stays. At open, and with
+ * the gate locked after kv was opened again. On failure store_error() says what cannot be read.
+ */
+static int store_load(struct store *store)
+{
+	store_set_error(store, "%s", "");
+	int r = store_load_dict(store);
+	r = r < 0 ? r : label_index_extend(store->index, store->dict);
+	r = r < 0 ? r : store_load_streams(store);
+	r = r < 0 ? r : store_load_counters(store);
+	r = r < 0 ? r : store_load_ends(store);
+	r = r < 0 ? r : store_load_symbols(store);
+	if (r == 0)
+		store->series_published = store->kept.series;
+	else if (!store->error[0])
+		kv_error(store->kv, store->error, sizeof(store->error));
+	return r;
+}
+
+static int store_write_format(struct store *store)
+{
+	AUTO(kv_batch) batch = kv_batch_new();
+	AUTO_BUF value = { 0 };
+	struct record_format format = {
+		.version = STORE_FORMAT_VERSION,
+		.version_min = STORE_FORMAT_VERSION,
+	};
+	if (!batch)
+		return -ENOMEM;
+	record_put_format(format, store_format_key, &value);
+	if (value.failed)
+		return -ENOMEM;
+	kv_put(store->kv, batch, KV_META, store_format_key, store_bytes(&value));
+	return store_write(store, batch, KV_SYNC, "beginning a store");
+}
+
+static bool store_is_empty(struct store *store)
+{
+	for (int family = 0; family < KV_FAMILIES; family++) {
+		AUTO(kv_iterator) it = kv_iterator_new(store->kv, (enum kv_family)family,
+		        (struct kv_bytes){ 0 }, (struct kv_bytes){ 0 });
+		if (!it || kv_iterator_is_valid(it) || kv_iterator_result(it) < 0)
+			return false;
+	}
+	return true;
+}
+
+/* The folder is of a format that we can read, or new: then it becomes one. */
+static int store_check_format(struct store *store)
+{
+	AUTO_BUF value = { 0 };
+	struct record_format format;
+	int r = kv_get(store->kv, KV_META, store_format_key, &value);
+	if (r == -ENOENT) {
+		if (store_is_empty(store))
+			return store_write_format(store);
+		store_set_error(store,
+		        "%s: holds a database that is not a profleet store: name another folder",
+		        store->path);
+		return -EBADMSG;
+	}
+	r = r < 0 ? r : record_get_format(store_format_key, store_bytes(&value), &format);
+	if (r == 0 && format.version_min > STORE_FORMAT_VERSION) {
+		store_set_error(store,
+		        "%s: was written by a newer profleet (format %" PRIu32
+		        ", readable from %" PRIu32
+		        " on; this one reads up to %d): install the newer one",
+		        store->path, format.version, format.version_min, STORE_FORMAT_VERSION);
+		return -EPROTONOSUPPORT;
+	}
+	if (r == -EPROTONOSUPPORT)
+		store_set_error(store, "%s: was written by a newer profleet: install that one",
+		        store->path);
+	else if (r < 0)
+		store_set_error(store,
+		        "%s: the format record is damaged: restore a backup, or name another "
+		        "folder",
+		        store->path);
+	return r;
+}
+
+/* ---- opening ---- */
+
+/* A folder that was just made must be findable after a power loss, as what is in it. */
+static void store_sync_parent(const char *path)
+{
+	char parent[4096];
+	snprintf(parent, sizeof(parent), "%s/..", path);
+	autoclose int fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd >= 0)
+		(void)fsync(fd); /* Best effort: the folder is usable either way. */
+}
+
+/* The folder is there, is one, and is ours to use. */
+static int store_prepare_folder(const char *path, char *ret_error, size_t error_bytes)
+{
+	if (!path || !path[0]) {
+		snprintf(ret_error, error_bytes, "no data folder was named: say --data DIR");
+		return -EINVAL;
+	}
+	if (mkdir(path, STORE_FOLDER_MODE) == 0) {
+		store_sync_parent(path);
+	} else if (errno != EEXIST) {
+		int r = -errno;
+		snprintf(ret_error, error_bytes, "%s: cannot be made: %s%s", path, strerror(-r),
+		        r == -ENOENT    ? ": make its parent folder first"
+		        : r == -EACCES  ? ": make it as a user who may, and give it to this one"
+		        : r == -ENOTDIR ? ": something above it is a file"
+		                        : "");
+		return r;
+	}
+
+	struct stat status;
+	if (stat(path, &status) < 0) {
+		int r = -errno;
+		snprintf(ret_error, error_bytes, "%s: cannot be looked at: %s", path, strerror(-r));
+		return r;
+	}
+	if (!S_ISDIR(status.st_mode)) {
+		snprintf(ret_error, error_bytes,
+		        "%s: is a file, and data goes into a folder: name another", path);
+		return -ENOTDIR;
+	}
+	if (faccessat(AT_FDCWD, path, R_OK | W_OK | X_OK, AT_EACCESS) < 0) {
+		int r = -errno;
+		snprintf(ret_error, error_bytes,
+		        "%s: cannot be read and written by user %u: %s: change its owner, or name "
+		        "another",
+		        path, geteuid(), strerror(-r));
+		return r;
+	}
+	return 0;
+}
+
+static int store_open_kv(struct store *store, char *ret_error, size_t error_bytes)
+{
+	char reason[STORE_ERROR_BYTES] = "";
+	struct kv_options options = {
+		.path = store->path,
+		.block_cache_bytes = store->options.block_cache_bytes,
+		.memtables_bytes = STORE_MEMTABLES_BYTES,
+	};
+	int r = kv_open(options, &store->kv, reason, sizeof(reason));
+	if (r == -EBUSY)
+		snprintf(ret_error, error_bytes,
+		        "%s: is in use by another process: stop that one, or name another folder",
+		        store->path);
+	else if (r == -EBADMSG)
+		snprintf(ret_error, error_bytes,
+		        "%s: is damaged: restore a backup, or move it away and begin anew (%s)",
+		        store->path, reason);
+	else if (r == -ENOSPC)
+		snprintf(ret_error, error_bytes, "%s: no room on its file system: free some (%s)",
+		        store->path, reason);
+	else if (r == -EACCES)
+		snprintf(ret_error, error_bytes,
+		        "%s: holds files that user %u may not use: change their owner (%s)",
+		        store->path, geteuid(), reason);
+	else if (r < 0)
+		snprintf(ret_error, error_bytes, "%s: cannot be opened (%s)", store->path, reason);
+	return r;
+}
+
+static struct store *store_new(struct store_options options)
+{
+	struct store *store = calloc(1, sizeof(*store));
+	if (!store)
+		return NULL;
+	store->options = options;
+	if (store->options.limits.nodes == 0)
+		store->options.limits = dict_limits_default;
+	if (store->options.block_cache_bytes == 0)
+		store->options.block_cache_bytes = STORE_BLOCK_CACHE_BYTES;
+	store->clock = options.clock ? options.clock : clock_real();
+	pthread_mutex_init(&store->writer, NULL);
+	pthread_mutex_init(&store->stats, NULL);
+	gate_init(&store->gate);
+
+	store->path = strdup(options.path);
+	store->options.path = store->path;
+	store->dict = dict_new(store->options.limits);
+	store->index = label_index_new();
+	store->stream_ids = id_map_new(STORE_STREAMS_MAX);
+	store->symbols = symbols_cache_new(options.symbols_cache_bytes);
+	if (store->path && store->dict && store->index && store->stream_ids && store->symbols)
+		return store;
+	store_free(store);
+	return NULL;
+}
+
+int store_open(
+        struct store_options options, struct store **ret_store, char *ret_error, size_t error_bytes)
+{
+	int r = store_prepare_folder(options.path, ret_error, error_bytes);
+	if (r < 0)
+		return r;
+
+	AUTO(store) store = store_new(options);
+	if (!store) {
+		snprintf(ret_error, error_bytes, "%s: out of memory", options.path);
+		return -ENOMEM;
+	}
+	r = store_open_kv(store, ret_error, error_bytes);
+	if (r < 0)
+		return r;
+	r = store_check_format(store);
+	r = r < 0 ? r : store_load(store);
+	if (r < 0) {
+		snprintf(ret_error, error_bytes, "%s",
+		        store->error[0] ? store->error : strerror(-r));
+		return r;
+	}
+	*ret_store = TAKE(store);
+	return 0;
+}
+
+void store_free(struct store *store)
+{
+	if (!store)
+		return;
+	if (store->kv) {
+		/* Only so that the next open is quick: what was acknowledged is in the log. */
+		if (!store->is_broken)
+			(void)kv_flush(store->kv);
+		kv_free(store->kv);
+	}
+	symbols_cache_free(store->symbols);
+	if (store->stream_ids)
+		store_streams_truncate(store, 0);
+	id_map_free(store->stream_ids);
+	free(store->streams);
+	free(store->tenants);
+	label_index_free(store->index);
+	dict_free(store->dict);
+	free(store->path);
+	gate_fini(&store->gate);
+	pthread_mutex_destroy(&store->stats);
+	pthread_mutex_destroy(&store->writer);
+	free(store);
+}
+
+/* ---- writing ---- */
+
+int store_write(struct store *store, struct kv_batch *batch, enum kv_durability durability,
+        const char *doing)
+{
+	int r = kv_write(store->kv, batch, durability);
+	if (r < 0) {
+		char reason[STORE_ERROR_BYTES - 64];
+		kv_error(store->kv, reason, sizeof(reason));
+		store_set_error(store, "%s: %s", doing, reason);
+		store->is_broken = true;
+	}
+	return r;
+}
+
+/* Forgets what is in memory and not on disk. With the gate locked. */
+static void store_take_back(struct store *store, uint32_t streams_count)
+{
+	label_index_truncate(store->index, store->dict, store->kept.series);
+	dict_truncate(store->dict, store->kept);
+	store_streams_truncate(store, streams_count);
+}
+
+int store_make_writable(struct store *store)
+{
+	if (!store->is_broken)
+		return 0;
+
+	uint64_t needed = kv_reopen_bytes(store->kv);
+	uint64_t available = kv_free_bytes(store->kv);
+	if (available < needed) {
+		store_set_error(store,
+		        "%s: the disk is full: free at least %" PRIu64 " MiB (%" PRIu64
+		        " MiB are), then it goes on by itself",
+		        store->path, (needed >> 20) + 1, available >> 20);
+		return -ENOSPC;
+	}
+
+	gate_lock(&store->gate);
+	store_take_back(store, store->streams_count);
+	int r = kv_reopen(store->kv);
+	if (r < 0)
+		kv_error(store->kv, store->error, sizeof(store->error));
+	else
+		r = store_load(store);
+	gate_unlock(&store->gate);
+	if (r == 0)
+		store->is_broken = false;
+	return r;
+}
+
+/* What becomes of one section of the group. */
+struct section {
+	struct batch *batch; /* over the store's dict; NULL unless it is to be kept */
+	uint32_t stream;
+	uint64_t seq;
+};
+
+struct group {
+	struct store_append *appends;
+	struct section *sections;
+	uint32_t count;
+	uint32_t streams_before;
+	bool is_worth_syncing; /* holds more than counted duplicates */
+	bool is_worth_writing;
+};
+
+/* Why a section can never be kept, or NULL. */
+static const char *store_refusal(const struct store_append *append)
+{
+	const struct batch *batch = append->batch;
+	struct dict_mark mark = dict_mark(batch->dict);
+	uint64_t end, samples = 0, value = 0;
+
+	if (append->stream.seq == 0)
+		return "sections are numbered from 1";
+	if (append->stream.tenant &&
+	        strnlen(append->stream.tenant, KEYS_TENANT_BYTES_MAX + 1) > KEYS_TENANT_BYTES_MAX)
+		return "the name of the tenant is longer than 63 bytes";
+	if (__builtin_add_overflow(batch->start_ns, batch->duration_ns, &end) || end == UINT64_MAX)
+		return "the interval lies beyond the end of time";
+	if (batch->rows_count > RECORD_BATCH_ROWS_MAX)
+		return "more than 8 million rows in one interval";
+
+	uint32_t series = SERIES_NONE;
+	uint64_t period = 0;
+	for (uint32_t i = 0; i < batch->rows_count; i++) {
+		const struct row *row = &batch->rows[i];
+		uint64_t in_unit;
+		if (row->series >= mark.series || row->node >= mark.nodes)
+			return "a row refers to what its dictionary lacks";
+		if (row->series != series) {
+			series = row->series;
+			period = dict_get_series(batch->dict, series)->period;
+		}
+		if (__builtin_mul_overflow(row->value, period, &in_unit) ||
+		        __builtin_add_overflow(value, in_unit, &value) ||
+		        __builtin_add_overflow(samples, row->value, &samples))
+			return "its values add up to more than 64 bits hold";
+	}
+	return NULL;
+}
+
+static int store_translate_rows(
+        const struct batch *from, struct dict_remap *remap, struct batch *to)
+{
+	uint32_t series_from = SERIES_NONE;
+	uint32_t series = SERIES_NONE;
+	int r = 0;
+	for (uint32_t i = 0; i < from->rows_count && r == 0; i++) {
+		const struct row *row = &from->rows[i];
+		uint32_t node = 0;
+		if (row->series != series_from) {
+			series_from = row->series;
+			r = dict_remap_series(remap, series_from, &series);
+		}
+		r = r < 0 ? r : dict_remap_node(remap, row->node, &node);
+		r = r < 0 ? r : batch_add_row(to, series, node, row->value);
+	}
+	return r;
+}
+
+static int store_translate(const struct batch *from, struct dict_remap *remap, struct batch *to)
+{
+	uint32_t series;
+	to->start_ns = from->start_ns;
+	to->duration_ns = from->duration_ns;
+	int r = store_translate_rows(from, remap, to);
+	for (uint32_t i = 0; i < from->coverage_count && r == 0; i++) {
+		r = dict_remap_series(remap, from->coverage[i].series, &series);
+		r = r < 0 ? r : batch_add_coverage(to, series, from->coverage[i].ns);
+	}
+	for (uint32_t i = 0; i < from->losses_count && r == 0; i++) {
+		const struct loss *loss = &from->losses[i];
+		series = SERIES_NONE;
+		if (loss->series != SERIES_NONE)
+			r = dict_remap_series(remap, loss->series, &series);
+		r = r < 0 ? r : batch_add_loss(to, series, loss->reason, loss->count);
+	}
+	return r;
+}
+
+static uint64_t store_add(uint64_t a, uint64_t b)
+{
+	uint64_t sum;
+	return __builtin_add_overflow(a, b, &sum) ? UINT64_MAX : sum;
+}
+
+/* The counters that the group will write. */
+static struct store_counters *store_stage_counters(struct store *store, uint32_t tenant)
+{
+	struct tenant *to = &store->tenants[tenant];
+	if (!to->is_staged) {
+		to->staged = to->counters;
+		to->is_staged = true;
+	}
+	return &to->staged;
+}
+
+static int store_stage_seq(struct store *store, uint32_t id, uint64_t seq)
+{
+	struct stream *stream = &store->streams[id];
+	if (!stream->is_staged) {
+		int r = seq_set_copy(&stream->staged, &stream->seqs);
+		if (r < 0)
+			return r;
+		stream->is_staged = true;
+	}
+	return seq_set_add(&stream->staged, seq);
+}
+
+/*
+ * The stream is so full of gaps that its set no longer knows: then the rows do, whose key is made
+ * of what a section that is sent again has in common with the first.
+ */
+static int store_is_kept(struct store *store, const struct group *group, uint32_t index,
+        uint32_t stream, bool *ret_is_kept)
+{
+	const struct store_append *append = &group->appends[index];
+	for (uint32_t i = 0; i < index; i++) {
+		const struct section *section = &group->sections[i];
+		if (section->batch && section->stream == stream &&
+		        section->seq == append->stream.seq) {
+			*ret_is_kept = true;
+			return 0;
+		}
+	}
+
+	uint8_t key[KEYS_BATCH_BYTES];
+	AUTO_BUF value = { 0 };
+	keys_put_batch(
+	        (struct key_batch){ append->batch->start_ns, stream, append->stream.seq }, key);
+	int r = kv_get(store->kv, KV_BATCH, (struct kv_bytes){ key, sizeof(key) }, &value);
+	if (r == 0 || r == -ENOENT) {
+		*ret_is_kept = r == 0;
+		return 0;
+	}
+	kv_error(store->kv, store->error, sizeof(store->error));
+	return r;
+}
+
+/* Is this seq of this stream kept already? `stream` ID_NONE: nothing of it is. */
+static int store_is_duplicate(struct store *store, const struct group *group, uint32_t index,
+        uint32_t stream, bool *ret_is_duplicate)
+{
+	*ret_is_duplicate = false;
+	if (stream == ID_NONE)
+		return 0;
+	const struct stream *of = &store->streams[stream];
+	const struct seq_set *seqs = of->is_staged ? &of->staged : &of->seqs;
+	switch (seq_set_state(seqs, group->appends[index].stream.seq)) {
+	case SEQ_NEW:
+		return 0;
+	case SEQ_KEPT:
+		*ret_is_duplicate = true;
+		return 0;
+	case SEQ_UNSURE:
+		break;
+	}
+	return store_is_kept(store, group, index, stream, ret_is_duplicate);
+}
+
+static void store_count_batch(struct store_counters *counters, const struct batch *batch)
+{
+	counters->batches++;
+	counters->rows = store_add(counters->rows, batch->rows_count);
+	counters->samples = store_add(counters->samples, batch_samples(batch));
+	for (uint32_t i = 0; i < batch->losses_count; i++) {
+		uint32_t reason = batch->losses[i].reason;
+		uint64_t *lost = &counters->lost[reason <= LOSS_REASON_MAX ? reason : 0];
+		*lost = store_add(*lost, batch->losses[i].count);
+	}
+}
+
+static void store_answer(struct store_append *append, uint32_t status, const char *reason)
+{
+	append->ret_status = status;
+	append->ret_reason = reason;
+}
+
+/* Decides one section and takes it into memory. With the gate locked. Negative: the group fails. */
+static int store_take_section(struct store *store, struct group *group, uint32_t index)
+{
+	struct store_append *append = &group->appends[index];
+	struct section *section = &group->sections[index];
+	struct record_stream who = {
+		.uuid = append->stream.uuid,
+		.epoch = append->stream.epoch,
+		.shard = append->stream.shard,
+		.used_ns = clock_unix_ns(store->clock),
+	};
+
+	const char *refusal = store_refusal(append);
+	if (refusal) {
+		store_answer(append, WIRE_REJECT, refusal);
+		return 0;
+	}
+	snprintf(who.tenant, sizeof(who.tenant), "%s",
+	        append->stream.tenant ? append->stream.tenant : "");
+
+	uint32_t stream = id_map_find(store->stream_ids, store_stream_hash(&who));
+	bool is_duplicate;
+	int r = store_is_duplicate(store, group, index, stream, &is_duplicate);
+	if (r < 0)
+		return r;
+	if (is_duplicate) {
+		store_stage_counters(store, store->streams[stream].tenant)->batches_duplicate++;
+		group->is_worth_writing = true;
+		store_answer(append, WIRE_DUP, "");
+		return 0;
+	}
+
+	AUTO(batch) batch = batch_new(store->dict);
+	r = batch ? store_translate(append->batch, append->remap, batch) : -ENOMEM;
+	if (r == -ENOSPC) {
+		/* What was added before the limit refers to nothing and does no harm. */
+		store_answer(append, WIRE_BUSY,
+		        "the dictionary of the store is full: raise its limits or delete data");
+		return 0;
+	}
+	if (r == -EINVAL) {
+		store_answer(append, WIRE_REJECT, "it refers to what its dictionary lacks");
+		return 0;
+	}
+	if (r == 0 && stream == ID_NONE)
+		r = store_stream_add(store, &who, &stream);
+	r = r < 0 ? r : store_stage_seq(store, stream, append->stream.seq);
+	if (r < 0)
+		return r;
+
+	store->streams[stream].who.used_ns = who.used_ns;
+	store_count_batch(
+	        store_stage_counters(store, store->streams[stream].tenant), append->batch);
+	section->batch = TAKE(batch);
+	section->stream = stream;
+	section->seq = append->stream.seq;
+	group->is_worth_writing = true;
+	group->is_worth_syncing = true;
+	store_answer(append, WIRE_OK, "");
+	return 0;
+}
+
+static int store_take_group(struct store *store, struct group *group)
+{
+	int r = 0;
+	for (uint32_t i = 0; i < group->count && r == 0; i++)
+		r = store_take_section(store, group, i);
+	return r < 0 ? r : label_index_extend(store->index, store->dict);
+}
+
+static int store_put_batches(struct store *store, const struct group *group, struct kv_batch *write)
+{
+	AUTO_BUF scratch = { 0 };
+	AUTO_BUF value = { 0 };
+	for (uint32_t i = 0; i < group->count; i++) {
+		const struct section *section = &group->sections[i];
+		uint8_t key_bytes[KEYS_BATCH_BYTES];
+		struct kv_bytes key = { key_bytes, sizeof(key_bytes) };
+		if (!section->batch)
+			continue;
+		int r = batch_settle(section->batch);
+		if (r < 0)
+			return r;
+		keys_put_batch((struct key_batch){ section->batch->start_ns, section->stream,
+		                       section->seq },
+		        key_bytes);
+		buf_reset(&value);
+		record_put_batch(section->batch, key, &scratch, &value);
+		if (value.failed)
+			return -ENOMEM;
+		kv_put(store->kv, write, KV_BATCH, key, store_bytes(&value));
+	}
+	return 0;
+}
+
+static int store_put_dict(struct store *store, struct kv_batch *write)
+{
+	AUTO_BUF value = { 0 };
+	uint8_t key_bytes[KEYS_DICT_BYTES];
+	struct kv_bytes key = { key_bytes, sizeof(key_bytes) };
+	struct dict_mark mark = dict_mark(store->dict);
+	if (memcmp(&mark, &store->kept, sizeof(mark)) == 0)
+		return 0;
+	keys_put_dict(store->chunks_count, key_bytes);
+	record_put_dict(store->dict, store->kept, key, &value);
+	if (value.failed)
+		return -ENOMEM;
+	kv_put(store->kv, write, KV_DICT, key, store_bytes(&value));
+	return 0;
+}
+
+/* Every stream of the group; one that occurs twice is put twice, alike. */
+static int store_put_streams(struct store *store, const struct group *group, struct kv_batch *write)
+{
+	AUTO_BUF value = { 0 };
+	uint32_t before = ID_NONE;
+	for (uint32_t i = 0; i < group->count; i++) {
+		const struct section *section = &group->sections[i];
+		uint8_t key_bytes[KEYS_STREAM_BYTES];
+		struct kv_bytes key = { key_bytes, sizeof(key_bytes) };
+		if (!section->batch || section->stream == before)
+			continue;
+		before = section->stream;
+		const struct stream *stream = &store->streams[section->stream];
+		keys_put_stream(section->stream, key_bytes);
+		buf_reset(&value);
+		record_put_stream(&stream->who, &stream->staged, key, &value);
+		if (value.failed)
+			return -ENOMEM;
+		kv_put(store->kv, write, KV_STREAM, key, store_bytes(&value));
+	}
+	return 0;
+}
+
+static int store_put_counters(struct store *store, struct kv_batch *write)
+{
+	AUTO_BUF value = { 0 };
+	for (uint32_t i = 0; i < store->tenants_count; i++) {
+		const struct tenant *tenant = &store->tenants[i];
+		struct kv_bytes key = { tenant->name, strlen(tenant->name) };
+		if (!tenant->is_staged)
+			continue;
+		buf_reset(&value);
+		record_put_counters(&tenant->staged, key, &value);
+		if (value.failed)
+			return -ENOMEM;
+		kv_put(store->kv, write, KV_COUNTERS, key, store_bytes(&value));
+	}
+	return 0;
+}
+
+static int store_write_group(struct store *store, const struct group *group)
+{
+	AUTO(kv_batch) write = kv_batch_new();
+	int r = write ? store_put_batches(store, group, write) : -ENOMEM;
+	r = r < 0 ? r : store_put_dict(store, write);
+	r = r < 0 ? r : store_put_streams(store, group, write);
+	r = r < 0 ? r : store_put_counters(store, write);
+	if (r < 0)
+		return r;
+	/* Nobody waits for a count of duplicates to be on the disk. */
+	return store_write(
+	        store, write, group->is_worth_syncing ? KV_SYNC : KV_UNSYNCED, "keeping a group");
+}
+
+static void store_swap_seqs(struct stream *stream)
+{
+	struct seq_set seqs = stream->seqs;
+	stream->seqs = stream->staged;
+	stream->staged = seqs; /* its memory is for the next group */
+}
+
+/* Ends the staging of the group; what was staged is the truth when it was written. */
+static void store_unstage(struct store *store, const struct group *group, bool is_written)
+{
+	for (uint32_t i = 0; i < group->count; i++) {
+		const struct section *section = &group->sections[i];
+		if (!section->batch || section->stream >= store->streams_count)
+			continue;
+		struct stream *stream = &store->streams[section->stream];
+		if (stream->is_staged && is_written)
+			store_swap_seqs(stream);
+		stream->is_staged = false;
+	}
+	pthread_mutex_lock(&store->stats);
+	for (uint32_t i = 0; i < store->tenants_count; i++) {
+		struct tenant *tenant = &store->tenants[i];
+		if (tenant->is_staged && is_written)
+			tenant->counters = tenant->staged;
+		tenant->is_staged = false;
+	}
+	pthread_mutex_unlock(&store->stats);
+}
+
+static void store_group_is_kept(struct store *store, const struct group *group)
+{
+	struct dict_mark mark = dict_mark(store->dict);
+	if (memcmp(&mark, &store->kept, sizeof(mark)) != 0)
+		store->chunks_count++;
+	store->kept = mark;
+	store->series_published = mark.series;
+	store_unstage(store, group, true);
+
+	pthread_mutex_lock(&store->stats);
+	for (uint32_t i = 0; i < group->count; i++) {
+		if (!group->sections[i].batch)
+			continue;
+		uint64_t start_ns = group->sections[i].batch->start_ns;
+		if (!store->has_batches || start_ns < store->first_ns)
+			store->first_ns = start_ns;
+		if (!store->has_batches || start_ns > store->last_ns)
+			store->last_ns = start_ns;
+		store->has_batches = true;
+	}
+	pthread_mutex_unlock(&store->stats);
+}
+
+static void store_group_failed(struct store *store, const struct group *group)
+{
+	gate_lock(&store->gate);
+	store_unstage(store, group, false);
+	/* A section that fails half way has a staged stream but no batch. */
+	for (uint32_t i = 0; i < store->streams_count; i++)
+		store->streams[i].is_staged = false;
+	store_take_back(store, group->streams_before);
+	for (uint32_t i = 0; i < group->count; i++)
+		dict_remap_truncate(group->appends[i].remap, store->kept);
+	gate_unlock(&store->gate);
+}
+
+static int store_append_group(struct store *store, struct group *group)
+{
+	gate_lock(&store->gate);
+	if (symbols_cache_needs_sweep(store->symbols))
+		symbols_cache_sweep(store->symbols);
+	int r = store_take_group(store, group);
+	gate_unlock(&store->gate);
+
+	if (r == 0 && group->is_worth_writing)
+		r = store_write_group(store, group);
+	if (r < 0) {
+		if (r == -ENOMEM)
+			store_set_error(store, "keeping a group: out of memory");
+		store_group_failed(store, group);
+	} else if (group->is_worth_writing) {
+		store_group_is_kept(store, group);
+	}
+	return r;
+}
+
+int store_append(struct store *store, struct store_append *appends, uint32_t count)
+{
+	autofree struct section *sections = calloc((size_t)count + 1, sizeof(*sections));
+	struct group group = { .appends = appends, .sections = sections, .count = count };
+
+	pthread_mutex_lock(&store->writer);
+	int r = sections ? store_make_writable(store) : -ENOMEM;
+	group.streams_before = store->streams_count;
+	if (r == 0)
+		r = store_append_group(store, &group);
+	pthread_mutex_unlock(&store->writer);
+	for (uint32_t i = 0; sections && i < count; i++)
+		batch_free(sections[i].batch);
+	return r;
+}
+
+int store_seal(struct store *store, uint64_t until_ns)
+{
+	pthread_mutex_lock(&store->writer);
+	int r = store_make_writable(store);
+	if (r == 0) {
+		r = kv_flush(store->kv);
+		if (r < 0) {
+			kv_error(store->kv, store->error, sizeof(store->error));
+			store->is_broken = true;
+		}
+	}
+	pthread_mutex_unlock(&store->writer);
+	return r;
+}
+
+/* ---- deleting ---- */
+
+static int store_count_range(
+        struct store *store, struct kv_bytes from, struct kv_bytes to, uint64_t *ret_batches)
+{
+	AUTO(kv_iterator) it = kv_iterator_new(store->kv, KV_BATCH, from, to);
+	uint64_t batches = 0;
+	if (!it)
+		return -ENOMEM;
+	for (; kv_iterator_is_valid(it); kv_iterator_next(it))
+		batches++;
+	*ret_batches = batches;
+	return kv_iterator_result(it);
+}
+
+static int store_delete(
+        struct store *store, struct kv_bytes from, struct kv_bytes to, uint64_t *ret_batches)
+{
+	AUTO(kv_batch) write = kv_batch_new();
+	uint64_t batches;
+	int r = write ? store_count_range(store, from, to, &batches) : -ENOMEM;
+	if (r < 0)
+		return r;
+	if (batches > 0) {
+		kv_delete_range(store->kv, write, KV_BATCH, from, to);
+		r = store_write(store, write, KV_SYNC, "deleting a range");
+		/*
+		 * Whole files go at once. They may hold older deletions of keys that live on in
+		 * files which stay, but the one just written covers those as well, and is not in a
+		 * file yet.
+		 */
+		r = r < 0 ? r : kv_delete_files(store->kv, KV_BATCH, from, to);
+		r = r < 0 ? r : store_load_ends(store);
+	}
+	if (r == 0)
+		*ret_batches = batches;
+	return r;
+}
+
+int store_delete_range(struct store *store, uint64_t from_ns, uint64_t to_ns, uint64_t *ret_batches)
+{
+	uint8_t from[KEYS_TIME_BYTES];
+	uint8_t to[KEYS_TIME_BYTES];
+	if (from_ns >= to_ns) {
+		*ret_batches = 0;
+		return 0;
+	}
+	keys_put_time(from_ns, from);
+	keys_put_time(to_ns, to);
+
+	pthread_mutex_lock(&store->writer);
+	int r = store_make_writable(store);
+	r = r < 0 ? r
+	          : store_delete(store, (struct kv_bytes){ from, sizeof(from) },
+	                    (struct kv_bytes){ to, sizeof(to) }, ret_batches);
+	pthread_mutex_unlock(&store->writer);
+	return r;
+}
+
+/* ---- agents, counters, size ---- */
+
+int store_agent_put(struct store *store, const struct store_agent *agent)
+{
+	uint8_t key_bytes[KEYS_AGENT_BYTES_MAX];
+	AUTO(kv_batch) write = kv_batch_new();
+	AUTO_BUF value = { 0 };
+	if (!write)
+		return -ENOMEM;
+	if (strnlen(agent->tenant, sizeof(agent->tenant)) > KEYS_TENANT_BYTES_MAX)
+		return -EINVAL;
+	struct kv_bytes key = { key_bytes, keys_put_agent(&agent->uuid, agent->tenant, key_bytes) };
+	record_put_agent(agent, key, &value);
+	if (value.failed)
+		return -ENOMEM;
+
+	pthread_mutex_lock(&store->writer);
+	int r = store_make_writable(store);
+	if (r == 0) {
+		kv_put(store->kv, write, KV_AGENT, key, store_bytes(&value));
+		r = store_write(store, write, KV_UNSYNCED, "keeping what an agent said");
+	}
+	pthread_mutex_unlock(&store->writer);
+	return r;
+}
+
+int store_agents(struct store *store, int (*visit)(void *owner, const struct store_agent *agent),
+        void *owner)
+{
+	int r = 0;
+	gate_enter(&store->gate);
+	struct kv_iterator *it = kv_iterator_new(
+	        store->kv, KV_AGENT, (struct kv_bytes){ 0 }, (struct kv_bytes){ 0 });
+	for (; it && r == 0 && kv_iterator_is_valid(it); kv_iterator_next(it)) {
+		struct kv_bytes key = kv_iterator_key(it);
+		struct store_agent agent;
+		struct wire_uuid uuid;
+		char tenant[KEYS_TENANT_BYTES_MAX + 1];
+		if (keys_get_agent(key.bytes, key.count, &uuid, tenant) < 0 ||
+		        record_get_agent(key, kv_iterator_value(it), &agent) < 0) {
+			store->corrupt++; /* he will speak again */
+			continue;
+		}
+		agent.uuid = uuid;
+		snprintf(agent.tenant, sizeof(agent.tenant), "%s", tenant);
+		r = visit(owner, &agent);
+	}
+	if (r == 0)
+		r = it ? kv_iterator_result(it) : -ENOMEM;
+	kv_iterator_free(it);
+	store_read_unlock(store);
+	return r;
+}
+
+int store_counters(struct store *store, const char *tenant, struct store_counters *ret_counters)
+{
+	struct store_counters counters = { 0 }; /* of a tenant that nobody has heard of */
+	pthread_mutex_lock(&store->stats);
+	for (uint32_t i = 0; i < store->tenants_count; i++)
+		if (strcmp(store->tenants[i].name, tenant) == 0)
+			counters = store->tenants[i].counters;
+	pthread_mutex_unlock(&store->stats);
+	*ret_counters = counters;
+	return 0;
+}
+
+int store_size(struct store *store, struct store_size *ret_size)
+{
+	struct store_size size = { 0 };
+	gate_enter(&store->gate);
+	size.bytes_disk = kv_disk_bytes(store->kv);
+	size.bytes_memory = kv_memory_bytes(store->kv) + dict_memory(store->dict) +
+	                    label_index_memory(store->index) +
+	                    symbols_cache_memory(store->symbols) +
+	                    store->streams_capacity * (sizeof(*store->streams) + 96);
+	size.dict = dict_mark(store->dict);
+	store_read_unlock(store);
+
+	pthread_mutex_lock(&store->stats);
+	size.first_ns = store->first_ns;
+	size.last_ns = store->last_ns;
+	pthread_mutex_unlock(&store->stats);
+	size.corrupt = store->corrupt;
+	*ret_size = size;
+	return 0;
+}

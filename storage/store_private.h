@@ -1,0 +1,96 @@
+#pragma once
+
+/*
+ * What the files of the store share. Who may touch what:
+ *
+ *	writer     a mutex around everything that changes the store: append, delete, seal, put. All
+ *that follows is changed only by whoever holds it. gate       guards the dict, the label index, the
+ *streams array, and kv being closed and opened again. The writer locks it while it adds to memory,
+ *not while it packs, writes or syncs; readers are inside for one stretch of a scan at a time. stats
+ *a mutex for the few numbers that are read without the gate.
+ *
+ * What a reader can see of a group that is not durable yet: entries of the dict that nothing refers
+ * to. Batches are seen only after the write that also holds their entries; series are found only
+ * below `series_published`, which moves after the write. When the write fails, the entries are
+ *taken back, and nobody can have an id of theirs.
+ *
+ * Order: writer before gate before stats. Never wait for the writer inside the gate.
+ */
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "core/clock.h"
+#include "core/id_map.h"
+#include "storage/gate.h"
+#include "storage/keys.h"
+#include "storage/kv.h"
+#include "storage/label_index.h"
+#include "storage/record.h"
+#include "storage/store.h"
+#include "storage/symbols_cache.h"
+
+#define STORE_ERROR_BYTES 512
+
+struct stream {
+	struct record_stream who;
+	uint32_t tenant;       /* index of store->tenants */
+	struct seq_set seqs;   /* as on disk */
+	struct seq_set staged; /* with the group that is being written */
+	bool is_staged;
+};
+
+struct tenant {
+	char name[KEYS_TENANT_BYTES_MAX + 1];
+	struct store_counters counters; /* as on disk; under stats */
+	struct store_counters staged;
+	bool is_staged;
+};
+
+struct store {
+	struct store_options options;
+	struct clock *clock;
+	char *path;
+	struct kv *kv;
+	bool is_broken; /* a write failed: kv must be opened again before the next */
+	char error[STORE_ERROR_BYTES];
+
+	pthread_mutex_t writer;
+	struct gate gate;
+	pthread_mutex_t stats;
+
+	struct dict *dict;
+	struct dict_mark kept; /* of the dict, on disk */
+	uint64_t chunks_count; /* deltas on disk */
+	struct label_index *index;
+	_Atomic uint32_t series_published;
+
+	struct id_map *stream_ids; /* hash of who -> index */
+	struct stream *streams;
+	uint32_t streams_count;
+	uint32_t streams_capacity;
+
+	struct tenant *tenants;
+	uint32_t tenants_count;
+	uint32_t tenants_capacity;
+
+	/* Starts of the oldest and the newest batch; under stats. */
+	bool has_batches;
+	uint64_t first_ns;
+	uint64_t last_ns;
+	_Atomic uint64_t corrupt; /* records met that could not be read */
+
+	struct symbols_cache *symbols;
+};
+
+void store_set_error(struct store *store, const char *format, ...)
+        __attribute__((format(printf, 2, 3)));
+
+/* After a failed write: opens kv again when there is room. Under writer. 0 when writes may go. */
+int store_make_writable(struct store *store);
+/* A synced or unsynced write; on failure the store is broken and store_error() says why. */
+int store_write(struct store *store, struct kv_batch *batch, enum kv_durability durability,
+        const char *doing);
+
+/* The symbol heads into the cache: of store_open() and after opening again. */
+int store_load_symbols(struct store *store);

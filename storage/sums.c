@@ -1,0 +1,203 @@
+/*
+ * The vector is calloc'ed: pages that no stack falls on cost nothing, and a byte per stretch of
+ * nodes remembers which stretches to look at in the end.
+ *
+ * The table probes linearly over (group, node) as one key; a zero value marks an empty place, as
+ * no sum is zero.
+ */
+
+#include "storage/sums.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#define SUMS_SLOTS_FIRST   1024
+#define SUMS_STRETCH_NODES 512 /* of eight bytes: a page */
+
+struct sums_slot {
+	uint64_t key;
+	uint64_t value;
+};
+
+struct sums {
+	const uint32_t *groups;
+	uint32_t groups_count;
+	uint32_t nodes_count; /* of the vector; 0 when there is none */
+	uint64_t memory_max;
+
+	uint64_t *vector; /* [group * nodes_count + node] */
+	uint8_t *touched; /* per stretch of the vector */
+
+	struct sums_slot *slots;
+	uint64_t slots_count; /* a power of 2, or 0 */
+	uint64_t slots_used;
+};
+
+struct sums *sums_new(
+        const uint32_t *groups, uint32_t groups_count, uint32_t nodes_count, uint64_t memory_max)
+{
+	AUTO(sums) sums = calloc(1, sizeof(*sums));
+	if (!sums)
+		return NULL;
+	sums->groups = groups;
+	sums->groups_count = groups_count;
+	sums->memory_max = memory_max;
+
+	uint64_t places = (uint64_t)groups_count * nodes_count;
+	if (places > 0 && places <= memory_max / 2 / sizeof(*sums->vector)) {
+		sums->nodes_count = nodes_count;
+		sums->vector = calloc(places, sizeof(*sums->vector));
+		sums->touched = calloc(places / SUMS_STRETCH_NODES + 1, 1);
+		if (!sums->vector || !sums->touched)
+			return NULL;
+	}
+	return TAKE(sums);
+}
+
+void sums_free(struct sums *sums)
+{
+	if (!sums)
+		return;
+	free(sums->vector);
+	free(sums->touched);
+	free(sums->slots);
+	free(sums);
+}
+
+uint64_t sums_memory(const struct sums *sums)
+{
+	return (uint64_t)sums->groups_count * sums->nodes_count * sizeof(*sums->vector) +
+	       sums->slots_count * sizeof(*sums->slots);
+}
+
+static struct sums_slot *sums_slot(struct sums_slot *slots, uint64_t slots_count, uint64_t key)
+{
+	/* Fibonacci hashing: neighbouring nodes must not fall onto neighbouring runs. */
+	uint64_t i = key * UINT64_C(0x9e3779b97f4a7c15);
+	i ^= i >> 32;
+	for (;; i++) {
+		struct sums_slot *slot = &slots[i & (slots_count - 1)];
+		if (slot->value == 0 || slot->key == key)
+			return slot;
+	}
+}
+
+static int sums_grow(struct sums *sums)
+{
+	uint64_t slots_count = sums->slots_count ? sums->slots_count * 2 : SUMS_SLOTS_FIRST;
+	uint64_t bytes = slots_count * sizeof(*sums->slots);
+	if (sums_memory(sums) + bytes > sums->memory_max)
+		return -E2BIG;
+	struct sums_slot *slots = calloc(slots_count, sizeof(*slots));
+	if (!slots)
+		return -ENOMEM;
+	for (uint64_t i = 0; i < sums->slots_count; i++)
+		if (sums->slots[i].value)
+			*sums_slot(slots, slots_count, sums->slots[i].key) = sums->slots[i];
+	free(sums->slots);
+	sums->slots = slots;
+	sums->slots_count = slots_count;
+	return 0;
+}
+
+static int sums_add_hashed(struct sums *sums, uint64_t key, uint64_t value)
+{
+	if (sums->slots_used * 2 >= sums->slots_count) {
+		int r = sums_grow(sums);
+		if (r < 0)
+			return r;
+	}
+	struct sums_slot *slot = sums_slot(sums->slots, sums->slots_count, key);
+	sums->slots_used += slot->value == 0;
+	slot->key = key;
+	uint64_t sum;
+	if (__builtin_add_overflow(slot->value, value, &sum))
+		return -EOVERFLOW;
+	slot->value = sum;
+	return 0;
+}
+
+int sums_add(struct sums *sums, uint32_t group, uint32_t node, uint64_t value)
+{
+	assert(group < sums->groups_count);
+
+	if (value == 0)
+		return 0;
+	if (node >= sums->nodes_count)
+		return sums_add_hashed(sums, (uint64_t)group << 32 | node, value);
+
+	uint64_t place = (uint64_t)group * sums->nodes_count + node;
+	uint64_t sum;
+	if (__builtin_add_overflow(sums->vector[place], value, &sum))
+		return -EOVERFLOW;
+	sums->vector[place] = sum;
+	sums->touched[place / SUMS_STRETCH_NODES] = 1;
+	return 0;
+}
+
+static int sums_compare_rows(const void *a, const void *b)
+{
+	const struct store_sum_row *x = a;
+	const struct store_sum_row *y = b;
+	if (x->group != y->group)
+		return x->group < y->group ? -1 : 1;
+	return x->node < y->node ? -1 : x->node > y->node;
+}
+
+/* Calls for each place of the vector that holds something. Counts only when `rows` is NULL. */
+static uint64_t sums_walk_vector(const struct sums *sums, struct store_sum_row *rows)
+{
+	uint64_t places = (uint64_t)sums->groups_count * sums->nodes_count;
+	uint64_t count = 0;
+	for (uint64_t first = 0; first < places; first += SUMS_STRETCH_NODES) {
+		if (!sums->touched[first / SUMS_STRETCH_NODES])
+			continue;
+		uint64_t end = first + SUMS_STRETCH_NODES < places ? first + SUMS_STRETCH_NODES
+		                                                   : places;
+		for (uint64_t place = first; place < end; place++) {
+			if (!sums->vector[place])
+				continue;
+			if (rows)
+				rows[count] = (struct store_sum_row){
+					.group = sums->groups[place / sums->nodes_count],
+					.node = (uint32_t)(place % sums->nodes_count),
+					.value = sums->vector[place],
+				};
+			count++;
+		}
+	}
+	return count;
+}
+
+int sums_take_rows(
+        const struct sums *sums, struct store_sum_row **ret_rows, uint32_t *ret_rows_count)
+{
+	uint64_t vector_count = sums->vector ? sums_walk_vector(sums, NULL) : 0;
+	uint64_t count = vector_count + sums->slots_used;
+	if (count > UINT32_MAX || sums_memory(sums) + count * sizeof(**ret_rows) > sums->memory_max)
+		return -E2BIG;
+
+	struct store_sum_row *rows = calloc(count + 1, sizeof(*rows));
+	if (!rows)
+		return -ENOMEM;
+	if (sums->vector)
+		(void)sums_walk_vector(sums, rows);
+	uint64_t at = vector_count;
+	for (uint64_t i = 0; i < sums->slots_count; i++) {
+		const struct sums_slot *slot = &sums->slots[i];
+		if (slot->value)
+			rows[at++] = (struct store_sum_row){
+				.group = sums->groups[slot->key >> 32],
+				.node = (uint32_t)slot->key,
+				.value = slot->value,
+			};
+	}
+	/* Either half may be sorted already, but a few late nodes belong between the groups. */
+	if (sums->slots_used > 0)
+		qsort(rows, count, sizeof(*rows), sums_compare_rows);
+
+	*ret_rows = rows;
+	*ret_rows_count = (uint32_t)count;
+	return 0;
+}

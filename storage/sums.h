@@ -1,0 +1,31 @@
+#pragma once
+
+/*
+ * sums adds values by (group, node) within a bound of memory.
+ *
+ * Where all groups times all nodes fit into half of the bound, sums are a plain vector that is
+ * added into: a question that touches many stacks is bound by that. Otherwise, and for nodes that
+ * came into being after the question began, they are in a hash table.
+ */
+
+#include <stdint.h>
+
+#include "core/auto.h"
+#include "storage/store.h"
+
+struct sums;
+
+/* `groups` ascending and distinct; borrowed. NULL when out of memory. */
+struct sums *sums_new(
+        const uint32_t *groups, uint32_t groups_count, uint32_t nodes_count, uint64_t memory_max);
+void sums_free(struct sums *sums);
+DEFINE_AUTO(sums);
+
+/* `group` is an index into groups. -EOVERFLOW: past 64 bits. -E2BIG: past the bound. -ENOMEM. */
+int sums_add(struct sums *sums, uint32_t group, uint32_t node, uint64_t value);
+
+/* Sorted by (group, node), zeroes left out; the caller frees. -E2BIG, -ENOMEM. */
+int sums_take_rows(
+        const struct sums *sums, struct store_sum_row **ret_rows, uint32_t *ret_rows_count);
+
+uint64_t sums_memory(const struct sums *sums);
