@@ -255,6 +255,16 @@ function placeSearch(from, to, isPast) {
 	return from;
 }
 
+/* The same, for an answer that is likely close to `from`: in steps of 1, 2, 4 ... first. */
+function placeNear(from, to, isPast) {
+	let probe = from;
+	for (let step = 1; probe < to && !isPast(probe); step *= 2) {
+		from = probe + 1;
+		probe += step;
+	}
+	return placeSearch(from, Math.min(probe, to), isPast);
+}
+
 /* The places of level d that belong to the subtree of `node`. */
 function levelRange(tree, d, node) {
 	const { at, nodes } = tree.levels;
@@ -418,7 +428,7 @@ function hueOf(text) {
 	let hash = 2166136261;
 	for (let i = 0; i < text.length; i++)
 		hash = Math.imul(hash ^ text.charCodeAt(i), 16777619);
-	return 45 + ((hash >>> 0) ^ (hash >>> 15 >>> 0)) % 271;
+	return 60 + ((hash ^ (hash >>> 15)) >>> 0) % 241;
 }
 
 /* The family a frame's colour stands for: its module, or the first part of its name. */
@@ -506,7 +516,9 @@ function nodeChange(node) {
 /* Cores per instance where the seconds watched are known, else empty. */
 function coresText(value, side) {
 	const coverage = Number((view.meta.sides[side] || {}).coverage_ns) || 0;
-	return view.meta.unit === 'nanoseconds' && coverage > 0 ? digits(value / coverage) : '';
+	if (view.meta.unit !== 'nanoseconds' || coverage === 0)
+		return '';
+	return value < coverage ? `${(1e3 * value / coverage).toFixed(1)}\u00a0mcores` : `${digits(value / coverage)}\u00a0cores`;
 }
 
 function unitWord() {
@@ -528,7 +540,7 @@ function sidesFill() {
 			...(side.lines || [])].filter(Boolean);
 		const head = make('th', side.name || (view.meta.sides.length > 1 ? 'AB'[i] : ''), { scope: 'row' });
 		const cell = make('td');
-		if (side.selector)
+		if (side.selector && side.selector !== view.meta.title)
 			cell.append(make('code', nameClean(side.selector)));
 		for (const fact of facts)
 			cell.append(make('span', nameClean(fact)));
@@ -604,7 +616,7 @@ function changeText(what) {
 function detailText(node) {
 	const parts = [nodeName(node), nodeModule(node)].filter(Boolean);
 	const values = figures(node).map((row) => `${row.side}${row.side ? ' ' : ''}total ${row.total}${unitWord() ? ` ${unitWord()}` : ''} ` +
-		`(${row.share}), self ${row.self} (${row.selfShare})${row.cores ? `, ${row.cores} cores per instance` : ''}`);
+		`(${row.share}), self ${row.self} (${row.selfShare})${row.cores ? `, ${row.cores} per instance` : ''}`);
 	if (isDiff())
 		values.push(`change ${changeText(nodeChange(node))}`);
 	return `${parts.join(' — ')}: ${values.join('; ')}`;
@@ -624,7 +636,7 @@ function tipFill(node) {
 	line('of zoomed', (row) => row.zoomed);
 	line('self', (row) => row.self);
 	line('self of all', (row) => row.selfShare);
-	line('cores/instance', (row) => row.cores);
+	line('per instance', (row) => row.cores);
 	const parts = [make('b', nodeName(node)), make('span', nodeModule(node)), table];
 	if (isDiff()) {
 		const self = change(view.tree.self[0][node], view.tree.self[1][node]);
@@ -687,7 +699,7 @@ function rowBoxes(d, pixels, stats) {
 
 		/* All but the last that begin within this half pixel also end in it. */
 		const limit = x0[node] + WIDTH_MIN_PX / scale;
-		let next = placeSearch(p + 1, to, (q) => {
+		let next = placeNear(p + 1, to, (q) => {
 			stats.touched++;
 			return x0[nodes[q]] >= limit;
 		});
@@ -808,7 +820,7 @@ function hatchDraw(ctx, x, y, w, fill) {
 function boxDraw(ctx, box, y, stats) {
 	const what = isDiff() && box.node > 0 ? nodeChange(box.node) : null;
 	const isFound = boxIsFound(box);
-	const fill = boxPaint(box, what, view.found && !isFound);
+	const fill = boxPaint(box, what, view.found ? !isFound : box.node >= 0 && box.node < view.zoom);
 	const gap = box.w > 3 ? 1 : 0;
 	const w = Math.max(box.w - gap, WIDTH_MIN_PX);
 	ctx.fillStyle = fill.fill;
@@ -848,18 +860,16 @@ function boxOf(node, boxes) {
 
 function ringsDraw(ctx, scrolled) {
 	const { tree, boxes } = view;
-	for (const [node, style] of [[view.hover, view.theme.focus], [view.selected, view.theme.focus]]) {
+	for (const node of [view.hover, view.selected]) {
 		const row = node < 0 ? null : boxes[tree.depth[node]];
 		const box = row && boxOf(node, row);
 		if (!box)
 			continue;
 		const y = rowTop(tree.depth[node]) - scrolled;
 		const isSelected = node === view.selected && !view.isPrinting;
-		if (isSelected) {
-			outlineDraw(ctx, box, y, colourText(inkFor(style)), 4, []);
+		if (isSelected)
 			page.canvas.dataset.ring = [box.x, y, box.w, ROW_PX].map((v) => v.toFixed(1)).join(' ');
-		}
-		outlineDraw(ctx, box, y, colourText(style), isSelected ? 2 : 1, []);
+		outlineDraw(ctx, box, y, colourText(view.theme.focus), isSelected ? 2 : 1, []);
 	}
 }
 
