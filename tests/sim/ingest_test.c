@@ -1,0 +1,437 @@
+/*
+ * The receiving half as a whole, over real messages and a real store, under a clock that only moves
+ * when told: sessions, statuses, and what happens to senders that are confused, hostile, or from
+ * the future.
+ */
+
+#include "aggregator/ingest.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "aggregator/refusal.h"
+#include "tests/lib/test.h"
+
+#define UNIX_NS (UINT64_C(1800000000) * NS_PER_S)
+#define CALL_MS 20000
+
+struct bench {
+	struct test_dir dir;
+	struct clock_virtual clock;
+	struct store *store;
+	struct ingest *ingest;
+	struct net_server *server;
+	struct net_client *client;
+	bool failed;
+};
+
+static void bench_on_request(
+        void *owner, struct net_request *request, const uint8_t *bytes, size_t count)
+{
+	struct bench *bench = owner;
+	if (ingest_submit(bench->ingest, request, bytes, count) < 0)
+		refusal_reply(request, WIRE_BUSY, 1, "full");
+}
+
+static void bench_on_failure(void *owner)
+{
+	((struct bench *)owner)->failed = true;
+}
+
+static void bench_open(struct bench *bench)
+{
+	char error[256] = "";
+	*bench = (struct bench){ .dir = test_dir_new() };
+	clock_virtual_init(&bench->clock, UNIX_NS);
+	CHECK_OK(store_open(
+	        (struct store_options){
+	                .path = bench->dir.path,
+	                .limits = dict_limits_default,
+	                .block_cache_bytes = 8u << 20,
+	                .symbols_cache_bytes = 8u << 20,
+	        },
+	        &bench->store, error, sizeof(error)));
+	CHECK_OK(ingest_new(
+	        (struct ingest_options){
+	                .store = bench->store,
+	                .clock = &bench->clock.clock,
+	                .program = "profleet-aggregator test",
+	                .queue_bytes = 32u << 20,
+	                .session_memory = 64u << 20,
+	                .session_nodes = 65536,
+	                .push_bytes = 1u << 20,
+	                .shards = 1,
+	                .on_failure = bench_on_failure,
+	                .owner = bench,
+	        },
+	        &bench->ingest));
+	CHECK_OK(net_server_open(
+	        (struct net_server_options){
+	                .listen = "tcp://127.0.0.1:0",
+	                .on_request = bench_on_request,
+	                .owner = bench,
+	        },
+	        &bench->server));
+	CHECK_OK(net_client_open(net_server_address(bench->server), &bench->client));
+}
+
+static void bench_close(struct bench *bench)
+{
+	net_client_free(bench->client);
+	net_server_close(bench->server);
+	ingest_stop(bench->ingest);
+	net_server_free(bench->server, CALL_MS);
+	ingest_free(bench->ingest);
+	store_free(bench->store);
+	test_dir_remove(&bench->dir);
+}
+
+/* One request and its reply; the opened reply's bytes live in `unpacked`. */
+static struct wire_message bench_call(
+        struct bench *bench, enum wire_kind kind, const struct buf *payload, struct buf *unpacked)
+{
+	AUTO_BUF sealed = { 0 };
+	wire_seal(kind, payload, &sealed);
+	CHECK(!sealed.failed);
+
+	autofree uint8_t *reply = NULL;
+	size_t count = 0;
+	CHECK_OK(net_call(bench->client, sealed.bytes, sealed.count, CALL_MS, &reply, &count));
+	struct wire_message message;
+	buf_reset(unpacked);
+	CHECK_OK(wire_open(reply, count, unpacked, &message));
+	return message;
+}
+
+/* A sender: its dictionary, and what the other end knows of it. */
+struct sender {
+	struct bench *bench;
+	uint64_t session;
+	uint64_t request;
+	struct dict *dict;
+	struct dict_mark known;
+	uint64_t seq;
+	uint32_t role;
+};
+
+static void sender_hello(
+        struct sender *sender, uint16_t version_min, uint16_t version_max, uint32_t expected)
+{
+	struct wire_hello hello = {
+		.version_min = version_min,
+		.version_max = version_max,
+		.role = sender->role,
+		.uuid = { { 7 } },
+		.epoch = 9,
+		.host = { "host", 4 },
+		.program = { "test", 4 },
+	};
+	AUTO_BUF payload = { 0 };
+	AUTO_BUF unpacked = { 0 };
+	wire_put_hello(&hello, &payload);
+	struct wire_message message = bench_call(sender->bench, WIRE_HELLO, &payload, &unpacked);
+
+	if (expected != WIRE_OK) {
+		struct wire_status_reply status;
+		CHECK(message.kind == WIRE_STATUS);
+		CHECK_OK(wire_get_status(&message.payload, &status));
+		CHECK(status.status == expected && status.text.count > 0);
+		return;
+	}
+	struct wire_hello_reply reply;
+	CHECK(message.kind == WIRE_HELLO_REPLY);
+	CHECK_OK(wire_get_hello_reply(&message.payload, &reply));
+	CHECK(reply.session != 0 && reply.version == WIRE_VERSION && reply.unix_ns == UNIX_NS);
+	sender->session = reply.session;
+	sender->request = 0;
+	sender->known = (struct dict_mark){ 0 };
+}
+
+static struct sender sender_open(struct bench *bench, uint32_t role)
+{
+	struct sender sender = {
+		.bench = bench, .dict = dict_new(dict_limits_default), .role = role
+	};
+	CHECK(sender.dict);
+	/* A session starts from a fresh dict's mark. */
+	AUTO(dict) fresh = dict_new(dict_limits_default);
+	sender_hello(&sender, 1, 1, WIRE_OK);
+	sender.known = dict_mark(fresh);
+	return sender;
+}
+
+static struct batch *sender_batch(
+        struct sender *sender, const char *leaf, uint64_t value, uint64_t start_ns)
+{
+	struct frame frame = { .kind = FRAME_MANAGED };
+	struct series series = { .period = 10 };
+	struct label label;
+	uint32_t frame_id, node, series_id;
+	CHECK_OK(dict_cstring(sender->dict, leaf, &frame.function));
+	CHECK_OK(dict_frame(sender->dict, &frame, &frame_id));
+	CHECK_OK(dict_node(sender->dict, DICT_NODE_ROOT, frame_id, &node));
+	CHECK_OK(dict_cstring(sender->dict, "cpu", &series.type));
+	CHECK_OK(dict_cstring(sender->dict, "nanoseconds", &series.unit));
+	CHECK_OK(dict_cstring(sender->dict, "service", &label.name));
+	CHECK_OK(dict_cstring(sender->dict, "cart", &label.value));
+	CHECK_OK(dict_series(sender->dict, &series, &label, 1, &series_id));
+
+	struct batch *batch = batch_new(sender->dict);
+	CHECK(batch);
+	batch->start_ns = start_ns;
+	batch->duration_ns = NS_PER_S;
+	CHECK_OK(batch_add_row(batch, series_id, node, value));
+	CHECK_OK(batch_settle(batch));
+	return batch;
+}
+
+static void sender_put(
+        struct sender *sender, const struct batch *batch, uint64_t seq, struct buf *payload)
+{
+	struct wire_push push = {
+		.session = sender->session,
+		.request = sender->request + 1,
+		.sections_count = batch ? 1 : 0,
+	};
+	wire_put_push(&push, sender->dict, sender->known, payload);
+	struct wire_section section = { .uuid = { { 7 } }, .epoch = 9, .seq = seq };
+	if (batch)
+		wire_put_section(&section, batch, payload);
+}
+
+/* Status of the whole, and of the one section. */
+struct outcome {
+	uint32_t status;
+	uint32_t section;
+};
+
+static struct outcome sender_send(struct sender *sender, const struct buf *payload)
+{
+	AUTO_BUF unpacked = { 0 };
+	struct wire_message message = bench_call(sender->bench, WIRE_PUSH, payload, &unpacked);
+	struct outcome outcome = { .section = UINT32_MAX };
+	if (message.kind == WIRE_STATUS) {
+		struct wire_status_reply status;
+		CHECK_OK(wire_get_status(&message.payload, &status));
+		outcome.status = status.status;
+		return outcome;
+	}
+	CHECK(message.kind == WIRE_PUSH_REPLY);
+	static struct wire_section_status sections[WIRE_SECTIONS_MAX];
+	struct wire_push_reply reply = { .sections = sections };
+	CHECK_OK(wire_get_push_reply(&message.payload, &reply));
+	outcome.status = reply.status;
+	if (reply.sections_count > 0)
+		outcome.section = reply.sections[0].status;
+	return outcome;
+}
+
+static struct outcome sender_push(
+        struct sender *sender, const char *leaf, uint64_t value, uint64_t start_ns, uint64_t seq)
+{
+	AUTO(batch) batch = sender_batch(sender, leaf, value, start_ns);
+	AUTO_BUF payload = { 0 };
+	sender_put(sender, batch, seq, &payload);
+	struct outcome outcome = sender_send(sender, &payload);
+	if (outcome.status == WIRE_OK) {
+		sender->request++;
+		sender->known = dict_mark(sender->dict);
+	}
+	return outcome;
+}
+
+struct kept {
+	uint64_t samples;
+	uint64_t first_start_ns;
+	uint32_t batches;
+};
+
+static int kept_visit(void *owner, const struct store_stream *stream, const struct batch *batch)
+{
+	(void)stream;
+	struct kept *kept = owner;
+	if (kept->batches++ == 0)
+		kept->first_start_ns = batch->start_ns;
+	kept->samples += batch_samples(batch);
+	return 0;
+}
+
+static struct kept bench_kept(struct bench *bench)
+{
+	struct kept kept = { 0 };
+	char error[128];
+	AUTO(selector) selector = NULL;
+	CHECK_OK(selector_parse("cpu", &selector, error, sizeof(error)));
+	autofree uint32_t *series = NULL;
+	uint32_t count = 0;
+	store_read_lock(bench->store);
+	CHECK_OK(store_find_series(bench->store, selector, &series, &count));
+	CHECK_OK(store_scan(bench->store, 0, UINT64_MAX, series, count, kept_visit, &kept));
+	store_read_unlock(bench->store);
+	return kept;
+}
+
+static void a_section_counts_once_however_often_it_comes(void **state)
+{
+	(void)state;
+	struct bench bench;
+	bench_open(&bench);
+	struct sender sender = sender_open(&bench, WIRE_ROLE_AGENT);
+
+	CHECK(sender_push(&sender, "f", 5, UNIX_NS, 1).section == WIRE_OK);
+	CHECK(sender_push(&sender, "f", 5, UNIX_NS, 1).section == WIRE_DUP);
+	CHECK(sender_push(&sender, "g", 7, UNIX_NS, 2).section == WIRE_OK);
+
+	/* The same again in a new session, as after a lost reply. */
+	struct sender again = sender_open(&bench, WIRE_ROLE_AGENT);
+	CHECK(sender_push(&again, "g", 7, UNIX_NS, 2).section == WIRE_DUP);
+	CHECK(sender_push(&again, "h", 1, UNIX_NS, 3).section == WIRE_OK);
+
+	CHECK(bench_kept(&bench).samples == 13);
+	struct ingest_state counted = ingest_state(bench.ingest);
+	CHECK(counted.sections_ok == 3 && counted.sections_duplicate == 2 && counted.rows == 3);
+	CHECK(!bench.failed);
+	dict_free(sender.dict);
+	dict_free(again.dict);
+	bench_close(&bench);
+}
+
+static void a_confused_sender_is_told_to_start_again(void **state)
+{
+	(void)state;
+	struct bench bench;
+	bench_open(&bench);
+	struct sender sender = sender_open(&bench, WIRE_ROLE_AGENT);
+
+	struct sender stranger = sender;
+	stranger.session ^= 1;
+	CHECK(sender_push(&stranger, "f", 5, UNIX_NS, 1).status == WIRE_RESET);
+
+	struct sender skipped = sender;
+	skipped.request += 1;
+	CHECK(sender_push(&skipped, "f", 5, UNIX_NS, 1).status == WIRE_RESET);
+
+	/* The session itself is unharmed by both. */
+	CHECK(sender_push(&sender, "f", 5, UNIX_NS, 1).section == WIRE_OK);
+	CHECK(bench_kept(&bench).samples == 5);
+	CHECK(ingest_state(bench.ingest).resets == 2);
+	dict_free(sender.dict);
+	bench_close(&bench);
+}
+
+static void a_malformed_push_costs_its_session_and_nothing_else(void **state)
+{
+	(void)state;
+	struct bench bench;
+	bench_open(&bench);
+	struct sender sender = sender_open(&bench, WIRE_ROLE_AGENT);
+	struct sender honest = sender_open(&bench, WIRE_ROLE_AGENT);
+
+	AUTO(batch) batch = sender_batch(&sender, "f", 5, UNIX_NS);
+	AUTO_BUF payload = { 0 };
+	sender_put(&sender, batch, 1, &payload);
+	for (size_t cut = 1; cut < payload.count; cut += 7) {
+		AUTO_BUF broken = { 0 };
+		buf_put(&broken, payload.bytes, payload.count - cut);
+		uint32_t status = sender_send(&sender, &broken).status;
+		CHECK(status == WIRE_MALFORMED || status == WIRE_RESET);
+	}
+	CHECK(bench_kept(&bench).batches == 0);
+	CHECK(ingest_state(bench.ingest).malformed > 0);
+
+	CHECK(sender_push(&honest, "f", 3, UNIX_NS, 1).section == WIRE_OK);
+	CHECK(bench_kept(&bench).samples == 3);
+	dict_free(sender.dict);
+	dict_free(honest.dict);
+	bench_close(&bench);
+}
+
+static void senders_of_other_times_are_told_what_to_update(void **state)
+{
+	(void)state;
+	struct bench bench;
+	bench_open(&bench);
+	struct sender sender = { .bench = &bench, .role = WIRE_ROLE_AGENT };
+	sender_hello(&sender, 2, 3, WIRE_TOO_NEW);
+	sender_hello(&sender, 0, 0, WIRE_INVALID);
+	sender_hello(&sender, 1, 7, WIRE_OK);
+	bench_close(&bench);
+}
+
+static void an_interval_from_the_future_is_kept_under_our_time(void **state)
+{
+	(void)state;
+	struct bench bench;
+	bench_open(&bench);
+	struct sender sender = sender_open(&bench, WIRE_ROLE_AGENT);
+	CHECK(sender_push(&sender, "f", 5, UNIX_NS + 3600 * NS_PER_S, 1).section == WIRE_OK);
+	struct kept kept = bench_kept(&bench);
+	CHECK(kept.samples == 5 && kept.first_start_ns == UNIX_NS - NS_PER_S);
+	CHECK(ingest_state(bench.ingest).clock_clamped == 1);
+
+	/* An importer says when its file is from: that is believed. */
+	struct sender importer = sender_open(&bench, WIRE_ROLE_IMPORT);
+	CHECK(sender_push(&importer, "g", 2, UNIX_NS + 3600 * NS_PER_S, 9).section == WIRE_OK);
+	CHECK(bench_kept(&bench).samples == 7);
+	CHECK(ingest_state(bench.ingest).clock_clamped == 1);
+	dict_free(sender.dict);
+	dict_free(importer.dict);
+	bench_close(&bench);
+}
+
+static void a_symbol_table_is_kept_only_when_it_can_be_read(void **state)
+{
+	(void)state;
+	struct bench bench;
+	bench_open(&bench);
+
+	AUTO(symbols_builder) builder = symbols_builder_new();
+	AUTO_BUF table = { 0 };
+	CHECK_OK(symbols_builder_add(builder, 0x100, 0x20, "work", 4));
+	CHECK_OK(symbols_builder_finish(builder, &table));
+
+	const struct {
+		const char *build_id;
+		const uint8_t *bytes;
+		size_t count;
+		uint32_t status;
+		int has;
+	} cases[] = {
+		{ "aa11", table.bytes, table.count, WIRE_OK, 1 },
+		{ "bb22", table.bytes, table.count - 1, WIRE_REJECT, -1 },
+		{ "cc33", NULL, 0, WIRE_OK, 0 }, /* nothing to be had: do not ask again */
+		{ "dd\n4", table.bytes, table.count, WIRE_MALFORMED, -1 },
+	};
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		struct wire_symbols symbols = {
+			.build_id = { cases[i].build_id, (uint32_t)strlen(cases[i].build_id) },
+			.parts = 1,
+			.total_bytes = cases[i].count,
+			.bytes = cases[i].bytes,
+			.count = (uint32_t)cases[i].count,
+		};
+		AUTO_BUF payload = { 0 };
+		AUTO_BUF unpacked = { 0 };
+		wire_put_symbols(&symbols, &payload);
+		struct wire_message message = bench_call(&bench, WIRE_SYMBOLS, &payload, &unpacked);
+		struct wire_status_reply reply;
+		CHECK(message.kind == WIRE_STATUS);
+		CHECK_OK(wire_get_status(&message.payload, &reply));
+		CHECK(reply.status == cases[i].status);
+		CHECK(store_symbols_has(bench.store, cases[i].build_id) == cases[i].has);
+	}
+	bench_close(&bench);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_section_counts_once_however_often_it_comes),
+		cmocka_unit_test(a_confused_sender_is_told_to_start_again),
+		cmocka_unit_test(a_malformed_push_costs_its_session_and_nothing_else),
+		cmocka_unit_test(senders_of_other_times_are_told_what_to_update),
+		cmocka_unit_test(an_interval_from_the_future_is_kept_under_our_time),
+		cmocka_unit_test(a_symbol_table_is_kept_only_when_it_can_be_read),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
