@@ -282,7 +282,9 @@ static __noinline int user_walk(__u64 ip, __u64 sp, __u64 fp, __u32 compat)
 		struct frame_link link = { 0 };
 
 		if (fp == 0) {
-			flags |= EVENT_SAMPLE_USER_ROOT;
+			/* In the first frame a zero may as well be a number in a register. */
+			if (depth > 1)
+				flags |= EVENT_SAMPLE_USER_ROOT;
 			break;
 		}
 		if (fp & (compat ? 3 : 7) || frame_read(fp, compat, &link))
