@@ -48,9 +48,13 @@ struct answer {
 	struct answer_side sides[ANSWER_SIDES_MAX];
 };
 
+/* Sides with empty batches over one empty dict. NULL when out of memory. */
 struct answer *answer_new(uint32_t sides_count);
 void answer_free(struct answer *answer);
 DEFINE_AUTO(answer);
 
-void answer_encode(const struct answer *answer, struct buf *to); /* docs/formats/answer.md */
-int answer_decode(struct reader *from, struct answer **ret_answer); /* -EBADMSG, -ENOMEM */
+/* The batches must be settled. docs/formats/answer.md */
+void answer_encode(const struct answer *answer, struct buf *to);
+
+/* Takes all of what is left in `from`. -EBADMSG: not an encoding, or behind it more. -ENOMEM. */
+int answer_decode(struct reader *from, struct answer **ret_answer);
