@@ -23,6 +23,7 @@ const LABEL_MIN_PX = 26;
 const TABLE_ROWS = 200; /* shown before "show all" */
 const MIRROR_ITEMS = 40; /* siblings and children each, on either side of the selected frame */
 const PRINT_ROWS_MAX = 45;
+const FRAGMENT_PAUSE_MS = 200;
 const DAMPING_PERIODS = 10;
 const KIND_KERNEL = 1;
 const KIND_UNKNOWN = 3;
@@ -412,13 +413,13 @@ const THEMES = {
 	light: {
 		back: [255, 255, 255], root: [222, 226, 231], merged: [206, 210, 216], unknown: [184, 189, 196],
 		kernel: [240, 178, 158], module: [0.42, 0.80], same: [228, 231, 235],
-		less: [92, 158, 235], more: [244, 150, 52], hatch: 0.24, line: [255, 255, 255],
+		less: [92, 158, 235], more: [244, 150, 52], hatch: 0.24,
 		find: [126, 34, 206], focus: [17, 20, 24],
 	},
 	dark: {
 		back: [22, 25, 30], root: [58, 64, 73], merged: [62, 67, 75], unknown: [86, 92, 102],
 		kernel: [134, 72, 54], module: [0.26, 0.32], same: [50, 55, 63],
-		less: [38, 108, 190], more: [176, 92, 8], hatch: 0.30, line: [22, 25, 30],
+		less: [38, 108, 190], more: [176, 92, 8], hatch: 0.30,
 		find: [216, 180, 254], focus: [255, 255, 255],
 	},
 };
@@ -469,7 +470,7 @@ const view = {
 	meta: null, tree: null, layout: null, functions: null,
 	zoom: 0, selected: 0, hover: -1, mode: 'graph', width: 'both', isFlipped: false,
 	query: '', found: null, column: '', isAscending: false, only: 'all', isAllShown: false,
-	theme: null, palettes: null, isPrinting: false, boxes: [], measured: new Map(), isDrawAsked: false,
+	theme: null, palettes: null, isPrinting: false, boxes: [], measured: new Map(), isDrawAsked: false, fragmentTimer: 0,
 };
 
 function make(tag, text, attributes) {
@@ -669,8 +670,14 @@ function rowsCount() {
 	return view.tree.depth[view.zoom] + view.tree.height[view.zoom] + 1;
 }
 
+/* Flipped, the root stands at the lower edge of the stage, or of the rows when they are more. */
+function rowFlip(row) {
+	const rows = view.isPrinting ? rowsCount() : Math.max(rowsCount(), Math.floor(page.stage.clientHeight / ROW_PX));
+	return view.isFlipped ? rows - 1 - row : row;
+}
+
 function rowTop(row) {
-	return (view.isFlipped ? rowsCount() - 1 - row : row) * ROW_PX;
+	return rowFlip(row) * ROW_PX;
 }
 
 function boxNode(node, x, w) {
@@ -937,8 +944,7 @@ function drawAsk() {
 }
 
 function boxAt(x, y) {
-	const fromTop = Math.floor((y + page.stage.scrollTop) / ROW_PX);
-	const row = view.isFlipped ? rowsCount() - 1 - fromTop : fromTop;
+	const row = rowFlip(Math.floor((y + page.stage.scrollTop) / ROW_PX));
 	return (view.boxes[row] || []).find((box) => x >= box.x && x < box.x + Math.max(box.w, 1));
 }
 
@@ -1085,7 +1091,7 @@ const KEYS = {
 	ArrowLeft: () => nodeMove(siblingStep(view.selected, -1)),
 	ArrowRight: () => nodeMove(siblingStep(view.selected, 1)),
 	Enter: () => zoomTo(view.selected),
-	Escape: () => zoomOut(),
+	Escape: () => (view.zoom > 0 ? zoomOut() : searchClear()),
 	Home: () => {
 		view.selected = 0;
 		zoomTo(0);
@@ -1217,6 +1223,11 @@ function foundStep(step) {
 	foundShow();
 }
 
+function searchClear() {
+	page.search.value = '';
+	searchSet('');
+}
+
 function searchKey(event) {
 	if (event.key === 'Enter') {
 		event.preventDefault();
@@ -1226,8 +1237,7 @@ function searchKey(event) {
 		}
 	} else if (event.key === 'Escape') {
 		event.preventDefault();
-		page.search.value = '';
-		searchSet('');
+		searchClear();
 		(view.mode === 'graph' ? page.stage : page.list).focus();
 	}
 }
@@ -1423,19 +1433,31 @@ function fragmentText() {
 	return parts.length > 0 ? `#${parts.join('&')}` : '';
 }
 
-/* Only a zoom is a step that "back" undoes; all else replaces. */
+/*
+ * Only a zoom is a step that "back" undoes. All else replaces, and waits until keys and typing pause:
+ * browsers refuse more than some seven writes a second.
+ */
 function fragmentWrite(isStep) {
+	clearTimeout(view.fragmentTimer);
+	if (isStep)
+		fragmentPut('pushState');
+	else
+		view.fragmentTimer = setTimeout(fragmentPut, FRAGMENT_PAUSE_MS, 'replaceState');
+}
+
+function fragmentPut(how) {
 	const text = fragmentText();
 	if (text === location.hash)
 		return;
 	try {
-		history[isStep ? 'pushState' : 'replaceState'](null, '', text || location.href.split('#')[0]);
+		history[how](null, '', text || location.href.split('#')[0]);
 	} catch (error) {
 		location.replace(text || '#');
 	}
 }
 
 function fragmentRead() {
+	clearTimeout(view.fragmentTimer);
 	const values = new Map(location.hash.slice(1).split('&').map((part) => {
 		const at = part.indexOf('=');
 		return at < 0 ? [part, ''] : [part.slice(0, at), part.slice(at + 1)];
