@@ -35,7 +35,7 @@
 #define KV_LOG_BYTES_MAX       (64u << 20)
 #define KV_REOPEN_MARGIN_BYTES (4u << 20)
 #define KV_RECOVERY_POINT      2 /* rocksdb_point_in_time_recovery has no name in C */
-#define KV_INFO_LEVEL_WARN     2
+#define KV_INFO_LEVEL_NONE     6 /* one above the highest, which are headers */
 #define KV_BLOOM_BITS          10
 
 /* Names are on the disk: they never change. RocksDB insists on one called default. */
@@ -173,9 +173,12 @@ static void kv_make_options(struct kv *kv, struct kv_options options)
 	rocksdb_options_set_bytes_per_sync(kv->options, 1u << 20);
 	rocksdb_options_set_max_background_jobs(kv->options, 2);
 	rocksdb_options_set_max_open_files(kv->options, 512);
-	rocksdb_options_set_info_log_level(kv->options, KV_INFO_LEVEL_WARN);
-	rocksdb_options_set_keep_log_file_num(kv->options, 4);
-	rocksdb_options_set_max_log_file_size(kv->options, 1u << 20);
+	/*
+	 * Debian's RocksDB has its assertions on, and one of them ends the process when a file is
+	 * written to after a write to it failed, which its text log does on every full disk.
+	 */
+	rocksdb_options_set_info_log_level(kv->options, KV_INFO_LEVEL_NONE);
+	rocksdb_options_set_keep_log_file_num(kv->options, 1);
 	rocksdb_options_set_max_manifest_file_size(kv->options, 16u << 20);
 	rocksdb_options_set_stats_dump_period_sec(kv->options, 0);
 	rocksdb_options_set_stats_persist_period_sec(kv->options, 0);
@@ -231,8 +234,10 @@ static int kv_connect(struct kv *kv, bool for_reading_only)
 	}
 	if (kv_exists(kv)) {
 		found = rocksdb_list_column_families(kv->options, kv->path, &found_count, &text);
-		if (text)
+		if (text) {
+			free(found); /* an empty list, also on failure */
 			return kv_result(kv, "reading the families of", text);
+		}
 	}
 	for (size_t i = 0; i < found_count && count < KV_FAMILIES_MAX; i++) {
 		if (kv_family_find(found[i]) >= 0)
