@@ -24,6 +24,9 @@
 
 #define DICT_FIRST_CAPACITY 64
 
+/* So many frames of a stack are looked at together, with their hashes on ours. */
+#define DICT_STACK_PART 256
+
 /* What node 0 hashes to: a text, so that the constant can be checked by anybody. */
 #define DICT_ROOT_TEXT "profleet root"
 
@@ -411,24 +414,67 @@ int dict_frame(struct dict *dict, const struct frame *frame, uint32_t *ret_id)
 	return dict_frame_add(dict, dict_frame_content(dict, frame), *frame, ret_id);
 }
 
+static struct hash128 dict_node_content(struct hash128 parent, struct hash128 frame)
+{
+	uint64_t words[4];
+	dict_put_hash(dict_put_hash(words, parent), frame);
+	return dict_hash_words(words, COUNT_OF(words));
+}
+
 int dict_node(struct dict *dict, uint32_t parent, uint32_t frame, uint32_t *ret_id)
 {
 	if (parent >= dict->count.nodes || frame >= dict->count.frames)
 		return -EINVAL;
 
-	uint64_t words[4];
-	uint64_t *at = dict_put_hash(words, id_map_hash(dict->node_ids, parent));
-	dict_put_hash(at, id_map_hash(dict->frame_ids, frame));
-	return dict_node_add(dict, dict_hash_words(words, COUNT_OF(words)),
-	        (struct node){ .parent = parent, .frame = frame }, ret_id);
+	struct hash128 hash = dict_node_content(
+	        id_map_hash(dict->node_ids, parent), id_map_hash(dict->frame_ids, frame));
+	return dict_node_add(dict, hash, (struct node){ .parent = parent, .frame = frame }, ret_id);
+}
+
+/*
+ * The hashes of the whole path follow from the frames alone, so it is looked up from the leaf: a
+ * stack that is there costs one probe of a table that is larger than the cache, a new one as many
+ * as are new.
+ */
+static int dict_stack_below(struct dict *dict, uint32_t parent, const uint32_t *frames,
+        uint32_t depth, uint32_t *ret_node)
+{
+	struct hash128 path[DICT_STACK_PART];
+	struct hash128 hash = id_map_hash(dict->node_ids, parent);
+	for (uint32_t i = depth; i > 0; i--) {
+		if (frames[i - 1] >= dict->count.frames)
+			return -EINVAL;
+		hash = dict_node_content(hash, id_map_hash(dict->frame_ids, frames[i - 1]));
+		path[i - 1] = hash;
+	}
+
+	uint32_t node = parent;
+	uint32_t missing = 0;
+	for (; missing < depth; missing++) {
+		uint32_t found = id_map_find(dict->node_ids, path[missing]);
+		if (found != ID_NONE) {
+			node = found;
+			break;
+		}
+	}
+	for (uint32_t i = missing; i > 0; i--) {
+		struct node step = { .parent = node, .frame = frames[i - 1] };
+		int r = dict_node_add(dict, path[i - 1], step, &node);
+		if (r < 0)
+			return r;
+	}
+	*ret_node = node;
+	return 0;
 }
 
 int dict_stack(struct dict *dict, const uint32_t *frames, uint32_t depth, uint32_t *ret_node)
 {
 	struct dict_mark before = dict->count;
 	uint32_t node = DICT_NODE_ROOT;
-	for (uint32_t i = depth; i > 0; i--) {
-		int r = dict_node(dict, node, frames[i - 1], &node);
+	while (depth > 0) {
+		uint32_t part = depth < DICT_STACK_PART ? depth : DICT_STACK_PART;
+		depth -= part;
+		int r = dict_stack_below(dict, node, frames + depth, part, &node);
 		if (r < 0) {
 			dict_truncate(dict, before);
 			return r;

@@ -174,11 +174,12 @@ uint16_t wire_peek_kind(const uint8_t *bytes, size_t count)
 	return reader_u16(&from);
 }
 
-/* Too long a text is cut: it is words for a human, or was refused earlier. */
+/* Too long a text, or one with a zero byte, is cut: better than a message that is refused for it.
+ */
 static void wire_put_text(struct buf *to, struct wire_text text)
 {
 	uint32_t count = text.count < WIRE_TEXT_BYTES_MAX ? text.count : WIRE_TEXT_BYTES_MAX;
-	buf_put_string(to, text.bytes, count);
+	buf_put_string(to, text.bytes, count > 0 ? strnlen(text.bytes, count) : 0);
 }
 
 /* Texts become C strings sooner or later, so a zero byte inside would hide what follows it. */
@@ -380,7 +381,7 @@ void wire_put_push(const struct wire_push *push, const struct dict *dict, struct
 void wire_put_section(
         const struct wire_section *section, const struct batch *batch, struct buf *payload)
 {
-	assert(section->seq > 0);
+	assert(section->seq > 0 && section->shard < WIRE_SHARDS_MAX);
 
 	buf_put_varint(payload, section->shard);
 	buf_put(payload, section->uuid.bytes, sizeof(section->uuid.bytes));

@@ -156,10 +156,11 @@ struct wire_push {
 };
 
 /*
- * What holds for every pair of put and get. A put cuts texts at WIRE_TEXT_BYTES_MAX and asserts the
- * other limits. A get reads a whole payload: -EBADMSG when it is not one, when a text holds a zero
- * byte, or when bytes are left; -EPROTONOSUPPORT when it has an extension that must be understood
- * and is not. Numbers without a limit above (role, question, status) come through as they are.
+ * What holds for every pair of put and get. A put cuts texts at WIRE_TEXT_BYTES_MAX or a zero byte,
+ * and asserts the other limits. A get reads a whole payload: -EBADMSG when it is not one, when a
+ * text holds a zero byte, or when bytes are left; -EPROTONOSUPPORT when it has an extension that
+ * must be understood and is not. Numbers without a limit above (role, question, status) come
+ * through as they are.
  */
 void wire_put_hello(const struct wire_hello *hello, struct buf *payload);
 int wire_get_hello(struct reader *payload, struct wire_hello *ret_hello);

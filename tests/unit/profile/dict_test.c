@@ -101,6 +101,48 @@ static void equal_things_get_one_id(void **state)
 	assert_int_equal(node, DICT_NODE_ROOT);
 }
 
+static void a_stack_of_any_depth_is_its_nodes_one_by_one(void **state)
+{
+	static const uint32_t depths[] = { 1, 2, 255, 256, 257, 512, 513, 3000 };
+	static uint32_t frames[3000];
+	AUTO(dict) dict = dict_new(dict_limits_default);
+	AUTO(dict) other = dict_new(dict_limits_default);
+	uint32_t ids[3] = { function(dict, "a"), function(dict, "b"), function(dict, "c") };
+	struct random random = { 1 };
+	function(other, "a");
+	function(other, "b");
+	function(other, "c");
+	for (size_t i = 0; i < COUNT_OF(frames); i++)
+		frames[i] = ids[random_below(&random, 3)];
+
+	/* Deeper and deeper ones share the frames next to the root. */
+	for (size_t d = 0; d < COUNT_OF(depths); d++) {
+		const uint32_t *stack = frames + COUNT_OF(frames) - depths[d];
+		uint32_t node, again, step = DICT_NODE_ROOT;
+		CHECK_OK(dict_stack(dict, stack, depths[d], &node));
+		for (uint32_t i = depths[d]; i > 0; i--)
+			CHECK_OK(dict_node(other, step, stack[i - 1], &step));
+		assert_int_equal(node, step);
+		assert_int_equal(dict_mark(dict).nodes, 1 + depths[d]);
+		CHECK_OK(dict_stack(dict, stack, depths[d], &again));
+		assert_int_equal(again, node);
+	}
+	check_dicts_equal(dict, other);
+
+	/* A new frame next to the root, so that all nodes would be new, and one that does not
+	 * exist. */
+	uint32_t *root = &frames[COUNT_OF(frames) - 1];
+	*root = ids[(*root + 1) % 3];
+	for (size_t i = 0; i < COUNT_OF(frames); i += 500) {
+		uint32_t node = 1234, frame = frames[i];
+		frames[i] = 3;
+		CHECK(dict_stack(dict, frames, COUNT_OF(frames), &node) == -EINVAL);
+		frames[i] = frame;
+		assert_int_equal(node, 1234);
+		check_dicts_equal(dict, other);
+	}
+}
+
 static void strings_may_hold_any_byte_and_end_with_a_zero(void **state)
 {
 	AUTO(dict) dict = dict_new(dict_limits_default);
@@ -764,6 +806,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_new_dict_holds_the_empty_string_no_module_and_the_root),
 		cmocka_unit_test(equal_things_get_one_id),
+		cmocka_unit_test(a_stack_of_any_depth_is_its_nodes_one_by_one),
 		cmocka_unit_test(strings_may_hold_any_byte_and_end_with_a_zero),
 		cmocka_unit_test(a_borrowed_string_may_be_handed_back_in_part),
 		cmocka_unit_test(content_ids_do_not_depend_on_numbering),

@@ -539,6 +539,13 @@ static void impossible_fields_are_refused(void **state)
 	from = reader_of(payload.bytes, payload.count);
 	CHECK_OK(wire_get_status(&from, &status));
 	assert_int_equal(status.text.count, WIRE_TEXT_BYTES_MAX);
+
+	buf_reset(&payload);
+	status.text = (struct wire_text){ "half\0a text", 11 };
+	wire_put_status(&status, &payload);
+	from = reader_of(payload.bytes, payload.count);
+	CHECK_OK(wire_get_status(&from, &status));
+	check_text(status.text, "half");
 }
 
 static void losses_of_a_newer_agent_are_counted_without_a_name(void **state)
