@@ -166,8 +166,9 @@ int collector_new(struct collector_options options, struct collector **ret_colle
 		return -ENOMEM;
 	collector->dict = collector->batch->dict;
 	collector_read_kallsyms(collector);
-	collector->begin_ns = clock_monotonic_ns(options.clock);
-	collector->begin_unix_ns = clock_unix_ns(options.clock);
+	uint64_t now_ns = clock_monotonic_ns(options.clock);
+	collector->begin_ns = options.begin_ns ? options.begin_ns : now_ns;
+	collector->begin_unix_ns = clock_unix_ns(options.clock) - (now_ns - collector->begin_ns);
 	*ret_collector = TAKE(collector);
 	return 0;
 }

@@ -42,9 +42,10 @@ struct collector_options {
 	const char *kallsyms_path; /* NULL: /proc/kallsyms */
 	uint32_t tallies_max;      /* distinct (process, stack) per interval; 0: 1 Mi */
 	struct dict_limits dict;   /* zeroed: dict_limits_default */
+	uint64_t begin_ns;         /* of the first interval; 0: now */
 };
 
-/* Starts the first interval now. -ENOMEM. What cannot be named is said in the log. */
+/* -ENOMEM. What cannot be named is said in the log. */
 int collector_new(struct collector_options options, struct collector **ret_collector);
 void collector_free(struct collector *collector);
 DEFINE_AUTO(collector);

@@ -1,0 +1,448 @@
+/*
+ * profleet-agent: samples this machine and ships what it saw, until a signal.
+ *
+ *	main        signals only
+ *	collector   a thread: drains the sampler every 250 ms, closes an interval every 10 s
+ *	shipper     a thread of its own (agent/shipper), which also answers requests for symbols
+ *	jail        a child process per symbol table (agent/symbolizer)
+ *
+ * Start: sampler first, because what happens before it is not seen, then everything else while the
+ *kernel samples already. Stop: no more samples, drain what is in the rings, close the interval, and
+ *give the shipper its time to deliver it.
+ */
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+
+#include "agent/collector.h"
+#include "agent/config.h"
+#include "agent/identity.h"
+#include "agent/local_output.h"
+#include "agent/shipper.h"
+#include "core/log.h"
+#include "core/service.h"
+#include "core/version.h"
+
+#define PROGRAM          "profleet-agent " PROFLEET_VERSION
+#define DRAIN_MS         250
+#define FILES_WANTED     65536
+#define EXIT_OUTPUT      1
+#define EXIT_MEMORY      71
+#define EXIT_SPOOL       73
+#define EXIT_NOT_ALLOWED 77
+#define EXIT_USAGE       2
+
+struct agent {
+	struct agent_config config;
+	struct sampler *sampler;
+	struct symbol_files *files;
+	struct process_table *processes;
+	struct labeler *labeler;
+	struct collector *collector;
+	struct shipper *shipper;     /* NULL with --output */
+	struct local_output *output; /* NULL without */
+	int stop_fd;                 /* readable: the collector's thread ends */
+	int done_fd;                 /* readable: --duration is over, main may stop */
+	pthread_t thread;
+	uint64_t started_ns;
+	pthread_mutex_t lock; /* over `sampled` and `collected`, which the shipper reads */
+	struct sampler_state sampled;
+	struct collector_state collected;
+	uint64_t batches_lost; /* samples of intervals that found no memory at their end */
+};
+
+static void agent_tell(int fd)
+{
+	uint64_t one = 1;
+
+	/* An eventfd takes a 1 unless it is full, and then it is readable anyway. */
+	(void)!write(fd, &one, sizeof(one));
+}
+
+/* Files of profiled programs and rings of many CPUs: as many descriptors as we are allowed. */
+static void agent_raise_files(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= FILES_WANTED)
+		return;
+	limit.rlim_cur = limit.rlim_max < FILES_WANTED ? limit.rlim_max : FILES_WANTED;
+	(void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+static void agent_publish(struct agent *agent)
+{
+	struct sampler_state sampled = sampler_state(agent->sampler);
+	struct collector_state collected = collector_state(agent->collector);
+
+	(void)pthread_mutex_lock(&agent->lock);
+	agent->sampled = sampled;
+	agent->collected = collected;
+	(void)pthread_mutex_unlock(&agent->lock);
+}
+
+static void agent_close_interval(struct agent *agent, uint64_t until_ns)
+{
+	struct batch *batch = collector_close_interval(agent->collector, until_ns);
+
+	agent_publish(agent);
+	if (!batch) {
+		log_error("interval-out-of-memory", "its samples go into the next interval");
+		return;
+	}
+	if (agent->shipper) {
+		shipper_add(agent->shipper, batch);
+		return;
+	}
+	int result = local_output_add(agent->output, batch);
+	if (result < 0) {
+		log_error("output-full", "an interval could not be added: %s", strerror(-result));
+		agent->batches_lost += batch_samples(batch);
+	}
+}
+
+/* Whatever is left in the rings belongs to the last interval. */
+static void agent_flush(struct agent *agent)
+{
+	sampler_stop(agent->sampler);
+	(void)collector_drain(agent->collector, UINT64_MAX);
+	agent_close_interval(agent, clock_monotonic_ns(clock_real()));
+}
+
+static void *agent_collect(void *owner)
+{
+	struct agent *agent = owner;
+	uint64_t interval_end_ns = agent->started_ns + agent->config.interval_ns;
+	uint64_t end_ns = agent->config.duration_ns ? agent->started_ns + agent->config.duration_ns
+	                                            : UINT64_MAX;
+	struct pollfd stop = { .fd = agent->stop_fd, .events = POLLIN };
+	bool failed = false;
+
+	while (poll(&stop, 1, 0) == 0) {
+		uint64_t now_ns = clock_monotonic_ns(clock_real());
+		if (now_ns >= end_ns) {
+			agent_tell(agent->done_fd);
+			break;
+		}
+		uint64_t next_ns = now_ns + DRAIN_MS * NS_PER_MS;
+		if (next_ns > interval_end_ns + SAMPLER_SETTLE_NS)
+			next_ns = interval_end_ns + SAMPLER_SETTLE_NS;
+		if (next_ns > end_ns)
+			next_ns = end_ns;
+		int wait_ms = next_ns > now_ns ? (int)((next_ns - now_ns) / NS_PER_MS) + 1 : 0;
+		(void)sampler_wait(agent->sampler, agent->stop_fd, wait_ms);
+
+		uint64_t until_ns = clock_monotonic_ns(clock_real()) - SAMPLER_SETTLE_NS;
+		bool ends = until_ns >= interval_end_ns;
+		if (ends)
+			until_ns = interval_end_ns;
+		int result = collector_drain(agent->collector, until_ns);
+		if (result < 0 && !failed)
+			log_warn("drain-failed", "reading samples: %s", strerror(-result));
+		failed = result < 0;
+		if (!ends)
+			continue;
+		agent_close_interval(agent, until_ns);
+		interval_end_ns += agent->config.interval_ns;
+		/* After a pause of the whole machine: no row of empty intervals. */
+		if (interval_end_ns < until_ns)
+			interval_end_ns = until_ns + agent->config.interval_ns;
+	}
+	agent_flush(agent);
+	return NULL;
+}
+
+static uint64_t agent_rss_bytes(void)
+{
+	unsigned long long total, resident;
+	FILE *file = fopen("/proc/self/statm", "re");
+
+	if (!file)
+		return 0;
+	int fields = fscanf(file, "%llu %llu", &total, &resident);
+	(void)fclose(file);
+	return fields == 2 ? resident * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
+}
+
+static uint64_t agent_cpu_ns(void)
+{
+	struct rusage usage;
+
+	if (getrusage(RUSAGE_SELF, &usage) < 0)
+		return 0;
+	return (uint64_t)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * NS_PER_S +
+	       (uint64_t)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) * 1000;
+}
+
+/* On the shipper's thread. */
+static void agent_state(void *owner, struct wire_agent_state *state)
+{
+	struct agent *agent = owner;
+
+	(void)pthread_mutex_lock(&agent->lock);
+	state->hz_milli = (uint64_t)agent->sampled.hz * 1000;
+	state->samples_taken = agent->sampled.taken;
+	for (uint32_t reason = 0; reason <= LOSS_REASON_MAX; reason++)
+		state->lost[reason] += agent->collected.lost[reason];
+	(void)pthread_mutex_unlock(&agent->lock);
+	state->cpu_ns = agent_cpu_ns();
+	state->rss_bytes = agent_rss_bytes();
+}
+
+/* On the shipper's thread. */
+static int agent_open_build_id(void *owner, const char *build_id)
+{
+	struct agent *agent = owner;
+
+	return symbol_files_open(agent->files, build_id);
+}
+
+static int agent_open_labeler(struct agent *agent)
+{
+	char error[512] = "";
+	struct labeler_options options = {
+		.labels = agent->config.labels,
+		.environ_service = agent->config.environ_service,
+		.environ_version = agent->config.environ_version,
+		.environ_labels = agent->config.environ_labels,
+		.relabel = agent->config.relabel.rules,
+		.relabel_count = agent->config.relabel.count,
+	};
+
+	if (agent->config.host && agent->config.host[0])
+		snprintf(options.host, sizeof(options.host), "%s", agent->config.host);
+	else if (gethostname(options.host, sizeof(options.host) - 1) < 0)
+		snprintf(options.host, sizeof(options.host), "localhost");
+	int result = labeler_new(options, &agent->labeler, error, sizeof(error));
+	if (result == 0)
+		return 0;
+	fprintf(stderr, "profleet-agent: %s\n", result == -ENOMEM ? "out of memory" : error);
+	return result == -ENOMEM ? EXIT_MEMORY : EXIT_USAGE;
+}
+
+static int agent_open_sampler(struct agent *agent)
+{
+	char error[512] = "";
+	struct sampler_options options = {
+		.tier = (enum sampler_tier)agent->config.tier,
+		.event = (enum sampler_event)agent->config.event,
+		.hz = agent->config.hz,
+	};
+	int result = sampler_open(options, &agent->sampler, error, sizeof(error));
+
+	if (result == 0)
+		return 0;
+	log_error("sampling-not-possible", "%s", result == -ENOMEM ? "out of memory" : error);
+	return result == -ENOMEM ? EXIT_MEMORY : EXIT_NOT_ALLOWED;
+}
+
+static int agent_open_output(struct agent *agent)
+{
+	char error[512] = "";
+
+	if (!agent->config.output)
+		return 0;
+	int result = local_output_open(
+	        agent->config.output, agent->files, &agent->output, error, sizeof(error));
+	if (result == 0)
+		return 0;
+	fprintf(stderr, "profleet-agent: --output %s\n", error);
+	return result == -EINVAL ? EXIT_USAGE : EXIT_OUTPUT;
+}
+
+static int agent_open_shipper(struct agent *agent)
+{
+	char error[512] = "";
+	char host[128] = "localhost";
+
+	if (agent->output)
+		return 0;
+	if (agent->config.host && agent->config.host[0])
+		snprintf(host, sizeof(host), "%s", agent->config.host);
+	else
+		(void)gethostname(host, sizeof(host) - 1);
+	struct shipper_options options = {
+		.address = agent->config.aggregator,
+		.host = host,
+		.program = PROGRAM,
+		.tenant = agent->config.tenant,
+		.epoch = identity_epoch(),
+		.spool_path = agent->config.spool,
+		.spool_bytes_max = agent->config.spool_bytes,
+		.spool_memory_bytes_max = agent->config.spool_memory_bytes,
+		.callbacks = {
+			.owner = agent,
+			.state = agent_state,
+			.open_build_id = agent_open_build_id,
+		},
+	};
+	(void)identity_uuid(agent->config.state_dir, NULL, &options.uuid);
+	int result = shipper_new(options, &agent->shipper, error, sizeof(error));
+	if (result == 0)
+		return 0;
+	log_error("spool-unusable", "%s", result == -ENOMEM ? "out of memory" : error);
+	return result == -ENOMEM ? EXIT_MEMORY : EXIT_SPOOL;
+}
+
+/* Cheap checks first, then the sampler, then what costs time while samples are taken already. */
+static int agent_open(struct agent *agent)
+{
+	int status = agent_open_labeler(agent);
+
+	agent->files = symbol_files_new((struct symbol_files_options){ 0 });
+	agent->stop_fd = eventfd(0, EFD_CLOEXEC);
+	agent->done_fd = eventfd(0, EFD_CLOEXEC);
+	if (status == 0 && (!agent->files || agent->stop_fd < 0 || agent->done_fd < 0))
+		status = EXIT_MEMORY;
+	if (status == 0)
+		status = agent_open_output(agent);
+	if (status == 0)
+		status = agent_open_sampler(agent);
+	if (status != 0)
+		return status;
+
+	agent->started_ns = clock_monotonic_ns(clock_real());
+	agent->processes = process_table_new((struct process_table_options){
+	        .files = agent->files,
+	        .reads_environ = labeler_wants_environ(agent->labeler),
+	});
+	if (!agent->processes)
+		return EXIT_MEMORY;
+	int result = process_table_scan(agent->processes);
+	if (result < 0)
+		log_warn("processes-unread", "/proc: %s; what runs already has no names",
+		        strerror(-result));
+	struct collector_options options = {
+		.sampler = agent->sampler,
+		.processes = agent->processes,
+		.files = agent->files,
+		.labeler = agent->labeler,
+		.begin_ns = agent->started_ns,
+	};
+	if (collector_new(options, &agent->collector) < 0)
+		return EXIT_MEMORY;
+	agent_publish(agent);
+	return agent_open_shipper(agent);
+}
+
+static void agent_close(struct agent *agent)
+{
+	shipper_free(agent->shipper);
+	local_output_free(agent->output);
+	collector_free(agent->collector);
+	process_table_free(agent->processes);
+	labeler_free(agent->labeler);
+	sampler_free(agent->sampler);
+	symbol_files_free(agent->files);
+	if (agent->stop_fd >= 0)
+		(void)close(agent->stop_fd);
+	if (agent->done_fd >= 0)
+		(void)close(agent->done_fd);
+}
+
+/* "ring_full 3, spool_full 7", or "none". */
+static void agent_describe_losses(
+        const uint64_t lost[LOSS_REASON_MAX + 1], char *ret_text, size_t text_bytes)
+{
+	size_t at = 0;
+
+	snprintf(ret_text, text_bytes, "none");
+	for (uint32_t reason = 0; reason <= LOSS_REASON_MAX; reason++) {
+		if (lost[reason] == 0 || at >= text_bytes)
+			continue;
+		const char *name = loss_reason_name(reason);
+		at += (size_t)snprintf(ret_text + at, text_bytes - at, "%s%s %llu", at ? ", " : "",
+		        name ? name : "other", (unsigned long long)lost[reason]);
+	}
+}
+
+static int agent_finish_output(struct agent *agent)
+{
+	char error[512] = "";
+	char losses[256];
+	const struct batch *batch = local_output_batch(agent->output);
+
+	if (local_output_finish(agent->output, error, sizeof(error)) < 0) {
+		fprintf(stderr, "profleet-agent: %s\n", error);
+		return EXIT_OUTPUT;
+	}
+	agent_describe_losses(agent->collected.lost, losses, sizeof(losses));
+	printf("%s: %llu samples at %u Hz on %u CPUs in %.1f s; lost: %s; unfinished stacks: "
+	       "%llu\n",
+	        agent->config.output, (unsigned long long)batch_samples(batch), agent->sampled.hz,
+	        agent->sampled.cpus, (double)batch->duration_ns / 1e9, losses,
+	        (unsigned long long)agent->collected.truncated);
+	return agent->batches_lost ? EXIT_OUTPUT : 0;
+}
+
+/* One line in which every sample has its place: taken = sent + spooled + lost. */
+static int agent_finish_shipping(struct agent *agent)
+{
+	char losses[256];
+	uint64_t lost[LOSS_REASON_MAX + 1];
+	uint64_t undelivered = shipper_stop(agent->shipper, agent->config.stop_timeout_ns);
+	struct shipper_state shipped = shipper_state(agent->shipper);
+
+	for (uint32_t reason = 0; reason <= LOSS_REASON_MAX; reason++)
+		lost[reason] = agent->collected.lost[reason] + shipped.lost[reason];
+	agent_describe_losses(lost, losses, sizeof(losses));
+	log_info("agent-summary",
+	        "samples_taken=%llu samples_sent=%llu samples_spooled=%llu "
+	        "samples_undelivered=%llu "
+	        "lost: %s",
+	        (unsigned long long)agent->sampled.taken, (unsigned long long)shipped.samples_sent,
+	        (unsigned long long)shipped.spool.samples, (unsigned long long)undelivered, losses);
+	return 0;
+}
+
+static int agent_run(struct agent *agent)
+{
+	char status[64];
+	int result = pthread_create(&agent->thread, NULL, agent_collect, agent);
+
+	if (result != 0) {
+		log_error("no-thread", "%s", strerror(result));
+		return EXIT_MEMORY;
+	}
+	snprintf(status, sizeof(status), "%s %u", sampler_tier_name(agent->sampled.tier),
+	        agent->sampled.hz);
+	log_info("sampling", "tier %s, %u Hz on %u CPUs", sampler_tier_name(agent->sampled.tier),
+	        agent->sampled.hz, agent->sampled.cpus);
+	service_ready(agent->config.ready_fd ? (int)agent->config.ready_fd : -1, status);
+
+	/* A finished --duration is looked for often enough, and costs nothing while there is none.
+	 */
+	struct pollfd done = { .fd = agent->done_fd, .events = POLLIN };
+	int wait_ms = agent->config.duration_ns ? 50 : -1;
+	while (poll(&done, 1, 0) == 0) {
+		if (service_wait(wait_ms) == SERVICE_STOP)
+			break;
+	}
+	service_stopping();
+	agent_tell(agent->stop_fd);
+	(void)pthread_join(agent->thread, NULL);
+	return agent->output ? agent_finish_output(agent) : agent_finish_shipping(agent);
+}
+
+int main(int argc, char **argv)
+{
+	struct agent agent = { .stop_fd = -1, .done_fd = -1, .lock = PTHREAD_MUTEX_INITIALIZER };
+	int status = agent_config_read(&agent.config, argc, argv);
+
+	if (status == 0) {
+		log_setup("profleet-agent", (enum log_level)agent.config.log_level,
+		        (enum log_format)agent.config.log_format);
+		agent_raise_files();
+		status = service_init() < 0 ? EXIT_MEMORY : agent_open(&agent);
+		if (status == 0)
+			status = agent_run(&agent);
+		agent_close(&agent);
+	}
+	agent_config_fini(&agent.config);
+	return status < 0 ? 0 : status;
+}
