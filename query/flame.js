@@ -519,12 +519,13 @@ function coresText(value, side) {
 	const coverage = Number((view.meta.sides[side] || {}).coverage_ns) || 0;
 	if (view.meta.unit !== 'nanoseconds' || coverage === 0)
 		return '';
-	return value < coverage ? `${(1e3 * value / coverage).toFixed(1)}\u00a0mcores` : `${digits(value / coverage)}\u00a0cores`;
+	const cores = value / coverage;
+	return cores < 1 ? `${(1e3 * cores).toFixed(1)}\u00a0mcores` : `${digits(cores)}\u00a0cores`;
 }
 
 function unitWord() {
 	const unit = view.meta.unit || '';
-	return unit === 'nanoseconds' || unit === 'bytes' ? '' : unit;
+	return ['nanoseconds', 'bytes', 'count'].includes(unit) ? '' : unit;
 }
 
 function sideName(side) {
@@ -575,15 +576,16 @@ function topFill() {
 	const weight = isDiff() ? (f) => Math.abs(change(flat[0][f], flat[1][f]).points) : (f) => flat[0][f];
 	const order = Array.from({ length: view.tree.frames.count }, (_, f) => f)
 		.filter((f) => weight(f) > 0).sort((a, b) => weight(b) - weight(a) || a - b);
-	document.getElementById('top-title').textContent = isDiff() ? 'Top ten by change of own share' : 'Top ten by own value';
+	page['top-title'].textContent = isDiff() ? 'Top ten by change of own share' : 'Top ten by own value';
 	const heads = isDiff() ? ['function', 'A', 'B', 'change', ''] : ['function', 'flat', 'flat %', 'cum %'];
 	const body = make('tbody');
 	for (const f of order.slice(0, 10)) {
 		const name = make('td', view.tree.frames.names[f], { title: view.tree.frames.names[f] });
-		let cells = [valueText(view.meta.unit, flat[0][f]), shareText(flat[0][f], rootTotal(0)), shareText(cum[0][f], rootTotal(0))];
+		const share = shareText(flat[0][f], rootTotal(0));
+		let cells = [valueText(view.meta.unit, flat[0][f]), share, shareText(cum[0][f], rootTotal(0))];
 		if (isDiff()) {
 			const what = change(flat[0][f], flat[1][f]);
-			cells = [shareText(flat[0][f], rootTotal(0)), shareText(flat[1][f], rootTotal(1)), what.pp, what.percent];
+			cells = [share, shareText(flat[1][f], rootTotal(1)), what.pp, what.percent];
 		}
 		body.append(rowMake('td', [name, ...cells]));
 	}
@@ -616,8 +618,10 @@ function changeText(what) {
 
 function detailText(node) {
 	const parts = [nodeName(node), nodeModule(node)].filter(Boolean);
-	const values = figures(node).map((row) => `${row.side}${row.side ? ' ' : ''}total ${row.total}${unitWord() ? ` ${unitWord()}` : ''} ` +
-		`(${row.share}), self ${row.self} (${row.selfShare})${row.cores ? `, ${row.cores} per instance` : ''}`);
+	const unit = unitWord() ? ` ${unitWord()}` : '';
+	const values = figures(node).map((row) => `${row.side}${row.side ? ' ' : ''}` +
+		`total ${row.total}${unit} (${row.share}), self ${row.self} (${row.selfShare})` +
+		`${row.cores ? `, ${row.cores} per instance` : ''}`);
 	if (isDiff())
 		values.push(`change ${changeText(nodeChange(node))}`);
 	return `${parts.join(' — ')}: ${values.join('; ')}`;
@@ -647,7 +651,8 @@ function tipFill(node) {
 }
 
 function tipMergedFill(box) {
-	page.tip.replaceChildren(make('b', mergedText(box)), make('span', 'narrower than half a pixel each: zoom in to see them'));
+	page.tip.replaceChildren(make('b', mergedText(box)),
+		make('span', 'narrower than half a pixel each: zoom in to see them'));
 }
 
 function mergedText(box) {
@@ -672,7 +677,8 @@ function rowsCount() {
 
 /* Flipped, the root stands at the lower edge of the stage, or of the rows when they are more. */
 function rowFlip(row) {
-	const rows = view.isPrinting ? rowsCount() : Math.max(rowsCount(), Math.floor(page.stage.clientHeight / ROW_PX));
+	const room = view.isPrinting ? 0 : Math.floor(page.stage.clientHeight / ROW_PX);
+	const rows = Math.max(rowsCount(), room);
 	return view.isFlipped ? rows - 1 - row : row;
 }
 
@@ -802,7 +808,8 @@ function boxPaint(box, what, isFaded) {
 		return palettes[`own${suffix}`][tree.frame[box.node]];
 	if (what.state === 'gone')
 		return palettes[`back${suffix}`];
-	return palettes[`steps${suffix}`][EFFECT_STEPS + Math.round(Math.max(-1, Math.min(1, what.effect)) * EFFECT_STEPS)];
+	const effect = Math.max(-1, Math.min(1, what.effect));
+	return palettes[`steps${suffix}`][EFFECT_STEPS + Math.round(effect * EFFECT_STEPS)];
 }
 
 /* Diagonal lines over a box: only in B. They are drawn lighter below the label's ink than it needs. */
@@ -962,16 +969,19 @@ function crumbsFill() {
 		}
 		return item;
 	});
-	const kept = items.length > 8 ? [items[0], make('li', `… ${items.length - 7} more …`), ...items.slice(-6)] : items;
-	page.crumbs.replaceChildren(...kept);
+	if (items.length > 8)
+		items.splice(1, items.length - 7, make('li', `… ${items.length - 7} more …`));
+	page.crumbs.replaceChildren(...items);
 	page.reset.disabled = view.zoom === 0;
 }
 
 function mirrorItem(node, siblings, index) {
-	const item = make('div', `${nodeName(node)}, ${figures(node).map((row) => `${row.side} ${row.share}`.trim()).join(', ')}` +
-		`${isDiff() ? `, ${changeText(nodeChange(node))}` : ''}`, {
+	const shares = figures(node).map((row) => `${row.side} ${row.share}`.trim()).join(', ');
+	const what = isDiff() ? `, ${changeText(nodeChange(node))}` : '';
+	const item = make('div', `${nodeName(node)}, ${shares}${what}`, {
 		role: 'treeitem', id: `node-${node}`, 'aria-level': view.tree.depth[node] + 1,
-		'aria-setsize': siblings.length, 'aria-posinset': index + 1, 'aria-selected': String(node === view.selected),
+		'aria-setsize': siblings.length, 'aria-posinset': index + 1,
+		'aria-selected': String(node === view.selected),
 	});
 	if (view.tree.height[node] > 0)
 		item.setAttribute('aria-expanded', String(treePath(view.tree, view.selected).includes(node)));
@@ -1064,14 +1074,16 @@ function zoomOut() {
 
 /* The widest child; none where all have no width in this mode. */
 function childWidest(node) {
-	const children = treeChildren(view.tree, node).filter((child) => view.layout.width[child] > 0);
-	return children.reduce((best, child) => (best < 0 || view.layout.width[child] > view.layout.width[best] ? child : best), -1);
+	const { width } = view.layout;
+	const children = treeChildren(view.tree, node).filter((child) => width[child] > 0);
+	return children.reduce((best, child) => (best < 0 || width[child] > width[best] ? child : best), -1);
 }
 
 function siblingStep(node, step) {
 	if (node === 0)
 		return -1;
-	const siblings = treeChildren(view.tree, view.tree.parent[node]).filter((sibling) => view.layout.width[sibling] > 0);
+	const siblings = treeChildren(view.tree, view.tree.parent[node])
+		.filter((sibling) => view.layout.width[sibling] > 0);
 	const next = siblings[siblings.indexOf(node) + step];
 	return next === undefined ? -1 : next;
 }
@@ -1251,15 +1263,22 @@ function columnsMake() {
 	const columns = [];
 	const value = (id, head, column, side) => {
 		columns.push({ id, head, key: (f) => column[f], text: (f) => valueText(view.meta.unit, column[f]) });
-		columns.push({ id: `${id}-share`, head: `${head} %`, key: (f) => column[f], text: (f) => shareText(column[f], rootTotal(side)) });
+		columns.push({ id: `${id}-share`, head: `${head} %`, key: (f) => column[f],
+			text: (f) => shareText(column[f], rootTotal(side)) });
 	};
 	const pair = (id, columnsOfSides) => {
-		columnsOfSides.forEach((column, side) => columns.push({ id: `${id}-${'ab'[side]}`, head: `${id} ${sideName(side)}`,
-			key: (f) => column[f] / (rootTotal(side) || 1), text: (f) => shareText(column[f], rootTotal(side)) }));
-		const what = (f) => change(columnsOfSides[0][f], columnsOfSides[1][f]);
-		columns.push({ id: `${id}-change`, head: `${id} change`, key: (f) => what(f).points, text: (f) => what(f).pp, what });
-		columns.push({ id: `${id}-rel`, head: `${id} rel.`, text: (f) => what(f).percent, what,
-			key: (f) => (what(f).state === 'new' ? Infinity : what(f).state === 'gone' ? -1 : columnsOfSides[1][f] / (columnsOfSides[0][f] || 1)) });
+		columnsOfSides.forEach((column, side) => columns.push({
+			id: `${id}-${'ab'[side]}`, head: `${id} ${sideName(side)}`,
+			key: (f) => column[f] / (rootTotal(side) || 1),
+			text: (f) => shareText(column[f], rootTotal(side)),
+		}));
+		const [a, b] = columnsOfSides;
+		const what = (f) => change(a[f], b[f]);
+		const ratio = (f) => (a[f] > 0 ? b[f] / a[f] : b[f] > 0 ? Infinity : 0);
+		columns.push({ id: `${id}-change`, head: `${id} change`, what,
+			key: (f) => what(f).points, text: (f) => what(f).pp });
+		columns.push({ id: `${id}-rel`, head: `${id} rel.`, what,
+			key: ratio, text: (f) => what(f).percent });
 	};
 	if (isDiff()) {
 		pair('flat', flat);
@@ -1268,8 +1287,8 @@ function columnsMake() {
 		value('flat', 'flat', flat[0], 0);
 		value('cum', 'cum', cum[0], 0);
 	}
-	columns.push({ id: 'function', head: 'function', key: (f) => frames.names[f], text: (f) => frames.names[f], isText: true });
-	columns.push({ id: 'module', head: 'module', key: (f) => frames.modules[f], text: (f) => frames.modules[f], isText: true });
+	for (const [id, texts] of [['function', frames.names], ['module', frames.modules]])
+		columns.push({ id, head: id, key: (f) => texts[f], text: (f) => texts[f], isText: true });
 	return columns;
 }
 
@@ -1300,7 +1319,8 @@ function headMake(column) {
 	const cell = make('th', undefined, { scope: 'col', class: column.isText ? 'text' : 'number' });
 	if (isSorted)
 		cell.setAttribute('aria-sort', view.isAscending ? 'ascending' : 'descending');
-	const button = make('button', `${column.head}${isSorted ? (view.isAscending ? ' ▲' : ' ▼') : ''}`, { type: 'button', id: `sort-${column.id}` });
+	const arrow = isSorted ? (view.isAscending ? ' ▲' : ' ▼') : '';
+	const button = make('button', `${column.head}${arrow}`, { type: 'button', id: `sort-${column.id}` });
 	button.addEventListener('click', () => {
 		view.isAscending = isSorted ? !view.isAscending : Boolean(column.isText);
 		view.column = column.id;
@@ -1391,7 +1411,8 @@ function modeShow() {
 /* Names from below the root; ":k" behind a name says that k siblings before it are called the same. */
 function pathWrite(node) {
 	return treePath(view.tree, node).slice(1).map((one) => {
-		const alike = treeChildren(view.tree, view.tree.parent[one]).filter((other) => nodeName(other) === nodeName(one));
+		const alike = treeChildren(view.tree, view.tree.parent[one])
+			.filter((other) => nodeName(other) === nodeName(one));
 		const k = alike.indexOf(one);
 		return `${encodeURIComponent(nodeName(one))}${k > 0 ? `:${k}` : ''}`;
 	}).join('/');
@@ -1517,13 +1538,17 @@ function legendItem(kind, text, colour) {
 
 function legendFill() {
 	const { theme } = view;
-	const { kinds, modules } = view.tree.frames;
+	const { modules } = view.tree.frames;
+	const kinds = view.tree.frames.kinds.slice(1);
 	const items = [];
 	if (isDiff()) {
-		items.push(legendItem('', 'less', theme.less), legendItem('', 'same', theme.same), legendItem('', 'more', theme.more),
-			legendItem('hatched', 'new: only in B', theme.more), legendItem('dashed', 'gone: only in A', theme.back));
+		for (const name of ['less', 'same', 'more'])
+			items.push(legendItem('', name, theme[name]));
+		items.push(legendItem('hatched', 'new: only in B', theme.more), legendItem('dashed', 'gone: only in A', theme.back));
 	} else {
-		items.push(legendItem('', modules.some(Boolean) ? 'user, hue by module' : 'hue by name', hslColour(hueOf(modules.find(Boolean) || 'a'), ...theme.module)));
+		const first = modules.find(Boolean);
+		items.push(legendItem('', first ? 'user, hue by module' : 'hue by name',
+			hslColour(hueOf(first || 'a'), ...theme.module)));
 		if (kinds.includes(KIND_KERNEL))
 			items.push(legendItem('', 'kernel', theme.kernel));
 		if (kinds.includes(KIND_UNKNOWN) || kinds.includes(KIND_MARK))
