@@ -174,8 +174,7 @@ uint16_t wire_peek_kind(const uint8_t *bytes, size_t count)
 	return reader_u16(&from);
 }
 
-/* Too long a text, or one with a zero byte, is cut: better than a message that is refused for it.
- */
+/* A text too long, or with a zero byte in it, is cut: better than a message refused for it. */
 static void wire_put_text(struct buf *to, struct wire_text text)
 {
 	uint32_t count = text.count < WIRE_TEXT_BYTES_MAX ? text.count : WIRE_TEXT_BYTES_MAX;
