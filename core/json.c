@@ -29,7 +29,7 @@ static void json_separate(struct json_writer *json)
 		json->after_key = false;
 		return;
 	}
-	if (json->depth == 0)
+	if (json->depth == 0 || json->depth > JSON_DEPTH_MAX)
 		return;
 	if (json->has_items[json->depth - 1])
 		buf_put_u8(json->to, ',');
@@ -39,8 +39,13 @@ static void json_separate(struct json_writer *json)
 
 static void json_begin(struct json_writer *json, char bracket)
 {
-	assert(json->depth < JSON_DEPTH_MAX);
 	json_separate(json);
+	if (json->depth >= JSON_DEPTH_MAX) {
+		/* How deep a tree is nested is data. Counted on, so that the ends still match. */
+		json->to->failed = true;
+		json->depth++;
+		return;
+	}
 	buf_put_u8(json->to, (uint8_t)bracket);
 	json->has_items[json->depth++] = false;
 }
@@ -48,7 +53,9 @@ static void json_begin(struct json_writer *json, char bracket)
 static void json_end(struct json_writer *json, char bracket)
 {
 	assert(json->depth > 0 && !json->after_key);
-	bool has_items = json->has_items[--json->depth];
+	if (--json->depth >= JSON_DEPTH_MAX)
+		return;
+	bool has_items = json->has_items[json->depth];
 	if (has_items)
 		json_newline(json);
 	buf_put_u8(json->to, (uint8_t)bracket);
@@ -93,9 +100,9 @@ static bool json_put_escaped(struct buf *to, uint32_t code)
 	default:
 		break;
 	}
-	/* U+2028 and U+2029 end a line in JavaScript, the three marks have a meaning in HTML. */
-	if (code < 0x20 || code == 0x7f || code == '<' || code == '>' || code == '&' ||
-	        code == 0x2028 || code == 0x2029) {
+	/* Controls speak to terminals, U+2028 and U+2029 end a line in JavaScript, and the three
+	 * marks have a meaning in HTML. All that is not harmless has four digits. */
+	if (!utf8_is_harmless(code) || code == '<' || code == '>' || code == '&') {
 		buf_printf(to, "\\u%04x", code);
 		return true;
 	}
@@ -156,7 +163,7 @@ void json_i64(struct json_writer *json, int64_t value)
 void json_double(struct json_writer *json, double value)
 {
 	if (!isfinite(value)) {
-		json_null(json);
+		json_write_null(json);
 		return;
 	}
 	json_separate(json);
@@ -169,7 +176,7 @@ void json_bool(struct json_writer *json, bool value)
 	buf_printf(json->to, "%s", value ? "true" : "false");
 }
 
-void json_null(struct json_writer *json)
+void json_write_null(struct json_writer *json)
 {
 	json_separate(json);
 	buf_put(json->to, "null", 4);

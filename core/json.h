@@ -2,7 +2,7 @@
 
 /*
  * json writes JSON text straight into a buf, for logs, answers and pages with a million nodes.
- *(Parsing is done with jansson, where a whole tree is wanted.)
+ * (Parsing is done with jansson, where a whole tree is wanted.)
  *
  *	struct json_writer json = json_writer_of(&buf, false);
  *	json_object_begin(&json);
@@ -11,8 +11,8 @@
  *	json_object_end(&json);
  *
  * Commas and indentation come by themselves. Text is untrusted: control characters are escaped,
- *bytes that are not UTF-8 become U+FFFD, and '<', '>' and '&' are escaped too, so that the text may
- *stand in a page. Errors stick to the buf. Nesting is at most JSON_DEPTH_MAX deep.
+ * bytes that are not UTF-8 become U+FFFD, and '<', '>' and '&' are escaped too, so that the text
+ *may stand in a page. Errors stick to the buf; nesting deeper than JSON_DEPTH_MAX is one.
  */
 
 #include <stdbool.h>
@@ -21,7 +21,7 @@
 
 #include "core/buf.h"
 
-#define JSON_DEPTH_MAX 32
+#define JSON_DEPTH_MAX 2048 /* a tree of the deepest stack: an object and an array per frame */
 
 struct json_writer {
 	struct buf *to;
@@ -47,7 +47,8 @@ void json_i64(struct json_writer *json, int64_t value);
 /* With at most 15 significant digits. What is not finite becomes null: JSON has no word for it. */
 void json_double(struct json_writer *json, double value);
 void json_bool(struct json_writer *json, bool value);
-void json_null(struct json_writer *json);
+/* (Not json_null: that is one of jansson, and the linker would take ours for it.) */
+void json_write_null(struct json_writer *json);
 
 /* A key with its value. */
 void json_key_text(struct json_writer *json, const char *key, const char *text);

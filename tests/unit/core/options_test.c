@@ -515,7 +515,7 @@ static void help_has_everything_within_the_width(void **state)
 		"unsent (default 64MiB; at least",
 		"(default 10s; 1s to 10m; SIGHUP\n",
 		"  -o, --format table|wide|json\n",
-		"a label for everything (may be repeated; SIGHUP changes it)\n",
+		"a label for everything (may be repeated; SIGHUP",
 		"use a pager (default on)\n",
 		"  -h, --help              show this text\n",
 		"  rules:                  a table of rules",
