@@ -1,0 +1,245 @@
+/*
+ * A full disk, for real: a store on a small ext4 of its own, mounted from a file in a mount
+ * namespace that ends with this process. It is filled until appends are refused, with files of
+ * somebody else beside it so that the end comes in the middle of the log, of a flush, of symbols;
+ * each time reading must go on exact, refused groups must leave nothing, and once there is room the
+ * next append must go through by itself, without an open from outside.
+ *
+ * Needs root and a loop device; skips where either is refused.
+ */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <spawn.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "core/rng.h"
+#include "tests/unit/storage/store_fixture.h"
+
+#define DISK_BYTES (96u << 20)
+#define CYCLES     8
+#define ROWS       4000
+#define STACKS     3000
+#define GROUPS_MAX 20000 /* far more than fits */
+
+extern char **environ;
+
+static struct test_dir folder;
+static char mounted[300];
+
+static int run(const char *const arguments[])
+{
+	pid_t child;
+	int status;
+	if (posix_spawnp(&child, arguments[0], NULL, NULL, (char *const *)arguments, environ) != 0)
+		return -1;
+	if (waitpid(child, &status, 0) != child || !WIFEXITED(status))
+		return -1;
+	return WEXITSTATUS(status);
+}
+
+/* NULL, or why there is no small disk here. */
+static const char *make_disk(void)
+{
+	char image[300];
+	snprintf(image, sizeof(image), "%s/image", folder.path);
+	snprintf(mounted, sizeof(mounted), "%s/disk", folder.path);
+
+	if (geteuid() != 0)
+		return "mounting a small file system needs root";
+	if (unshare(CLONE_NEWNS) < 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+		return "this root may not make a mount namespace";
+	int fd = open(image, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+	if (fd < 0 || ftruncate(fd, DISK_BYTES) < 0 || close(fd) < 0 || mkdir(mounted, 0700) < 0)
+		return "no room for the image of a small file system";
+	if (run((const char *[]){ "mkfs.ext4", "-q", "-F", "-m", "0", image, NULL }) != 0)
+		return "mkfs.ext4 is missing or failed";
+	if (run((const char *[]){ "mount", "-o", "loop", image, mounted, NULL }) != 0)
+		return "mount -o loop was refused: there is no loop device";
+	return NULL;
+}
+
+static void filler_path(char *path, size_t path_bytes)
+{
+	snprintf(path, path_bytes, "%s/somebody-else", mounted);
+}
+
+/* Takes so many bytes of the disk, or all that there are. */
+static void fill_disk(uint64_t bytes)
+{
+	static const char block[65536];
+	char path[400];
+	filler_path(path, sizeof(path));
+	int fd = open(path, O_CREAT | O_WRONLY | O_APPEND | O_CLOEXEC, 0600);
+	CHECK(fd >= 0);
+	while (bytes > 0) {
+		size_t count = bytes < sizeof(block) ? bytes : sizeof(block);
+		ssize_t written = write(fd, block, count);
+		if (written <= 0)
+			break;
+		bytes -= (uint64_t)written;
+	}
+	(void)fsync(fd);
+	close(fd);
+}
+
+static void make_room(void)
+{
+	char path[400];
+	filler_path(path, sizeof(path));
+	CHECK_OK(unlink(path));
+}
+
+struct load {
+	struct store *store;
+	struct source source;
+	struct rng rng;
+	uint32_t series;
+	uint32_t stacks[STACKS];
+	uint32_t stacks_count;
+	uint64_t seq;    /* acknowledged up to here */
+	bool is_pending; /* the batch in source was refused */
+	uint64_t pending_samples;
+	uint64_t samples;
+	char tenant[2]; /* one per cycle, so that its counters begin at 0 */
+};
+
+/* An interval that hardly gets smaller by packing, with a few stacks that are new. */
+static uint64_t load_interval(struct load *load)
+{
+	uint64_t samples = 0;
+	source_begin(&load->source, (load->seq + 1) * SECOND, SECOND);
+	for (int i = 0; i < 5 && load->stacks_count < STACKS; i++) {
+		char name[64];
+		snprintf(name, sizeof(name), "function%u", load->stacks_count);
+		load->stacks[load->stacks_count++] = source_stack(&load->source, name);
+	}
+	for (uint32_t i = 0; i < ROWS; i++) {
+		uint64_t value = 1 + rng_below(&load->rng, 1 << 24);
+		uint32_t stack = load->stacks[rng_below(&load->rng, load->stacks_count)];
+		CHECK_OK(batch_add_row(load->source.batch, load->series, stack, value));
+		samples += value;
+	}
+	return samples;
+}
+
+/* What was refused is sent again unchanged, as an agent does. */
+static int load_append(struct load *load)
+{
+	if (!load->is_pending)
+		load->pending_samples = load_interval(load);
+	load->is_pending = true;
+	struct store_append append = source_section(&load->source, load->seq + 1);
+	int r = store_append(load->store, &append, 1);
+	if (r == 0) {
+		/* A group that was refused may be on the disk after all: then it counts now. */
+		CHECK(append.ret_status == WIRE_OK || append.ret_status == WIRE_DUP);
+		load->samples += load->pending_samples;
+		load->seq++;
+		load->is_pending = false;
+	}
+	return r;
+}
+
+static void check_exact(struct load *load)
+{
+	struct store_counters counters;
+	CHECK(store_fixture_value(load->store, "cpu", 0, UINT64_MAX) == load->samples);
+	CHECK_OK(store_counters(load->store, load->source.stream.tenant, &counters));
+	CHECK(counters.samples == load->samples && counters.batches == load->seq);
+}
+
+static void a_full_disk_stops_writing_only_and_only_while_it_is_full(void **state)
+{
+	char path[400];
+	snprintf(path, sizeof(path), "%s/data", mounted);
+	struct load *load = calloc(1, sizeof(*load));
+	load->store = store_fixture_open(path);
+	load->source = source_new(load->store, 1);
+	load->series = source_series(&load->source, "cart", "a", 1);
+	rng_init(&load->rng, 1);
+
+	for (uint32_t cycle = 0; cycle < CYCLES; cycle++) {
+		uint32_t groups = 0;
+		uint64_t before = 0;
+		int r = 0;
+
+		fill_disk((UINT64_C(30) << 20) + rng_below(&load->rng, UINT64_C(10) << 20));
+		for (; r == 0 && groups < GROUPS_MAX; groups++) {
+			before = load->seq;
+			/* The fuller the disk already is, the sooner. */
+			if (groups == 8)
+				fill_disk(UINT64_MAX);
+			if (groups % 3 == cycle % 3 && cycle > 1)
+				r = store_seal(load->store, UINT64_MAX);
+			if (r == 0 && cycle % 4 == 3) {
+				static const uint8_t blob[200000];
+				char build_id[32];
+				snprintf(build_id, sizeof(build_id), "%u-%u", cycle, groups);
+				r = store_symbols_put(load->store, build_id, blob, sizeof(blob));
+			}
+			if (r == 0)
+				r = load_append(load);
+		}
+		if (r != -ENOSPC)
+			fail_msg("cycle %u: %d, %s", cycle, r, store_error(load->store));
+		assert_int_equal(load->seq, before);
+		print_message(
+		        "cycle %u after %u groups: %s\n", cycle, groups, store_error(load->store));
+
+		/* The same refusal again and again, and exact answers in between. */
+		for (int tries = 0; tries < 3; tries++) {
+			struct dict_mark mark = dict_mark(store_dict(load->store));
+			assert_int_equal(load_append(load), -ENOSPC);
+			CHECK(strlen(store_error(load->store)) > 0);
+			struct dict_mark after = dict_mark(store_dict(load->store));
+			assert_memory_equal(&mark, &after, sizeof(mark));
+			check_exact(load);
+		}
+
+		make_room();
+		if (load_append(load) < 0)
+			fail_msg("cycle %u: %s", cycle, store_error(load->store));
+		check_exact(load);
+
+		/* Old data goes, so that the next cycle has room; the sums go with it. */
+		uint64_t batches;
+		CHECK_OK(store_delete_range(load->store, 0, UINT64_MAX, &batches));
+		CHECK(store_fixture_value(load->store, "cpu", 0, UINT64_MAX) == 0);
+		source_free(&load->source);
+		store_free(load->store);
+		load->store = store_fixture_open(path);
+		load->source = source_new(load->store, (uint8_t)(cycle + 2));
+		load->tenant[0] = (char)('a' + cycle);
+		load->source.stream.tenant = load->tenant;
+		load->series = source_series(&load->source, "cart", "a", 1);
+		load->stacks_count = 0;
+		load->seq = 0;
+		load->samples = 0;
+	}
+	source_free(&load->source);
+	store_free(load->store);
+	free(load);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_full_disk_stops_writing_only_and_only_while_it_is_full),
+	};
+	folder = test_dir_new();
+	const char *missing = make_disk();
+	int failed = 0;
+	if (missing)
+		fprintf(stderr, "skipped: %s\n", missing);
+	else
+		failed = cmocka_run_group_tests(tests, NULL, NULL);
+	if (mounted[0])
+		(void)umount2(mounted, MNT_DETACH);
+	test_dir_remove(&folder);
+	return missing ? TEST_SKIPPED : failed;
+}
