@@ -32,7 +32,8 @@ struct top_args {
 	char *out;
 };
 
-static const char *const top_formats[] = { "table", "wide", "csv", "folded", "pprof", NULL };
+static const char *const top_formats[] = { "table", "wide", "json", "csv", "folded", "pprof",
+	NULL };
 static const char *const top_sorts[] = { "flat", "cum", NULL };
 
 static const struct option_spec top_options[] = {
@@ -155,6 +156,43 @@ static void top_put_csv(const struct top *top, struct buf *to)
 	}
 }
 
+static void top_put_json(const struct top *top, struct buf *to)
+{
+	struct json_writer json = json_writer_of(to, true);
+	uint32_t count = functions_count(top->functions);
+
+	json_object_begin(&json);
+	json_key_u64(&json, "schema_version", 1);
+	json_key_text(&json, "verb", "top");
+	json_key_text(&json, "type", top->source->type);
+	json_key_text(&json, "unit", top->source->unit);
+	json_key(&json, "side");
+	report_json_side(top->source, 0, &json);
+	json_key_text(&json, "sorted_by", top_sorts[top->args->sort]);
+	json_key(&json, "functions");
+	json_array_begin(&json);
+	for (uint32_t i = 0; i < top->shown; i++) {
+		const struct function *function = functions_get(top->functions, i);
+		json_object_begin(&json);
+		json_key_text(&json, "function", names_function(top->names, function->name));
+		json_key_text(&json, "module", names_module(top->names, function->name));
+		json_key_u64(&json, "flat", function->flat[0]);
+		report_json_share(&json, "flat_share", function->flat[0], top->value, 1);
+		json_key_u64(&json, "cum", function->cum[0]);
+		report_json_share(&json, "cum_share", function->cum[0], top->value, 1);
+		json_object_end(&json);
+	}
+	json_array_end(&json);
+	json_key(&json, "cut");
+	json_object_begin(&json);
+	json_key_u64(&json, "shown", top->shown);
+	json_key_u64(&json, "of", count);
+	json_key_u64(&json, "flat_not_shown", top->value - top->value_shown);
+	json_object_end(&json);
+	json_object_end(&json);
+	buf_put_u8(to, '\n');
+}
+
 static int top_count(struct top *top, struct names *names, struct functions *functions)
 {
 	int result = functions_add(
@@ -206,7 +244,9 @@ static int cmd_top_run(void *opaque, const struct option_args *words)
 	code = top_count(&top, names, functions);
 	if (code)
 		return code;
-	if (format == FORMAT_CSV)
+	if (format == FORMAT_JSON)
+		top_put_json(&top, &text);
+	else if (format == FORMAT_CSV)
 		top_put_csv(&top, &text);
 	else
 		top_put_table(&top, format == FORMAT_WIDE, &output, &text);

@@ -9,8 +9,16 @@
 
 static const struct command *const commands[] = {
 	&cmd_top,
+	&cmd_tree,
+	&cmd_flame,
+	&cmd_diff,
 	&cmd_export,
 	&cmd_import,
+	&cmd_series,
+	&cmd_labels,
+	&cmd_agents,
+	&cmd_doctor,
+	&cmd_completion,
 	&cmd_help,
 	NULL,
 };

@@ -21,6 +21,7 @@ struct names_entry {
 	size_t function; /* offset in bytes */
 	size_t module;
 	bool unknown;
+	uint8_t kind;
 };
 
 struct names {
@@ -110,6 +111,7 @@ static int names_intern(struct names *names, const struct dict *dict, const stru
 			.function = names->bytes.count,
 			.module = names->bytes.count + function_bytes,
 			.unknown = frame->kind != FRAME_TRUNCATED && naming_is_unknown(frame),
+			.kind = frame->kind,
 		};
 		buf_put(&names->bytes, scratch->bytes, scratch->count);
 		if (names->bytes.failed)
@@ -154,6 +156,11 @@ const char *names_module(const struct names *names, uint32_t id)
 bool names_is_unknown(const struct names *names, uint32_t id)
 {
 	return names->entries[id].unknown;
+}
+
+uint8_t names_kind(const struct names *names, uint32_t id)
+{
+	return names->entries[id].kind;
 }
 
 int names_compare(const struct names *names, uint32_t a, uint32_t b)

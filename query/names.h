@@ -33,6 +33,9 @@ const char *names_function(const struct names *names, uint32_t id);
 const char *names_module(const struct names *names, uint32_t id);
 bool names_is_unknown(const struct names *names, uint32_t id);
 
+/* enum frame_kind of the first frame that was called so. */
+uint8_t names_kind(const struct names *names, uint32_t id);
+
 /* By bytes of the function, then of the module. */
 int names_compare(const struct names *names, uint32_t a, uint32_t b);
 

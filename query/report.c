@@ -125,3 +125,63 @@ bool report_has_recorded(const struct source *source)
 			return true;
 	return false;
 }
+
+void report_json_share(
+        struct json_writer *json, const char *key, uint64_t part, uint64_t whole, double scale)
+{
+	json_key(json, key);
+	if (whole > 0)
+		json_double(json, scale * (double)part / (double)whole);
+	else
+		json_write_null(json);
+}
+
+static void report_json_completeness(
+        const struct source_side *side, const struct completeness *all, struct json_writer *json)
+{
+	json_key(json, "completeness");
+	json_object_begin(json);
+	json_key_u64(json, "samples", all->samples);
+	json_key_u64(json, "samples_lost", report_lost(all));
+	json_key(json, "lost");
+	json_object_begin(json);
+	for (uint32_t i = 0; i <= LOSS_REASON_MAX; i++)
+		if (all->lost[i])
+			json_key_u64(json, report_loss_name(i), all->lost[i]);
+	json_object_end(json);
+	json_key_u64(json, "value_truncated", all->value_truncated);
+	json_key_u64(json, "value_unknown_leaf", all->value_unknown_leaf);
+	report_json_share(json, "truncated_share", all->value_truncated, side->value, 1);
+	report_json_share(json, "unknown_leaf_share", all->value_unknown_leaf, side->value, 1);
+	json_key_u64(json, "intervals", all->intervals);
+	json_key_u64(json, "observers", all->observers);
+	json_key_u64(json, "missing_ns", all->missing_ns);
+	json_key_u64(json, "batches_corrupt", all->corrupt);
+	json_key_bool(json, "recorded", all->has_recorded != 0);
+	json_object_end(json);
+}
+
+void report_json_side(const struct source *source, uint32_t index, struct json_writer *json)
+{
+	const struct source_side *side = &source->sides[index];
+	const struct completeness *all = &side->completeness;
+
+	json_object_begin(json);
+	json_key_text(json, side->is_file ? "file" : "selector", side->words);
+	json_key_u64(json, "from_ns", side->from_ns);
+	json_key_u64(json, "to_ns", side->to_ns);
+	json_key_u64(json, "first_ns", all->first_ns);
+	json_key_u64(json, "last_ns", all->last_ns);
+	json_key_u64(json, "value", side->value);
+	json_key_u64(json, "instances", all->instances);
+	json_key_u64(json, "series", all->series);
+	json_key_u64(json, "coverage_ns", all->coverage_ns);
+	json_key_u64(json, "period_min", all->period_min);
+	json_key_u64(json, "period_max", all->period_max);
+	if (source->is_cpu) {
+		report_json_share(json, "cores", side->value, side->span_ns, 1);
+		report_json_share(json, "mcores_per_instance", side->value, all->coverage_ns, 1000);
+	}
+	report_json_completeness(side, all, json);
+	json_object_end(json);
+}

@@ -6,6 +6,7 @@
  */
 
 #include "core/buf.h"
+#include "core/json.h"
 #include "query/source.h"
 
 /* "2025-03-01T10:00:00Z .. 2025-03-01T11:00:00Z", or what a file says of itself. */
@@ -25,3 +26,10 @@ void report_put_completeness(
 /* True where rows of a shipped, recorded fleet are among the answer's. */
 bool report_has_recorded(const struct source *source);
 #define REPORT_RECORDED "recorded data: a fleet that ships with profleet, not this one"
+
+/* An object with selector, range, value, cores and completeness of a side. */
+void report_json_side(const struct source *source, uint32_t side, struct json_writer *json);
+
+/* `part / whole`, or null of nothing. */
+void report_json_share(
+        struct json_writer *json, const char *key, uint64_t part, uint64_t whole, double scale);

@@ -5,8 +5,10 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "core/auto.h"
 #include "profile/pprof.h"
 #include "query/complain.h"
 #include "query/units.h"
@@ -47,12 +49,12 @@ static int rows_write(const struct batch *batch, enum output_format format, fram
 	return pprof_write(batch, name, to);
 }
 
-int rows_deliver(const struct source_side *side, enum output_format format, frame_name name,
-        const struct output *output)
+/* The bytes of all chosen rows; what folded text cannot hold is remarked upon. */
+static int rows_encode(
+        const struct source_side *side, enum output_format format, frame_name name, struct buf *to)
 {
 	assert(format == FORMAT_FOLDED || format == FORMAT_PPROF);
 
-	AUTO_BUF bytes = { 0 };
 	AUTO(batch) chosen = NULL;
 	uint64_t replaced = 0;
 	int result = 0;
@@ -61,7 +63,7 @@ int rows_deliver(const struct source_side *side, enum output_format format, fram
 		result = chosen ? rows_copy_chosen(side, chosen) : -ENOMEM;
 	}
 	if (result == 0)
-		result = rows_write(chosen ? chosen : side->batch, format, name, &bytes, &replaced);
+		result = rows_write(chosen ? chosen : side->batch, format, name, to, &replaced);
 	if (result < 0)
 		return rows_explain(result);
 	if (replaced)
@@ -69,8 +71,88 @@ int rows_deliver(const struct source_side *side, enum output_format format, fram
 		       "cannot; "
 		       "they were written as : and ?. pprof keeps them",
 		        units_count(replaced).text);
+	return 0;
+}
+
+int rows_deliver(const struct source_side *side, enum output_format format, frame_name name,
+        const struct output *output)
+{
+	AUTO_BUF bytes = { 0 };
+	int code = rows_encode(side, format, name, &bytes);
+	if (code)
+		return code;
 	return format == FORMAT_PPROF ? output_deliver_bytes(output, &bytes, EXIT_CODE_OK)
 	                              : output_deliver(output, &bytes, EXIT_CODE_OK);
+}
+
+/* A line of folded text: the stack, and the value behind its last blank. */
+struct rows_line {
+	const char *stack;
+	size_t stack_count;
+	const char *value;
+	int value_count;
+};
+
+static int rows_compare_lines(const void *left, const void *right)
+{
+	const struct rows_line *a = left, *b = right;
+	size_t count = a->stack_count < b->stack_count ? a->stack_count : b->stack_count;
+	int order = memcmp(a->stack, b->stack, count);
+	return order ? order
+	             : (a->stack_count > b->stack_count) - (a->stack_count < b->stack_count);
+}
+
+/* Sorted by stack, which is not the order of whole lines. NULL: out of memory. */
+static struct rows_line *rows_split(const struct buf *text, size_t *ret_count)
+{
+	const char *at = (const char *)text->bytes, *end = at + text->count;
+	size_t count = 0;
+	for (size_t i = 0; i < text->count; i++)
+		count += text->bytes[i] == '\n';
+	struct rows_line *lines = calloc(count + 1, sizeof(*lines));
+	if (!lines)
+		return NULL;
+	for (size_t i = 0; i < count; i++) {
+		const char *line_end = memchr(at, '\n', (size_t)(end - at));
+		const char *blank = memrchr(at, ' ', (size_t)(line_end - at));
+		lines[i] = (struct rows_line){ at, (size_t)(blank - at), blank + 1,
+			(int)(line_end - blank - 1) };
+		at = line_end + 1;
+	}
+	if (count > 1)
+		qsort(lines, count, sizeof(*lines), rows_compare_lines);
+	*ret_count = count;
+	return lines;
+}
+
+int rows_deliver_both(const struct source *source, frame_name name, const struct output *output)
+{
+	AUTO_BUF a_text = { 0 };
+	AUTO_BUF b_text = { 0 };
+	AUTO_BUF both = { 0 };
+	int code = rows_encode(&source->sides[0], FORMAT_FOLDED, name, &a_text);
+	if (code == 0)
+		code = rows_encode(&source->sides[1], FORMAT_FOLDED, name, &b_text);
+	if (code)
+		return code;
+
+	size_t a_count = 0, b_count = 0;
+	autofree struct rows_line *a = rows_split(&a_text, &a_count);
+	autofree struct rows_line *b = rows_split(&b_text, &b_count);
+	if (!a || !b)
+		return rows_explain(-ENOMEM);
+	for (size_t i = 0, j = 0; i < a_count || j < b_count;) {
+		int order = i == a_count ? 1 : j == b_count ? -1 : rows_compare_lines(&a[i], &b[j]);
+		const struct rows_line *line = order <= 0 ? &a[i] : &b[j];
+		buf_put(&both, line->stack, line->stack_count);
+		buf_printf(&both, " %.*s", order <= 0 ? a[i].value_count : 1,
+		        order <= 0 ? a[i].value : "0");
+		buf_printf(&both, " %.*s\n", order >= 0 ? b[j].value_count : 1,
+		        order >= 0 ? b[j].value : "0");
+		i += order <= 0;
+		j += order >= 0;
+	}
+	return output_deliver(output, &both, EXIT_CODE_OK);
 }
 
 void rows_put_cut(const char *what, uint64_t shown, uint64_t count, uint64_t value_hidden,

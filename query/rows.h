@@ -13,6 +13,9 @@
 int rows_deliver(const struct source_side *side, enum output_format format, frame_name name,
         const struct output *output);
 
+/* Two sides as `stack A B` per line, what difference flame graphs are drawn from. An exit code. */
+int rows_deliver_both(const struct source *source, frame_name name, const struct output *output);
+
 /* What a negative errno of adding up means to the user: complains, returns the exit code. */
 int rows_explain(int result);
 

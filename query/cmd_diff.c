@@ -1,0 +1,548 @@
+/*
+ * diff: two sides, function by function. Each side has its own selector and range, or is a file.
+ * What is compared is a rate, so that a longer range or a larger fleet is no difference: CPU time
+ * per second watched of an instance where both sides know how long they were watched, else the
+ * share of the side.
+ *
+ * These are point estimates. Nothing here says whether a difference is more than chance.
+ */
+
+#include <errno.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/auto.h"
+#include "profile/naming.h"
+#include "query/cmd_list.h"
+#include "query/complain.h"
+#include "query/flame_page.h"
+#include "query/functions.h"
+#include "query/output.h"
+#include "query/report.h"
+#include "query/rows.h"
+#include "query/source.h"
+#include "query/text.h"
+#include "query/units.h"
+
+struct diff_args {
+	struct shared_args shared;
+	struct range_args range;
+	struct option_time a_from, a_to, b_from, b_to;
+	char *type;
+	uint32_t limit;
+	uint32_t by; /* index into diff_bys */
+	uint32_t format;
+	char *out;
+};
+
+static const char *const diff_formats[] = { "table", "wide", "json", "csv", "folded", "html",
+	NULL };
+static const char *const diff_bys[] = { "flat", "cum", NULL };
+
+static const struct option_spec diff_options[] = {
+	RANGE_OPTIONS(diff_args),
+	{ .name = "a-from",
+	        .kind = OPTION_TIME,
+	        .offset = offsetof(struct diff_args, a_from),
+	        .value_name = "TIME",
+	        .help = "--from of side A alone" },
+	{ .name = "a-to",
+	        .kind = OPTION_TIME,
+	        .offset = offsetof(struct diff_args, a_to),
+	        .value_name = "TIME",
+	        .help = "--to of side A alone" },
+	{ .name = "b-from",
+	        .kind = OPTION_TIME,
+	        .offset = offsetof(struct diff_args, b_from),
+	        .value_name = "TIME",
+	        .help = "--from of side B alone" },
+	{ .name = "b-to",
+	        .kind = OPTION_TIME,
+	        .offset = offsetof(struct diff_args, b_to),
+	        .value_name = "TIME",
+	        .help = "--to of side B alone" },
+	TYPE_OPTION(diff_args),
+	LIMIT_OPTION(diff_args, "20", "how many functions"),
+	{ .name = "by",
+	        .kind = OPTION_ENUM,
+	        .offset = offsetof(struct diff_args, by),
+	        .fallback = "flat",
+	        .choices = diff_bys,
+	        .help = "compare what ends in a function, or all it is on the stack of" },
+	FORMAT_OPTION(diff_args, diff_formats),
+	OUT_OPTION(diff_args),
+	SHARED_OPTIONS(diff_args),
+	{ 0 },
+};
+
+static const struct option_table diff_table = {
+	.program = "profleet diff",
+	.summary = "show what changed between two sides",
+	.usage = "A B [options]",
+	.description =
+	        "Compares two sides function by function: A is before, B is after. Each is a "
+	        "selector "
+	        "with its own range, or a file in folded or pprof form. Functions are joined by "
+	        "name "
+	        "and module, never by address, and a function that is on one side only is called "
+	        "new "
+	        "or removed.\n\n"
+	        "share is the part of its side. mcores is CPU time per second watched of an "
+	        "instance, "
+	        "in thousandths of a core, so that sides of unequal length or size can be "
+	        "compared; "
+	        "change is B against A by it. Where a side does not know how long it was watched, "
+	        "and "
+	        "for types other than cpu, the values stand there and change is that of the share. "
+	        "The greatest change stands first.\n\n"
+	        "There is no test of significance yet: these are point estimates, and small ones "
+	        "may be "
+	        "chance.\n\n"
+	        "folded writes `stack A B` for each stack; html is the flame graph of both.",
+	.examples = "profleet diff 'cpu{service=\"cart\",version=\"1.8\"}' \\\n"
+	            "    'cpu{service=\"cart\",version=\"1.9\"}' --since 1h\n"
+	            "profleet diff cpu cpu --a-from now-25h --a-to now-24h --b-from now-1h\n"
+	            "profleet diff before.folded after.folded --limit 0\n",
+	.exit_codes = EXIT_CODES_TEXT,
+	.options = diff_options,
+	.args_min = 2,
+	.args_max = 2,
+};
+
+struct diff {
+	const struct diff_args *args;
+	const struct source *source;
+	const struct names *names;
+	const struct functions *functions;
+	struct functions_scale share; /* by the side's value */
+	struct functions_scale rate;  /* by seconds watched; share where these are unknown */
+	bool has_rate;
+	uint32_t shown;
+	uint64_t hidden[2];       /* value of the rows that were cut */
+	double hidden_change_max; /* of the share */
+};
+
+static const uint64_t *diff_values(const struct diff *diff, const struct function *function)
+{
+	return diff->rate.by_cum ? function->cum : function->flat;
+}
+
+static const char *diff_mark(const struct function *function)
+{
+	if (function->cum[0] == 0 && function->cum[1] > 0)
+		return "new";
+	if (function->cum[1] == 0 && function->cum[0] > 0)
+		return "removed";
+	return "";
+}
+
+/* B against A as rates, in percent; false when A is nothing. */
+static bool diff_relative(const uint64_t value[2], const uint64_t whole[2], double *ret_percent)
+{
+	if (value[0] == 0 || whole[0] == 0 || whole[1] == 0)
+		return false;
+	double a = (double)value[0] / (double)whole[0];
+	double b = (double)value[1] / (double)whole[1];
+	*ret_percent = 100.0 * (b / a - 1.0);
+	return true;
+}
+
+static void diff_put_relative(
+        struct text_table *table, const uint64_t value[2], const uint64_t whole[2])
+{
+	double percent;
+	if (diff_relative(value, whole, &percent))
+		text_table_printf(table, "%+.1f %%", percent);
+	else
+		text_table_put(table, "-");
+}
+
+static const char *diff_color(double change)
+{
+	return change > 0 ? "33" : change < 0 ? "34" : NULL; /* more orange, less blue */
+}
+
+static void diff_put_row(const struct diff *diff, const struct function *function, bool wide,
+        struct text_table *table)
+{
+	const char *unit = diff->source->unit;
+	const uint64_t *value = diff_values(diff, function);
+	double change = functions_change(function, diff->share);
+
+	text_table_put(table, units_percent(value[0], diff->share.whole[0]).text);
+	text_table_put(table, units_percent(value[1], diff->share.whole[1]).text);
+	text_table_printf(table, "%+.2f pp", 100.0 * change);
+	text_table_color(table, diff_color(change));
+	for (int side = 0; side < 2; side++) {
+		if (diff->has_rate)
+			text_table_put(
+			        table, units_millicores(value[side], diff->rate.whole[side]).text);
+		else
+			text_table_put(table, units_value(unit, value[side]).text);
+	}
+	diff_put_relative(table, value, diff->rate.whole);
+	text_table_color(table, diff_color(functions_change(function, diff->rate)));
+	text_table_put(table, diff_mark(function));
+	if (wide) {
+		for (int side = 0; side < 2; side++)
+			text_table_put(table, units_value(unit, function->flat[side]).text);
+		for (int side = 0; side < 2; side++)
+			text_table_put(table, units_value(unit, function->cum[side]).text);
+	}
+	text_table_put(table, names_function(diff->names, function->name));
+	text_table_put(table, names_module(diff->names, function->name));
+}
+
+static struct text_table *diff_table_new(
+        const struct diff *diff, bool wide, struct text_column columns[13])
+{
+	const char *const narrow[] = { "share A", "share B", "delta share",
+		diff->has_rate ? "mcores A" : "value A", diff->has_rate ? "mcores B" : "value B",
+		"change", "" };
+	const char *const more[] = { "flat A", "flat B", "cum A", "cum B" };
+	uint32_t count = 0;
+	for (size_t i = 0; i < COUNT_OF(narrow); i++)
+		columns[count++] = (struct text_column){ .title = narrow[i], .align = TEXT_RIGHT };
+	columns[count - 1].align = TEXT_LEFT;
+	for (size_t i = 0; i < COUNT_OF(more) && wide; i++)
+		columns[count++] = (struct text_column){ .title = more[i], .align = TEXT_RIGHT };
+	columns[count++] = (struct text_column){
+		.title = "function", .align = TEXT_LEFT, .width_max = 48, .flexible = true
+	};
+	columns[count++] = (struct text_column){ .title = "module", .align = TEXT_LEFT };
+	return text_table_new(columns, count);
+}
+
+/* What makes the two sides unlike beyond what is compared, one line each. */
+static void diff_put_unequal(const char *what, double a, double b, struct buf *to)
+{
+	double difference = b > a ? b - a : a - b;
+	if (difference > 0.01)
+		buf_printf(to,
+		        "warning: the sides are not equally complete: %s %.1f %% of A and %.1f %% "
+		        "of B\n",
+		        what, 100 * a, 100 * b);
+}
+
+static double diff_part(uint64_t part, uint64_t whole)
+{
+	return whole ? (double)part / (double)whole : 0;
+}
+
+static double diff_lost(const struct completeness *all)
+{
+	double lost = 0;
+	for (size_t i = 0; i <= LOSS_REASON_MAX; i++)
+		lost += (double)all->lost[i];
+	return lost > 0 ? lost / (lost + (double)all->samples) : 0;
+}
+
+static double diff_missing(const struct source_side *side)
+{
+	double missing = (double)side->completeness.missing_ns;
+	double watched = (double)side->span_ns * side->completeness.observers;
+	return watched > 0 ? missing / watched : 0;
+}
+
+static void diff_put_warnings(const struct diff *diff, struct buf *to)
+{
+	const struct source_side *a = &diff->source->sides[0];
+	const struct source_side *b = &diff->source->sides[1];
+
+	diff_put_unequal(
+	        "samples lost:", diff_lost(&a->completeness), diff_lost(&b->completeness), to);
+	diff_put_unequal("unfinished stacks:", diff_part(a->completeness.value_truncated, a->value),
+	        diff_part(b->completeness.value_truncated, b->value), to);
+	diff_put_unequal("unknown frames:", diff_part(a->completeness.value_unknown_leaf, a->value),
+	        diff_part(b->completeness.value_unknown_leaf, b->value), to);
+	diff_put_unequal("observers' time missing:", diff_missing(a), diff_missing(b), to);
+	if (a->completeness.period_max && b->completeness.period_max &&
+	        a->completeness.period_max != b->completeness.period_max)
+		buf_printf(to,
+		        "note: sampling periods differ: %s of A, %s of B; values are in the unit, "
+		        "so nothing is scaled\n",
+		        units_value(diff->source->unit, a->completeness.period_max).text,
+		        units_value(diff->source->unit, b->completeness.period_max).text);
+	double load;
+	if (diff->has_rate &&
+	        diff_relative((const uint64_t[]){ a->value, b->value }, diff->rate.whole, &load) &&
+	        (load > 20 || load < -20))
+		buf_printf(to,
+		        "note: the load differs by %+.0f %%: shares may shift without any "
+		        "function having changed\n",
+		        load);
+}
+
+static void diff_put_verdict(const struct diff *diff, struct buf *to)
+{
+	const uint64_t value[2] = { diff->source->sides[0].value, diff->source->sides[1].value };
+	double percent;
+	if (diff->has_rate) {
+		double a = 1e3 * diff_part(value[0], diff->rate.whole[0]);
+		double b = 1e3 * diff_part(value[1], diff->rate.whole[1]);
+		buf_printf(to, "B - A: %+.1f mcores per instance", b - a);
+		if (diff_relative(value, diff->rate.whole, &percent))
+			buf_printf(to, " (%+.1f %%)", percent);
+		buf_printf(to, "; ");
+	}
+	buf_printf(to, "no significance yet: these are point estimates\n");
+}
+
+static void diff_put_cut(const struct diff *diff, struct buf *to)
+{
+	uint32_t count = functions_count(diff->functions);
+	if (diff->shown == count) {
+		buf_printf(to, "all %s functions shown", units_count(count).text);
+	} else {
+		buf_printf(to, "%s of %s functions shown; the others hold %s of A and ",
+		        units_count(diff->shown).text, units_count(count).text,
+		        units_percent(diff->hidden[0], diff->share.whole[0]).text);
+		buf_printf(to,
+		        "%s of B (%s) and change by at most %.2f pp each; --limit 0 shows all",
+		        units_percent(diff->hidden[1], diff->share.whole[1]).text,
+		        diff->rate.by_cum ? "functions overlap" : "flat",
+		        100 * diff->hidden_change_max);
+	}
+	buf_printf(to, "\nsorted by the change of %s, %s\n",
+	        diff->has_rate ? "mcores per instance" : "share", diff_bys[diff->args->by]);
+}
+
+static void diff_put_table(
+        const struct diff *diff, bool wide, const struct output *output, struct buf *to)
+{
+	struct text_column columns[13];
+	AUTO(text_table) table = diff_table_new(diff, wide, columns);
+	if (!table) {
+		to->failed = true;
+		return;
+	}
+	for (uint32_t i = 0; i < diff->shown; i++)
+		diff_put_row(diff, functions_get(diff->functions, i), wide, table);
+
+	report_put_head(diff->source, 0, "A", to);
+	report_put_head(diff->source, 1, "B", to);
+	diff_put_verdict(diff, to);
+	diff_put_warnings(diff, to);
+	buf_put_u8(to, '\n');
+	text_table_print(table, wide ? 0 : output->width, output->color, to);
+	buf_put_u8(to, '\n');
+	report_put_completeness(diff->source, 0, "A  ", to);
+	report_put_completeness(diff->source, 1, "B  ", to);
+	diff_put_cut(diff, to);
+}
+
+static void diff_put_csv(const struct diff *diff, struct buf *to)
+{
+	buf_printf(to, "function,module,flat_a,flat_b,cum_a,cum_b,unit,share_a,share_b,delta_share,"
+	               "mcores_a,mcores_b,change,mark\n");
+	for (uint32_t i = 0; i < diff->shown; i++) {
+		const struct function *function = functions_get(diff->functions, i);
+		const uint64_t *value = diff_values(diff, function);
+		double percent;
+		text_put_csv(to, names_function(diff->names, function->name));
+		buf_put_u8(to, ',');
+		text_put_csv(to, names_module(diff->names, function->name));
+		buf_printf(to, ",%llu,%llu,%llu,%llu,", (unsigned long long)function->flat[0],
+		        (unsigned long long)function->flat[1], (unsigned long long)function->cum[0],
+		        (unsigned long long)function->cum[1]);
+		text_put_csv(to, diff->source->unit);
+		buf_printf(to, ",%.9f,%.9f,%.9f,", diff_part(value[0], diff->share.whole[0]),
+		        diff_part(value[1], diff->share.whole[1]),
+		        functions_change(function, diff->share));
+		if (diff->has_rate)
+			buf_printf(to, "%.6f,%.6f,", 1e3 * diff_part(value[0], diff->rate.whole[0]),
+			        1e3 * diff_part(value[1], diff->rate.whole[1]));
+		else
+			buf_printf(to, ",,");
+		if (diff_relative(value, diff->rate.whole, &percent))
+			buf_printf(to, "%.6f", percent / 100);
+		buf_printf(to, ",%s\n", diff_mark(function));
+	}
+}
+
+static void diff_json_row(
+        const struct diff *diff, const struct function *function, struct json_writer *json)
+{
+	static const char *const sides[] = { "a", "b" };
+	const uint64_t *value = diff_values(diff, function);
+	double percent;
+
+	json_object_begin(json);
+	json_key_text(json, "function", names_function(diff->names, function->name));
+	json_key_text(json, "module", names_module(diff->names, function->name));
+	for (int side = 0; side < 2; side++) {
+		json_key(json, sides[side]);
+		json_object_begin(json);
+		json_key_u64(json, "flat", function->flat[side]);
+		json_key_u64(json, "cum", function->cum[side]);
+		report_json_share(json, "share", value[side], diff->share.whole[side], 1);
+		report_json_share(json, "mcores_per_instance", value[side],
+		        diff->has_rate ? diff->rate.whole[side] : 0, 1000);
+		json_object_end(json);
+	}
+	json_key_double(json, "delta_share", functions_change(function, diff->share));
+	json_key(json, "delta_mcores_per_instance");
+	if (diff->has_rate)
+		json_double(json, 1000 * functions_change(function, diff->rate));
+	else
+		json_write_null(json);
+	json_key(json, "change");
+	if (diff_relative(value, diff->rate.whole, &percent))
+		json_double(json, percent / 100);
+	else
+		json_write_null(json);
+	json_key_text(json, "mark", diff_mark(function));
+	json_object_end(json);
+}
+
+/* The warnings of the table, one text each. */
+static void diff_json_warnings(const struct diff *diff, struct json_writer *json)
+{
+	AUTO_BUF text = { 0 };
+	diff_put_warnings(diff, &text);
+	json_key(json, "warnings");
+	json_array_begin(json);
+	const char *at = (const char *)text.bytes, *end = at + text.count;
+	while (!text.failed && at < end) {
+		const char *line_end = memchr(at, '\n', (size_t)(end - at));
+		json_bytes(json, at, (size_t)(line_end - at));
+		at = line_end + 1;
+	}
+	json_array_end(json);
+}
+
+static void diff_put_json(const struct diff *diff, struct buf *to)
+{
+	struct json_writer json = json_writer_of(to, true);
+	uint32_t count = functions_count(diff->functions);
+
+	json_object_begin(&json);
+	json_key_u64(&json, "schema_version", 1);
+	json_key_text(&json, "verb", "diff");
+	json_key_text(&json, "type", diff->source->type);
+	json_key_text(&json, "unit", diff->source->unit);
+	json_key(&json, "a");
+	report_json_side(diff->source, 0, &json);
+	json_key(&json, "b");
+	report_json_side(diff->source, 1, &json);
+	json_key(&json, "significance");
+	json_write_null(&json);
+	json_key_text(&json, "by", diff_bys[diff->args->by]);
+	json_key_text(
+	        &json, "sorted_by", diff->has_rate ? "delta_mcores_per_instance" : "delta_share");
+	diff_json_warnings(diff, &json);
+	json_key(&json, "functions");
+	json_array_begin(&json);
+	for (uint32_t i = 0; i < diff->shown; i++)
+		diff_json_row(diff, functions_get(diff->functions, i), &json);
+	json_array_end(&json);
+	json_key(&json, "cut");
+	json_object_begin(&json);
+	json_key_u64(&json, "shown", diff->shown);
+	json_key_u64(&json, "of", count);
+	json_key_u64(&json, "flat_not_shown_a", diff->hidden[0]);
+	json_key_u64(&json, "flat_not_shown_b", diff->hidden[1]);
+	json_key_double(&json, "delta_share_not_shown_max", diff->hidden_change_max);
+	json_object_end(&json);
+	json_object_end(&json);
+	buf_put_u8(to, '\n');
+}
+
+static int diff_count(struct diff *diff, struct names *names, struct functions *functions)
+{
+	const struct source *source = diff->source;
+	for (uint32_t side = 0; side < 2; side++) {
+		int result = functions_add(
+		        functions, side, source->sides[side].batch, source->sides[side].chosen);
+		if (result < 0)
+			return rows_explain(result);
+	}
+
+	diff->names = names;
+	diff->functions = functions;
+	diff->share.by_cum = diff->args->by == 1;
+	for (uint32_t side = 0; side < 2; side++)
+		diff->share.whole[side] = source->sides[side].value;
+	diff->rate = diff->share;
+	diff->has_rate = source->is_cpu && source->sides[0].completeness.coverage_ns &&
+	                 source->sides[1].completeness.coverage_ns;
+	for (uint32_t side = 0; side < 2 && diff->has_rate; side++)
+		diff->rate.whole[side] = source->sides[side].completeness.coverage_ns;
+	functions_sort(functions, FUNCTIONS_BY_CHANGE, diff->rate);
+
+	uint32_t count = functions_count(functions);
+	uint32_t limit = diff->args->limit;
+	diff->shown = limit && limit < count ? limit : count;
+	for (uint32_t i = diff->shown; i < count; i++) {
+		const struct function *function = functions_get(functions, i);
+		double change = __builtin_fabs(functions_change(function, diff->share));
+		if (change > diff->hidden_change_max)
+			diff->hidden_change_max = change;
+		/* Callers overlap in cum, so only flat can be added up. */
+		diff->hidden[0] += function->flat[0];
+		diff->hidden[1] += function->flat[1];
+	}
+	return 0;
+}
+
+static int diff_ranges(const struct diff_args *args, struct source_request *request)
+{
+	int code = range_resolve(
+	        &args->range, &args->a_from, &args->a_to, &request->from_ns[0], &request->to_ns[0]);
+	if (code == 0)
+		code = range_resolve(&args->range, &args->b_from, &args->b_to, &request->from_ns[1],
+		        &request->to_ns[1]);
+	return code;
+}
+
+static int cmd_diff_run(void *opaque, const struct option_args *words)
+{
+	const struct diff_args *args = opaque;
+	enum output_format format = output_format_of(diff_formats[args->format]);
+	struct output output = output_of(&args->shared, args->out);
+	struct source_request request = {
+		.words = { words->items[0], words->items[1] },
+		.sides_count = 2,
+		.type = args->type,
+		.level = NAMING_FUNCTION,
+		.group = WIRE_GROUP_TYPE,
+	};
+	AUTO(source) source = NULL;
+	AUTO_BUF text = { 0 };
+
+	int code = diff_ranges(args, &request);
+	if (code == 0)
+		code = source_load(&args->shared, &request, &source);
+	if (code)
+		return code;
+	if (format == FORMAT_FOLDED)
+		return rows_deliver_both(source, names_frame_name, &output);
+	if (format == FORMAT_HTML)
+		return flame_page_deliver(source, &args->shared,
+		        args->out || output.terminal ? args->out : "-", "diff", 0);
+
+	struct diff diff = { .args = args, .source = source };
+	AUTO(names) names = names_new();
+	AUTO(functions) functions = names ? functions_new(names) : NULL;
+	if (!functions)
+		return rows_explain(-ENOMEM);
+	code = diff_count(&diff, names, functions);
+	if (code)
+		return code;
+	if (format == FORMAT_JSON)
+		diff_put_json(&diff, &text);
+	else if (format == FORMAT_CSV)
+		diff_put_csv(&diff, &text);
+	else
+		diff_put_table(&diff, format == FORMAT_WIDE, &output, &text);
+	return output_deliver(&output, &text, EXIT_CODE_OK);
+}
+
+const struct command cmd_diff = {
+	.name = "diff",
+	.table = &diff_table,
+	.args_size = sizeof(struct diff_args),
+	.run = cmd_diff_run,
+};

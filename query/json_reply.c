@@ -1,0 +1,73 @@
+/* The door to jansson for replies of an aggregator, which are checked like any other input. */
+
+#include "query/json_reply.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "query/complain.h"
+
+int json_reply_ask(
+        struct client *client, const struct wire_query *query, struct json_reply *ret_reply)
+{
+	struct json_reply reply = { 0 };
+	int code = client_ask(client, query, &reply.text);
+	if (code == 0) {
+		/* A NUL in a label is legal: \u0000 is refused by jansson unless it is allowed. */
+		json_error_t error;
+		reply.root = json_loadb((const char *)reply.text.bytes, reply.text.count,
+		        JSON_ALLOW_NUL | JSON_REJECT_DUPLICATES, &error);
+		if (!json_is_object(reply.root))
+			code = client_explain(client, -EPROTO);
+	}
+	if (code) {
+		json_reply_fini(&reply);
+		return code;
+	}
+	*ret_reply = reply;
+	return 0;
+}
+
+void json_reply_fini(struct json_reply *reply)
+{
+	json_decref(reply->root);
+	reply->root = NULL;
+	buf_fini(&reply->text);
+}
+
+const char *json_reply_text(const json_t *object, const char *key)
+{
+	const char *text = json_string_value(json_object_get(object, key));
+	return text ? text : "";
+}
+
+uint64_t json_reply_u64(const json_t *object, const char *key)
+{
+	const json_t *value = json_object_get(object, key);
+	if (json_is_real(value))
+		return json_real_value(value) > 0 && json_real_value(value) < 1.8e19
+		               ? (uint64_t)json_real_value(value)
+		               : 0;
+	json_int_t number = json_integer_value(value);
+	return number > 0 ? (uint64_t)number : 0;
+}
+
+double json_reply_double(const json_t *object, const char *key)
+{
+	return json_number_value(json_object_get(object, key));
+}
+
+static int json_reply_dump(const char *bytes, size_t count, void *to)
+{
+	buf_put(to, bytes, count);
+	return ((struct buf *)to)->failed ? -1 : 0;
+}
+
+int json_reply_print(const struct json_reply *reply, struct buf *to)
+{
+	if (json_dump_callback(
+	            reply->root, json_reply_dump, to, JSON_INDENT(2) | JSON_ENSURE_ASCII) < 0)
+		return -ENOMEM;
+	buf_put_u8(to, '\n');
+	return 0;
+}

@@ -1,0 +1,31 @@
+#pragma once
+
+/*
+ * json_reply is an answer that an aggregator gives as JSON text (series, labels, agents, status),
+ * parsed. Members that are missing or of another kind read as nothing: an older or newer aggregator
+ * costs a blank in a table, never a crash.
+ */
+
+#include <jansson.h>
+#include <stdint.h>
+
+#include "core/auto.h"
+#include "core/buf.h"
+#include "query/client.h"
+
+struct json_reply {
+	json_t *root;
+	struct buf text;
+};
+
+/* 0, or an exit code after complaining. */
+int json_reply_ask(
+        struct client *client, const struct wire_query *query, struct json_reply *ret_reply);
+void json_reply_fini(struct json_reply *reply);
+
+const char *json_reply_text(const json_t *object, const char *key); /* "" when it is not there */
+uint64_t json_reply_u64(const json_t *object, const char *key);     /* 0 likewise */
+double json_reply_double(const json_t *object, const char *key);
+
+/* The reply's own text, as it came, in a form for people to read. */
+int json_reply_print(const struct json_reply *reply, struct buf *to);
