@@ -418,6 +418,28 @@ static void running_out_of_memory_leaves_an_empty_batch(void **state)
 	assert_memory_equal(unsorted->rows, batch->rows, batch->rows_count * sizeof(*batch->rows));
 }
 
+static void running_out_of_memory_in_a_merge_is_told(void **state)
+{
+	AUTO(dict) dict = dict_new(dict_limits_default);
+	AUTO(batch) batch = batch_new(dict);
+	random_batch(batch, 12, 12, 300);
+
+	uint32_t failures = 0;
+	for (;; failures++) {
+		AUTO(dict) to_dict = dict_new(dict_limits_default);
+		AUTO(batch) to = batch_new(to_dict);
+		fault_arm(FAULT_ALLOC, failures, ENOMEM);
+		int r = batch_merge(to, batch);
+		if (!fault_disarm()) {
+			CHECK_OK(r);
+			CHECK(random_batches_equal(batch, to));
+			break;
+		}
+		CHECK(r == -ENOMEM);
+	}
+	CHECK(failures > 10);
+}
+
 /* The example of docs/formats/dict.md and docs/formats/batch.md. */
 static struct batch *example_batch(struct dict *dict)
 {
@@ -526,6 +548,7 @@ int main(void)
 		cmocka_unit_test(merging_into_a_full_dict_is_refused),
 		cmocka_unit_test(a_known_stack_costs_a_few_bytes),
 		cmocka_unit_test(running_out_of_memory_leaves_an_empty_batch),
+		cmocka_unit_test(running_out_of_memory_in_a_merge_is_told),
 		cmocka_unit_test(the_documented_example_is_what_is_written_and_read),
 		cmocka_unit_test(content_ids_are_what_they_always_were),
 	};
