@@ -19,6 +19,7 @@ struct export_args {
 	struct shared_args shared;
 	struct range_args range;
 	char *type;
+	uint32_t limit;
 	uint32_t format;
 	char *out;
 };
@@ -28,6 +29,7 @@ static const char *const export_formats[] = { "auto", "folded", "pprof", NULL };
 static const struct option_spec export_options[] = {
 	RANGE_OPTIONS(export_args),
 	TYPE_OPTION(export_args),
+	LIMIT_OPTION(export_args, "0", "how many stacks, the greatest first"),
 	{ .name = "output",
 	        .short_name = 'o',
 	        .kind = OPTION_ENUM,
@@ -117,7 +119,7 @@ static int cmd_export_run(void *opaque, const struct option_args *words)
 	if (code)
 		return code;
 	export_remark(source);
-	return rows_deliver(&source->sides[0], format, frame_name_plain, &output);
+	return rows_deliver(&source->sides[0], format, frame_name_plain, args->limit, &output);
 }
 
 const struct command cmd_export = {

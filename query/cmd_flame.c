@@ -80,7 +80,7 @@ static int cmd_flame_run(void *opaque, const struct option_args *words)
 	if (format == FORMAT_HTML)
 		return flame_page_deliver(source, &args->shared, args->out, "flame", args->limit);
 	struct output output = output_of(&args->shared, args->out);
-	return rows_deliver(&source->sides[0], format, names_frame_name, &output);
+	return rows_deliver(&source->sides[0], format, names_frame_name, 0, &output);
 }
 
 const struct command cmd_flame = {

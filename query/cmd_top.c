@@ -234,7 +234,7 @@ static int cmd_top_run(void *opaque, const struct option_args *words)
 	if (code)
 		return code;
 	if (format == FORMAT_FOLDED || format == FORMAT_PPROF)
-		return rows_deliver(&source->sides[0], format, names_frame_name, &output);
+		return rows_deliver(&source->sides[0], format, names_frame_name, 0, &output);
 
 	struct top top = { .args = args, .source = source };
 	AUTO(names) names = names_new();

@@ -289,7 +289,7 @@ static int cmd_tree_run(void *opaque, const struct option_args *words)
 	if (code)
 		return code;
 	if (format == FORMAT_FOLDED)
-		return rows_deliver(&source->sides[0], format, names_frame_name, &output);
+		return rows_deliver(&source->sides[0], format, names_frame_name, 0, &output);
 
 	AUTO(names) names = names_new();
 	AUTO(tree_view) view = names ? tree_view_new(names) : NULL;

@@ -24,21 +24,67 @@ int rows_explain(int result)
 	return complain(EXIT_CODE_FAILED, "%s", strerrordesc_np(-result));
 }
 
-static int rows_copy_chosen(const struct source_side *side, struct batch *to)
+struct rows_pick {
+	uint32_t index;
+	uint64_t value;
+};
+
+static int rows_compare_picks(const void *left, const void *right)
+{
+	const struct rows_pick *a = left, *b = right;
+	if (a->value != b->value)
+		return a->value > b->value ? -1 : 1;
+	return (a->index > b->index) - (a->index < b->index);
+}
+
+/* The chosen rows, the greatest first; each of them is one stack of one series. */
+static struct rows_pick *rows_pick(
+        const struct source_side *side, uint32_t *ret_count, uint64_t *ret_value)
 {
 	const struct batch *from = side->batch;
-	int result = 0;
+	struct rows_pick *picks = calloc((size_t)from->rows_count + 1, sizeof(*picks));
+	uint32_t count = 0;
+	for (uint32_t i = 0; i < from->rows_count && picks; i++) {
+		const struct row *row = &from->rows[i];
+		if (side->chosen && !side->chosen[row->series])
+			continue;
+		/* source_load() has added them up: no product is past 64 bits. */
+		uint64_t value = row->value * dict_get_series(from->dict, row->series)->period;
+		picks[count++] = (struct rows_pick){ i, value };
+		*ret_value += value;
+	}
+	if (count > 1)
+		qsort(picks, count, sizeof(*picks), rows_compare_picks);
+	*ret_count = count;
+	return picks;
+}
+
+/* The rows that go out: of the chosen type, and of those the `limit` greatest where it is not 0. */
+static int rows_copy(const struct source_side *side, uint32_t limit, struct batch *to)
+{
+	const struct batch *from = side->batch;
+	uint32_t count = 0;
+	uint64_t value = 0, kept = 0;
+	autofree struct rows_pick *picks = rows_pick(side, &count, &value);
+	int result = picks ? 0 : -ENOMEM;
+	uint32_t shown = limit && limit < count ? limit : count;
+
 	to->start_ns = from->start_ns;
 	to->duration_ns = from->duration_ns;
-	for (uint32_t i = 0; i < from->rows_count && result == 0; i++)
-		if (side->chosen[from->rows[i].series])
-			result = batch_add_row(
-			        to, from->rows[i].series, from->rows[i].node, from->rows[i].value);
+	for (uint32_t i = 0; i < shown && result == 0; i++) {
+		const struct row *row = &from->rows[picks[i].index];
+		result = batch_add_row(to, row->series, row->node, row->value);
+		kept += picks[i].value;
+	}
 	for (uint32_t i = 0; i < from->coverage_count && result == 0; i++)
-		if (side->chosen[from->coverage[i].series])
+		if (!side->chosen || side->chosen[from->coverage[i].series])
 			result = batch_add_coverage(
 			        to, from->coverage[i].series, from->coverage[i].ns);
-	return result;
+	if (result == 0 && shown < count)
+		remark("%s of %s stacks written, %s of the value left out; --limit 0 writes all",
+		        units_count(shown).text, units_count(count).text,
+		        units_percent(value - kept, value).text);
+	return result == 0 ? batch_settle(to) : result;
 }
 
 static int rows_write(const struct batch *batch, enum output_format format, frame_name name,
@@ -50,17 +96,17 @@ static int rows_write(const struct batch *batch, enum output_format format, fram
 }
 
 /* The bytes of all chosen rows; what folded text cannot hold is remarked upon. */
-static int rows_encode(
-        const struct source_side *side, enum output_format format, frame_name name, struct buf *to)
+static int rows_encode(const struct source_side *side, enum output_format format, frame_name name,
+        uint32_t limit, struct buf *to)
 {
 	assert(format == FORMAT_FOLDED || format == FORMAT_PPROF);
 
 	AUTO(batch) chosen = NULL;
 	uint64_t replaced = 0;
 	int result = 0;
-	if (side->chosen) {
+	if (side->chosen || limit) {
 		chosen = batch_new(side->batch->dict);
-		result = chosen ? rows_copy_chosen(side, chosen) : -ENOMEM;
+		result = chosen ? rows_copy(side, limit, chosen) : -ENOMEM;
 	}
 	if (result == 0)
 		result = rows_write(chosen ? chosen : side->batch, format, name, to, &replaced);
@@ -75,10 +121,10 @@ static int rows_encode(
 }
 
 int rows_deliver(const struct source_side *side, enum output_format format, frame_name name,
-        const struct output *output)
+        uint32_t limit, const struct output *output)
 {
 	AUTO_BUF bytes = { 0 };
-	int code = rows_encode(side, format, name, &bytes);
+	int code = rows_encode(side, format, name, limit, &bytes);
 	if (code)
 		return code;
 	return format == FORMAT_PPROF ? output_deliver_bytes(output, &bytes, EXIT_CODE_OK)
@@ -130,9 +176,9 @@ int rows_deliver_both(const struct source *source, frame_name name, const struct
 	AUTO_BUF a_text = { 0 };
 	AUTO_BUF b_text = { 0 };
 	AUTO_BUF both = { 0 };
-	int code = rows_encode(&source->sides[0], FORMAT_FOLDED, name, &a_text);
+	int code = rows_encode(&source->sides[0], FORMAT_FOLDED, name, 0, &a_text);
 	if (code == 0)
-		code = rows_encode(&source->sides[1], FORMAT_FOLDED, name, &b_text);
+		code = rows_encode(&source->sides[1], FORMAT_FOLDED, name, 0, &b_text);
 	if (code)
 		return code;
 

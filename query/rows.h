@@ -9,9 +9,9 @@
 #include "query/output.h"
 #include "query/source.h"
 
-/* FORMAT_FOLDED or FORMAT_PPROF of the chosen rows. An exit code. */
+/* FORMAT_FOLDED or FORMAT_PPROF of the chosen rows, or the `limit` greatest. An exit code. */
 int rows_deliver(const struct source_side *side, enum output_format format, frame_name name,
-        const struct output *output);
+        uint32_t limit, const struct output *output);
 
 /* Two sides as `stack A B` per line, what difference flame graphs are drawn from. An exit code. */
 int rows_deliver_both(const struct source *source, frame_name name, const struct output *output);

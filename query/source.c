@@ -75,8 +75,12 @@ static void source_take_answer(struct source_side *side, uint32_t index)
 	const struct answer_side *from = &side->answer->sides[index];
 	side->batch = from->batch;
 	side->completeness = from->completeness;
-	if (from->completeness.last_ns > from->completeness.first_ns)
-		side->span_ns = from->completeness.last_ns - from->completeness.first_ns;
+	if (from->completeness.last_ns <= from->completeness.first_ns)
+		return;
+	side->span_ns = from->completeness.last_ns - from->completeness.first_ns;
+	/* What is exported says when there was data, not what was asked for. */
+	from->batch->start_ns = from->completeness.first_ns;
+	from->batch->duration_ns = side->span_ns;
 }
 
 static int source_ask(const struct shared_args *shared, const struct source_request *request,

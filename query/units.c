@@ -96,7 +96,7 @@ struct units_text units_millicores(uint64_t cpu_ns, uint64_t wall_ns)
 {
 	struct units_text to = { "-" };
 	if (wall_ns > 0)
-		snprintf(to.text, sizeof(to.text), "%.1f", 1e3 * (double)cpu_ns / (double)wall_ns);
+		units_digits(&to, 1e3 * (double)cpu_ns / (double)wall_ns, "");
 	return to;
 }
 
