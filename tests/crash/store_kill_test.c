@@ -1,0 +1,304 @@
+/*
+ * kill -9 while the store appends, flushes and opens: what was acknowledged is there, once, with
+ * exactly its content; what was not is there once or not at all; counters agree with the rows; and
+ * a section that is sent again is a DUP where it is there.
+ *
+ * The program runs itself as the process to be killed (RocksDB's threads do not survive a fork).
+ * What a section holds follows from its stream and seq alone, so both sides know it. The parent
+ * counts acknowledgements from a pipe and kills after a number that the seed gives.
+ */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "core/rng.h"
+#include "tests/unit/storage/store_fixture.h"
+
+#define CYCLES     60
+#define STREAMS    4
+#define SEQS_MAX   65536
+#define FUNCTIONS  2000
+#define GROUP_MAX  6
+#define ACKS_MAX   150
+#define SEAL_EVERY 41
+
+extern char **environ;
+
+/* What goes through the pipe. */
+struct ack {
+	uint32_t stream;
+	uint32_t seq;
+	uint32_t status;
+};
+
+enum { ACK_OPENING = 1000, ACK_OPENED };
+
+/* What a section must hold. */
+struct content {
+	uint64_t samples;
+	uint64_t weighed; /* values times the number of their function */
+};
+
+static struct rng content_rng(uint32_t stream, uint32_t seq)
+{
+	struct rng rng;
+	rng_init(&rng, (uint64_t)stream << 32 | seq);
+	return rng;
+}
+
+static uint64_t content_start(uint32_t stream, uint32_t seq)
+{
+	return (1000 + (uint64_t)seq * STREAMS + stream) * SECOND;
+}
+
+static struct content content_of(uint32_t stream, uint32_t seq)
+{
+	struct rng rng = content_rng(stream, seq);
+	struct content content = { 0 };
+	uint64_t rows = 1 + rng_below(&rng, 40);
+	for (uint64_t i = 0; i < rows; i++) {
+		uint64_t function = rng_below(&rng, FUNCTIONS);
+		uint64_t value = 1 + rng_below(&rng, 100);
+		content.samples += value;
+		content.weighed += value * function;
+	}
+	return content;
+}
+
+static void content_fill(struct source *source, uint32_t series, uint32_t stream, uint32_t seq)
+{
+	struct rng rng = content_rng(stream, seq);
+	uint64_t rows = 1 + rng_below(&rng, 40);
+	source_begin(source, content_start(stream, seq), SECOND);
+	for (uint64_t i = 0; i < rows; i++) {
+		char name[32];
+		snprintf(name, sizeof(name), "%u", (unsigned int)rng_below(&rng, FUNCTIONS));
+		uint64_t value = 1 + rng_below(&rng, 100);
+		CHECK_OK(batch_add_row(source->batch, series, source_stack(source, name), value));
+	}
+}
+
+/* ---- the process that is killed ---- */
+
+static void say(uint32_t stream, uint32_t seq, uint32_t status)
+{
+	struct ack ack = { stream, seq, status };
+	if (write(STDOUT_FILENO, &ack, sizeof(ack)) != sizeof(ack))
+		exit(1);
+}
+
+/* argv: program, folder, seed, the next seq of each stream. */
+static int append_until_killed(char **argv)
+{
+	struct source sources[GROUP_MAX];
+	uint32_t next[STREAMS];
+	struct rng rng;
+
+	rng_init(&rng, strtoull(argv[2], NULL, 10));
+	for (uint32_t i = 0; i < STREAMS; i++)
+		next[i] = (uint32_t)strtoul(argv[3 + i], NULL, 10);
+	say(0, 0, ACK_OPENING);
+	struct store *store = store_fixture_open(argv[1]);
+	say(0, 0, ACK_OPENED);
+	for (uint32_t i = 0; i < GROUP_MAX; i++)
+		sources[i] = source_new(store, 1);
+
+	for (uint32_t groups = 1;; groups++) {
+		struct store_append appends[GROUP_MAX];
+		uint32_t count = 1 + (uint32_t)rng_below(&rng, GROUP_MAX);
+		for (uint32_t i = 0; i < count; i++) {
+			uint32_t stream = (uint32_t)rng_below(&rng, STREAMS);
+			uint32_t seq = next[stream]++;
+			/* Now and then one comes again that was acknowledged, or is in this group.
+			 */
+			if (seq > 1 && rng_below(&rng, 8) == 0)
+				seq = --next[stream] - (uint32_t)rng_below(&rng, 2);
+			seq = seq ? seq : 1;
+			content_fill(&sources[i], source_series(&sources[i], "cart", "a", 1),
+			        stream, seq);
+			sources[i].stream.shard = (uint16_t)stream;
+			appends[i] = source_section(&sources[i], seq);
+		}
+		if (store_append(store, appends, count) < 0)
+			return 1;
+		for (uint32_t i = 0; i < count; i++)
+			say(appends[i].stream.shard, (uint32_t)appends[i].stream.seq,
+			        appends[i].ret_status);
+		if (groups % SEAL_EVERY == 0 && store_seal(store, UINT64_MAX) < 0)
+			return 1;
+	}
+}
+
+/* ---- the one who kills and checks ---- */
+
+struct world {
+	struct test_dir *dir;
+	struct rng rng;
+	bool acked[STREAMS][SEQS_MAX];
+	uint32_t next[STREAMS];
+	uint8_t seen[STREAMS][SEQS_MAX]; /* how often the scan told of it */
+	uint64_t batches;
+	uint64_t samples;
+};
+
+static pid_t world_spawn(struct world *world, int *ret_pipe)
+{
+	char seed[32];
+	char next[STREAMS][16];
+	const char *arguments[3 + STREAMS + 1] = { "/proc/self/exe", world->dir->path, seed };
+	int ends[2];
+	pid_t child;
+	posix_spawn_file_actions_t actions;
+
+	snprintf(seed, sizeof(seed), "%" PRIu64, rng_u64(&world->rng) >> 1);
+	for (uint32_t i = 0; i < STREAMS; i++) {
+		snprintf(next[i], sizeof(next[i]), "%u", world->next[i]);
+		arguments[3 + i] = next[i];
+	}
+	CHECK_OK(pipe2(ends, O_CLOEXEC));
+	CHECK_OK(posix_spawn_file_actions_init(&actions));
+	CHECK_OK(posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO));
+	CHECK_OK(posix_spawn(
+	        &child, arguments[0], &actions, NULL, (char *const *)arguments, environ));
+	CHECK_OK(posix_spawn_file_actions_destroy(&actions));
+	close(ends[1]);
+	*ret_pipe = ends[0];
+	return child;
+}
+
+static void world_note(struct world *world, const struct ack *ack)
+{
+	if (ack->status == ACK_OPENING || ack->status == ACK_OPENED)
+		return;
+	CHECK(ack->stream < STREAMS && ack->seq > 0 && ack->seq < SEQS_MAX);
+	CHECK(ack->status == WIRE_OK || ack->status == WIRE_DUP);
+	/* What was acknowledged, in this life or an earlier one, can only be a DUP. */
+	CHECK(ack->status == WIRE_DUP || !world->acked[ack->stream][ack->seq]);
+	world->acked[ack->stream][ack->seq] = true;
+}
+
+/* Reads so many messages, kills, and takes in what was on its way. */
+static void world_kill_after(struct world *world, uint64_t messages)
+{
+	int from;
+	pid_t child = world_spawn(world, &from);
+	struct ack ack;
+	int status;
+
+	while (messages-- > 0 && read(from, &ack, sizeof(ack)) == sizeof(ack))
+		world_note(world, &ack);
+	CHECK_OK(kill(child, SIGKILL));
+	assert_int_equal(waitpid(child, &status, 0), child);
+	CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+	while (read(from, &ack, sizeof(ack)) == sizeof(ack))
+		world_note(world, &ack);
+	close(from);
+}
+
+static int world_see(void *owner, const struct store_stream *stream, const struct batch *batch)
+{
+	struct world *world = owner;
+	uint32_t seq = (uint32_t)stream->seq;
+	CHECK(stream->shard < STREAMS && stream->seq < SEQS_MAX);
+	struct content expected = content_of(stream->shard, seq);
+	struct content found = { 0 };
+
+	for (uint32_t i = 0; i < batch->rows_count; i++) {
+		struct node node = dict_get_node(batch->dict, batch->rows[i].node);
+		const struct frame *frame = dict_get_frame(batch->dict, node.frame);
+		uint64_t function = strtoull(dict_text(batch->dict, frame->function), NULL, 10);
+		found.samples += batch->rows[i].value;
+		found.weighed += batch->rows[i].value * function;
+	}
+	assert_int_equal(batch->start_ns, content_start(stream->shard, seq));
+	assert_int_equal(found.samples, expected.samples);
+	assert_int_equal(found.weighed, expected.weighed);
+	world->seen[stream->shard][seq]++;
+	world->batches++;
+	world->samples += found.samples;
+	return 0;
+}
+
+/* Every seq below the highest that was ever tried is sent once more, unchanged. */
+static void world_send_again(struct world *world, struct store *store)
+{
+	struct source source = source_new(store, 1);
+	uint32_t series = source_series(&source, "cart", "a", 1);
+	for (uint32_t stream = 0; stream < STREAMS; stream++) {
+		uint32_t seq = world->next[stream];
+		for (uint32_t back = 0; back < 5 && seq > 0; back++, seq--) {
+			bool is_there = world->seen[stream][seq];
+			content_fill(&source, series, stream, seq);
+			source.stream.shard = (uint16_t)stream;
+			uint32_t status = source_append(&source, store, seq);
+			assert_int_equal(status, is_there ? WIRE_DUP : WIRE_OK);
+			world->acked[stream][seq] = true;
+		}
+	}
+	source_free(&source);
+}
+
+static void world_check(struct world *world)
+{
+	AUTO(store) store = store_fixture_open(world->dir->path);
+	struct store_counters counters;
+
+	memset(world->seen, 0, sizeof(world->seen));
+	world->batches = 0;
+	world->samples = 0;
+	CHECK_OK(store_scan(store, 0, UINT64_MAX, NULL, 0, world_see, world));
+	for (uint32_t stream = 0; stream < STREAMS; stream++) {
+		world->next[stream] = 1;
+		for (uint32_t seq = 1; seq < SEQS_MAX; seq++) {
+			uint8_t seen = world->seen[stream][seq];
+			if (seen > 1 || (world->acked[stream][seq] && seen != 1))
+				fail_msg("stream %u seq %u: there %u times", stream, seq, seen);
+			if (seen)
+				world->next[stream] = seq + 1;
+		}
+	}
+	CHECK_OK(store_counters(store, "", &counters));
+	assert_int_equal(counters.batches, world->batches);
+	assert_int_equal(counters.samples, world->samples);
+	assert_int_equal(store_fixture_value(store, "cpu", 0, UINT64_MAX), world->samples);
+	world_send_again(world, store);
+	/* The next life begins behind what was just sent. */
+	for (uint32_t stream = 0; stream < STREAMS; stream++)
+		world->next[stream]++;
+}
+
+static void nothing_acknowledged_is_lost_or_doubled_by_kill_9(void **state)
+{
+	TEST_DIR(dir);
+	struct world *world = calloc(1, sizeof(*world));
+	assert_non_null(world);
+	world->dir = &dir;
+	rng_init(&world->rng, 1);
+	for (uint32_t i = 0; i < STREAMS; i++)
+		world->next[i] = 1;
+
+	for (uint32_t cycle = 0; cycle < CYCLES; cycle++) {
+		/* The first messages are before and after the open: some die there. */
+		world_kill_after(world, 1 + rng_below(&world->rng, cycle % 5 ? ACKS_MAX : 3));
+		world_check(world);
+	}
+	print_message("%" PRIu64 " batches, %" PRIu64 " samples over %d kills\n", world->batches,
+	        world->samples, CYCLES);
+	CHECK(world->batches > CYCLES);
+	free(world);
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(nothing_acknowledged_is_lost_or_doubled_by_kill_9),
+	};
+	if (argc == 3 + STREAMS)
+		return append_until_killed(argv);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
