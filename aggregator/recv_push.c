@@ -59,6 +59,8 @@ static int recv_push_section(struct ingest *ingest, struct session *session, str
 	r = batch_decode(job->batches[index], &section.batch);
 	if (r < 0)
 		return r;
+	if (reader_left(&section.batch) > 0)
+		return -EBADMSG;
 	clamp_to_now(ingest, session, job->batches[index]);
 
 	job->appends[index] = (struct store_append){
