@@ -1,0 +1,533 @@
+/*
+ * Random programs against a model that is written for clarity: a plain list of sections, of which
+ * every answer is computed by going over all of them. The store has to agree exactly after every
+ * step: what it says of each section that it is given, every value per series and function, and
+ * every number of the completeness; over groups with duplicates, groups that fail for want of
+ * memory or disk, deletions, flushes and restarts.
+ *
+ * A failure prints its seed; PROFLEET_SEED=N runs that one alone.
+ */
+
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <sys/resource.h>
+
+#include "core/rng.h"
+#include "tests/lib/fault.h"
+#include "tests/unit/storage/store_fixture.h"
+
+#define SEEDS        20
+#define STEPS        300
+#define SECTIONS_MAX 4096
+#define ROWS_MAX     12
+#define SERVICES     4
+#define INSTANCES    3
+#define PERIODS      2
+#define SERIES       (SERVICES * INSTANCES * PERIODS)
+#define FUNCTIONS    40
+#define OBSERVERS    3
+#define EPOCHS       2
+#define SHARDS       2
+#define GROUP_MAX    5
+#define HORIZON      400 /* seconds that starts fall into */
+
+static const uint64_t periods[PERIODS] = { 1, 20408163 };
+
+static const char *const selectors[] = {
+	"cpu",
+	"{}",
+	"offcpu",
+	"cpu{service=\"service1\"}",
+	"cpu{service!=\"service1\"}",
+	"cpu{service=~\"service[02]\",instance!=\"instance1\"}",
+	"cpu{instance!~\"instance[01]\"}",
+	"cpu{absent=\"\"}",
+	"cpu{absent!=\"\"}",
+	"cpu{service=\"nobody\"}",
+	"cpu{service=~\".*\",instance=\"instance2\"}",
+};
+
+struct model_row {
+	uint32_t series;
+	uint32_t function;
+	uint64_t value;
+};
+
+struct section {
+	uint32_t observer, epoch, shard;
+	uint64_t seq;
+	uint64_t start_ns, duration_ns;
+	struct model_row rows[ROWS_MAX];
+	uint32_t rows_count;
+	uint64_t coverage_ns[SERIES];
+	uint64_t lost[SERIES]; /* by LOSS_RING_FULL */
+	uint64_t lost_of_none; /* by LOSS_PERF_LOST */
+	bool is_kept;          /* was acknowledged: sent again it is a DUP */
+	bool is_deleted;
+};
+
+struct model {
+	struct section sections[SECTIONS_MAX];
+	uint32_t count;
+	uint64_t next_seq[OBSERVERS][EPOCHS][SHARDS];
+	uint64_t duplicates;
+	struct dict *dict; /* all series there can be, for selectors */
+	uint32_t series[SERIES];
+};
+
+struct program {
+	struct rng rng;
+	struct test_dir *dir;
+	struct store *store;
+	struct source sources[GROUP_MAX];
+	struct model *model;
+};
+
+/* ---- the model ---- */
+
+static struct section *model_new_section(struct model *model, struct rng *rng)
+{
+	struct section *section = &model->sections[model->count++];
+	assert_true(model->count < SECTIONS_MAX);
+	*section = (struct section){
+		.observer = (uint32_t)rng_below(rng, OBSERVERS),
+		.epoch = (uint32_t)rng_below(rng, EPOCHS),
+		.shard = (uint32_t)rng_below(rng, SHARDS),
+		/* Mostly every ten seconds, sometimes late, so that there are gaps of every kind.
+		 */
+		.start_ns = rng_below(rng, HORIZON / 10) * 10 * SECOND +
+		            rng_below(rng, 3) * 40000000,
+		.duration_ns = 10 * SECOND,
+	};
+	section->seq = ++model->next_seq[section->observer][section->epoch][section->shard];
+	/* Some are skipped and stay gaps for ever. */
+	if (rng_below(rng, 6) == 0)
+		model->next_seq[section->observer][section->epoch][section->shard] += 3;
+
+	section->rows_count = (uint32_t)rng_below(rng, ROWS_MAX + 1);
+	for (uint32_t i = 0; i < section->rows_count; i++)
+		section->rows[i] = (struct model_row){
+			.series = (uint32_t)rng_below(rng, SERIES),
+			.function = (uint32_t)rng_below(rng, FUNCTIONS),
+			.value = 1 + rng_below(rng, 1000),
+		};
+	for (uint64_t i = rng_below(rng, 4); i > 0; i--)
+		section->coverage_ns[rng_below(rng, SERIES)] += 1 + rng_below(rng, 10 * SECOND);
+	for (uint64_t i = rng_below(rng, 3); i > 0; i--)
+		section->lost[rng_below(rng, SERIES)] += 1 + rng_below(rng, 9);
+	if (rng_below(rng, 5) == 0)
+		section->lost_of_none = 1 + rng_below(rng, 9);
+	return section;
+}
+
+/* What the store should say. */
+struct expected {
+	uint64_t value[SERIES][FUNCTIONS]; /* in units */
+	uint64_t coverage_ns[SERIES];
+	struct completeness completeness;
+};
+
+static bool section_is_in(const struct section *section, uint64_t from_ns, uint64_t to_ns)
+{
+	return section->is_kept && !section->is_deleted && section->start_ns >= from_ns &&
+	       section->start_ns < to_ns;
+}
+
+static int compare_starts(const void *a, const void *b)
+{
+	uint64_t x = (*(const struct section *const *)a)->start_ns;
+	uint64_t y = (*(const struct section *const *)b)->start_ns;
+	return x < y ? -1 : x > y;
+}
+
+/* Gaps, intervals and nobody's losses of one observer, if he has anything of the series. */
+static void expect_observer(struct model *model, uint32_t observer, const bool *wanted,
+        uint64_t from_ns, uint64_t to_ns, struct completeness *to)
+{
+	static const struct section *own[SECTIONS_MAX];
+	uint32_t count = 0;
+	bool matched = false;
+	for (uint32_t i = 0; i < model->count; i++) {
+		const struct section *section = &model->sections[i];
+		if (section->observer != observer || !section_is_in(section, from_ns, to_ns))
+			continue;
+		own[count++] = section;
+		for (uint32_t j = 0; j < section->rows_count; j++)
+			matched |= wanted[section->rows[j].series];
+		for (uint32_t s = 0; s < SERIES; s++)
+			matched |= wanted[s] && (section->coverage_ns[s] || section->lost[s]);
+	}
+	if (!matched)
+		return;
+
+	qsort(own, count, sizeof(own[0]), compare_starts);
+	uint64_t covered_until = own[0]->start_ns;
+	if (to->observers == 0 || own[0]->start_ns < to->first_ns)
+		to->first_ns = own[0]->start_ns;
+	to->observers++;
+	to->intervals += count;
+	for (uint32_t i = 0; i < count; i++) {
+		uint64_t end = own[i]->start_ns + own[i]->duration_ns;
+		if (own[i]->start_ns > covered_until + 50000000)
+			to->missing_ns += own[i]->start_ns - covered_until;
+		if (end > covered_until)
+			covered_until = end;
+		to->lost[LOSS_PERF_LOST] += own[i]->lost_of_none;
+	}
+	if (covered_until > to->last_ns)
+		to->last_ns = covered_until;
+}
+
+static void model_expect(struct model *model, const struct selector *selector, uint64_t from_ns,
+        uint64_t to_ns, struct expected *expected)
+{
+	bool wanted[SERIES];
+	bool met[SERIES] = { false };
+	bool instance_met[SERVICES * INSTANCES] = { false };
+	struct completeness *to = &expected->completeness;
+
+	memset(expected, 0, sizeof(*expected));
+	for (uint32_t s = 0; s < SERIES; s++)
+		wanted[s] = selector_matches(selector, model->dict, model->series[s]);
+	for (uint32_t i = 0; i < model->count; i++) {
+		const struct section *section = &model->sections[i];
+		if (!section_is_in(section, from_ns, to_ns))
+			continue;
+		for (uint32_t j = 0; j < section->rows_count; j++) {
+			const struct model_row *row = &section->rows[j];
+			if (!wanted[row->series])
+				continue;
+			uint64_t in_unit = row->value * periods[row->series % PERIODS];
+			expected->value[row->series][row->function] += in_unit;
+			to->value += in_unit;
+			to->samples += row->value;
+			met[row->series] = true;
+		}
+		for (uint32_t s = 0; s < SERIES; s++) {
+			if (!wanted[s])
+				continue;
+			expected->coverage_ns[s] += section->coverage_ns[s];
+			to->coverage_ns += section->coverage_ns[s];
+			met[s] |= section->coverage_ns[s] > 0;
+			to->lost[LOSS_RING_FULL] += section->lost[s];
+		}
+	}
+	for (uint32_t s = 0; s < SERIES; s++) {
+		uint64_t period = periods[s % PERIODS];
+		if (!met[s])
+			continue;
+		to->series++;
+		instance_met[s / PERIODS % INSTANCES] = true;
+		if (to->period_min == 0 || period < to->period_min)
+			to->period_min = period;
+		if (period > to->period_max)
+			to->period_max = period;
+	}
+	for (uint32_t i = 0; i < INSTANCES; i++)
+		to->instances += instance_met[i];
+	for (uint32_t observer = 0; observer < OBSERVERS; observer++)
+		expect_observer(model, observer, wanted, from_ns, to_ns, to);
+}
+
+/* ---- the store ---- */
+
+static uint32_t make_series(struct source *source, uint32_t series)
+{
+	char service[32];
+	char instance[32];
+	snprintf(service, sizeof(service), "service%u", series / PERIODS / INSTANCES);
+	snprintf(instance, sizeof(instance), "instance%u", series / PERIODS % INSTANCES);
+	return source_series(source, service, instance, periods[series % PERIODS]);
+}
+
+/* Which series of the model one of the store is, by its labels. */
+static uint32_t read_series(const struct dict *dict, uint32_t id)
+{
+	const struct series *series = dict_get_series(dict, id);
+	const char *service = dict_text(
+	        dict, dict_label_value(dict, id, dict_find_string(dict, "service", 7)));
+	const char *instance = dict_text(
+	        dict, dict_label_value(dict, id, dict_find_string(dict, "instance", 8)));
+	uint32_t number = ((uint32_t)(service[7] - '0') * INSTANCES +
+	                          (uint32_t)(instance[8] - '0')) *
+	                          PERIODS +
+	                  (series->period == periods[1]);
+	assert_true(number < SERIES);
+	return number;
+}
+
+static uint32_t read_function(const struct dict *dict, uint32_t node)
+{
+	const struct frame *frame = dict_get_frame(dict, dict_get_node(dict, node).frame);
+	return (uint32_t)strtoul(dict_text(dict, frame->function) + 1, NULL, 10);
+}
+
+static void program_open(struct program *program)
+{
+	program->store = store_fixture_open(program->dir->path);
+	for (uint32_t i = 0; i < GROUP_MAX; i++)
+		if (program->sources[i].dict)
+			source_reconnect(&program->sources[i], program->store);
+		else
+			program->sources[i] = source_new(program->store, 0);
+}
+
+static struct store_append program_section(
+        struct program *program, uint32_t index, const struct section *section)
+{
+	struct source *source = &program->sources[index];
+	source_begin(source, section->start_ns, section->duration_ns);
+	for (uint32_t i = 0; i < section->rows_count; i++) {
+		char function[16];
+		const struct model_row *row = &section->rows[i];
+		snprintf(function, sizeof(function), "f%u", row->function);
+		CHECK_OK(batch_add_row(source->batch, make_series(source, row->series),
+		        source_stack(source, function), row->value));
+	}
+	for (uint32_t s = 0; s < SERIES; s++) {
+		if (section->coverage_ns[s])
+			CHECK_OK(batch_add_coverage(
+			        source->batch, make_series(source, s), section->coverage_ns[s]));
+		if (section->lost[s])
+			CHECK_OK(batch_add_loss(source->batch, make_series(source, s),
+			        LOSS_RING_FULL, section->lost[s]));
+	}
+	if (section->lost_of_none)
+		CHECK_OK(batch_add_loss(
+		        source->batch, SERIES_NONE, LOSS_PERF_LOST, section->lost_of_none));
+	source->stream.uuid.bytes[0] = (uint8_t)section->observer;
+	source->stream.epoch = section->epoch;
+	source->stream.shard = (uint16_t)section->shard;
+	return source_section(source, section->seq);
+}
+
+static void limit_files(rlim_t bytes)
+{
+	struct rlimit limit;
+	CHECK_OK(getrlimit(RLIMIT_FSIZE, &limit));
+	limit.rlim_cur = bytes;
+	CHECK_OK(setrlimit(RLIMIT_FSIZE, &limit));
+}
+
+enum failure { FAIL_NOT, FAIL_MEMORY, FAIL_DISK };
+
+static void program_append(struct program *program, enum failure failure)
+{
+	struct model *model = program->model;
+	struct store_append appends[GROUP_MAX];
+	struct section *sections[GROUP_MAX];
+	uint32_t count = 1 + (uint32_t)rng_below(&program->rng, GROUP_MAX);
+
+	for (uint32_t i = 0; i < count; i++) {
+		/* One in three was sent before, kept or refused; of these some in this very group.
+		 */
+		if (model->count > 0 && rng_below(&program->rng, 3) == 0)
+			sections[i] = &model->sections[rng_below(&program->rng, model->count)];
+		else
+			sections[i] = model_new_section(model, &program->rng);
+		appends[i] = program_section(program, i, sections[i]);
+	}
+
+	if (failure == FAIL_MEMORY)
+		fault_arm(FAULT_ALLOC, (uint32_t)rng_below(&program->rng, 200), ENOMEM);
+	if (failure == FAIL_DISK)
+		limit_files(0);
+	int r = store_append(program->store, appends, count);
+	if (failure == FAIL_MEMORY)
+		(void)fault_disarm();
+	if (failure == FAIL_DISK)
+		limit_files(RLIM_INFINITY);
+
+	if (r < 0) {
+		CHECK(failure != FAIL_NOT);
+		return;
+	}
+	for (uint32_t i = 0; i < count; i++) {
+		assert_int_equal(appends[i].ret_status, sections[i]->is_kept ? WIRE_DUP : WIRE_OK);
+		model->duplicates += sections[i]->is_kept;
+		sections[i]->is_kept = true;
+	}
+}
+
+static void program_delete(struct program *program)
+{
+	struct model *model = program->model;
+	uint64_t from = rng_below(&program->rng, HORIZON) * SECOND;
+	uint64_t to = from + rng_below(&program->rng, HORIZON / 8) * SECOND;
+	uint64_t batches;
+	uint64_t expected = 0;
+
+	for (uint32_t i = 0; i < model->count; i++) {
+		struct section *section = &model->sections[i];
+		if (!section_is_in(section, from, to))
+			continue;
+		section->is_deleted = true;
+		expected++;
+	}
+	CHECK_OK(store_delete_range(program->store, from, to, &batches));
+	assert_int_equal(batches, expected);
+}
+
+static int add_samples(void *owner, const struct store_stream *stream, const struct batch *batch)
+{
+	*(uint64_t *)owner += batch_samples(batch);
+	return 0;
+}
+
+static void program_query(struct program *program)
+{
+	static struct expected expected;
+	static uint64_t value[SERIES][FUNCTIONS];
+	uint64_t coverage_ns[SERIES] = { 0 };
+	const char *text = selectors[rng_below(&program->rng, COUNT_OF(selectors))];
+	uint64_t from = rng_below(&program->rng, HORIZON) * SECOND;
+	uint64_t to = from + rng_below(&program->rng, HORIZON) * SECOND;
+	if (rng_below(&program->rng, 3) == 0) {
+		from = 0;
+		to = UINT64_MAX;
+	}
+	struct selector *selector;
+	char error[256];
+	uint32_t *series;
+	uint64_t samples = 0;
+	struct store_sum sum;
+	/* Little memory makes it a table, more a vector: the answer is the same. */
+	struct store_sum_options options = {
+		.from_ns = from,
+		.to_ns = to,
+		.memory_max = rng_below(&program->rng, 2) ? 64 << 20 : 70000,
+	};
+
+	CHECK_OK(selector_parse(text, &selector, error, sizeof(error)));
+	model_expect(program->model, selector, from, to, &expected);
+	CHECK_OK(store_find_series(program->store, selector, &series, &options.series_count));
+	options.series = series;
+	options.groups = series;
+	CHECK_OK(store_sum(program->store, &options, &sum));
+	CHECK_OK(store_scan(
+	        program->store, from, to, series, options.series_count, add_samples, &samples));
+
+	memset(value, 0, sizeof(value));
+	const struct dict *dict = store_dict(program->store);
+	for (uint32_t i = 0; i < sum.rows_count; i++) {
+		const struct store_sum_row *row = &sum.rows[i];
+		CHECK(i == 0 || row[-1].group < row->group ||
+		        (row[-1].group == row->group && row[-1].node < row->node));
+		value[read_series(dict, row->group)][read_function(dict, row->node)] += row->value;
+	}
+	for (uint32_t i = 0; i < sum.coverage_count; i++)
+		coverage_ns[read_series(dict, sum.coverage[i].series)] += sum.coverage[i].ns;
+	assert_memory_equal(value, expected.value, sizeof(value));
+	assert_memory_equal(coverage_ns, expected.coverage_ns, sizeof(coverage_ns));
+	assert_memory_equal(&sum.completeness, &expected.completeness, sizeof(sum.completeness));
+	assert_int_equal(samples, expected.completeness.samples);
+	store_sum_fini(&sum);
+	selector_free(selector);
+	free(series);
+}
+
+static void program_check_totals(struct program *program)
+{
+	struct store_counters expected = { .batches_duplicate = program->model->duplicates };
+	struct store_counters counters;
+	struct store_size size;
+	uint64_t first = 0, last = 0;
+	bool is_empty = true;
+
+	for (uint32_t i = 0; i < program->model->count; i++) {
+		const struct section *section = &program->model->sections[i];
+		if (!section->is_kept)
+			continue;
+		expected.batches++;
+		for (uint32_t j = 0; j < section->rows_count; j++)
+			expected.samples += section->rows[j].value;
+		for (uint32_t s = 0; s < SERIES; s++)
+			expected.lost[LOSS_RING_FULL] += section->lost[s];
+		expected.lost[LOSS_PERF_LOST] += section->lost_of_none;
+		if (section->is_deleted)
+			continue;
+		if (is_empty || section->start_ns < first)
+			first = section->start_ns;
+		if (is_empty || section->start_ns > last)
+			last = section->start_ns;
+		is_empty = false;
+	}
+	CHECK_OK(store_counters(program->store, "", &counters));
+	expected.rows = counters.rows; /* equal keys were added up: not the model's to know */
+	assert_memory_equal(&counters, &expected, sizeof(counters));
+	CHECK_OK(store_size(program->store, &size));
+	assert_int_equal(size.first_ns, first);
+	assert_int_equal(size.last_ns, last);
+	assert_int_equal(size.corrupt, 0);
+}
+
+static void program_step(struct program *program)
+{
+	uint64_t dice = rng_below(&program->rng, 1000);
+	if (dice < 350) {
+		program_append(program, FAIL_NOT);
+	} else if (dice < 400) {
+		program_append(program, FAIL_MEMORY);
+	} else if (dice < 410) {
+		program_append(program, FAIL_DISK);
+	} else if (dice < 430) {
+		program_delete(program);
+	} else if (dice < 440) {
+		CHECK_OK(store_seal(program->store, UINT64_MAX));
+	} else if (dice < 450) {
+		store_free(program->store);
+		program_open(program);
+	} else if (dice < 500) {
+		program_check_totals(program);
+	} else {
+		program_query(program);
+	}
+}
+
+static void program_run(uint64_t seed)
+{
+	TEST_DIR(dir);
+	struct program program = { .dir = &dir, .model = calloc(1, sizeof(struct model)) };
+	struct source all = { 0 };
+
+	print_message("seed %" PRIu64 "\n", seed);
+	assert_non_null(program.model);
+	rng_init(&program.rng, seed);
+	program_open(&program);
+	all = source_new(program.store, 0);
+	program.model->dict = all.dict;
+	for (uint32_t s = 0; s < SERIES; s++)
+		program.model->series[s] = make_series(&all, s);
+
+	for (uint32_t step = 0; step < STEPS; step++)
+		program_step(&program);
+	program_check_totals(&program);
+
+	source_free(&all);
+	for (uint32_t i = 0; i < GROUP_MAX; i++)
+		source_free(&program.sources[i]);
+	store_free(program.store);
+	free(program.model);
+}
+
+static void random_programs_agree_with_the_model(void **state)
+{
+	struct sigaction ignore = { .sa_handler = SIG_IGN };
+	const char *one = getenv("PROFLEET_SEED");
+	CHECK_OK(sigaction(SIGXFSZ, &ignore, NULL));
+	if (one) {
+		program_run(strtoull(one, NULL, 10));
+		return;
+	}
+	for (uint64_t seed = 1; seed <= SEEDS; seed++)
+		program_run(seed);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(random_programs_agree_with_the_model),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
