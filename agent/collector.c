@@ -453,6 +453,8 @@ static void collector_add_up(struct collector *collector)
 {
 	uint32_t kept = 0;
 
+	if (collector->tallies_count == 0)
+		return;
 	qsort(collector->tallies, collector->tallies_count, sizeof(*collector->tallies),
 	        tally_compare);
 	for (uint32_t at = 0; at < collector->tallies_count; at++) {

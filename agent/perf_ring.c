@@ -234,11 +234,6 @@ void perf_ring_disable(struct perf_ring *ring)
 	(void)ioctl(ring->fd, PERF_EVENT_IOC_DISABLE, 0);
 }
 
-int perf_ring_set_period(struct perf_ring *ring, uint64_t period)
-{
-	return ioctl(ring->fd, PERF_EVENT_IOC_PERIOD, &period) < 0 ? -errno : 0;
-}
-
 int perf_ring_fd(const struct perf_ring *ring)
 {
 	return ring->fd;

@@ -45,7 +45,6 @@ DEFINE_AUTO(perf_ring);
 
 int perf_ring_enable(struct perf_ring *ring);
 void perf_ring_disable(struct perf_ring *ring);
-int perf_ring_set_period(struct perf_ring *ring, uint64_t period);
 
 int perf_ring_fd(const struct perf_ring *ring);
 uint32_t perf_ring_cpu(const struct perf_ring *ring);

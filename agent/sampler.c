@@ -158,37 +158,46 @@ static void sampler_cpu_close(struct sampler_cpu *cpu)
 	cpu->mute = false;
 }
 
+static int sampler_side_band_open(struct sampler_kernel *kernel, uint32_t number)
+{
+	uint32_t pages = kernel->options.pages;
+	struct perf_ring_options options = {
+		.kind = PERF_RING_SIDE_BAND,
+		.cpu = number,
+		.pages = pages ? pages : SAMPLER_SIDE_BAND_PAGES,
+	};
+	int result = perf_ring_open(options, &kernel->cpus[number].side_band);
+
+	return result < 0 ? result : perf_ring_enable(kernel->cpus[number].side_band);
+}
+
+static int sampler_samples_open(struct sampler_kernel *kernel, uint32_t number)
+{
+	uint32_t pages = kernel->options.pages;
+	struct perf_ring_options options = {
+		.kind = kernel->programs ? PERF_RING_BARE : PERF_RING_SAMPLES,
+		.event = kernel->options.event == SAMPLER_CYCLES ? PERF_RING_CYCLES
+		                                                 : PERF_RING_CPU_CLOCK,
+		.cpu = number,
+		.period = kernel->state.period,
+		.pages = pages ? pages : SAMPLER_SAMPLE_PAGES,
+	};
+	struct perf_ring **ring = &kernel->cpus[number].samples;
+	int result = perf_ring_open(options, ring);
+
+	if (result == 0 && kernel->programs)
+		result = bpf_programs_attach(kernel->programs, perf_ring_fd(*ring));
+	return result < 0 ? result : perf_ring_enable(*ring);
+}
+
+/* Processes first: a sample must never be older than what explains it. */
 static int sampler_cpu_open(struct sampler_kernel *kernel, uint32_t number)
 {
 	struct sampler_cpu *cpu = &kernel->cpus[number];
-	bool bpf = kernel->programs != NULL;
-	uint32_t pages = kernel->options.pages;
-	int result = perf_ring_open(
-	        (struct perf_ring_options){
-	                .kind = PERF_RING_SIDE_BAND,
-	                .cpu = number,
-	                .pages = pages ? pages : SAMPLER_SIDE_BAND_PAGES,
-	        },
-	        &cpu->side_band);
-	if (result == 0)
-		result = perf_ring_open(
-		        (struct perf_ring_options){
-		                .kind = bpf ? PERF_RING_BARE : PERF_RING_SAMPLES,
-		                .event = kernel->options.event == SAMPLER_CYCLES
-		                                 ? PERF_RING_CYCLES
-		                                 : PERF_RING_CPU_CLOCK,
-		                .cpu = number,
-		                .period = kernel->state.period,
-		                .pages = pages ? pages : SAMPLER_SAMPLE_PAGES,
-		        },
-		        &cpu->samples);
-	if (result == 0 && bpf)
-		result = bpf_programs_attach(kernel->programs, perf_ring_fd(cpu->samples));
-	/* Processes first: a sample must never be older than what explains it. */
-	if (result == 0)
-		result = perf_ring_enable(cpu->side_band);
-	if (result == 0)
-		result = perf_ring_enable(cpu->samples);
+	int result = cpu->side_band ? 0 : sampler_side_band_open(kernel, number);
+
+	if (result == 0 && !cpu->samples)
+		result = sampler_samples_open(kernel, number);
 	if (result < 0)
 		sampler_cpu_close(cpu);
 	return result;
@@ -264,6 +273,11 @@ static void pending_keep(struct pending *pending, uint32_t done)
 	uint32_t left = pending->records_count - done;
 	uint32_t to = 0;
 
+	if (left == 0) {
+		pending->records_count = 0;
+		pending->bytes_count = 0;
+		return;
+	}
 	/* Bytes lie in the order of arrival, so moving them in that order never overwrites one. */
 	memmove(pending->records, pending->records + done, left * sizeof(*pending->records));
 	qsort(pending->records, left, sizeof(*pending->records), pending_compare_order);
@@ -358,17 +372,25 @@ static uint64_t sampler_ring_lost(const struct sampler_kernel *kernel)
 	return sum;
 }
 
-/* A CPU that went: its last records are read, then it is forgotten. */
-static void sampler_cpu_gone(struct sampler_kernel *kernel, uint32_t number)
+/* Reads what is left of a CPU's samples, and keeps the count of those that were lost. */
+static void sampler_samples_close(struct sampler_kernel *kernel, struct sampler_cpu *cpu)
 {
-	struct sampler_cpu *cpu = &kernel->cpus[number];
 	uint64_t lost = 0;
 
+	perf_ring_disable(cpu->samples);
 	if (!kernel->programs) {
 		sampler_read_ring(kernel, cpu->samples, PENDING_SAMPLES);
 		if (kernel->counts_lost && perf_ring_lost(cpu->samples, &lost) == 0)
 			kernel->closed_lost += lost;
 	}
+	perf_ring_free(TAKE(cpu->samples));
+}
+
+static void sampler_cpu_gone(struct sampler_kernel *kernel, uint32_t number)
+{
+	struct sampler_cpu *cpu = &kernel->cpus[number];
+
+	sampler_samples_close(kernel, cpu);
 	sampler_read_ring(kernel, cpu->side_band, PENDING_SIDE_BAND);
 	sampler_cpu_close(cpu);
 	kernel->state.cpus--;
@@ -423,7 +445,9 @@ static int sampler_rescan(struct sampler_kernel *kernel)
 	return result;
 }
 
-/* The kernel lowers its limit by itself when interrupts take long. The true rate is in each sample.
+/*
+ * The kernel lowers its limit by itself when interrupts take long. The events are opened again,
+ * because one whose period is changed goes on telling the old one with each sample.
  */
 static void sampler_follow_rate(struct sampler_kernel *kernel)
 {
@@ -435,9 +459,14 @@ static void sampler_follow_rate(struct sampler_kernel *kernel)
 	        kernel->options.hz);
 	kernel->state.hz = hz;
 	kernel->state.period = sampler_period(kernel->options.event, hz);
-	for (uint32_t cpu = 0; cpu < kernel->cpus_count; cpu++) {
-		if (kernel->cpus[cpu].samples)
-			(void)perf_ring_set_period(kernel->cpus[cpu].samples, kernel->state.period);
+	for (uint32_t number = 0; number < kernel->cpus_count; number++) {
+		struct sampler_cpu *cpu = &kernel->cpus[number];
+		if (!cpu->samples)
+			continue;
+		sampler_samples_close(kernel, cpu);
+		int result = sampler_cpu_open(kernel, number);
+		if (result < 0)
+			kernel->state.cpus--; /* Gone, or tried again by the next rescan. */
 	}
 }
 
@@ -583,6 +612,8 @@ static int sampler_kernel_drain(struct sampler *sampler, uint64_t until_ns,
 
 	sampler_keep_up(kernel);
 	int result = sampler_read_all(kernel);
+	if (pending->records_count == 0)
+		return result;
 	qsort(pending->records, pending->records_count, sizeof(*pending->records), pending_compare);
 
 	uint32_t done = 0;
