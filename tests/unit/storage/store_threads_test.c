@@ -1,0 +1,138 @@
+/*
+ * One writer, several readers, at once; made for ThreadSanitizer. What a reader sees lies between
+ * what was acknowledged before he asked and what was begun when he had his answer, whole groups
+ * only, and every name he is given is the one that belongs to the number, also while groups fail
+ * and are taken back and the database is closed and opened again under him.
+ */
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <sys/resource.h>
+
+#include "tests/unit/storage/store_fixture.h"
+
+/* RocksDB itself is not instrumented: what it orders by its own atomics cannot be seen. */
+const char *__tsan_default_suppressions(void);
+const char *__tsan_default_suppressions(void)
+{
+	return "called_from_lib:librocksdb.so\n";
+}
+
+#define GROUPS     400
+#define READERS    3
+#define FAILS_EACH 50 /* groups */
+
+static _Atomic uint64_t begun;
+static _Atomic uint64_t acknowledged;
+static _Atomic bool is_over;
+
+/* Each group holds two sections of one sample each, on a series and a function named alike. */
+static void append_group(struct store *store, struct source *sources, uint64_t group, int expected)
+{
+	struct store_append appends[2];
+	char name[32];
+	snprintf(name, sizeof(name), "n%u", (unsigned int)(group / 3));
+	for (uint32_t i = 0; i < 2; i++) {
+		struct source *source = &sources[i];
+		source_begin(source, group * SECOND, SECOND);
+		CHECK_OK(batch_add_row(source->batch, source_series(source, name, name, 1),
+		        source_stack(source, name), 1));
+		appends[i] = source_section(source, group);
+	}
+	int r = store_append(store, appends, 2);
+	CHECK(expected ? r < 0 : r == 0);
+}
+
+static void check_names(struct store *store, const struct store_sum *sum)
+{
+	store_read_lock(store);
+	const struct dict *dict = store_dict(store);
+	for (uint32_t i = 0; i < sum->rows_count; i++) {
+		uint32_t name = dict_find_string(dict, "service", 7);
+		const char *service = dict_text(
+		        dict, dict_label_value(dict, sum->rows[i].group, name));
+		struct node node = dict_get_node(dict, sum->rows[i].node);
+		const char *function = dict_text(dict, dict_get_frame(dict, node.frame)->function);
+		assert_string_equal(service, function);
+	}
+	store_read_unlock(store);
+}
+
+static int add_samples(void *owner, const struct store_stream *stream, const struct batch *batch)
+{
+	*(uint64_t *)owner += batch_samples(batch);
+	return 0;
+}
+
+static void *read_until_over(void *argument)
+{
+	struct store *store = argument;
+	while (!is_over) {
+		uint64_t before = acknowledged;
+		struct store_sum sum = store_fixture_sum(store, "cpu", 0, UINT64_MAX);
+		uint64_t after = begun;
+		uint64_t value = sum.completeness.value;
+		CHECK(value % 2 == 0 && value / 2 >= before && value / 2 <= after);
+		check_names(store, &sum);
+		store_sum_fini(&sum);
+
+		uint64_t scanned = 0;
+		struct store_counters counters;
+		struct store_size size;
+		CHECK_OK(store_scan(store, 0, UINT64_MAX, NULL, 0, add_samples, &scanned));
+		CHECK(scanned % 2 == 0 && scanned / 2 >= before);
+		CHECK_OK(store_counters(store, "", &counters));
+		CHECK(counters.samples / 2 >= before);
+		CHECK_OK(store_size(store, &size));
+		(void)store_symbols_has(store, "abc");
+	}
+	return NULL;
+}
+
+static void limit_files(rlim_t bytes)
+{
+	struct rlimit limit;
+	CHECK_OK(getrlimit(RLIMIT_FSIZE, &limit));
+	limit.rlim_cur = bytes;
+	CHECK_OK(setrlimit(RLIMIT_FSIZE, &limit));
+}
+
+static void readers_see_whole_acknowledged_groups_with_their_names(void **state)
+{
+	TEST_DIR(dir);
+	AUTO(store) store = store_fixture_open(dir.path);
+	struct source sources[2] = { source_new(store, 1), source_new(store, 2) };
+	struct sigaction ignore = { .sa_handler = SIG_IGN };
+	pthread_t readers[READERS];
+
+	CHECK_OK(sigaction(SIGXFSZ, &ignore, NULL));
+	for (uint32_t i = 0; i < READERS; i++)
+		CHECK_OK(pthread_create(&readers[i], NULL, read_until_over, store));
+	for (uint64_t group = 1; group <= GROUPS; group++) {
+		if (group % FAILS_EACH == 0) {
+			limit_files(0);
+			append_group(store, sources, group, -EIO);
+			limit_files(RLIM_INFINITY);
+		}
+		begun = group;
+		append_group(store, sources, group, 0);
+		acknowledged = group;
+		CHECK_OK(store_symbols_put(store, "abc", "x", group % 2));
+	}
+	is_over = true;
+	for (uint32_t i = 0; i < READERS; i++)
+		CHECK_OK(pthread_join(readers[i], NULL));
+	assert_int_equal(store_fixture_value(store, "cpu", 0, UINT64_MAX), 2 * GROUPS);
+	source_free(&sources[0]);
+	source_free(&sources[1]);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(readers_see_whole_acknowledged_groups_with_their_names),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
