@@ -50,5 +50,6 @@ void buf_put_string(struct buf *buf, const char *bytes, size_t count);
 
 void buf_printf(struct buf *buf, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* The bytes as one malloc'ed block that the caller frees; the buf is empty after. NULL if failed. */
+/* The bytes as one malloc'ed block that the caller frees; the buf is empty after. NULL if failed.
+ */
 uint8_t *buf_take(struct buf *buf, size_t *ret_count);

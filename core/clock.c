@@ -1,4 +1,5 @@
-/* The machine's clock, and one for tests. */
+/* The machine's clock through clock_gettime(2), and one for tests that stands until it is told to
+ * move. */
 
 #include "core/clock.h"
 

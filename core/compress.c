@@ -1,4 +1,4 @@
-/* The only user of LZ4 and zstd. */
+/* The one door to LZ4 and zstd: both behind the same bounds, errors and growing buffer. */
 
 #include "core/compress.h"
 
@@ -7,7 +7,7 @@
 #include <lz4.h>
 #include <zstd.h>
 
-#define COMPRESS_INPUT_MAX (UINT64_C(1) << 30)
+#define COMPRESS_INPUT_MAX  (UINT64_C(1) << 30)
 #define COMPRESS_ZSTD_LEVEL 3
 
 int compress_append(enum compress_codec codec, const void *bytes, size_t count, struct buf *to)
@@ -16,7 +16,7 @@ int compress_append(enum compress_codec codec, const void *bytes, size_t count, 
 		return -E2BIG;
 
 	size_t bound = codec == COMPRESS_ZSTD ? ZSTD_compressBound(count)
-					      : (size_t)LZ4_compressBound((int)count);
+	                                      : (size_t)LZ4_compressBound((int)count);
 	uint8_t *room = buf_reserve(to, bound);
 	if (!room)
 		return -ENOMEM;
@@ -37,7 +37,7 @@ int compress_append(enum compress_codec codec, const void *bytes, size_t count, 
 }
 
 int compress_unpack(enum compress_codec codec, const void *bytes, size_t count, size_t unpacked,
-	size_t unpacked_max, struct buf *to)
+        size_t unpacked_max, struct buf *to)
 {
 	if (unpacked > unpacked_max || unpacked > COMPRESS_INPUT_MAX || count > COMPRESS_INPUT_MAX)
 		return -E2BIG;
@@ -51,8 +51,7 @@ int compress_unpack(enum compress_codec codec, const void *bytes, size_t count, 
 		if (ZSTD_isError(n) || n != unpacked)
 			return -EBADMSG;
 	} else if (codec == COMPRESS_LZ4) {
-		int n = LZ4_decompress_safe(
-			bytes, (char *)room, (int)count, (int)unpacked);
+		int n = LZ4_decompress_safe(bytes, (char *)room, (int)count, (int)unpacked);
 		if (n < 0 || (size_t)n != unpacked)
 			return -EBADMSG;
 	} else {

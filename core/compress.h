@@ -21,4 +21,4 @@ int compress_append(enum compress_codec codec, const void *bytes, size_t count, 
  * -E2BIG: unpacked > unpacked_max (nothing was allocated). -EBADMSG: not that. -ENOMEM.
  */
 int compress_unpack(enum compress_codec codec, const void *bytes, size_t count, size_t unpacked,
-	size_t unpacked_max, struct buf *to);
+        size_t unpacked_max, struct buf *to);

@@ -21,7 +21,7 @@ struct config_node;
 /* -EINVAL with "PATH:LINE: ..."; -ENOENT, -EACCES, -EFBIG, -ENOMEM. */
 int config_load(const char *path, struct config **ret_config, char *ret_error, size_t error_bytes);
 int config_parse(const char *name, const char *text, size_t count, struct config **ret_config,
-	char *ret_error, size_t error_bytes);
+        char *ret_error, size_t error_bytes);
 void config_free(struct config *config);
 DEFINE_AUTO(config);
 
@@ -29,9 +29,10 @@ DEFINE_AUTO(config);
 const struct config_node *config_root(const struct config *config);
 
 enum config_kind config_node_kind(const struct config_node *node);
-uint32_t config_node_line(const struct config_node *node); /* from 1 */
+uint32_t config_node_line(const struct config_node *node);    /* from 1 */
 const char *config_node_text(const struct config_node *node); /* of a scalar, else NULL */
-uint32_t config_node_count(const struct config_node *node); /* items or pairs */
+uint32_t config_node_count(const struct config_node *node);   /* items or pairs */
 const struct config_node *config_node_item(const struct config_node *node, uint32_t index);
 const char *config_node_key(const struct config_node *node, uint32_t index);
-const struct config_node *config_node_find(const struct config_node *node, const char *key); /* or NULL */
+const struct config_node *config_node_find(
+        const struct config_node *node, const char *key); /* or NULL */

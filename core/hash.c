@@ -1,4 +1,4 @@
-/* The only user of xxHash. */
+/* The one door to xxHash: its XXH3 of 64 and 128 bits, without a seed. */
 
 #include "core/hash.h"
 

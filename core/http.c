@@ -276,7 +276,7 @@ static int http_listen(const char *address, int *ret_fd)
 
 static void http_name_address(struct http_server *server, int fd)
 {
-	struct sockaddr_storage at;
+	struct sockaddr_storage at = { 0 };
 	socklen_t length = sizeof(at);
 	char host[INET6_ADDRSTRLEN] = "";
 

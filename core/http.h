@@ -16,19 +16,20 @@
 struct http_server;
 
 struct http_answer {
-	uint32_t status; /* 200 */
+	uint32_t status;          /* 200 */
 	const char *content_type; /* static text */
 	struct buf body;
 };
 
 struct http_route {
 	const char *method; /* "GET" */
-	const char *path; /* "/metrics": exact */
+	const char *path;   /* "/metrics": exact */
 	void (*handle)(void *owner, const uint8_t *body, size_t count, struct http_answer *answer);
 };
 
-/* `routes` ends with a zeroed entry and outlives the server. -EADDRINUSE, -EINVAL, -ENOMEM, -EIO. */
+/* `routes` ends with a zeroed entry and outlives the server. -EADDRINUSE, -EINVAL, -ENOMEM, -EIO.
+ */
 int http_server_open(const char *address /* "127.0.0.1:7471", port 0 picks one */,
-	const struct http_route *routes, void *owner, struct http_server **ret_server);
+        const struct http_route *routes, void *owner, struct http_server **ret_server);
 const char *http_server_address(const struct http_server *server); /* "127.0.0.1:41233" */
 void http_server_free(struct http_server *server);

@@ -41,5 +41,6 @@ void id_map_reset(struct id_map *map);
 /* How many bytes of memory it holds. */
 size_t id_map_memory(const struct id_map *map);
 
-/* Takes back the newest entries until `count` are left: an insertion that could not be completed. */
+/* Takes back the newest entries until `count` are left: an insertion that could not be completed.
+ */
 void id_map_truncate(struct id_map *map, uint32_t count);

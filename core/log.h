@@ -21,7 +21,7 @@ void log_setup(const char *program, enum log_level level, enum log_format format
 void log_set_level(enum log_level level);
 
 void log_event(enum log_level level, const char *id, const char *format, ...)
-	__attribute__((format(printf, 3, 4)));
+        __attribute__((format(printf, 3, 4)));
 
 #define log_debug(id, ...) log_event(LOG_LEVEL_DEBUG, id, __VA_ARGS__)
 #define log_info(id, ...)  log_event(LOG_LEVEL_INFO, id, __VA_ARGS__)

@@ -826,6 +826,7 @@ int net_call(struct net_client *client, const uint8_t *bytes, size_t count, uint
 		nng_msg_free(message);
 		return r;
 	}
+	assert(slot);
 	slot->deadline = deadline;
 	r = net_slot_send(client, slot, message);
 	if (r == 0)

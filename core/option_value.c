@@ -456,8 +456,7 @@ static int option_value_number(const struct option_spec *spec, const char *text,
 		[OPTION_U32] = "is not a whole number; write digits alone",
 		[OPTION_U64] = "is not a whole number; write digits alone",
 		[OPTION_BYTES] = "is not a number of bytes; write 4096, 64MiB or 1GB",
-		[OPTION_DURATION] = "is not a duration; write a number with its unit: 250ms, 10s, "
-		                    "1h30m, 7d",
+		[OPTION_DURATION] = "is not a duration; write number and unit: 250ms, 1h30m, 7d",
 	};
 	struct option_decimal decimal;
 	const char *end = text;

@@ -7,7 +7,8 @@
 
 #include <stdbool.h>
 
-/* Blocks SIGINT, SIGTERM, SIGHUP and SIGPIPE for the whole process; call before any thread starts. */
+/* Blocks SIGINT, SIGTERM, SIGHUP and SIGPIPE for the whole process; call before any thread starts.
+ */
 int service_init(void);
 
 enum service_event { SERVICE_TIMEOUT = 0, SERVICE_STOP, SERVICE_RELOAD };

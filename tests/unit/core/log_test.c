@@ -129,8 +129,8 @@ static void long_text_is_cut_to_one_whole_line(void **state)
 	for (size_t i = 0; i < COUNT_OF(formats) * COUNT_OF(fillers); i++) {
 		const char *filler = fillers[i / COUNT_OF(formats)];
 		char *given = calloc(1, 20001);
-		for (size_t n = 0; n + strlen(filler) < 20000; n += strlen(filler))
-			memcpy(given + n, filler, strlen(filler));
+		for (size_t n = 0; n < 20000; n++)
+			given[n] = filler[n % strlen(filler)];
 
 		struct capture capture;
 		log_setup("p", LOG_LEVEL_INFO, formats[i % COUNT_OF(formats)]);
