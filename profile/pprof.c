@@ -463,12 +463,13 @@ static bool pprof_next(struct pprof_parser *parser, struct reader *from, struct 
 	field->number = (uint32_t)(tag >> 3);
 	field->wire = tag & 7;
 	if (!from->failed && !pprof_field_is_known(field)) {
-		bool is_profile = field->number > 0 && field->wire <= 5;
+		bool is_new = field->number > PPROF_DOC_URL && field->wire <= 5;
 		pprof_fail(parser, -EBADMSG, field->at,
-		        is_profile ? "byte %" PRIu64
-		                     ": field %u of the profile is not known here, so it "
-		                     "could not be kept"
-		                   : "byte %" PRIu64 ": this is no pprof profile (field %u)",
+		        is_new ? "byte %" PRIu64
+		                 ": field %u of the profile is not known here, so it "
+		                 "could not be kept"
+		               : "byte %" PRIu64
+		                 ": field %u has the wrong kind; this is no pprof file",
 		        field->at, field->number);
 		return false;
 	}
@@ -979,16 +980,27 @@ static void pprof_make_types(struct pprof_parser *parser)
 	}
 }
 
-/* How many labels of the sample before this one have its key and its kind. */
-static uint32_t pprof_label_rank(const Pprof__Sample *sample, size_t place)
+/*
+ * The how-manieth of the sample's labels with this key and of this kind it is. Keys are compared as
+ * texts: one text may stand in several places of the string table.
+ */
+static uint32_t pprof_label_rank(
+        struct pprof_parser *parser, const Pprof__Sample *sample, size_t place, uint64_t owner)
 {
 	const Pprof__Label *label = sample->label[place];
 	uint32_t rank = 1;
+	uint32_t count, other_count;
+	const char *key = pprof_text(parser, label->key, "sample", owner, &count);
 
-	for (size_t i = 0; i < place; i++)
-		if (sample->label[i]->key == label->key &&
-		        (sample->label[i]->str != 0) == (label->str != 0))
+	for (size_t i = 0; key && i < place; i++) {
+		const Pprof__Label *other = sample->label[i];
+		const char *other_key = pprof_text(
+		        parser, other->key, "sample", owner, &other_count);
+
+		if (other_key && (other->str != 0) == (label->str != 0) && count == other_count &&
+		        memcmp(key, other_key, count) == 0)
 			rank++;
+	}
 	return rank;
 }
 
@@ -1020,7 +1032,7 @@ static bool pprof_make_label(struct pprof_parser *parser, const Pprof__Sample *s
 		buf_put_u8(name, '.');
 		pprof_put_escaped(name, unit, unit_count, true);
 	}
-	uint32_t rank = pprof_label_rank(sample, place);
+	uint32_t rank = pprof_label_rank(parser, sample, place, owner);
 	if (rank > 1)
 		buf_printf(name, "#%u", rank);
 	if (name->failed) {
