@@ -13,13 +13,6 @@
 
 #include "tests/unit/storage/store_fixture.h"
 
-/* RocksDB itself is not instrumented: what it orders by its own atomics cannot be seen. */
-const char *__tsan_default_suppressions(void);
-const char *__tsan_default_suppressions(void)
-{
-	return "called_from_lib:librocksdb.so\n";
-}
-
 #define GROUPS     400
 #define READERS    3
 #define FAILS_EACH 50 /* groups */
