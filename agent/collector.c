@@ -216,9 +216,9 @@ static int collector_module(
 
 /* A frame that has nothing but the name of where it lies. */
 static int collector_place_frame(
-        struct collector *collector, enum frame_kind kind, const char *module, uint32_t *ret_frame)
+        struct collector *collector, const char *module, uint32_t *ret_frame)
 {
-	struct frame frame = { .kind = (uint8_t)kind };
+	struct frame frame = { .kind = FRAME_NATIVE };
 	int result = collector_module(collector, module, "", &frame.module);
 
 	return result < 0 ? result : dict_frame(collector->dict, &frame, ret_frame);
@@ -267,9 +267,9 @@ static int collector_user_frame(
         struct collector *collector, const struct code_place *place, uint32_t *ret_frame)
 {
 	if (place->is_vsyscall)
-		return collector_place_frame(collector, FRAME_NATIVE, "[vsyscall]", ret_frame);
+		return collector_place_frame(collector, "[vsyscall]", ret_frame);
 	if (!place->file)
-		return collector_place_frame(collector, FRAME_MANAGED, "[jit]", ret_frame);
+		return collector_place_frame(collector, "[jit]", ret_frame);
 	return collector_file_frame(collector, place, ret_frame);
 }
 
@@ -340,7 +340,9 @@ static int collector_user_address(struct collector *collector, struct process *p
 
 /*
  * Appends the process's frames. An address without a mapping is an unknown frame when others follow
- * it, or when it is where the process really was; at the outer end it is no frame at all.
+ * it, or when it is what the CPU really executed; at the outer end it is no frame at all. (In the
+ * middle of an exec the registers a process entered the kernel with are those of a program that is
+ * gone.)
  */
 static int collector_add_user(struct collector *collector, struct process *process,
         const struct observed_sample *sample, uint32_t *depth, bool *truncated)
@@ -355,12 +357,11 @@ static int collector_add_user(struct collector *collector, struct process *proce
 
 		if (result == -ESRCH) {
 			if (unknown == ID_NONE)
-				result = collector_place_frame(
-				        collector, FRAME_MANAGED, "[unknown]", &unknown);
+				result = collector_place_frame(collector, "[unmapped]", &unknown);
 			else
 				result = 0;
 			frame = unknown;
-			if (result == 0 && at == 0)
+			if (at == 0 && sample->kernel_depth == 0)
 				known = *depth + 1;
 		} else {
 			known = *depth + 1;

@@ -294,6 +294,7 @@ static void process_take_stat(struct process *process, const struct process_stat
 	process->group = stat->group;
 	process->start_ticks = stat->start_ticks;
 	process->is_kernel = stat->flags & KERNEL_THREAD_FLAG;
+	process->is_running = stat->state == 'R';
 }
 
 /* A process that nobody told us of. `time_ns` is a moment at which it was alive. */
@@ -327,25 +328,6 @@ static struct process *process_table_learn(
 	if (started_ns > table->boot_offset_ns && started_ns - table->boot_offset_ns < time_ns)
 		process->begin_ns = started_ns - table->boot_offset_ns;
 	return process;
-}
-
-int process_table_scan(struct process_table *table)
-{
-	DIR *folder = opendir(table->options.proc_path);
-	uint64_t now_ns = clock_monotonic_ns(clock_real());
-
-	if (!folder)
-		return -errno;
-	for (struct dirent *entry = readdir(folder); entry; entry = readdir(folder)) {
-		char *end;
-		long pid = strtol(entry->d_name, &end, 10);
-		if (end == entry->d_name || *end || pid <= 0 || pid > INT32_MAX)
-			continue;
-		if (!process_table_last(table, (int32_t)pid))
-			(void)process_table_learn(table, (int32_t)pid, 0, now_ns);
-	}
-	(void)closedir(folder);
-	return 0;
 }
 
 /* One line of /proc/PID/maps: "start-end perms offset major:minor inode   path". */
@@ -421,6 +403,30 @@ static void process_table_know_maps(struct process_table *table, struct process 
 		return;
 	process->mappings_known = true; /* Asked once, whatever comes of it. */
 	process_table_read_maps(table, process);
+}
+
+int process_table_scan(struct process_table *table)
+{
+	DIR *folder = opendir(table->options.proc_path);
+	uint64_t now_ns = clock_monotonic_ns(clock_real());
+
+	if (!folder)
+		return -errno;
+	for (struct dirent *entry = readdir(folder); entry; entry = readdir(folder)) {
+		char *end;
+		long pid = strtol(entry->d_name, &end, 10);
+		if (end == entry->d_name || *end || pid <= 0 || pid > INT32_MAX)
+			continue;
+		if (process_table_last(table, (int32_t)pid))
+			continue;
+		struct process *process = process_table_learn(table, (int32_t)pid, 0, now_ns);
+		/* Who runs now will be sampled soon, and may be gone before its samples are read.
+		 */
+		if (process && process->is_running)
+			process_table_know_maps(table, process);
+	}
+	(void)closedir(folder);
+	return 0;
 }
 
 static char *process_copy_text(const char *text)

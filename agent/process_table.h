@@ -48,6 +48,7 @@ struct process {
 	bool mappings_known;
 	bool exe_next;             /* the next file that is mapped is the program */
 	bool is_kernel;            /* a thread of the kernel */
+	bool is_running;           /* when /proc was read */
 	uint64_t refreshed;        /* interval in which its mappings were read again */
 	struct mappings *mappings; /* never NULL */
 
