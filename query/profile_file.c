@@ -144,8 +144,7 @@ static int profile_file_parse_folded(const char *path, const struct buf *bytes,
 	int result = folded_parse(
 	        (const char *)bytes->bytes, bytes->count, file->batch, series_id, &skipped, &error);
 	if (result == -EBADMSG)
-		return complain(EXIT_CODE_FAILED, "%s:%llu: %s", path,
-		        (unsigned long long)error.line, error.text);
+		return complain(EXIT_CODE_FAILED, "%s: %s", path, error.text);
 	if (result < 0)
 		return complain(EXIT_CODE_FAILED, "%s: %s", path,
 		        result == -ENOSPC ? "too many distinct stacks for one file; split it"
