@@ -980,8 +980,18 @@ static void pprof_make_types(struct pprof_parser *parser)
 	}
 }
 
+/* To the rest of the house a label with an empty value is no label, so it is not kept. */
+static bool pprof_label_is_kept(
+        struct pprof_parser *parser, const Pprof__Label *label, uint64_t owner)
+{
+	uint32_t count = 0;
+
+	return label->str == 0 ||
+	       (pprof_text(parser, label->str, "sample", owner, &count) && count > 0);
+}
+
 /*
- * The how-manieth of the sample's labels with this key and of this kind it is. Keys are compared as
+ * The how-manieth of the kept labels with this key and of this kind it is. Keys are compared as
  * texts: one text may stand in several places of the string table.
  */
 static uint32_t pprof_label_rank(
@@ -998,7 +1008,8 @@ static uint32_t pprof_label_rank(
 		        parser, other->key, "sample", owner, &other_count);
 
 		if (other_key && (other->str != 0) == (label->str != 0) && count == other_count &&
-		        memcmp(key, other_key, count) == 0)
+		        memcmp(key, other_key, count) == 0 &&
+		        pprof_label_is_kept(parser, other, owner))
 			rank++;
 	}
 	return rank;
@@ -1018,6 +1029,10 @@ static bool pprof_make_label(struct pprof_parser *parser, const Pprof__Sample *s
 	if (label->str != 0 && (label->num != 0 || label->num_unit != 0)) {
 		pprof_fail(parser, -EBADMSG, owner,
 		        "sample %" PRIu64 ": a label is both a text and a number", owner);
+		return false;
+	}
+	if (!pprof_label_is_kept(parser, label, owner)) {
+		parser->empty_labels++;
 		return false;
 	}
 	const char *key = pprof_text(parser, label->key, "sample", owner, &key_count);
@@ -1046,11 +1061,6 @@ static bool pprof_make_label(struct pprof_parser *parser, const Pprof__Sample *s
 		result = dict_cstring(parser->dict, digits, &ret_label->value);
 	} else if (result == 0) {
 		ret_label->value = pprof_string(parser, label->str, "sample", owner);
-		/* To the rest of the house a label with an empty value is no label. */
-		if (ret_label->value == 0 && parser->result == 0) {
-			parser->empty_labels++;
-			return false;
-		}
 	}
 	if (result < 0)
 		pprof_fail_dict(parser, result, "sample", owner);
