@@ -1,0 +1,45 @@
+/* Every key decoder on any bytes: what is accepted must be made of exactly these bytes. */
+
+#include <assert.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "storage/keys.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count);
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count)
+{
+	uint8_t again[KEYS_SYMBOLS_BYTES_MAX];
+	struct key_batch batch;
+	uint64_t ordinal;
+	uint32_t stream;
+	struct wire_uuid uuid;
+	enum keys_symbols_part part;
+	char text[KEYS_BUILD_ID_BYTES_MAX + 1];
+
+	if (keys_get_batch(bytes, count, &batch) == 0) {
+		keys_put_batch(batch, again);
+		assert(count == KEYS_BATCH_BYTES && memcmp(again, bytes, count) == 0);
+	}
+	if (keys_get_dict(bytes, count, &ordinal) == 0) {
+		keys_put_dict(ordinal, again);
+		assert(count == KEYS_DICT_BYTES && memcmp(again, bytes, count) == 0);
+	}
+	if (keys_get_stream(bytes, count, &stream) == 0) {
+		keys_put_stream(stream, again);
+		assert(count == KEYS_STREAM_BYTES && memcmp(again, bytes, count) == 0);
+	}
+	if (keys_get_agent(bytes, count, &uuid, text) == 0) {
+		assert(keys_put_agent(&uuid, text, again) == count);
+		assert(memcmp(again, bytes, count) == 0);
+	}
+	if (keys_get_symbols(bytes, count, &part, text) == 0) {
+		assert(keys_put_symbols(part, text, again) == count);
+		assert(memcmp(again, bytes, count) == 0);
+	}
+	if (keys_get_tenant(bytes, count, text) == 0)
+		assert(strlen(text) == count && (count == 0 || memcmp(text, bytes, count) == 0));
+	return 0;
+}
