@@ -9,7 +9,7 @@
 #include "query/progress.h"
 #include "query/text.h"
 
-static void complain_print(const char *format, va_list values)
+__attribute__((format(printf, 1, 0))) static void complain_print(const char *format, va_list values)
 {
 	char line[4096];
 	(void)vsnprintf(line, sizeof(line), format, values); /* A longer one is cut. */

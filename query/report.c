@@ -34,8 +34,7 @@ void report_put_size(const struct source *source, uint32_t index, struct buf *to
 	if (source->is_cpu && side->span_ns)
 		buf_printf(to, "%s cores  ", units_cores(side->value, side->span_ns).text);
 	else
-		buf_printf(
-		        to, "%s %s  ", units_value(source->unit, side->value).text, source->type);
+		buf_printf(to, "total %s  ", units_value(source->unit, side->value).text);
 	if (source->is_cpu && all->coverage_ns)
 		buf_printf(to, "%s mcores/instance  ",
 		        units_millicores(side->value, all->coverage_ns).text);

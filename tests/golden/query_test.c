@@ -49,9 +49,9 @@ static struct ran run(const char *const words[WORDS_MAX])
 	char *argv[WORDS_MAX + 2] = { program };
 	for (size_t i = 0; i < WORDS_MAX && words[i]; i++)
 		argv[i + 1] = (char *)(uintptr_t)words[i];
-	static char *environment[] = { "PATH=/usr/bin:/bin", "LANG=C",
-		"PROFLEET_SERVER=tcp://127.0.0.1:1", "ASAN_OPTIONS=detect_leaks=1", "COLUMNS=80",
-		NULL };
+	char *const environment[] = { (char[]){ "PATH=/usr/bin:/bin" }, (char[]){ "LANG=C" },
+		(char[]){ "PROFLEET_SERVER=tcp://127.0.0.1:1" },
+		(char[]){ "ASAN_OPTIONS=detect_leaks=1" }, (char[]){ "COLUMNS=80" }, NULL };
 	posix_spawn_file_actions_t files;
 	posix_spawn_file_actions_init(&files);
 	posix_spawn_file_actions_addopen(&files, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
