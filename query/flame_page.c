@@ -12,10 +12,10 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
-#include <zlib.h>
 
 #include "core/auto.h"
 #include "core/clock.h"
+#include "core/gzip.h"
 #include "core/json.h"
 #include "core/version.h"
 #include "query/complain.h"
@@ -26,7 +26,8 @@
 #include "query/rows.h"
 #include "query/units.h"
 
-#define FLAME_MAGIC "PFG1"
+#define FLAME_MAGIC      "PFG1"
+#define FLAME_GZIP_LEVEL 6
 
 /* Kinds of frames on the page. */
 enum flame_kind {
@@ -213,29 +214,6 @@ int flame_page_profile(const struct flame_page *page, struct buf *to)
 
 /* ---- the page ---- */
 
-static int flame_gzip(const struct buf *from, struct buf *to)
-{
-	z_stream stream = { 0 };
-	/* 16 asks for a gzip header. */
-	if (deflateInit2(&stream, 6, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY) != Z_OK)
-		return -ENOMEM;
-	size_t bound = deflateBound(&stream, from->count);
-	uint8_t *room = bound <= UINT32_MAX && from->count <= UINT32_MAX ? buf_reserve(to, bound)
-	                                                                 : NULL;
-	if (!room) {
-		(void)deflateEnd(&stream);
-		return -ENOMEM;
-	}
-	stream.next_in = from->bytes;
-	stream.avail_in = (uint32_t)from->count;
-	stream.next_out = room;
-	stream.avail_out = (uint32_t)bound;
-	int result = deflate(&stream, Z_FINISH);
-	to->count += stream.total_out;
-	(void)deflateEnd(&stream);
-	return result == Z_STREAM_END ? 0 : -ENOMEM;
-}
-
 static void flame_put_base64(const struct buf *from, struct buf *to)
 {
 	static const char digits[] =
@@ -393,7 +371,7 @@ int flame_page_write(const struct flame_page *page, struct buf *to)
 	AUTO_BUF packed = { 0 };
 	int result = flame_page_profile(page, &profile);
 	if (result == 0)
-		result = flame_gzip(&profile, &packed);
+		result = gzip_pack(profile.bytes, profile.count, FLAME_GZIP_LEVEL, &packed);
 	if (result < 0)
 		return result;
 

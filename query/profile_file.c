@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #include "core/auto.h"
-#include "core/clock.h"
+#include "core/gzip.h"
 #include "profile/folded.h"
 #include "query/complain.h"
 
@@ -35,7 +35,8 @@ static bool profile_file_ends(const char *path, const char *ending)
 enum profile_file_form profile_file_form_of(const char *path)
 {
 	static const char *const pprof[] = { ".pprof", ".pb.gz", ".pb", ".prof", ".pprof.gz" };
-	static const char *const folded[] = { ".folded", ".collapsed", ".stacks", ".txt" };
+	static const char *const folded[] = { ".folded", ".collapsed", ".stacks", ".txt",
+		".folded.gz" };
 	for (size_t i = 0; i < COUNT_OF(pprof); i++)
 		if (profile_file_ends(path, pprof[i]))
 			return PROFILE_FILE_PPROF;
@@ -45,12 +46,28 @@ enum profile_file_form profile_file_form_of(const char *path)
 	return PROFILE_FILE_GUESS;
 }
 
-/* gzip, or bytes that no text has: a pprof. */
+/* What is gzipped is unpacked, so that folded text may be, too. */
+static int profile_file_unpack(const char *path, struct buf *bytes)
+{
+	if (!gzip_is_gzip(bytes->bytes, bytes->count))
+		return 0;
+	AUTO_BUF unpacked = { 0 };
+	int result = gzip_unpack(bytes->bytes, bytes->count, PROFILE_FILE_BYTES_MAX, &unpacked);
+	if (result < 0)
+		return complain(EXIT_CODE_FAILED, "%s: %s", path,
+		        result == -EBADMSG ? "starts as gzip and is broken or cut off"
+		        : result == -E2BIG ? "larger than this reader takes when unpacked; split it"
+		                           : strerrordesc_np(-result));
+	struct buf packed = *bytes;
+	*bytes = unpacked;
+	unpacked = packed;
+	return 0;
+}
+
+/* Bytes that no text has: a pprof. */
 static enum profile_file_form profile_file_sniff(const struct buf *bytes)
 {
 	size_t count = bytes->count < PROFILE_FILE_SNIFF ? bytes->count : PROFILE_FILE_SNIFF;
-	if (count >= 2 && bytes->bytes[0] == 0x1f && bytes->bytes[1] == 0x8b)
-		return PROFILE_FILE_PPROF;
 	for (size_t i = 0; i < count; i++)
 		if (bytes->bytes[i] < 0x09)
 			return PROFILE_FILE_PPROF;
@@ -184,6 +201,8 @@ int profile_file_read(
 {
 	AUTO_BUF bytes = { 0 };
 	int code = profile_file_slurp(path, &bytes);
+	if (code == 0)
+		code = profile_file_unpack(path, &bytes);
 	if (code)
 		return code;
 
