@@ -144,6 +144,15 @@ static const char *profile_file_unit(const struct profile_file_options *options,
 	return strcmp(type, "cpu") == 0 || strcmp(type, "offcpu") == 0 ? "nanoseconds" : "count";
 }
 
+static uint64_t profile_file_lines(const struct buf *bytes)
+{
+	uint64_t lines = 0;
+	for (size_t i = 0; i < bytes->count; i++)
+		lines += bytes->bytes[i] == '\n';
+	bool unended = bytes->count > 0 && bytes->bytes[bytes->count - 1] != '\n';
+	return lines + unended;
+}
+
 static int profile_file_parse_folded(const char *path, const struct buf *bytes,
         const struct profile_file_options *options, const struct label *labels,
         struct profile_file *file)
@@ -166,7 +175,7 @@ static int profile_file_parse_folded(const char *path, const struct buf *bytes,
 		return complain(EXIT_CODE_FAILED, "%s: %s", path,
 		        result == -ENOSPC ? "too many distinct stacks for one file; split it"
 		                          : strerrordesc_np(-result));
-	file->report.samples = file->batch->rows_count;
+	file->report.samples = profile_file_lines(bytes) - skipped;
 	if (skipped)
 		snprintf(file->report.notes[file->report.notes_count++],
 		        sizeof(file->report.notes[0]), "%llu empty lines or comments skipped",
