@@ -309,21 +309,24 @@ static int perf_record_decode_sample(
 	struct observed_sample *sample = &observation->sample;
 	sample->period = record->period;
 
-	/* Marks in the chain say whose frames follow. */
+	/* Marks in the chain say whose frames follow. A second mark of a kind begins that stack
+	 * anew. */
 	uint64_t context = 0;
 	for (uint64_t at = 0; at < record->chain_count; at++) {
 		uint64_t ip = record->chain[at];
-		if (ip >= (uint64_t)PERF_CONTEXT_MAX) {
-			context = ip;
-			if (context == (uint64_t)PERF_CONTEXT_KERNEL)
-				sample->kernel_ips = record->chain + at + 1;
-			else if (context == (uint64_t)PERF_CONTEXT_USER)
-				sample->user_ips = record->chain + at + 1;
-		} else if (context == (uint64_t)PERF_CONTEXT_KERNEL) {
-			sample->kernel_depth++;
-		} else if (context == (uint64_t)PERF_CONTEXT_USER) {
-			sample->user_depth++;
+		if (ip == (uint64_t)PERF_CONTEXT_KERNEL) {
+			sample->kernel_ips = record->chain + at + 1;
+			sample->kernel_depth = 0;
+		} else if (ip == (uint64_t)PERF_CONTEXT_USER) {
+			sample->user_ips = record->chain + at + 1;
+			sample->user_depth = 0;
 		}
+		if (ip >= (uint64_t)PERF_CONTEXT_MAX)
+			context = ip;
+		else if (context == (uint64_t)PERF_CONTEXT_KERNEL)
+			sample->kernel_depth++;
+		else if (context == (uint64_t)PERF_CONTEXT_USER)
+			sample->user_depth++;
 	}
 
 	/* The kernel does not say how its walk ended, only by its length when it was cut. */
