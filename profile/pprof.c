@@ -25,9 +25,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <zlib.h>
-
 #include "core/auto.h"
+#include "core/gzip.h"
 #include "core/hash.h"
 #include "core/id_map.h"
 #include "core/reader.h"
@@ -36,6 +35,8 @@
 /* Frames of one sample, inlined ones included. Go's runtime stops at 128 by default. */
 #define PPROF_DEPTH_MAX 16384
 #define PPROF_TYPES_MAX 64
+/* The fastest: packing is a good part of the time an export takes. */
+#define PPROF_GZIP_LEVEL 1
 /* Strings, functions, mappings, locations: each. */
 #define PPROF_ENTRIES_MAX (16u << 20)
 
@@ -134,96 +135,6 @@ static void pprof_arena_fini(struct pprof_arena *arena)
 {
 	pprof_arena_reset(arena);
 	free(arena->chunks);
-}
-
-/* ---- Gzip ---- */
-
-static bool pprof_is_gzip(const uint8_t *bytes, size_t count)
-{
-	return count >= 2 && bytes[0] == 0x1f && bytes[1] == 0x8b;
-}
-
-/* One turn of inflate() into what room there is. */
-static int pprof_inflate_some(z_stream *stream, struct buf *to)
-{
-	size_t room = to->capacity > to->count ? to->capacity - to->count : 0;
-
-	if (room == 0) {
-		room = to->count ? to->count : 65536;
-		if (room > PPROF_UNPACKED_BYTES_MAX - to->count)
-			room = PPROF_UNPACKED_BYTES_MAX - to->count;
-		if (room == 0)
-			return -E2BIG;
-		if (!buf_reserve(to, room))
-			return -ENOMEM;
-	}
-	if (room > PPROF_UNPACKED_BYTES_MAX - to->count)
-		room = PPROF_UNPACKED_BYTES_MAX - to->count;
-	if (room == 0)
-		return -E2BIG;
-	if (room > UINT32_MAX / 2)
-		room = UINT32_MAX / 2;
-	stream->next_out = to->bytes + to->count;
-	stream->avail_out = (uInt)room;
-
-	int result = inflate(stream, Z_NO_FLUSH);
-	to->count += room - stream->avail_out;
-	if (result == Z_OK || result == Z_STREAM_END)
-		return result == Z_STREAM_END;
-	if (result == Z_BUF_ERROR && stream->avail_out == 0)
-		return 0;
-	return result == Z_MEM_ERROR ? -ENOMEM : -EBADMSG;
-}
-
-/* All members of the file, one after the other; zeroes behind the last are padding. */
-static int pprof_gunzip(const uint8_t *bytes, size_t count, struct buf *to)
-{
-	z_stream stream = { 0 };
-	int result = 0;
-
-	if (count > UINT32_MAX / 2)
-		return -E2BIG;
-	if (inflateInit2(&stream, 15 + 16) != Z_OK)
-		return -ENOMEM;
-	stream.next_in = (Bytef *)(uintptr_t)bytes;
-	stream.avail_in = (uInt)count;
-	while (result == 0) {
-		result = pprof_inflate_some(&stream, to);
-		if (result == 0 && stream.avail_in == 0 && stream.avail_out > 0)
-			result = -EBADMSG; /* It ended in the middle. */
-		if (result == 1 && pprof_is_gzip(stream.next_in, stream.avail_in))
-			result = inflateReset(&stream) == Z_OK ? 0 : -EBADMSG;
-	}
-	for (; result == 1 && stream.avail_in > 0; stream.next_in++, stream.avail_in--)
-		if (*stream.next_in != 0)
-			result = -EBADMSG;
-	inflateEnd(&stream);
-	return result < 0 ? result : 0;
-}
-
-/* The fastest level: packing is most of the time an export takes. */
-static int pprof_gzip(const struct buf *from, struct buf *to)
-{
-	z_stream stream = { 0 };
-
-	if (from->count > UINT32_MAX / 2)
-		return -E2BIG;
-	if (deflateInit2(&stream, Z_BEST_SPEED, Z_DEFLATED, 15 + 16, 9, Z_DEFAULT_STRATEGY) != Z_OK)
-		return -ENOMEM;
-	size_t bound = deflateBound(&stream, from->count);
-	uint8_t *room = bound <= UINT32_MAX ? buf_reserve(to, bound) : NULL;
-	if (!room) {
-		deflateEnd(&stream);
-		return -ENOMEM;
-	}
-	stream.next_in = from->bytes;
-	stream.avail_in = (uInt)from->count;
-	stream.next_out = room;
-	stream.avail_out = (uInt)bound;
-	int result = deflate(&stream, Z_FINISH);
-	to->count += bound - stream.avail_out;
-	deflateEnd(&stream);
-	return result == Z_STREAM_END ? 0 : -EIO;
 }
 
 /* ---- Names of labels that hold a sample's labels ---- */
@@ -516,9 +427,11 @@ static bool pprof_grow(struct pprof_parser *parser, void *list, uint32_t count, 
 static bool pprof_is_whole(struct pprof_parser *parser, const ProtobufCMessage *message,
         const char *what, uint64_t place)
 {
-	if (!message)
+	if (!message) {
 		pprof_fail(parser, -EBADMSG, place, "%s %" PRIu64 " is broken", what, place);
-	else if (message->n_unknown_fields > 0)
+		return false;
+	}
+	if (message->n_unknown_fields > 0)
 		pprof_fail(parser, -EBADMSG, place,
 		        "%s %" PRIu64
 		        ": field %u of a %s is not known here, so it could not be kept",
@@ -1274,8 +1187,8 @@ int pprof_parse(const void *bytes, size_t count, struct pprof_options options, s
 	parser->error = ret_error;
 	pprof_arena_init(&parser->arena);
 
-	if (pprof_is_gzip(bytes, count)) {
-		int result = pprof_gunzip(bytes, count, &unpacked);
+	if (gzip_is_gzip(bytes, count)) {
+		int result = gzip_unpack(bytes, count, PPROF_UNPACKED_BYTES_MAX, &unpacked);
 		if (result == -E2BIG)
 			pprof_fail(parser, result, 0, "unpacks to more than %llu bytes",
 			        PPROF_UNPACKED_BYTES_MAX);
@@ -1890,7 +1803,7 @@ int pprof_write(const struct batch *batch, frame_name name, struct buf *to)
 	        writer.strings && writer.functions && writer.locations)
 		result = pprof_write_message(&writer);
 	if (result == 0)
-		result = pprof_gzip(&writer.to, to);
+		result = gzip_pack(writer.to.bytes, writer.to.count, PPROF_GZIP_LEVEL, to);
 	pprof_writer_fini(&writer);
 	return result;
 }

@@ -842,13 +842,12 @@ static int matcher_compile(struct matcher *matcher, struct selector_parser *pars
 /* name op "value", or a quoted type alone. */
 static void selector_matcher(struct selector_parser *parser, struct selector *selector)
 {
-	size_t start = parser->at;
 	int byte = selector_peek(parser);
+	size_t start = parser->at;
 	bool is_quoted = is_quote(byte);
 	autofree char *name = NULL;
 	size_t count;
 
-	start = parser->at;
 	if (is_quoted)
 		name = selector_string(parser, "a name", &count);
 	else if (name_byte_is_bare(byte, true))
