@@ -12,6 +12,13 @@
 #include <string.h>
 #include <unistd.h>
 
+_Noreturn void test_check_failed(const char *condition, const char *file, int line)
+{
+	print_error("%s\n", condition);
+	_fail(file, line);
+	abort(); /* _fail() jumps out of the test, but does not say so. */
+}
+
 void test_check_ok(int result, const char *call, const char *file, int line)
 {
 	if (result == 0)

@@ -335,7 +335,7 @@ static char *say(const struct buf *bytes)
 		for (size_t j = 0; j < s->n_location_id; j++)
 			say_location(profile, s->location_id[j], &line);
 		if (s->n_label > 0)
-			qsort(s->label, s->n_label, sizeof(*s->label), compare_labels);
+			qsort(s->label, s->n_label, sizeof(Pprof__Label *), compare_labels);
 		for (size_t j = 0; j < s->n_label; j++) {
 			if (s->label[j]->str)
 				buf_printf(&line, " {%s=\"%s\"}", said(profile, s->label[j]->key),
@@ -1396,7 +1396,6 @@ static int run_go_pprof(const char *option, const char *file)
 static void the_pprof_tool_reads_what_we_write(void **state)
 {
 	TEST_DIR(dir);
-	AUTO_BUF all = { 0 };
 	char path[300];
 
 	/* Without the tool -h fails too: there is nothing to be learnt here. */

@@ -118,7 +118,7 @@ static inline uint32_t random_stack(struct dict *dict, uint64_t seed, uint32_t n
 static inline void random_batch(struct batch *batch, uint64_t seed, uint64_t order, uint32_t rows)
 {
 	struct random shuffle = { order };
-	uint32_t *numbers = malloc((rows + 1) * sizeof(*numbers));
+	uint32_t *numbers = calloc(rows + 1, sizeof(*numbers));
 
 	CHECK(numbers);
 	for (uint32_t i = 0; i < rows; i++) {
