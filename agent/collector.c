@@ -483,7 +483,7 @@ static int collector_append(struct collector *collector, struct tally tally)
 static int collector_count(struct collector *collector, const struct observation *observation)
 {
 	struct tally tally = { .count = 1 };
-	bool truncated;
+	bool truncated = false;
 	struct process *process = process_table_sampled(collector->options.processes, observation);
 
 	if (!process)

@@ -380,7 +380,7 @@ static int agent_finish_output(struct agent *agent)
 	return agent->batches_lost ? EXIT_OUTPUT : 0;
 }
 
-/* One line in which every sample has its place: taken = sent + spooled + lost. */
+/* One line in which every sample has its place: taken + inherited = sent + spooled + lost. */
 static int agent_finish_shipping(struct agent *agent)
 {
 	char losses[256];
@@ -392,11 +392,14 @@ static int agent_finish_shipping(struct agent *agent)
 		lost[reason] = agent->collected.lost[reason] + shipped.lost[reason];
 	agent_describe_losses(lost, losses, sizeof(losses));
 	log_info("agent-summary",
-	        "samples_taken=%llu samples_sent=%llu samples_spooled=%llu "
+	        "samples_taken=%llu samples_inherited=%llu samples_sent=%llu "
+	        "samples_spooled=%llu "
 	        "samples_undelivered=%llu "
 	        "lost: %s",
-	        (unsigned long long)agent->sampled.taken, (unsigned long long)shipped.samples_sent,
-	        (unsigned long long)shipped.spool.samples, (unsigned long long)undelivered, losses);
+	        (unsigned long long)agent->sampled.taken,
+	        (unsigned long long)shipped.samples_inherited,
+	        (unsigned long long)shipped.samples_sent, (unsigned long long)shipped.spool.samples,
+	        (unsigned long long)undelivered, losses);
 	return 0;
 }
 
