@@ -241,6 +241,27 @@ static bool kv_exists(const struct kv *kv)
 	return access(current, F_OK) == 0;
 }
 
+/*
+ * The level that keeps the text log silent has no name, so RocksDB cannot write down its options
+ * and leaves a short temporary file each time it is opened. Nobody reads options from there; the
+ * files go.
+ */
+static void kv_sweep_options(const struct kv *kv)
+{
+	static const char first[] = "OPTIONS-";
+	static const char last[] = ".dbtmp";
+	DIR *folder = opendir(kv->path);
+	if (!folder)
+		return;
+	for (struct dirent *entry; (entry = readdir(folder));) {
+		size_t count = strlen(entry->d_name);
+		if (count > sizeof(last) && strncmp(entry->d_name, first, sizeof(first) - 1) == 0 &&
+		        strcmp(entry->d_name + count - (sizeof(last) - 1), last) == 0)
+			(void)unlinkat(dirfd(folder), entry->d_name, 0); /* then the next time */
+	}
+	closedir(folder);
+}
+
 /* Opens every family there is on disk, and ours where they are missing. */
 static int kv_connect(struct kv *kv, bool for_reading_only)
 {
@@ -284,6 +305,8 @@ static int kv_connect(struct kv *kv, bool for_reading_only)
 		return kv_result(kv, "opening", text);
 	}
 	kv->writable = !for_reading_only;
+	if (kv->writable)
+		kv_sweep_options(kv);
 	memcpy(kv->families, handles, sizeof(kv->families));
 	kv->strangers_count = count - KV_FAMILIES;
 	memcpy(kv->strangers, handles + KV_FAMILIES,

@@ -5,6 +5,7 @@
 
 #include "storage/store.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -817,6 +818,19 @@ static void a_new_folder_is_for_its_owner_and_group_only(void **state)
 	assert_int_equal(status.st_mode & 07777, 0750);
 }
 
+static void opening_again_and_again_leaves_no_litter(void **state)
+{
+	TEST_DIR(dir);
+	for (int i = 0; i < 3; i++)
+		store_free(store_fixture_open(dir.path));
+	DIR *folder = opendir(dir.path);
+	assert_non_null(folder);
+	for (struct dirent *entry; (entry = readdir(folder));)
+		if (strstr(entry->d_name, ".dbtmp"))
+			fail_msg("%s is left", entry->d_name);
+	closedir(folder);
+}
+
 static void a_folder_in_use_is_refused(void **state)
 {
 	TEST_DIR(dir);
@@ -924,6 +938,7 @@ int main(void)
 		cmocka_unit_test(damage_that_would_make_wrong_numbers_refuses_the_open),
 		cmocka_unit_test(a_folder_that_cannot_be_used_is_refused_with_a_remedy),
 		cmocka_unit_test(a_new_folder_is_for_its_owner_and_group_only),
+		cmocka_unit_test(opening_again_and_again_leaves_no_litter),
 		cmocka_unit_test(a_folder_in_use_is_refused),
 		cmocka_unit_test(a_folder_of_somebody_else_is_refused),
 		cmocka_unit_test(a_newer_format_is_refused_unless_it_says_we_can_read_it),

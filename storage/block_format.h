@@ -1,0 +1,68 @@
+#pragma once
+
+/*
+ * block_format is the one place where the bytes of sealed blocks are fixed: what every reader
+ * and writer of a column, a detail chunk (detail_chunk.h) and a sum block (sum_block.h) agrees
+ * on. docs/formats/blocks.md is the same in words, with examples.
+ *
+ *	u64 checksum | u32 magic | u8 version | u8 version_min | directory | columns
+ *
+ * checksum = xxh3(everything behind it) xor xxh3(key): a block that ends up under another key is
+ * as wrong as one with a flipped bit. version is what wrote it, version_min the oldest reader
+ * that understands it. Integers are little-endian, the directory is varints.
+ *
+ *	column     u8 codec | varint bytes | bytes      nothing at all where the count is 0
+ *	wide       two columns: the low 32 bits, the high 32 bits
+ */
+
+#include <stdint.h>
+
+#define BLOCK_VERSION     1
+#define BLOCK_VERSION_MIN 1 /* the oldest reader that understands what we write */
+
+#define BLOCK_MAGIC_DETAIL 0x31444650 /* "PFD1" */
+#define BLOCK_MAGIC_SUMS   0x31534650 /* "PFS1" */
+
+#define BLOCK_CHECKSUM_BYTES 8
+#define BLOCK_HEAD_BYTES     (BLOCK_CHECKSUM_BYTES + 4 + 1 + 1)
+
+/* How the values of a column are written. Numbers are on disk and never reused. */
+enum column_codec {
+	COLUMN_CONSTANT = 0,  /* one varint */
+	COLUMN_PFOR = 1,      /* patched frame of reference, below */
+	COLUMN_SVB = 2,       /* StreamVByte with lengths 0, 1, 2, 4 */
+	COLUMN_RAW = 3,       /* u32 each */
+	COLUMN_PFOR_ZSTD = 4, /* varint unpacked bytes | a zstd frame of COLUMN_PFOR */
+	COLUMN_SVB_ZSTD = 5,  /* the same of COLUMN_SVB */
+	COLUMN_CODECS,
+};
+
+/*
+ * PFOR: blocks of 256 values, the last one shorter. value i of a block is in lane i % 8; each
+ * lane packs its values of `width` bits one behind the other into words of 32 bits; word w of
+ * lane l is at byte (w * 8 + l) * 4.
+ *
+ *	u8 width | PFOR_HAS_BASE   u8 exceptions   [u32 base]   [u8 exception width, if exceptions]
+ *	words: 8 * ceil(rows * width / 32) u32, rows = ceil(values / 8)
+ *	u8 position of each exception
+ *	high bits of each exception, packed from the lowest bit on, up to a whole byte
+ *
+ * value = base + packed + (high << width)
+ */
+#define PFOR_VALUES         256
+#define PFOR_LANES          8
+#define PFOR_HAS_BASE       0x80
+#define PFOR_EXCEPTIONS_MAX 255
+/* What one block can take at most, whoever wrote it. */
+#define PFOR_BLOCK_BYTES_MAX (2 + 4 + 1 + 32 * PFOR_LANES * 4 + PFOR_EXCEPTIONS_MAX * 5 + 1)
+
+/* Counts beyond these are refused before memory is taken for them. */
+#define COLUMN_COUNT_MAX     (1u << 24)
+#define DETAIL_ROWS_MAX      (1u << 20)
+#define DETAIL_REPORTS_MAX   (1u << 20)
+#define DETAIL_INTERVALS_MAX (1u << 20)
+#define DETAIL_LOSSES_MAX    (1u << 20)
+#define SUMS_DICTIONARY_MAX  (1u << 24)
+#define SUMS_GROUPS_MAX      (1u << 16)
+#define SUMS_INSTANCES_MAX   (1u << 24)
+#define SUMS_LOSSES_MAX      (1u << 20)

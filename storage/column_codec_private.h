@@ -1,0 +1,23 @@
+#pragma once
+
+/*
+ * What column_codec.c, column_pfor.c and column_svb.c share: each packing by itself, without the
+ * head of a column.
+ */
+
+#include "storage/column_codec.h"
+
+/* True where the AVX2 form may and should run. */
+bool column_path_is_avx2(void);
+bool column_path_is_ssse3(void);
+
+/*
+ * `is_for_zstd`: exceptions are avoided, since their positions do not get smaller by entropy
+ * coding while sparse words do.
+ */
+void pfor_put(const uint32_t *values, uint32_t count, bool is_for_zstd, struct buf *to);
+int pfor_get(const uint8_t *bytes, size_t bytes_count, uint32_t max, uint32_t *to, uint32_t count);
+
+size_t svb_bytes(const uint32_t *values, uint32_t count);
+void svb_put(const uint32_t *values, uint32_t count, struct buf *to);
+int svb_get(const uint8_t *bytes, size_t bytes_count, uint32_t max, uint32_t *to, uint32_t count);
