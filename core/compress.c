@@ -3,27 +3,35 @@
 #include "core/compress.h"
 
 #include <errno.h>
+#include <stdbool.h>
 
 #include <lz4.h>
 #include <zstd.h>
 
-#define COMPRESS_INPUT_MAX  (UINT64_C(1) << 30)
-#define COMPRESS_ZSTD_LEVEL 3
+#define COMPRESS_INPUT_MAX       (UINT64_C(1) << 30)
+#define COMPRESS_ZSTD_LEVEL      3
+#define COMPRESS_ZSTD_FAST_LEVEL 1
+
+static bool compress_is_zstd(enum compress_codec codec)
+{
+	return codec == COMPRESS_ZSTD || codec == COMPRESS_ZSTD_FAST;
+}
 
 int compress_append(enum compress_codec codec, const void *bytes, size_t count, struct buf *to)
 {
 	if (count > COMPRESS_INPUT_MAX)
 		return -E2BIG;
 
-	size_t bound = codec == COMPRESS_ZSTD ? ZSTD_compressBound(count)
-	                                      : (size_t)LZ4_compressBound((int)count);
+	size_t bound = compress_is_zstd(codec) ? ZSTD_compressBound(count)
+	                                       : (size_t)LZ4_compressBound((int)count);
 	uint8_t *room = buf_reserve(to, bound);
 	if (!room)
 		return -ENOMEM;
 
 	size_t written;
-	if (codec == COMPRESS_ZSTD) {
-		written = ZSTD_compress(room, bound, bytes, count, COMPRESS_ZSTD_LEVEL);
+	if (compress_is_zstd(codec)) {
+		int level = codec == COMPRESS_ZSTD ? COMPRESS_ZSTD_LEVEL : COMPRESS_ZSTD_FAST_LEVEL;
+		written = ZSTD_compress(room, bound, bytes, count, level);
 		if (ZSTD_isError(written))
 			return -ENOMEM;
 	} else {
@@ -46,7 +54,7 @@ int compress_unpack(enum compress_codec codec, const void *bytes, size_t count, 
 	if (!room)
 		return -ENOMEM;
 
-	if (codec == COMPRESS_ZSTD) {
+	if (compress_is_zstd(codec)) {
 		size_t n = ZSTD_decompress(room, unpacked, bytes, count);
 		if (ZSTD_isError(n) || n != unpacked)
 			return -EBADMSG;

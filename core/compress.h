@@ -1,8 +1,8 @@
 #pragma once
 
 /*
- * compress packs byte runs with LZ4 (hot path) or zstd (once per build-id), and unpacks runs
- * that nobody vouches for: the unpacked size is stored by the caller, checked against a limit
+ * compress packs byte runs with LZ4 (hot path) or zstd (once per build-id or block), and unpacks
+ * runs that nobody vouches for: the unpacked size is stored by the caller, checked against a limit
  * before memory is taken, and must come out exactly.
  */
 
@@ -11,7 +11,9 @@
 
 #include "core/buf.h"
 
-enum compress_codec { COMPRESS_LZ4 = 1, COMPRESS_ZSTD = 2 };
+/* ZSTD_FAST unpacks like ZSTD; it packs at the fastest level, for what better levels do not help.
+ */
+enum compress_codec { COMPRESS_LZ4 = 1, COMPRESS_ZSTD = 2, COMPRESS_ZSTD_FAST = 3 };
 
 /* Appends the packed bytes to `to`. -ENOMEM, or -E2BIG when `count` is past 1 GiB. */
 int compress_append(enum compress_codec codec, const void *bytes, size_t count, struct buf *to);

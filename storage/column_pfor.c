@@ -43,27 +43,24 @@ static uint32_t pfor_mask(uint32_t width)
 
 /* ---- unpacking ---- */
 
-INLINE void pfor_unpack_rows(
-        const uint8_t *words, uint32_t rows, uint32_t width, uint32_t base, uint32_t *to)
+INLINE void pfor_unpack_row(
+        const uint8_t *words, uint32_t row, uint32_t width, uint32_t base, uint32_t *to)
 {
 	const lanes *in = (const lanes *)words;
 	lanes *out = (lanes *)to;
-	uint32_t mask = pfor_mask(width);
-
-	UNROLL_ROWS
-	for (uint32_t row = 0; row < rows; row++) {
-		uint32_t word = row * width / 32;
-		uint32_t shift = row * width % 32;
-		lanes value = in[word] >> shift;
-		if (shift + width > 32)
-			value |= in[word + 1] << (32 - shift);
-		out[row] = (value & mask) + base;
-	}
+	uint32_t word = row * width / 32;
+	uint32_t shift = row * width % 32;
+	lanes value = in[word] >> shift;
+	if (shift + width > 32)
+		value |= in[word + 1] << (32 - shift);
+	out[row] = (value & pfor_mask(width)) + base;
 }
 
-#define WIDTH_CASE(width)                                                                          \
-	case width:                                                                                \
-		pfor_unpack_rows(words, ROWS, width, base, to);                                    \
+#define WIDTH_CASE(number)                                                                         \
+	case number:                                                                               \
+		UNROLL_ROWS                                                                        \
+		for (uint32_t row = 0; row < ROWS; row++)                                          \
+			pfor_unpack_row(words, row, number, base, to);                             \
 		break;
 
 INLINE void pfor_unpack_block(const uint8_t *words, uint32_t width, uint32_t base, uint32_t *to)
@@ -86,7 +83,8 @@ INLINE void pfor_unpack_block(const uint8_t *words, uint32_t width, uint32_t bas
 		WIDTH_CASE(15)
 		WIDTH_CASE(16)
 	default:
-		pfor_unpack_rows(words, ROWS, width, base, to);
+		for (uint32_t row = 0; row < ROWS; row++)
+			pfor_unpack_row(words, row, width, base, to);
 	}
 }
 
@@ -95,7 +93,8 @@ static void pfor_unpack_tail(
         const uint8_t *words, uint32_t width, uint32_t base, uint32_t count, uint32_t *to)
 {
 	uint32_t rows[PFOR_VALUES];
-	pfor_unpack_rows(words, (count + PFOR_LANES - 1) / PFOR_LANES, width, base, rows);
+	for (uint32_t row = 0; row * PFOR_LANES < count; row++)
+		pfor_unpack_row(words, row, width, base, rows);
 	memcpy(to, rows, count * sizeof(*to));
 }
 
@@ -198,13 +197,13 @@ INLINE int pfor_get_blocks(
 		if (!at)
 			return -EBADMSG;
 
-		if (block < PFOR_VALUES) {
-			pfor_unpack_tail(head.words, head.width, head.base, block, to);
-		} else if (head.width > 0) {
+		if (head.width == 0) {
+			for (uint32_t i = 0; i < block; i++)
+				to[i] = head.base;
+		} else if (block == PFOR_VALUES) {
 			pfor_unpack_block(head.words, head.width, head.base, to);
 		} else {
-			for (uint32_t i = 0; i < PFOR_VALUES; i++)
-				to[i] = head.base;
+			pfor_unpack_tail(head.words, head.width, head.base, block, to);
 		}
 		if ((uint64_t)head.base + pfor_mask(head.width) > max &&
 		        !pfor_block_is_within(&head, to, block, max))
