@@ -89,6 +89,7 @@ size_t keys_put_agent(
 	size_t tenant_count = strlen(tenant);
 	assert(tenant_count <= KEYS_TENANT_BYTES_MAX);
 	memcpy(ret_bytes, uuid->bytes, sizeof(uuid->bytes));
+	/* A key has no zero at its end. NOLINTNEXTLINE(bugprone-not-null-terminated-result) */
 	memcpy(ret_bytes + sizeof(uuid->bytes), tenant, tenant_count);
 	return sizeof(uuid->bytes) + tenant_count;
 }
@@ -114,6 +115,7 @@ size_t keys_put_symbols(enum keys_symbols_part part, const char *build_id,
 	size_t count = strlen(build_id);
 	assert(count > 0 && count <= KEYS_BUILD_ID_BYTES_MAX);
 	ret_bytes[0] = (uint8_t)part;
+	/* A key has no zero at its end. NOLINTNEXTLINE(bugprone-not-null-terminated-result) */
 	memcpy(ret_bytes + 1, build_id, count);
 	return 1 + count;
 }

@@ -309,8 +309,8 @@ static int kv_connect(struct kv *kv, bool for_reading_only)
 		kv_sweep_options(kv);
 	memcpy(kv->families, handles, sizeof(kv->families));
 	kv->strangers_count = count - KV_FAMILIES;
-	memcpy(kv->strangers, handles + KV_FAMILIES,
-	        kv->strangers_count * sizeof(kv->strangers[0]));
+	for (size_t i = 0; i < kv->strangers_count; i++)
+		kv->strangers[i] = handles[KV_FAMILIES + i];
 	return 0;
 }
 

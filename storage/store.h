@@ -48,6 +48,10 @@ DEFINE_AUTO(store);
 
 const char *store_error(const struct store *store); /* of the writer thread's last failure */
 
+/* Why a read failed with -EIO or -EBADMSG: the last failure of the database in any thread, copied.
+ */
+void store_read_error(struct store *store, char *ret_text, size_t text_bytes);
+
 /* Who saw a batch, and which of his it is. */
 struct store_stream {
 	struct wire_uuid uuid;

@@ -35,6 +35,11 @@ void store_read_unlock(struct store *store)
 	}
 }
 
+void store_read_error(struct store *store, char *ret_text, size_t text_bytes)
+{
+	kv_error(store->kv, ret_text, text_bytes);
+}
+
 struct dict *store_dict(struct store *store)
 {
 	return store->dict;

@@ -161,7 +161,7 @@ static void expect_observer(struct model *model, uint32_t observer, const bool *
 	if (!matched)
 		return;
 
-	qsort(own, count, sizeof(own[0]), compare_starts);
+	qsort(own, count, sizeof(const struct section *), compare_starts);
 	uint64_t covered_until = own[0]->start_ns;
 	if (to->observers == 0 || own[0]->start_ns < to->first_ns)
 		to->first_ns = own[0]->start_ns;

@@ -558,13 +558,14 @@ static void borrowed_symbols_outlive_their_place_in_the_cache(void **state)
 	CHECK_OK(symbols_builder_finish(builder, &table));
 	symbols_builder_free(builder);
 	CHECK_OK(store_open(options, &store, error, sizeof(error)));
-	for (char id = 'a'; id < 'f'; id++)
-		CHECK_OK(store_symbols_put(store, (char[]){ id, 0 }, table.bytes, table.count));
+	for (int id = 'a'; id < 'f'; id++)
+		CHECK_OK(store_symbols_put(
+		        store, (char[]){ (char)id, 0 }, table.bytes, table.count));
 
 	store_read_lock(store);
 	const struct symbols *first = store_symbols_find(store, "a");
-	for (char id = 'b'; id < 'f'; id++)
-		assert_non_null(store_symbols_find(store, (char[]){ id, 0 }));
+	for (int id = 'b'; id < 'f'; id++)
+		assert_non_null(store_symbols_find(store, (char[]){ (char)id, 0 }));
 	assert_string_equal(
 	        symbols_find(first, 0x1000, &(uint64_t){ 0 }), "work"); /* ASan would see */
 	store_read_unlock(store);
