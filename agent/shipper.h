@@ -29,7 +29,7 @@ struct shipper_transport {
 	        uint32_t timeout_ms, uint8_t **ret_bytes, size_t *ret_count);
 };
 
-/* What the shipper asks of the rest of the agent. Called on the shipper's thread. */
+/* What the shipper asks of the rest of the agent. Called on the shipper's threads. */
 struct shipper_callbacks {
 	void *owner;
 	/*
@@ -90,7 +90,9 @@ DEFINE_AUTO(shipper);
 
 struct shipper_state {
 	struct spool_state spool; /* with what is still in the inbox */
-	uint64_t samples_sent;    /* made durable by the aggregator, of this epoch or older ones */
+	/* taken by this agent + inherited = sent + spool.samples + lost, whenever nothing moves. */
+	uint64_t samples_sent; /* made durable by the aggregator, of this epoch or older ones */
+	uint64_t samples_inherited;         /* that the folder held at the start */
 	uint64_t lost[LOSS_REASON_MAX + 1]; /* given up on the way since the start, by reason */
 	uint64_t pushes;
 	uint64_t resets;         /* sessions that had to be opened again */

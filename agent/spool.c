@@ -83,6 +83,7 @@ static void spool_count_in(struct spool *spool, const struct spool_item *item)
 	spool->state.entries++;
 	spool->state.bytes += item->count;
 	spool->state.memory_bytes += item->in_file ? 0 : item->count;
+	spool->state.memory_samples += item->in_file ? 0 : item->samples;
 	spool->state.samples += item->samples;
 	spool->state.lost += item->lost;
 }
@@ -92,6 +93,7 @@ static void spool_count_out(struct spool *spool, const struct spool_item *item)
 	spool->state.entries--;
 	spool->state.bytes -= item->count;
 	spool->state.memory_bytes -= item->in_file ? 0 : item->count;
+	spool->state.memory_samples -= item->in_file ? 0 : item->samples;
 	spool->state.samples -= item->samples;
 	spool->state.lost -= item->lost;
 }
@@ -711,22 +713,28 @@ int spool_add_losses(struct spool *spool, uint64_t start_ns, uint64_t duration_n
 
 static void spool_set_broken(struct spool *spool, uint32_t index);
 
-int spool_set_shards(struct spool *spool, uint32_t shards)
+int spool_fit(struct spool *spool, uint32_t shards, uint64_t entry_bytes_max)
 {
 	uint32_t index = 0;
+	/* New entries come behind the old, and are not looked at again. */
+	uint32_t known = spool->count;
 
 	assert(shards > 0 && shards <= WIRE_SHARDS_MAX);
 
 	spool->shards = shards;
-	while (index < spool->count) {
+	if (spool->options.entry_bytes_max > entry_bytes_max)
+		spool->options.entry_bytes_max = (uint32_t)entry_bytes_max;
+	while (index < known) {
 		struct spool_item *item = spool->items[index];
 		char name[SPOOL_FILE_NAME_BYTES] = "";
 		AUTO_SPOOL_BATCH decoded = { 0 };
 
-		if (item->name.sent || item->name.shards == shards) {
+		if (item->name.sent || (item->name.shards == shards &&
+		                               item->count <= spool->options.entry_bytes_max)) {
 			index++;
 			continue;
 		}
+		known--;
 		int result = spool_load(spool, item);
 		if (result == 0)
 			result = spool_batch_decode(&decoded, item->bytes, item->count);

@@ -57,10 +57,10 @@ void spool_free(struct spool *spool);
 DEFINE_AUTO(spool);
 
 /*
- * How many virtual shards there are: 1 until told. What was never sent is divided again.
- * -ENOMEM: not all of it was; ask again.
+ * What the aggregator wants: how many virtual shards there are (1 until told), and entries of at
+ * most so many bytes. What was never sent is divided again. -ENOMEM: not all of it was; ask again.
  */
-int spool_set_shards(struct spool *spool, uint32_t shards);
+int spool_fit(struct spool *spool, uint32_t shards, uint64_t entry_bytes_max);
 
 /*
  * Takes a settled batch, in encoded form and divided by shard. -ENOMEM: nothing was kept; the
@@ -108,6 +108,7 @@ struct spool_state {
 	uint64_t bytes;
 	uint64_t memory_bytes; /* of those bytes: not in a file */
 	uint64_t samples;
+	uint64_t memory_samples;  /* of those samples: not in a file */
 	uint64_t lost;            /* counted in entries that wait */
 	uint64_t merged;          /* how many merges were needed */
 	uint64_t dropped_samples; /* became LOSS_SPOOL_FULL since the start */

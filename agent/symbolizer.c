@@ -30,7 +30,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "agent/symbolizer_private.h"
+#include "agent/symbolizer_work.h"
 #include "core/auto.h"
 #include "core/clock.h"
 

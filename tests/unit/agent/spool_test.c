@@ -296,7 +296,7 @@ static void check_shards(const char *path)
 	CHECK_OK(batch_settle(made.batch));
 	CHECK_OK(spool_add(spool, made.batch));
 	assert_int_equal(spool_state(spool).entries, 1);
-	CHECK_OK(spool_set_shards(spool, 256));
+	CHECK_OK(spool_fit(spool, 256, UINT32_MAX));
 	CHECK_OK(spool_add(spool, made.batch));
 	assert_int_equal(spool_state(spool).samples, 36);
 
@@ -314,7 +314,7 @@ static void check_shards(const char *path)
 	assert_int_equal(samples, 36);
 	assert_int_equal(lost, 18);
 	/* Sent ones keep their shard, whatever the map says now. */
-	CHECK_OK(spool_set_shards(spool, 1));
+	CHECK_OK(spool_fit(spool, 1, UINT32_MAX));
 	assert_int_equal(spool_take(spool, entries, COUNT_OF(entries), UINT64_MAX), 8);
 }
 
@@ -328,7 +328,7 @@ static void one_waiting_shard_does_not_hold_up_the_others(void **state)
 	AUTO(spool) spool = open_spool(options_of(NULL, 77));
 	struct spool_entry entries[16];
 
-	CHECK_OK(spool_set_shards(spool, 256));
+	CHECK_OK(spool_fit(spool, 256, UINT32_MAX));
 	add(spool, 1, "cart", 5, 0);
 	assert_int_equal(spool_take(spool, entries, COUNT_OF(entries), UINT64_MAX), 1);
 	add(spool, 2, "cart", 6, 0);
@@ -635,7 +635,7 @@ static void without_memory_a_batch_is_the_caller_s_to_count(void **state)
 		AUTO(spool) spool = open_spool(options_of(NULL, 77));
 		AUTO_BATCH made = made_simple(1, "cart", 10, 1);
 
-		CHECK_OK(spool_set_shards(spool, 4));
+		CHECK_OK(spool_fit(spool, 4, UINT32_MAX));
 		fault_arm(FAULT_ALLOC, nth, ENOMEM);
 		int result = spool_add(spool, made.batch);
 		bool failed = fault_disarm();
@@ -802,7 +802,7 @@ static void random_program(const char *path, uint64_t seed)
 		else if (choice < 17)
 			random_take(spool, &model, &rng);
 		else if (choice < 18)
-			CHECK_OK(spool_set_shards(spool, 1u << rng_below(&rng, 5)));
+			CHECK_OK(spool_fit(spool, 1u << rng_below(&rng, 5), UINT32_MAX));
 		else if (path) {
 			spool_free(spool);
 			options.epoch = ++model.epoch;

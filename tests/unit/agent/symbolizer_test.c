@@ -23,7 +23,7 @@
 #include <unistd.h>
 
 #include "agent/build_id.h"
-#include "agent/symbolizer_private.h" /* tidy-allow: private because children that misbehave are the point */
+#include "agent/symbolizer_work.h"
 #include "core/auto.h"
 #include "profile/symbols.h"
 #include "tests/lib/test.h"
