@@ -53,11 +53,19 @@ struct instance {
 	uint64_t seq;
 };
 
-static uint32_t text(struct dict *dict, const char *format, uint32_t number)
+/* A name that is a word and a number. */
+static uint32_t text(struct dict *dict, const char *word, uint32_t number)
 {
 	char bytes[64];
 	uint32_t id;
-	snprintf(bytes, sizeof(bytes), format, number);
+	snprintf(bytes, sizeof(bytes), "%s%u", word, number);
+	OR_DIE(dict_cstring(dict, bytes, &id));
+	return id;
+}
+
+static uint32_t word(struct dict *dict, const char *bytes)
+{
+	uint32_t id;
 	OR_DIE(dict_cstring(dict, bytes, &id));
 	return id;
 }
@@ -74,7 +82,7 @@ static uint32_t stack(struct instance *instance, uint32_t number)
 		uint32_t function = (number >> (depth < 15 ? depth : 15)) * DEPTH + depth;
 		struct frame frame = {
 			.kind = FRAME_MANAGED,
-			.function = text(instance->dict, "function_with_a_name_%u",
+			.function = text(instance->dict, "function_with_a_name_",
 			        function + instance->service * 1000003),
 		};
 		OR_DIE(dict_frame(instance->dict, &frame, &frames[depth]));
@@ -94,14 +102,14 @@ static void instance_open(struct instance *instance, struct store *store, uint32
 		exit(1);
 	memset(instance->stacks, 0xff, STACKS * sizeof(*instance->stacks));
 	struct series series = {
-		.type = text(instance->dict, "cpu", 0),
-		.unit = text(instance->dict, "nanoseconds", 0),
+		.type = word(instance->dict, "cpu"),
+		.unit = word(instance->dict, "nanoseconds"),
 		.period = 20408163,
 	};
 	struct label labels[] = {
-		{ text(instance->dict, "service", 0),
-		        text(instance->dict, "service%u", instance->service) },
-		{ text(instance->dict, "instance", 0), text(instance->dict, "i%u", number) },
+		{ word(instance->dict, "service"),
+		        text(instance->dict, "service", instance->service) },
+		{ word(instance->dict, "instance"), text(instance->dict, "i", number) },
 	};
 	OR_DIE(dict_series(instance->dict, &series, labels, 2, &instance->series));
 }

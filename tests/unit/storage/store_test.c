@@ -836,6 +836,7 @@ static void a_folder_in_use_is_refused(void **state)
 {
 	TEST_DIR(dir);
 	AUTO(store) store = store_fixture_open(dir.path);
+	assert_non_null(store);
 	expect_refusal(dir.path, -EBUSY, "in use");
 
 	pid_t child = fork();
