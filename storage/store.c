@@ -788,6 +788,10 @@ static int store_take_section(struct store *store, struct group *group, uint32_t
 	}
 	if (r == 0 && stream == ID_NONE)
 		r = store_stream_add(store, &who, &stream);
+	if (r == -ENOSPC) {
+		store_answer(append, WIRE_BUSY, "the store knows as many streams as it can");
+		return 0;
+	}
 	r = r < 0 ? r : store_stage_seq(store, stream, append->stream.seq);
 	if (r < 0)
 		return r;
