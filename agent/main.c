@@ -24,6 +24,7 @@
 #include "agent/identity.h"
 #include "agent/local_output.h"
 #include "agent/shipper.h"
+#include "agent/symbolizer.h"
 #include "core/log.h"
 #include "core/service.h"
 #include "core/version.h"
@@ -441,10 +442,14 @@ int main(int argc, char **argv)
 		log_setup("profleet-agent", (enum log_level)agent.config.log_level,
 		        (enum log_format)agent.config.log_format);
 		agent_raise_files();
+		/* Before there is any thread, right or file that a captured child could inherit. */
+		if (symbolizer_start() < 0)
+			log_warn("symbolizer-unavailable", "it is tried again with the first file");
 		status = service_init() < 0 ? EXIT_MEMORY : agent_open(&agent);
 		if (status == 0)
 			status = agent_run(&agent);
 		agent_close(&agent);
+		symbolizer_stop();
 	}
 	agent_config_fini(&agent.config);
 	return status < 0 ? 0 : status;
