@@ -1,14 +1,15 @@
 /*
- *	sample --ips--> frames --> stack (node of the interval's dict) --> tally (process, stack,
- *period) interval's end: tallies sorted --> series of each process --> rows; lives --> coverage
+ *	sample --ips--> frames --> stack (node of the interval's dict) --> tally (process, stack)
+ *	interval's end: tallies, sorted --> series of each process --> rows; lives --> coverage
  *
- * The dict lives for one interval, which bounds it, and lets a batch be stored or sent alone. To
- *make the same frames again every interval costs a lookup each; most lookups within an interval are
- * answered by a direct-mapped cache of (mappings version, address) -> frame, which needs no
- * invalidation: versions are never repeated, and an entry of another interval has another number.
+ * The dict lives for one interval, which bounds it, and lets a batch be stored or sent alone.
+ * To make the same frames again every interval costs a lookup each; most lookups within an
+ * interval are answered by a direct-mapped cache of (mappings version, address) -> frame,
+ * which needs no invalidation: versions are never repeated, and an entry of another interval
+ * has another number.
  *
- * Tallies are appended and only added up when their array is full, or the interval ends: an append
- * costs nothing, and most stacks of an interval are new anyway.
+ * Tallies are appended and only added up when their array is full, or the interval ends: an
+ * append costs nothing, and most stacks of an interval are new anyway.
  */
 
 #include "agent/collector.h"
@@ -25,8 +26,8 @@
 #define COLLECTOR_FRAME_CACHE   32768 /* a power of two */
 #define COLLECTOR_DEPTH_MAX     (2 * 127 + 2)
 #define COLLECTOR_KALLSYMS_PATH "/proc/kallsyms"
-#define COLLECTOR_KALLSYMS_PAUSE                                                                   \
-	30 /* intervals between two readings because of an unknown address */
+/* Intervals between two readings because of an unknown address. */
+#define COLLECTOR_KALLSYMS_PAUSE 6
 #define COLLECTOR_KERNEL_VERSION 0 /* of no process's mappings */
 
 struct tally {

@@ -2,22 +2,29 @@
 
 /*
  * collector turns the sampler's stream into one batch per interval: who used the CPU, in which
- *stack, how long each was watched, and what was lost.
+ * stack, how long each was watched, and what was lost.
  *
- * Addresses become frames as soon as a sample is drained: the kernel's by kallsyms, a process's by
- *its mappings at that moment, as module with build-id and offset in the file. Labels are decided
- *when the interval ends, when everything about even the shortest process has arrived.
+ * Addresses become frames as soon as a sample is drained: the kernel's by kallsyms, a
+ * process's by its mappings at that moment, as module with build-id and offset in the file.
+ * Labels are decided when the interval ends, when everything about even the shortest process
+ * has arrived.
  *
  * A stack is marked unfinished (FRAME_TRUNCATED outermost) when
+ *
  *	- the walk was cut: at the greatest depth, at unreadable memory, or, where the source knows
- *(BPF), anywhere but at a zero frame pointer;
+ *	  (BPF), anywhere but at a zero frame pointer;
  *	- the sample is of a process, but the walk gave nothing;
  *	- its outermost addresses lie in no mapping: they are left out, as they are no code.
- * The perf tier's walks end where the kernel ended them, and it does not say whether that was the
- *root.
  *
- * Every sample handed over becomes a row or a loss: rows + losses = taken, exactly, whenever the
- * sampler's buffers are empty. Memory is bounded; what finds none is LOSS_AGENT_MEMORY. One thread.
+ * The perf tier's walks end where the kernel ended them, and it does not say whether that was
+ * the root.
+ *
+ * Code that was made at run time is a frame in the module "[jit]", an address that nothing
+ * maps one in "[unmapped]", each without an address.
+ *
+ * Every sample handed over becomes a row or a loss: rows + losses = taken, exactly, whenever
+ * the sampler's buffers are empty. Memory is bounded; what finds none is LOSS_AGENT_MEMORY.
+ * One thread.
  */
 
 #include <stddef.h>

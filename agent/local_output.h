@@ -1,9 +1,9 @@
 #pragma once
 
 /*
- * local_output is `--duration 10s --output FILE`: the profile of this machine in one file, without
- *any aggregator. Native frames are named here, by the same extraction in a child without rights
- *that an aggregator would ask for.
+ * local_output is `--duration 10s --output FILE`: the profile of this machine in one file,
+ * without any aggregator. Native frames are named here, by the same extraction in a child
+ * without rights that an aggregator would ask for.
  *
  *	.folded                root;caller;leaf value: the process's comm is the outermost frame
  *	.pprof .pb.gz          comm, exe, service, container ... are labels of the samples

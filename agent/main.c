@@ -3,12 +3,12 @@
  *
  *	main        signals only
  *	collector   a thread: drains the sampler every 250 ms, closes an interval every 10 s
- *	shipper     a thread of its own (agent/shipper), which also answers requests for symbols
+ *	shipper     threads of its own (agent/shipper), which also answer requests for symbols
  *	jail        a child process per symbol table (agent/symbolizer)
  *
- * Start: sampler first, because what happens before it is not seen, then everything else while the
- *kernel samples already. Stop: no more samples, drain what is in the rings, close the interval, and
- *give the shipper its time to deliver it.
+ * Start: the side-band first, so that no process is missed, then /proc, then samples, and
+ * whatever costs time while the kernel samples already. Stop: no more samples, drain what is
+ * in the rings, close the interval, and give the shipper its time to deliver it.
  */
 
 #include <errno.h>
@@ -307,7 +307,6 @@ static int agent_open(struct agent *agent)
 	if (status != 0)
 		return status;
 
-	agent->started_ns = clock_monotonic_ns(clock_real());
 	agent->processes = process_table_new((struct process_table_options){
 	        .files = agent->files,
 	        .reads_environ = labeler_wants_environ(agent->labeler),
@@ -318,6 +317,12 @@ static int agent_open(struct agent *agent)
 	if (result < 0)
 		log_warn("processes-unread", "/proc: %s; what runs already has no names",
 		        strerror(-result));
+	agent->started_ns = clock_monotonic_ns(clock_real());
+	result = sampler_start(agent->sampler);
+	if (result < 0) {
+		log_error("sampling-not-possible", "%s", strerror(-result));
+		return EXIT_NOT_ALLOWED;
+	}
 	struct collector_options options = {
 		.sampler = agent->sampler,
 		.processes = agent->processes,

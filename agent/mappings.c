@@ -1,7 +1,7 @@
 /*
  * A sorted array without overlaps. Processes have tens of mappings with code, so inserting by
- *memmove is cheaper than any tree. To put in [S,E): what ends inside is cut, what lies inside goes,
- *and what reaches over both ends is split:
+ * memmove is cheaper than any tree. To put in [S,E): what ends inside is cut, what lies inside
+ * goes, and what reaches over both ends is split:
  *
  *	before   [----A----)   [--B--)  [-------C------)
  *	add            [S===================E)
@@ -99,7 +99,8 @@ static struct mappings *mappings_copy(const struct mappings *from)
 		return NULL;
 	copy->capacity = from->count + 8;
 	copy->count = from->count;
-	memcpy(copy->items, from->items, from->count * sizeof(*copy->items));
+	if (from->count > 0)
+		memcpy(copy->items, from->items, from->count * sizeof(*copy->items));
 	for (uint32_t at = 0; at < copy->count; at++) {
 		if (copy->items[at].file)
 			symbol_file_use(copy->items[at].file);

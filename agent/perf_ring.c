@@ -3,11 +3,12 @@
  *
  *	data_tail (ours) ... data_head (theirs, read with acquire)
  *
- * A record that wraps around the end is copied into one piece; others are handed out where they
- *lie, and data_tail moves only after the call, so that the kernel cannot write over them meanwhile.
+ * A record that wraps around the end is copied into one piece; others are handed out where
+ * they lie, and data_tail moves only after the call, so that the kernel cannot write over them
+ * meanwhile.
  *
- * Every record of ours ends with the same three words (sample_id_all): pid and tid, time, cpu. A
- * sample has them in front, because its other fields are of variable length.
+ * Every record of ours ends with the same three words (sample_id_all): pid and tid, time, cpu.
+ * A sample has them in front, because its other fields are of variable length.
  */
 
 #include "agent/perf_ring.h"

@@ -1,15 +1,16 @@
 #pragma once
 
 /*
- * perf_ring is one perf event of one CPU with the ring buffer it writes to, read without libraries.
+ * perf_ring is one perf event of one CPU with the ring buffer it writes to, read without
+ * libraries.
  *
  *	side-band   a software event that never fires, whose ring gets fork, exec, mmap (with
- *build-ids) and exit of every process that passes through the CPU samples     cpu-clock or cycles
- *with call chains: the sampler where BPF is not allowed bare        the same event without a ring,
- *for a BPF program to run at
+ *	            build-ids) and exit of every process that passes through the CPU
+ *	samples     cpu-clock or cycles with call chains: the sampler where BPF is not allowed
+ *	bare        the same event without a ring, for a BPF program to run at
  *
- * Needs CAP_PERFMON (or kernel.perf_event_paranoid <= 0). Everything in a ring is length-checked:
- *the kernel writes it, but names in it belong to whoever we profile.
+ * Needs CAP_PERFMON (or kernel.perf_event_paranoid <= 0). Everything in a ring is length-
+ * checked: the kernel writes it, but names in it belong to whoever we profile.
  *
  * One thread owns a ring.
  */

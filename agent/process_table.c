@@ -1,15 +1,18 @@
 /*
- * A hash table of lives chained by pid, newest first: whoever looks for a pid finds its last life,
- *and older ones wait behind it for the end of the interval.
+ * A hash table of lives chained by pid, newest first: whoever looks for a pid finds its last
+ * life, and older ones wait behind it for the end of the interval.
  *
  * Kernel behaviour that this file stands on:
  *
- *	exec tells COMM (exec), then MMAP2 of the program, of its interpreter and of the vdso, then
- *	the exec tracepoint (ORIGIN). The first file that is mapped is therefore the program, for
- *scripts as for binaries the same that /proc/PID/exe names. EXIT of the first thread comes near the
- *end of its life, but a few samples of the exit itself may follow; and other threads may live on,
- *which is looked up before the life is forgotten. fork copies everything, exec replaces everything
- *but pid, start, group and cgroup.
+ * exec tells COMM (exec), then MMAP2 of the program, of its interpreter and of the vdso, then
+ * the exec tracepoint (ORIGIN). The first file that is mapped is therefore the program, for
+ * scripts as for binaries the same that /proc/PID/exe names.
+ *
+ * EXIT of the first thread comes near the end of its life, but a few samples of the exit
+ * itself may follow; and other threads may live on, which is looked up before the life is
+ * forgotten.
+ *
+ * fork copies everything; exec replaces everything but pid, start, group and cgroup.
  */
 
 #include "agent/process_table.h"

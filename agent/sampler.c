@@ -1,20 +1,20 @@
 /*
  * One implementation serves both tiers, because they differ only in where samples come from:
  *
- *	tier bpf     [ BPF ring buffer ]  samples, exec origins, cgroup names
+ *	tier bpf     [ BPF ring buffer ]    samples, exec origins, cgroup names
  *	             [ side-band per CPU ]  fork, exec, mmap, exit
  *	tier perf    [ samples per CPU ]
  *	             [ side-band per CPU ]
  *
- * drain() copies whatever lies in the rings into `pending`, sorts by time, hands over what is old
- * enough, and moves the rest to the front. A record is decoded when it is handed over.
+ * drain() copies whatever lies in the rings into `pending`, sorts by time, hands over what is
+ * old enough, and moves the rest to the front. A record is decoded when it is handed over.
  *
- * CPUs come and go: once a second the list of those on line is compared with what is open. An event
- * of a CPU that went off line is drained a last time and closed.
+ * CPUs come and go: once a second the list of those on line is compared with what is open. An
+ * event of a CPU that went off line is drained a last time and closed.
  *
  * Losses are exact in sum. The per-CPU counter RING_FULL is the truth; the table of drops says
- *whose they were, and what it cannot say (or said too early) is nobody's. See
- *sampler_kernel_losses().
+ * whose they were, and what it cannot say (or said too early) is nobody's. See
+ * sampler_bpf_losses().
  */
 
 #include "agent/sampler.h"
@@ -87,6 +87,7 @@ struct sampler_kernel {
 	bool counts_lost;      /* the kernel counts lost records itself */
 	uint64_t closed_lost;  /* of sample rings that are closed, or told by records */
 	uint64_t samples_read; /* from rings, in tier perf */
+	uint64_t exec_lost;    /* process events without room in the BPF ring */
 	struct pending pending;
 	struct pollfd *poll;
 	struct drop_seen drops[SAMPLER_DROPS_MAX];
@@ -95,6 +96,7 @@ struct sampler_kernel {
 	sampler_on_loss on_loss;
 	void *on_loss_owner;
 	uint64_t on_loss_left;
+	bool started;
 	bool stopped;
 	char path[SAMPLER_PATH_BYTES];
 };
@@ -187,7 +189,7 @@ static int sampler_samples_open(struct sampler_kernel *kernel, uint32_t number)
 
 	if (result == 0 && kernel->programs)
 		result = bpf_programs_attach(kernel->programs, perf_ring_fd(*ring));
-	return result < 0 ? result : perf_ring_enable(*ring);
+	return result < 0 || !kernel->started ? result : perf_ring_enable(*ring);
 }
 
 /* Processes first: a sample must never be older than what explains it. */
@@ -758,11 +760,29 @@ static struct sampler_state sampler_kernel_state(struct sampler *sampler)
 	struct sampler_kernel *kernel = (struct sampler_kernel *)sampler;
 	uint64_t counters[EVENT_COUNTER_COUNT];
 
-	if (!kernel->programs)
+	if (!kernel->programs) {
 		kernel->state.taken = kernel->samples_read + sampler_ring_lost(kernel);
-	else if (bpf_programs_counters(kernel->programs, counters) == 0)
+	} else if (bpf_programs_counters(kernel->programs, counters) == 0) {
 		kernel->state.taken = counters[EVENT_COUNTER_TAKEN];
-	return kernel->state;
+		kernel->exec_lost = counters[EVENT_COUNTER_EXEC_LOST];
+	}
+	struct sampler_state state = kernel->state;
+	state.side_band_lost += kernel->exec_lost;
+	return state;
+}
+
+static int sampler_kernel_start(struct sampler *sampler)
+{
+	struct sampler_kernel *kernel = (struct sampler_kernel *)sampler;
+
+	kernel->started = true;
+	for (uint32_t cpu = 0; cpu < kernel->cpus_count; cpu++) {
+		int result = kernel->cpus[cpu].samples ? perf_ring_enable(kernel->cpus[cpu].samples)
+		                                       : 0;
+		if (result < 0)
+			return result;
+	}
+	return 0;
 }
 
 static void sampler_kernel_stop(struct sampler *sampler)
@@ -791,6 +811,7 @@ static void sampler_kernel_free(struct sampler *sampler)
 }
 
 static const struct sampler_functions sampler_kernel_functions = {
+	.start = sampler_kernel_start,
 	.drain = sampler_kernel_drain,
 	.wait = sampler_kernel_wait,
 	.losses = sampler_kernel_losses,

@@ -1,18 +1,19 @@
 #pragma once
 
 /*
- * sampler is where samples and process events come from, merged into one stream in the order of
- *time.
+ * sampler is where samples and process events come from, merged into one stream in the order
+ * of time.
  *
- * Tiers, each tried when the one above is not granted, and each lack said once with its remedy:
+ * Tiers, each tried when the one above is not granted, and each lack said once with its
+ * remedy:
  *
  *	bpf     samples by BPF with exact drop counts and cgroups; processes from perf's side-band
  *	perf    samples and processes from plain perf rings: no cgroup for processes that are gone
- *before /proc was read, drops known only in total
+ *	        before /proc was read, drops known only in total
  *
  * A sample is handed out only once the side-band was read up to its time, so that it meets its
- *process as it was at that moment. One thread owns a sampler. All buffers are taken at open and
- *bounded; what does not fit is counted.
+ * process as it was at that moment. One thread owns a sampler. All buffers are bounded; what
+ * does not fit is counted.
  */
 
 #include <stdbool.h>
@@ -54,6 +55,7 @@ typedef void (*sampler_on_loss)(
 struct sampler;
 
 struct sampler_functions {
+	int (*start)(struct sampler *sampler);
 	int (*drain)(struct sampler *sampler, uint64_t until_ns,
 	        sampler_on_observation on_observation, void *owner);
 	int (*wait)(struct sampler *sampler, int stop_fd, int timeout_ms);
@@ -79,11 +81,20 @@ struct sampler_options {
 };
 
 /*
- * Opens and starts. -EACCES: no tier is granted; -ENODEV: no such event on this machine; -ENOMEM;
- * the message names what to grant.
+ * Opens: processes are told from now on, samples after sampler_start(). -EACCES: no tier is
+ * granted; -ENODEV: no such event on this machine; -ENOMEM; the message names what to grant.
  */
 int sampler_open(struct sampler_options options, struct sampler **ret_sampler, char *ret_error,
         size_t error_bytes);
+
+/*
+ * Samples from now on. Whoever has read /proc between open and start knows every process that can
+ * be sampled: it was there, or its fork is told. 0, -errno.
+ */
+static inline int sampler_start(struct sampler *sampler)
+{
+	return sampler->functions->start(sampler);
+}
 
 /*
  * Hands over everything up to `until_ns` (CLOCK_MONOTONIC, at least SAMPLER_SETTLE_NS ago), in

@@ -4,14 +4,15 @@
  *	the kernel told a build-id      (build-id, base name)
  *	it told an inode generation     (device, inode, generation, path)
  *	only /proc/PID/maps is known    (device, inode, size, mtime, path), by opening it: inode
- *numbers are used again quickly, and a rebuilt program has the same path nothing of the kind (path)
+ *	                                numbers are used again, and a rebuilt program has its path
+ *	nothing of the kind             (path)
  *
- * One file may so be known twice, which is harmless: frames carry its build-id, and that is the
- *same.
+ * One file may so be known twice, which is harmless: frames carry its build-id, and that is
+ * the same.
  *
- * Opening never follows a link out of the process's root (openat2 with RESOLVE_IN_ROOT) and never
- *opens what could block: the name is first looked up without opening (O_PATH), and only a regular
- *file that no FUSE server stands behind is then opened for reading.
+ * Opening never follows a link out of the process's root (openat2 with RESOLVE_IN_ROOT) and
+ * never opens what could block: the name is first looked up without opening (O_PATH), and only
+ * a regular file that no FUSE server stands behind is then opened for reading.
  */
 
 #include "agent/symbol_files.h"

@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
 /*
- * cpu_sample takes the CPU samples: one record with kernel and user stack per tick of a perf event,
- *and what the agent must know about a process that may be gone before anybody can look in /proc.
+ * cpu_sample takes the CPU samples: one record with kernel and user stack per tick of a perf
+ * event, and what the agent must know about a process that may be gone before anybody can look
+ * in /proc.
  *
  *	perf_event      every CPU, idle excluded              -> EVENT_SAMPLE
  *	tp_btf exec     start, parent, process group, cgroup  -> EVENT_EXEC
- *	both            a cgroup not told yet                 -> EVENT_CGROUP, ahead of whoever is
- *in it
+ *	both            a cgroup not told yet                 -> EVENT_CGROUP, ahead of its use
  *
- * One ring buffer, drained on a timer: a wakeup per sample would cost 80 times the reader's CPU, so
- *records are put without one until the ring is half full. Nothing here allocates, loops without a
- *bound or takes a lock of ours. A sample that finds no room is counted, per process where the table
- *has room for it.
+ * One ring buffer, drained on a timer: a wakeup per sample would cost 80 times the reader's
+ * CPU, so records are put without one until the ring is half full. Nothing here allocates,
+ * loops without a bound or takes a lock of ours. A sample that finds no room is counted, per
+ * process where the table has room for it.
  *
- * The user stack is walked by frame pointers here and not by bpf_get_stack(), because only the walk
- *itself knows how it ended: at a zero frame pointer, which is the outermost function, or at
- *something unreadable.
+ * The user stack is walked by frame pointers here and not by bpf_get_stack(), because only the
+ * walk itself knows how it ended: at a zero frame pointer, which is the outermost function, or
+ * at something unreadable.
  */
 
 #include <linux/bpf.h>

@@ -13,11 +13,13 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <math.h>
+#include <sched.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/capability.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -80,6 +82,34 @@ static __attribute__((noinline)) void burn_below(uint32_t depth, uint32_t rounds
 	burn_sink++; /* Not a tail call. */
 }
 
+/*
+ * Burns below a frame pointer of zero, which is how the outermost function of a thread begins. The
+ * C library of most machines has no frame pointers, so no other stack here ends like that.
+ */
+static __attribute__((noinline, used)) void burn_below_root(void)
+{
+	burn_half(400000000);
+	burn_sink++;
+}
+
+static __attribute__((noinline)) void burn_from_root(void)
+{
+#if defined(__x86_64__)
+	__asm__ volatile("mov %%rsp, %%rbx\n\t"
+	                 "push %%rbp\n\t"
+	                 "and $-16, %%rsp\n\t"
+	                 "mov -8(%%rbx), %%r12\n\t"
+	                 "xor %%ebp, %%ebp\n\t"
+	                 "call burn_below_root\n\t"
+	                 "mov %%r12, %%rbp\n\t"
+	                 "mov %%rbx, %%rsp"
+	                 :
+	                 :
+	                 : "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11",
+	                 "r12", "xmm0", "xmm1", "memory", "cc");
+#endif
+}
+
 /* ---- a whole agent without the network ---- */
 
 struct rig {
@@ -105,6 +135,7 @@ static int rig_open(struct rig *rig, struct sampler_options options)
 	rig->processes = process_table_new((struct process_table_options){ .files = rig->files });
 	assert_non_null(rig->processes);
 	CHECK_OK(process_table_scan(rig->processes));
+	CHECK_OK(sampler_start(rig->sampler));
 	CHECK_OK(labeler_new(
 	        (struct labeler_options){ .host = "test" }, &rig->labeler, error, sizeof(error)));
 	CHECK_OK(collector_new(
@@ -480,6 +511,186 @@ static uint64_t rig_losses_of(const struct batch *batch, const char *comm)
 	return sum;
 }
 
+static bool named_is_truncated(const struct batch *batch, uint32_t node)
+{
+	for (; node != DICT_NODE_ROOT; node = dict_get_node(batch->dict, node).parent) {
+		if (dict_get_frame(batch->dict, dict_get_node(batch->dict, node).frame)->kind ==
+		        FRAME_TRUNCATED)
+			return true;
+	}
+	return false;
+}
+
+static void a_walk_is_complete_only_where_the_frame_pointers_end(void **state)
+{
+	struct rig rig = { 0 };
+	struct test_source source = { .source.find = test_source_find };
+	uint64_t complete = 0;
+	uint64_t samples = 0;
+
+	if (test_reason)
+		skip();
+#if !defined(__x86_64__)
+	print_message("written for x86-64 only\n");
+	skip();
+#endif
+	CHECK_OK(rig_open(&rig, (struct sampler_options){ .tier = SAMPLER_TIER_BPF, .hz = HZ }));
+	pid_t child = fork();
+	if (child == 0) {
+		burn_from_root();
+		_exit(0);
+	}
+	rig_watch(&rig, child);
+	source.files = rig.files;
+	AUTO(dict) dict = dict_new(dict_limits_default);
+	AUTO(batch) named = batch_new(dict);
+	CHECK_OK(naming_apply(rig.batch, &source.source, NAMING_FUNCTION, named));
+	for (uint32_t at = 0; at < named->rows_count; at++) {
+		const struct row *row = &named->rows[at];
+		if (!named_has(named, row->node, "burn_below_root"))
+			continue;
+		samples += row->value;
+		complete += named_is_truncated(named, row->node) ? 0 : row->value;
+	}
+	assert_true(samples > 300);
+	assert_true(complete * 100 > samples * 95);
+	test_source_fini(&source);
+	rig_close(&rig);
+}
+
+/* A cgroup that disappears with the test. */
+static bool cgroup_make(const char *root, char *ret_path, size_t path_bytes)
+{
+	snprintf(ret_path, path_bytes, "%s/profleet-test-%d", root, getpid());
+	if (mkdir(ret_path, 0755) == 0)
+		return true;
+	print_message("%s: %s\n", ret_path, strerror(errno));
+	return false;
+}
+
+/* A program of 20 ms that starts in a cgroup: nobody could read its /proc/PID/cgroup in time. */
+static void check_cgroup(const char *root)
+{
+	TEST_DIR(dir);
+	struct rig rig = { 0 };
+	char path[300];
+	char cgroup[300];
+	char procs[320];
+
+	if (test_reason)
+		skip();
+	if (!cgroup_make(root, cgroup, sizeof(cgroup)))
+		skip();
+	program_copy(&dir, "grouped", path, sizeof(path));
+	snprintf(procs, sizeof(procs), "%s/cgroup.procs", cgroup);
+	CHECK_OK(rig_open(&rig, (struct sampler_options){ .tier = SAMPLER_TIER_BPF, .hz = HZ }));
+	pid_t child = fork();
+	if (child == 0) {
+		test_file_write(procs, "0", 1);
+		execl(path, path, "--burn-us", "20000", (char *)NULL);
+		_exit(127);
+	}
+	rig_watch(&rig, child);
+	rig_check_identity(&rig);
+	assert_int_equal(rmdir(cgroup), 0);
+
+	uint64_t samples = rig_samples_of(rig.batch, "comm", "grouped");
+	assert_true(samples > 10);
+	for (uint32_t at = 0; at < rig.batch->rows_count; at++) {
+		uint32_t series = rig.batch->rows[at].series;
+		if (strcmp(rig_label(rig.batch, series, "comm"), "grouped") == 0)
+			assert_string_equal(
+			        rig_label(rig.batch, series, "cgroup"), strrchr(cgroup, '/') + 1);
+	}
+	rig_close(&rig);
+}
+
+static void a_short_life_in_a_cgroup_of_version_1_carries_its_name(void **state)
+{
+	check_cgroup("/sys/fs/cgroup/memory");
+}
+
+static void a_short_life_in_a_cgroup_of_version_2_carries_its_name(void **state)
+{
+	struct stat unified;
+
+	check_cgroup(stat("/sys/fs/cgroup/unified", &unified) == 0 ? "/sys/fs/cgroup/unified"
+	                                                           : "/sys/fs/cgroup");
+}
+
+static void a_program_of_another_mount_namespace_is_symbolized(void **state)
+{
+	TEST_DIR(dir);
+	struct rig rig = { 0 };
+	struct test_source source = { .source.find = test_source_find };
+	char path[300];
+	int status;
+
+	if (test_reason)
+		skip();
+	CHECK_OK(rig_open(&rig, (struct sampler_options){ .tier = SAMPLER_TIER_BPF, .hz = HZ }));
+	pid_t child = fork();
+	if (child == 0) {
+		/* The program exists in this namespace alone. */
+		if (unshare(CLONE_NEWNS) < 0 ||
+		        mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+		        mount("tmpfs", dir.path, "tmpfs", 0, NULL) < 0)
+			_exit(77);
+		program_copy(&dir, "elsewhere", path, sizeof(path));
+		execl(path, path, "--burn-us", "600000", (char *)NULL);
+		_exit(127);
+	}
+	while (waitpid(child, &status, WNOHANG) == 0)
+		rig_drain(&rig);
+	rig_finish(&rig);
+	rig_check_identity(&rig);
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 77) {
+		rig_close(&rig);
+		print_message("mount namespaces need CAP_SYS_ADMIN\n");
+		skip();
+	}
+	snprintf(path, sizeof(path), "%s/elsewhere", dir.path);
+	assert_int_not_equal(access(path, F_OK), 0);
+
+	source.files = rig.files;
+	AUTO(dict) dict = dict_new(dict_limits_default);
+	AUTO(batch) named = batch_new(dict);
+	CHECK_OK(naming_apply(rig.batch, &source.source, NAMING_FUNCTION, named));
+	uint64_t samples = rig_samples_of(rig.batch, "exe", path);
+	assert_true(samples > 100);
+	assert_true(named_samples_with(named, "burn_half") > samples / 2);
+	test_source_fini(&source);
+	rig_close(&rig);
+}
+
+static void cycles_are_sampled_where_there_is_a_counter_and_refused_clearly_elsewhere(void **state)
+{
+	struct sampler *sampler = NULL;
+	char error[512] = "";
+
+	if (test_reason)
+		skip();
+	int result = sampler_open(
+	        (struct sampler_options){
+	                .tier = SAMPLER_TIER_BPF, .event = SAMPLER_CYCLES, .hz = 99 },
+	        &sampler, error, sizeof(error));
+	if (result < 0) {
+		assert_int_equal(result, -ENODEV);
+		assert_non_null(strstr(error, "--event cpu-clock"));
+		print_message("%s\n", error);
+		skip();
+	}
+	sampler_free(sampler);
+	struct rig rig = { 0 };
+	CHECK_OK(rig_open(
+	        &rig, (struct sampler_options){
+	                      .tier = SAMPLER_TIER_BPF, .event = SAMPLER_CYCLES, .hz = 99 }));
+	rig_watch(&rig, child_burn("cycler", 30));
+	rig_check_identity(&rig);
+	assert_true(rig_samples_of(rig.batch, "comm", "cycler") > 10);
+	rig_close(&rig);
+}
+
 static void a_stalled_reader_loses_nothing_uncounted(void **state)
 {
 	struct rig rig = { 0 };
@@ -625,6 +836,8 @@ static int sample_as_nobody(enum sampler_tier tier, const cap_value_t *capabilit
 		print_message("%s\n", error);
 		return result == -EACCES ? 101 : 102;
 	}
+	if (sampler_start(rig.sampler) < 0)
+		return 104;
 	pid_t child = child_burn("burner", 10);
 	waitpid(child, &status, 0);
 	sampler_stop(rig.sampler);
@@ -709,7 +922,13 @@ int main(int argc, char **argv)
 		cmocka_unit_test(every_sample_of_short_lived_programs_has_comm_and_exe),
 		cmocka_unit_test(so_it_is_with_plain_perf_rings),
 		cmocka_unit_test(a_deleted_program_is_still_symbolized),
+		cmocka_unit_test(a_program_of_another_mount_namespace_is_symbolized),
+		cmocka_unit_test(a_walk_is_complete_only_where_the_frame_pointers_end),
+		cmocka_unit_test(a_short_life_in_a_cgroup_of_version_1_carries_its_name),
+		cmocka_unit_test(a_short_life_in_a_cgroup_of_version_2_carries_its_name),
 		cmocka_unit_test(kernel_frames_are_named_and_idle_is_not_sampled),
+		cmocka_unit_test(
+		        cycles_are_sampled_where_there_is_a_counter_and_refused_clearly_elsewhere),
 		cmocka_unit_test(a_stalled_reader_loses_nothing_uncounted),
 		cmocka_unit_test(a_stalled_reader_of_perf_rings_likewise),
 		cmocka_unit_test(cpus_that_come_and_go_are_followed),
