@@ -168,7 +168,9 @@ static int side_sum(struct store *store, const struct wire_query *query,
 	if (r < 0)
 		return r;
 	work->groups.dict = middle_dict;
+	store_read_lock(store);
 	r = groups_make(&work->groups, store_dict(store), work, query->group);
+	store_read_unlock(store);
 	if (r < 0)
 		return r;
 
@@ -236,8 +238,13 @@ static int side_build(struct store *store, const struct wire_query *query, uint3
 		.source = { .find = store_symbols_source_find },
 		.store = store,
 	};
-	store_read_lock(store);
+	/*
+	 * The sum lets the writer in between by itself. The lock is held here only for what is
+	 * borrowed from the store: its dictionary while rows are carried over, its symbols while
+	 * frames are named.
+	 */
 	r = side_sum(store, query, side, options, &work, dict);
+	store_read_lock(store);
 	if (r == 0)
 		r = middle_fill(store, &work, middle);
 	if (r == 0)

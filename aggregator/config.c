@@ -158,9 +158,8 @@ static const struct option_spec aggregator_options[] = {
 	        .min = 65536,
 	        .max = 1u << 31,
 	        .value_name = "N",
-	        .help = "Stack nodes the store may hold, about 40 bytes of memory each. Batches "
-	                "that would "
-	                "go beyond it are refused and counted by their senders." },
+	        .help = "Stack nodes the store may hold, about 40 bytes of memory each. Senders "
+	                "of batches that would go beyond it are told BUSY and keep them." },
 	{ .name = "shards",
 	        .kind = OPTION_U32,
 	        .offset = AT(shards),

@@ -52,7 +52,7 @@ static int sight_visit(void *owner, const struct store_stream *stream, const str
 	return 0;
 }
 
-/* Under the read lock: fills seen for the selector's series. The caller frees sight->seen. */
+/* Fills seen for the selector's series. The caller frees sight->seen. */
 static int sight_take(struct sight *sight, const struct wire_query_side *side, char *ret_error,
         size_t error_bytes)
 {
@@ -75,7 +75,9 @@ static int sight_take(struct sight *sight, const struct wire_query_side *side, c
 	uint32_t count = 0;
 	r = store_find_series(sight->store, selector, &series, &count);
 	if (r == 0) {
+		store_read_lock(sight->store);
 		sight->series_count = dict_mark(store_dict(sight->store)).series;
+		store_read_unlock(sight->store);
 		sight->seen = calloc(
 		        sight->series_count ? sight->series_count : 1, sizeof(*sight->seen));
 		r = sight->seen ? store_scan(sight->store, side->from_ns, side->to_ns, series,
@@ -116,8 +118,8 @@ int inspect_series(struct store *store, const struct wire_query *query, const bo
         struct buf *to, char *ret_error, size_t error_bytes)
 {
 	struct sight sight = { .store = store, .cancelled = cancelled };
-	store_read_lock(store);
 	int r = sight_take(&sight, &query->sides[0], ret_error, error_bytes);
+	store_read_lock(store);
 	autofree struct seen *seen = sight.seen;
 	if (r == 0) {
 		struct json_writer json = json_writer_of(to, false);
@@ -260,8 +262,8 @@ int inspect_labels(struct store *store, const struct wire_query *query, const bo
         struct buf *to, char *ret_error, size_t error_bytes)
 {
 	struct sight sight = { .store = store, .cancelled = cancelled };
-	store_read_lock(store);
 	int r = sight_take(&sight, &query->sides[0], ret_error, error_bytes);
+	store_read_lock(store);
 	autofree struct seen *seen = sight.seen;
 	if (r == 0) {
 		const struct dict *dict = store_dict(store);

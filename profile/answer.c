@@ -43,6 +43,7 @@ static const struct completeness_field {
 	COMPLETENESS_FIELD(last_ns),
 	COMPLETENESS_FIELD(period_min),
 	COMPLETENESS_FIELD(period_max),
+	COMPLETENESS_FIELD(corrupt),
 };
 
 struct answer *answer_new(uint32_t sides_count)

@@ -28,7 +28,7 @@ struct completeness {
 	uint64_t coverage_ns; /* series' seconds, summed */
 	uint32_t instances; /* distinct values of the label instance */
 	uint32_t series; /* matched, with data in the range */
-	uint32_t observers; /* agents and importers that were seen in the range */
+	uint32_t observers; /* agents and importers with data of a matched series in the range */
 	uint32_t has_recorded; /* some series carries recorded="true": a shipped fleet, not this one */
 	uint64_t first_ns; /* start of the first and end of the last interval read; 0 when none */
 	uint64_t last_ns;

@@ -77,13 +77,13 @@ def known_shares_are_found(fleet):
     perf = perf_start(fleet, process.pid) if have("perf") else None
     try:
         wait_for("the workload to burn its time", lambda: cpu_seconds(process.pid) >= CPU_SECONDS, 200)
-        burned = cpu_seconds(process.pid)
     finally:
         if perf:
             perf[0].send_signal(2)
             perf[0].wait(60)
         process.kill()
-        process.wait()
+        _, _, usage = os.wait4(process.pid, 0)
+        burned = usage.ru_utime + usage.ru_stime
     check(agent.stop() == 0, "the agent stops with 0")
 
     rows = fleet.folded(aggregator.address, 'cpu{comm="burn_shares"}', "--since", "1h")

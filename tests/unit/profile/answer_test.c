@@ -58,6 +58,7 @@ static struct answer *example_answer(void)
 		.last_ns = 1100,
 		.period_min = 13,
 		.period_max = 14,
+		.corrupt = 15,
 	};
 	answer->sides[1].completeness = (struct completeness){ .value = 42 };
 	return answer;
@@ -94,6 +95,7 @@ static void random_answers_come_back_as_they_were(void **state)
 			completeness->last_ns = UINT64_MAX;
 			completeness->observers = UINT32_MAX;
 			completeness->period_max = random_number(&random);
+			completeness->corrupt = random_number(&random);
 		}
 		answer_encode(answer, &bytes);
 		CHECK(!bytes.failed);
@@ -119,6 +121,7 @@ static void the_bytes_of_version_1_stay_readable_for_ever(void **state)
 	CHECK_OK(answer_decode(&from, &decoded));
 	check_equal(answer, decoded);
 	assert_int_equal(decoded->sides[0].completeness.period_max, 14);
+	assert_int_equal(decoded->sides[0].completeness.corrupt, 15);
 	assert_int_equal(decoded->sides[0].completeness.lost[LOSS_LATE], 6);
 }
 
