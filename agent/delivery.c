@@ -348,7 +348,7 @@ static void delivery_hello(struct delivery *delivery, uint32_t timeout_ms)
 	wire_put_hello(&hello, &delivery->payload);
 	int result = delivery_exchange(delivery, WIRE_HELLO,
 	        timeout_ms < DELIVERY_HELLO_MS ? timeout_ms : DELIVERY_HELLO_MS, &message);
-	if (result < 0) {
+	if (result != 0) {
 		delivery_fail(delivery, result);
 		return;
 	}
@@ -648,7 +648,7 @@ static void delivery_push(struct delivery *delivery, uint32_t timeout_ms)
 			continue;
 		}
 		result = delivery_exchange(delivery, WIRE_PUSH, timeout_ms, &message);
-		if (result < 0)
+		if (result != 0)
 			delivery_fail(delivery, result);
 		else
 			delivery_reply(delivery, push, &message);

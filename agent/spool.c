@@ -121,7 +121,7 @@ static void spool_insert(struct spool *spool, uint32_t index, struct spool_item 
 	assert(spool->count < spool->capacity);
 
 	memmove(spool->items + index + 1, spool->items + index,
-	        (spool->count - index) * sizeof(spool->items[0]));
+	        (spool->count - index) * sizeof(struct spool_item *));
 	spool->items[index] = item;
 	spool->count++;
 	spool_count_in(spool, item);
@@ -135,7 +135,7 @@ static struct spool_item *spool_remove(struct spool *spool, uint32_t index)
 	spool_count_out(spool, item);
 	spool->count--;
 	memmove(spool->items + index, spool->items + index + 1,
-	        (spool->count - index) * sizeof(spool->items[0]));
+	        (spool->count - index) * sizeof(struct spool_item *));
 	return item;
 }
 
@@ -181,8 +181,12 @@ static void spool_note_disk(struct spool *spool, int result)
 		        "this "
 		        "agent ends",
 		        spool->path, strerror(-result));
-	if (result == 0 && spool->disk_fails)
+	if (result == 0 && spool->disk_fails) {
 		log_info("spool-disk-works", "%s: the spool is on disk again", spool->path);
+		/* Merges that failed for want of room may work now. */
+		for (uint32_t i = 0; i < spool->count; i++)
+			spool->items[i]->alone = false;
+	}
 	spool->disk_fails = result < 0;
 }
 
@@ -285,7 +289,7 @@ static int spool_load(const struct spool *spool, struct spool_item *item)
 	if (result == 0 && (file.count != item->count || file.samples != item->samples ||
 	                           file.lost != item->lost))
 		result = -EBADMSG;
-	if (result < 0)
+	if (result != 0)
 		return result;
 
 	item->bytes = malloc(file.count ? file.count : 1);
@@ -513,20 +517,19 @@ static int spool_merge(struct spool *spool, uint32_t first, uint32_t second)
 		merged->name.last = b->name.last;
 		merged->name.shards = a->name.shards;
 		merged->name.shard = a->name.shard;
-		(void)spool_write(
-		        spool, merged, ""); /* Refused: it stays in memory, and that was said. */
-		result = spool_unlink(spool, a);
+		/* Files must not give way to memory; what is in memory anyway loses nothing. */
+		if (spool_write(spool, merged, "") < 0 && (a->in_file || b->in_file))
+			result = -EIO;
 	}
-	if (result == 0)
-		result = spool_unlink(spool, b);
-	if (result < 0) {
-		if (merged)
-			(void)spool_unlink(spool, merged);
+	if (result != 0) {
 		spool_unload(a);
 		spool_unload(b);
 		return result;
 	}
 
+	/* One that stays is covered by the new range, and so a leftover after a restart. */
+	(void)spool_unlink(spool, a);
+	(void)spool_unlink(spool, b);
 	spool_item_free(spool_remove(spool, second));
 	spool_item_free(spool_remove(spool, first));
 	spool_unload(merged);
