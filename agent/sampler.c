@@ -595,7 +595,7 @@ static void sampler_hand_over(struct sampler_kernel *kernel, const struct pendin
 
 	if (result == -EBADMSG && record->source != PENDING_SIDE_BAND)
 		kernel->pending_lost[LOSS_MALFORMED]++;
-	if (result < 0) {
+	if (result != 0) {
 		/* Throttling and the like in a ring of samples are records, but no samples. */
 		if (result == -ENOMSG && record->source == PENDING_SAMPLES)
 			kernel->samples_read--;
