@@ -9,12 +9,12 @@
  *
  * Client: one REQ socket, a pool of contexts, one per call under way, and a keeper thread that
  * dials. nng would dial by itself, but its back-off is wrong half of the time (a negative random
- * number, so an immediate retry) and knows no time limit. So the keeper starts a dialer of its own
- * for each attempt, waits for the outcome, and closes it as soon as its connection is lost:
+ * number, so an immediate retry) and knows no time limit. So the keeper makes a dialer of its own
+ *for each attempt, waits for the outcome, and closes it some time after its connection was lost:
  *
- *	        +---- lost, or failed: close the dialer, wait with jitter <--+
- *	        v                                                           |
- *	create dialer --> start it in a thread, 5 s --> connected ----------+
+ *	        +--------- failed, or lost: wait with jitter, close the dialer <--------+
+ *	        v                                                                      |
+ *	create a dialer --> start it in a thread, for 5 s at most --> connected -------+
  *
  * Starting blocks for as long as TCP tries to connect, which can be minutes; closing the dialer
  *from here is what ends it, and that is why an attempt has a thread of its own.
@@ -45,6 +45,7 @@
 #define NET_DIAL_MS_MAX           5000
 #define NET_DIAL_WAIT_MS_MIN      100
 #define NET_DIAL_WAIT_MS_MAX      1000
+#define NET_REDIAL_MS             (3600 * 1000)
 #define NET_TIMEOUTS_IN_A_ROW_MAX 2
 #define NET_PEER_BYTES_MAX        64
 
@@ -140,8 +141,8 @@ static struct timespec net_deadline(uint32_t timeout_ms)
 	return at;
 }
 
-/* A mutex with a condition whose deadlines are monotonic. */
-static int net_lock_init(pthread_mutex_t *lock, pthread_cond_t *changed)
+/* Its deadlines are monotonic. */
+static int net_condition_init(pthread_cond_t *changed)
 {
 	pthread_condattr_t attributes;
 	if (pthread_condattr_init(&attributes) != 0)
@@ -149,9 +150,13 @@ static int net_lock_init(pthread_mutex_t *lock, pthread_cond_t *changed)
 	(void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
 	int r = pthread_cond_init(changed, &attributes);
 	(void)pthread_condattr_destroy(&attributes);
-	if (r == 0)
-		r = pthread_mutex_init(lock, NULL);
 	return -r;
+}
+
+static int net_lock_init(pthread_mutex_t *lock, pthread_cond_t *changed)
+{
+	int r = net_condition_init(changed);
+	return r == 0 ? -pthread_mutex_init(lock, NULL) : r;
 }
 
 static void net_lock_fini(pthread_mutex_t *lock, pthread_cond_t *changed)
@@ -169,8 +174,9 @@ struct net_request {
 	nng_ctx context;
 	nng_aio *aio;
 	enum net_request_state state;
-	nng_msg *message; /* while open */
-	nng_pipe pipe;    /* whom to answer */
+	uint64_t sending_since_ns; /* 0: is not sending. Under the server's lock. */
+	nng_msg *message;          /* while open */
+	nng_pipe pipe;             /* whom to answer */
 	char peer[NET_PEER_BYTES_MAX];
 };
 
@@ -182,16 +188,46 @@ struct net_server {
 	char address[NET_ADDRESS_BYTES_MAX];
 	pthread_mutex_t lock; /* over what follows */
 	pthread_cond_t changed;
-	uint32_t open_count; /* delivered and not yet sent back */
+	pthread_cond_t watch;  /* ends the watchman's sleep */
+	uint32_t open_count;   /* delivered and not yet sent back */
+	uint32_t inside_count; /* threads that are asking nng for something */
 	bool closed;
+	bool ending; /* for the watchman */
+	pthread_t watchman;
+	bool watchman_runs;
 	struct net_request requests[]; /* options.requests_max */
 };
 
+/*
+ * Whether nng may be asked for something: not once the server is closing, unless it is to send a
+ * reply. nng 1.5.2 lets a socket go while a context of it is still being asked, so the end of the
+ * server waits for everybody who is between this and net_server_leave().
+ */
+static bool net_server_enter(struct net_server *server, bool replies)
+{
+	pthread_mutex_lock(&server->lock);
+	bool enters = replies || !server->closed;
+	server->inside_count += enters;
+	pthread_mutex_unlock(&server->lock);
+	return enters;
+}
+
+static void net_server_leave(struct net_server *server)
+{
+	pthread_mutex_lock(&server->lock);
+	server->inside_count--;
+	pthread_cond_broadcast(&server->changed);
+	pthread_mutex_unlock(&server->lock);
+}
+
+/* Waits for the next request, if any more are wanted. */
 static void net_request_receive(struct net_request *request)
 {
+	if (!net_server_enter(request->server, false))
+		return;
 	request->state = NET_RECEIVING;
-	nng_aio_set_timeout(request->aio, NNG_DURATION_INFINITE);
 	nng_ctx_recv(request->context, request->aio);
+	net_server_leave(request->server);
 }
 
 /* Takes the request for delivery, unless the server wants none any more. */
@@ -204,15 +240,15 @@ static bool net_server_admit(struct net_server *server)
 	return admitted;
 }
 
-/* The request has been answered. Is there to be another one? */
-static bool net_server_release(struct net_server *server)
+/* The request has been answered. */
+static void net_request_release(struct net_request *request)
 {
+	struct net_server *server = request->server;
 	pthread_mutex_lock(&server->lock);
 	server->open_count--;
-	bool goes_on = !server->closed;
+	request->sending_since_ns = 0;
 	pthread_cond_broadcast(&server->changed);
 	pthread_mutex_unlock(&server->lock);
-	return goes_on;
 }
 
 static void net_request_received(struct net_request *request)
@@ -250,10 +286,9 @@ static void net_request_step(void *argument)
 		if (result != 0) {
 			nng_msg_free(nng_aio_get_msg(request->aio));
 			nng_aio_set_msg(request->aio, NULL);
-			if (result == NNG_ETIMEDOUT)
-				(void)nng_pipe_close(request->pipe);
 		}
-		if (net_server_release(request->server) && result != NNG_ECLOSED)
+		net_request_release(request);
+		if (result != NNG_ECLOSED)
 			net_request_receive(request);
 	} else if (result == 0) {
 		net_request_received(request);
@@ -282,11 +317,46 @@ int net_reply(struct net_request *request, const uint8_t *bytes, size_t count)
 		nng_msg_clear(reply);
 	}
 
+	struct net_server *server = request->server;
 	request->state = NET_SENDING;
 	nng_aio_set_msg(request->aio, reply);
-	nng_aio_set_timeout(request->aio, NET_REPLY_MS_MAX);
+	pthread_mutex_lock(&server->lock);
+	request->sending_since_ns = clock_monotonic_ns(clock_real());
+	pthread_mutex_unlock(&server->lock);
+	(void)net_server_enter(server, true);
 	nng_ctx_send(request->context, request->aio);
+	net_server_leave(server);
 	return 0;
+}
+
+/*
+ * A peer that does not read its replies would hold contexts until none is left. A timeout of the
+ * aio would end that, but nng 1.5.2 does not survive it; so its connection is closed, which ends
+ * all that is being sent through it in good order.
+ */
+static void *net_server_watch(void *argument)
+{
+	struct net_server *server = argument;
+	uint64_t limit_ns = server->options.reply_ms_max * NS_PER_MS;
+
+	pthread_mutex_lock(&server->lock);
+	while (!server->ending) {
+		struct timespec until = net_deadline(server->options.reply_ms_max / 2 + 1);
+		(void)pthread_cond_timedwait(&server->watch, &server->lock, &until);
+		uint64_t now_ns = clock_monotonic_ns(clock_real());
+		for (uint32_t i = 0; i < server->options.requests_max && !server->ending; i++) {
+			struct net_request *request = &server->requests[i];
+			if (request->sending_since_ns == 0 ||
+			        now_ns - request->sending_since_ns < limit_ns)
+				continue;
+			nng_pipe pipe = request->pipe;
+			pthread_mutex_unlock(&server->lock);
+			(void)nng_pipe_close(pipe);
+			pthread_mutex_lock(&server->lock);
+		}
+	}
+	pthread_mutex_unlock(&server->lock);
+	return NULL;
 }
 
 static const char *net_format_peer(const nng_sockaddr *from, char text[static NET_PEER_BYTES_MAX])
@@ -375,6 +445,8 @@ int net_server_open(struct net_server_options options, struct net_server **ret_s
 		return -EINVAL;
 	if (options.requests_max == 0)
 		options.requests_max = NET_REQUESTS_OPEN_MAX;
+	if (options.reply_ms_max == 0)
+		options.reply_ms_max = NET_REPLY_MS_MAX;
 
 	struct net_server *server = calloc(
 	        1, sizeof(*server) + options.requests_max * sizeof(server->requests[0]));
@@ -385,12 +457,21 @@ int net_server_open(struct net_server_options options, struct net_server **ret_s
 		free(server);
 		return -ENOMEM;
 	}
+	if (net_condition_init(&server->watch) < 0) {
+		net_lock_fini(&server->lock, &server->changed);
+		free(server);
+		return -ENOMEM;
+	}
 
 	int r = net_errno(nng_rep0_open(&server->socket));
 	server->has_socket = r == 0;
 	if (r == 0)
 		r = net_errno(nng_socket_set_size(
 		        server->socket, NNG_OPT_RECVMAXSZ, NET_RECEIVE_BYTES_MAX));
+	if (r == 0) {
+		r = -pthread_create(&server->watchman, NULL, net_server_watch, server);
+		server->watchman_runs = r == 0;
+	}
 	if (r == 0)
 		r = net_server_start_requests(server);
 	if (r == 0)
@@ -431,14 +512,21 @@ void net_server_free(struct net_server *server, uint32_t timeout_ms)
 	server->closed = true;
 	while (server->open_count > 0 && r == 0)
 		r = pthread_cond_timedwait(&server->changed, &server->lock, &deadline);
+	while (server->inside_count > 0)
+		pthread_cond_wait(&server->changed, &server->lock);
+	server->ending = true;
+	pthread_cond_broadcast(&server->watch);
 	pthread_mutex_unlock(&server->lock);
 
+	if (server->watchman_runs)
+		(void)pthread_join(server->watchman, NULL);
 	if (server->has_socket)
 		(void)nng_close(server->socket);
 	for (uint32_t i = 0; i < server->options.requests_max; i++) {
 		nng_aio_free(server->requests[i].aio); /* waits for its callback */
 		nng_msg_free(server->requests[i].message);
 	}
+	(void)pthread_cond_destroy(&server->watch);
 	net_lock_fini(&server->lock, &server->changed);
 	free(server);
 }
@@ -513,6 +601,11 @@ static int net_dialer_create(struct net_client *client, nng_dialer *ret_dialer)
 		r = nng_dialer_set_bool(dialer, NNG_OPT_TCP_NODELAY, true);
 	if (r == 0 && !inproc)
 		r = nng_dialer_set_bool(dialer, NNG_OPT_TCP_KEEPALIVE, true);
+	/* When nng dials by itself after all, then seldom. */
+	if (r == 0)
+		r = nng_dialer_set_ms(dialer, NNG_OPT_RECONNMINT, NET_REDIAL_MS);
+	if (r == 0)
+		r = nng_dialer_set_ms(dialer, NNG_OPT_RECONNMAXT, NET_REDIAL_MS);
 	if (r != 0) {
 		(void)nng_dialer_close(dialer);
 		return net_errno(r);
@@ -543,8 +636,27 @@ static void net_dialer_end(struct net_client *client, nng_dialer dialer)
 	(void)nng_dialer_close(dialer);
 }
 
-/* Dials once and returns when the connection, if there was one, is lost. Was there one? */
-static bool net_client_connect(struct net_client *client)
+/*
+ * Half of it is certain, so that nothing spins; half is chance, so that a fleet does not come back
+ * in one moment. Called with the lock; ends early when the client closes or is connected.
+ */
+static void net_client_wait(struct net_client *client, struct rng *rng, uint32_t wait_ms)
+{
+	struct timespec until = net_deadline(
+	        wait_ms / 2 + (uint32_t)rng_below(rng, wait_ms / 2 + 1));
+	int r = 0;
+	while (!client->closing && client->pipe.id == 0 && r == 0)
+		r = pthread_cond_timedwait(&client->changed, &client->lock, &until);
+}
+
+/*
+ * Dials once and returns some time after the connection, if there was one, was lost. Was there one?
+ *
+ * The lost dialer is left alone for that time: nng may just be dialling with it again, and a dialer
+ * that is closed while it shakes hands leaves its connection behind in nng 1.5.2. After a moment it
+ * is connected again, which is as good, or rests for most of an hour.
+ */
+static bool net_client_connect(struct net_client *client, struct rng *rng)
 {
 	struct net_attempt attempt = { .client = client };
 	struct timespec deadline = net_deadline(NET_DIAL_MS_MAX);
@@ -565,8 +677,10 @@ static bool net_client_connect(struct net_client *client)
 	while (!attempt.done && !client->closing && r == 0)
 		r = pthread_cond_timedwait(&client->changed, &client->lock, &deadline);
 	bool connected = client->pipe.id != 0;
-	while (attempt.done && client->pipe.id != 0 && !client->closing)
+	while (attempt.done && client->pipe.id != 0 && !client->closing) {
 		pthread_cond_wait(&client->changed, &client->lock);
+		net_client_wait(client, rng, NET_DIAL_WAIT_MS_MIN);
+	}
 	pthread_mutex_unlock(&client->lock);
 
 	net_dialer_end(client, attempt.dialer); /* which also ends a start that is under way */
@@ -587,19 +701,14 @@ static void *net_client_keep(void *argument)
 	pthread_mutex_lock(&client->lock);
 	while (!client->closing) {
 		pthread_mutex_unlock(&client->lock);
-		bool was_connected = net_client_connect(client);
-		wait_ms = was_connected ? NET_DIAL_WAIT_MS_MIN : wait_ms;
-
-		/* Half of it is certain, so that nothing spins; half is chance, so that a fleet
-		 * does not come back in one moment. */
-		struct timespec until = net_deadline(
-		        wait_ms / 2 + (uint32_t)rng_below(&rng, wait_ms / 2 + 1));
-		wait_ms = wait_ms * 2 < NET_DIAL_WAIT_MS_MAX ? wait_ms * 2 : NET_DIAL_WAIT_MS_MAX;
-
+		bool was_connected = net_client_connect(client, &rng);
 		pthread_mutex_lock(&client->lock);
-		int r = 0;
-		while (!client->closing && r == 0)
-			r = pthread_cond_timedwait(&client->changed, &client->lock, &until);
+		if (was_connected) {
+			wait_ms = NET_DIAL_WAIT_MS_MIN; /* and it has waited already */
+			continue;
+		}
+		net_client_wait(client, &rng, wait_ms);
+		wait_ms = wait_ms * 2 < NET_DIAL_WAIT_MS_MAX ? wait_ms * 2 : NET_DIAL_WAIT_MS_MAX;
 	}
 	pthread_mutex_unlock(&client->lock);
 	return NULL;

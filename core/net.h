@@ -34,6 +34,7 @@ struct net_client;
 struct net_server_options {
 	const char *listen;    /* tcp://127.0.0.1:7470; port 0 picks a free one */
 	uint32_t requests_max; /* 0: NET_REQUESTS_OPEN_MAX */
+	uint32_t reply_ms_max; /* 0: NET_REPLY_MS_MAX */
 	void (*on_request)(
 	        void *owner, struct net_request *request, const uint8_t *bytes, size_t count);
 	void *owner;

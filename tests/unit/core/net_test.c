@@ -9,6 +9,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <spawn.h>
@@ -463,6 +464,63 @@ static void reply_to_a_peer_that_left_is_no_error(void **state)
 	net_server_free(server, CALL_MS);
 }
 
+static void answer_a_megabyte_to_an_empty_request(
+        void *owner, struct net_request *request, const uint8_t *bytes, size_t count)
+{
+	static const uint8_t megabyte[1 << 20];
+	if (count > 0)
+		CHECK_OK(net_reply(request, bytes, count));
+	else
+		CHECK_OK(net_reply(request, megabyte, sizeof(megabyte)));
+}
+
+/*
+ * Where the limit of a reply is as short as here, a machine under load cuts off the honest as well:
+ * they come back and ask again.
+ */
+static void check_echo_at_last(struct net_client *client)
+{
+	uint8_t *reply = NULL;
+	size_t count = 0;
+	int r;
+	do
+		r = net_call(client, (const uint8_t *)"x", 1, CALL_MS, &reply, &count);
+	while (r == -ECONNRESET);
+	CHECK_OK(r);
+	assert_int_equal(count, 1);
+	free(reply);
+}
+
+static void peer_that_reads_no_replies_is_cut_off_and_others_are_served(void **state)
+{
+	struct net_server *server = NULL;
+	CHECK_OK(net_server_open((struct net_server_options){ .listen = "tcp://127.0.0.1:0",
+	                                 .requests_max = 4,
+	                                 .reply_ms_max = 100,
+	                                 .on_request = answer_a_megabyte_to_an_empty_request },
+	        &server));
+	struct net_client *client = open_client(net_server_address(server));
+	int fd = raw_connect(net_server_address(server));
+	raw_shake_hands(fd, 0x30, 0x31);
+
+	/* Far more than all buffers of the kernel hold: every context of the server gets stuck. */
+	for (int i = 0; i < 100; i++) {
+		uint8_t request[12] = { [7] = 4, [8] = 0x80, [11] = (uint8_t)i };
+		if (send(fd, request, sizeof(request), MSG_NOSIGNAL) < 0)
+			break; /* cut off already */
+	}
+	for (int i = 0; i < 10; i++)
+		check_echo_at_last(client);
+
+	/* Requests of it are still unread when it is cut off, and so its end comes as a reset. */
+	struct pollfd end = { .fd = fd, .events = POLLRDHUP };
+	assert_int_equal(poll(&end, 1, CALL_MS), 1);
+	check_echo_at_last(client);
+	close(fd);
+	net_client_free(client);
+	net_server_free(server, CALL_MS);
+}
+
 static void nobody_there_is_connection_refused(void **state)
 {
 	char address[64];
@@ -697,6 +755,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(hostile_reply_length_is_an_error_of_the_call),
 		cmocka_unit_test(peers_that_leave_at_once_do_no_harm),
 		cmocka_unit_test(reply_to_a_peer_that_left_is_no_error),
+		cmocka_unit_test(peer_that_reads_no_replies_is_cut_off_and_others_are_served),
 		cmocka_unit_test(nobody_there_is_connection_refused),
 		cmocka_unit_test(silent_peer_is_a_timeout_and_after_two_a_new_connection),
 		cmocka_unit_test(server_that_ends_is_an_error_and_its_successor_serves),
