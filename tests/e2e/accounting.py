@@ -47,7 +47,7 @@ def start_load(fleet, count=2):
 def stored_samples(fleet, address):
     """All that was ever stored, in samples: values over the period."""
     total_ns = sum(fleet.folded(address, "cpu", "--from", "0", "--to", "now+1h").values())
-    period = round(1e9 / HZ)
+    period = int(1e9 // HZ)
     check(total_ns % period == 0, f"{total_ns} ns is not a whole number of samples of {period} ns")
     return total_ns // period
 
@@ -73,10 +73,10 @@ def aggregator_killed_twenty_times(fleet):
 
     for kill in range(KILLS):
         # Wait until something new is durable, so that each life of the aggregator has acknowledged.
-        seen = fleet.json(address, "agents")["agents"]
+        seen = fleet.agents(address)
         before = seen[0]["samples_sent"] if seen else 0
         wait_for(f"data after kill {kill}", lambda: (lambda agents: agents and
-                 agents[0]["samples_sent"] > before)(fleet.json(address, "agents")["agents"]))
+                 agents[0]["samples_sent"] > before)(fleet.agents(address)))
         aggregator.kill()
         aggregator = Aggregator(fleet, data=data, listen=address)
 
@@ -100,7 +100,7 @@ def agent_stopped_and_started(fleet):
         agent = Agent(fleet, aggregator.address, options)
         if reachable:
             wait_for("data of this agent", lambda: any(a["samples_taken"] > 50 for a in
-                     fleet.json(aggregator.address, "agents")["agents"]))
+                     fleet.agents(aggregator.address)))
         else:
             wait_for("intervals in the spool", lambda: len(list_files(spool)) >= 3)
         check(agent.stop(90) == 0, "the agent stops with 0")
@@ -154,7 +154,7 @@ def network_cut(fleet):
                   ["--hz", str(HZ), "--interval", "500ms", "--state-dir", fleet.dir], netns=name)
 
     def sent():
-        agents = fleet.json(aggregator.address, "agents")["agents"]
+        agents = fleet.agents(aggregator.address)
         return agents[0]["samples_sent"] if agents else 0
 
     for _ in range(3):

@@ -48,10 +48,10 @@ def first_sample_and_answer(fleet):
           f"{answered - first:.2f} s from the first sample to the first answer")
 
     # The last interval: stop in the middle of one, and its samples are there.
-    end = fleet.json(aggregator.address, "agents")["agents"][0]["last_interval_end_ns"]
+    end = fleet.agents(aggregator.address)[0]["last_interval_end_ns"]
     wait_for("the middle of an interval", lambda: time.time() > end / 1e9 + INTERVAL / 2)
     check(agent.stop() == 0, "the agent stops with 0")
-    after = fleet.json(aggregator.address, "agents")["agents"][0]["last_interval_end_ns"]
+    after = fleet.agents(aggregator.address)[0]["last_interval_end_ns"]
     check(after > end, "nothing was flushed at stop")
     summary = agent.summary()
     check(summary["samples_spooled"] == 0 and summary["samples_sent"] + summary["samples_lost"] ==

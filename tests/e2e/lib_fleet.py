@@ -159,6 +159,10 @@ class Fleet:
     def json(self, address, *argv, **how):
         return json.loads(self.cli(address, *argv, "-o", "json", **how))
 
+    def agents(self, address):
+        """What the aggregator knows of its agents; empty (and exit status 6) before the first push."""
+        return self.json(address, "agents", status=None)["agents"]
+
     def folded(self, address, selector, *argv, **how):
         """{stack: value} of an export; the values are in the unit of the type."""
         rows = {}
