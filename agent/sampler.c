@@ -27,6 +27,7 @@
 #include <string.h>
 
 #include "agent/bpf_object.h"
+#include "agent/bpf_record.h"
 #include "agent/cpus.h"
 #include "agent/perf_ring.h"
 #include "core/clock.h"
@@ -40,7 +41,6 @@
 #define SAMPLER_RING_BYTES_MIN    (1u << 20)
 #define SAMPLER_RING_BYTES_MAX    (64u << 20)
 #define SAMPLER_DROPS_MAX         1024 /* as many as the kernel's table */
-#define SAMPLER_PATH_BYTES        (EVENT_CGROUP_NAMES * EVENT_CGROUP_NAME_BYTES + 8)
 
 enum pending_source { PENDING_BPF, PENDING_SIDE_BAND, PENDING_SAMPLES };
 
@@ -98,7 +98,7 @@ struct sampler_kernel {
 	uint64_t on_loss_left;
 	bool started;
 	bool stopped;
-	char path[SAMPLER_PATH_BYTES];
+	struct bpf_record_path path; /* of the cgroup that is being handed over */
 };
 
 const char *sampler_tier_name(enum sampler_tier tier)
@@ -298,9 +298,7 @@ static void sampler_on_bpf_record(void *owner, const void *record, size_t bytes)
 	struct sampler_kernel *kernel = owner;
 	struct event_header header;
 
-	if (bytes < sizeof(header) || bytes > sizeof(struct event_cgroup) +
-	                                              sizeof(struct event_sample) +
-	                                              2 * EVENT_DEPTH_MAX * sizeof(uint64_t)) {
+	if (bytes < sizeof(header) || bytes > BPF_RECORD_BYTES_MAX) {
 		kernel->pending_lost[LOSS_MALFORMED]++;
 		return;
 	}
@@ -486,102 +484,15 @@ static void sampler_keep_up(struct sampler_kernel *kernel)
 	kernel->rescan_failed = result < 0;
 }
 
-static int sampler_decode_sample(const void *record, size_t bytes, struct observation *observation)
+/* Whether a record that makes no sense was a sample, by the little that every record has. */
+static bool pending_is_sample(const struct pending_record *record, const void *bytes)
 {
-	const struct event_sample *event = record;
-	struct observed_sample *sample = &observation->sample;
+	struct event_header header;
 
-	if (bytes < sizeof(*event) || event->kernel_depth > EVENT_DEPTH_MAX ||
-	        event->user_depth > EVENT_DEPTH_MAX ||
-	        bytes - sizeof(*event) <
-	                (size_t)(event->kernel_depth + event->user_depth) * sizeof(uint64_t))
-		return -EBADMSG;
-
-	observation->kind = OBSERVED_SAMPLE;
-	sample->start_ns = event->start_ns;
-	sample->period = event->period;
-	sample->cgroup_id = event->cgroup_id;
-	sample->has_cgroup = true;
-	sample->kernel_ips = (const uint64_t *)(event + 1);
-	sample->kernel_depth = event->kernel_depth;
-	sample->user_ips = sample->kernel_ips + event->kernel_depth;
-	sample->user_depth = event->user_depth;
-	if (event->flags & EVENT_SAMPLE_KERNEL_CUT)
-		sample->flags |= OBSERVED_KERNEL_CUT;
-	if (event->flags & EVENT_SAMPLE_NO_USER)
-		sample->flags |= OBSERVED_NO_USER;
-	else
-		sample->flags |= event->flags & EVENT_SAMPLE_USER_ROOT ? OBSERVED_USER_ROOT
-		                                                       : OBSERVED_USER_CUT;
-	return 0;
-}
-
-static int sampler_decode_exec(const void *record, size_t bytes, struct observation *observation)
-{
-	const struct event_exec *event = record;
-
-	if (bytes < sizeof(*event))
-		return -EBADMSG;
-	observation->kind = OBSERVED_ORIGIN;
-	observation->origin = (struct observed_origin){
-		.start_ns = event->start_ns,
-		.cgroup_id = event->cgroup_id,
-		.group_start_ns = event->group_start_ns,
-		.parent = event->parent,
-		.group = event->group,
-	};
-	return 0;
-}
-
-static int sampler_decode_cgroup(struct sampler_kernel *kernel, const void *record, size_t bytes,
-        struct observation *observation)
-{
-	const struct event_cgroup *event = record;
-	size_t at = 0;
-
-	if (bytes < sizeof(*event) || event->names_count > EVENT_CGROUP_NAMES)
-		return -EBADMSG;
-	for (uint32_t name = event->names_count; name-- > 0;) {
-		size_t length = strnlen(event->names[name], EVENT_CGROUP_NAME_BYTES);
-		kernel->path[at++] = '/';
-		memcpy(kernel->path + at, event->names[name], length);
-		at += length;
-	}
-	if (at == 0)
-		kernel->path[at++] = '/';
-	kernel->path[at] = 0;
-	observation->kind = OBSERVED_CGROUP;
-	observation->cgroup.id = event->cgroup_id;
-	observation->cgroup.path = kernel->path;
-	return 0;
-}
-
-static int sampler_decode_bpf(struct sampler_kernel *kernel, const void *record, size_t bytes,
-        struct observation *ret_observation)
-{
-	const struct event_header *header = record;
-	struct observation observation = {
-		.cpu = header->cpu,
-		.pid = header->tgid,
-		.tid = header->tid,
-		.time_ns = header->time_ns,
-	};
-	int result = -EBADMSG;
-
-	switch (header->kind) {
-	case EVENT_SAMPLE:
-		result = sampler_decode_sample(record, bytes, &observation);
-		break;
-	case EVENT_EXEC:
-		result = sampler_decode_exec(record, bytes, &observation);
-		break;
-	case EVENT_CGROUP:
-		result = sampler_decode_cgroup(kernel, record, bytes, &observation);
-		break;
-	}
-	if (result == 0)
-		*ret_observation = observation;
-	return result;
+	if (record->source != PENDING_BPF)
+		return record->source == PENDING_SAMPLES;
+	memcpy(&header, bytes, sizeof(header));
+	return header.kind == EVENT_SAMPLE;
 }
 
 static void sampler_hand_over(struct sampler_kernel *kernel, const struct pending_record *record,
@@ -590,10 +501,10 @@ static void sampler_hand_over(struct sampler_kernel *kernel, const struct pendin
 	const void *bytes = kernel->pending.bytes + record->offset;
 	struct observation observation;
 	int result = record->source == PENDING_BPF
-	                     ? sampler_decode_bpf(kernel, bytes, record->bytes, &observation)
+	                     ? bpf_record_decode(bytes, record->bytes, &kernel->path, &observation)
 	                     : perf_record_decode(bytes, record->bytes, &observation);
 
-	if (result == -EBADMSG && record->source != PENDING_SIDE_BAND)
+	if (result == -EBADMSG && pending_is_sample(record, bytes))
 		kernel->pending_lost[LOSS_MALFORMED]++;
 	if (result != 0) {
 		/* Throttling and the like in a ring of samples are records, but no samples. */

@@ -3,7 +3,7 @@
 /*
  * events is the contract between the programs in bpf/ and the agent: what lies in the ring buffer,
  * and the counters and tables both sides read. Both sides compile this header; a layout that moved
- * would fail the static_asserts below.
+ * would fail the static_asserts below. docs/formats/events.md explains it.
  *
  * A record starts with `struct event_header`. Times are CLOCK_MONOTONIC (bpf_ktime_get_ns, the
  * clock of perf's side-band too); a process's start is its group leader's CLOCK_BOOTTIME, whose
