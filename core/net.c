@@ -331,8 +331,8 @@ int net_reply(struct net_request *request, const uint8_t *bytes, size_t count)
 
 /*
  * A peer that does not read its replies would hold contexts until none is left. A timeout of the
- * aio would end that, but nng 1.5.2 does not survive it; so its connection is closed, which ends
- * all that is being sent through it in good order.
+ * aio would cancel the sending, which nng 1.5.2 does not do without leaks (its issue 1713); so the
+ * connection is closed, which ends all that is being sent through it in good order.
  */
 static void *net_server_watch(void *argument)
 {
