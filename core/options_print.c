@@ -95,8 +95,7 @@ static void options_fold(
 		if (word == text)
 			break;
 
-		autofree char *copy = strndup(word, (size_t)(text - word));
-		size_t length = copy ? utf8_characters(copy) : 0;
+		size_t length = utf8_count(word, (size_t)(text - word));
 		if (!first && column + 1 + length > width) {
 			buf_put_u8(out, '\n');
 			options_indent(out, indent);

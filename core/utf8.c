@@ -57,16 +57,16 @@ bool utf8_is_valid(const char *bytes, size_t count)
 	return true;
 }
 
-size_t utf8_characters(const char *text)
+size_t utf8_count(const char *bytes, size_t count)
 {
-	size_t left = strlen(text);
+	const uint8_t *at = (const uint8_t *)bytes;
 	size_t characters = 0;
 	uint32_t code;
-	while (left > 0) {
-		size_t length = utf8_decode((const uint8_t *)text, left, &code);
+	while (count > 0) {
+		size_t length = utf8_decode(at, count, &code);
 		length += length == 0;
-		text += length;
-		left -= length;
+		at += length;
+		count -= length;
 		characters++;
 	}
 	return characters;

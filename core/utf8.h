@@ -27,5 +27,5 @@ bool utf8_is_harmless(uint32_t code);
 
 bool utf8_is_valid(const char *bytes, size_t count);
 
-/* Characters up to the end of a zero-terminated text; a broken byte counts as one. */
-size_t utf8_characters(const char *text);
+/* How many characters; a broken byte counts as one. */
+size_t utf8_count(const char *bytes, size_t count);
