@@ -21,6 +21,11 @@ void report_put_range(const struct source_side *side, struct buf *to)
 		return;
 	}
 	buf_printf(to, "%s .. %s", units_time(side->from_ns).text, units_time(side->to_ns).text);
+	/* Cores are of the time with data: where that is much less than was asked for, it is said.
+	 */
+	uint64_t asked_ns = side->to_ns - side->from_ns;
+	if (side->span_ns && side->span_ns < asked_ns - asked_ns / 20)
+		buf_printf(to, " (data of %s)", units_duration(side->span_ns).text);
 }
 
 void report_put_size(const struct source *source, uint32_t index, struct buf *to)
@@ -102,8 +107,8 @@ void report_put_completeness(
 		buf_put_u8(to, '\n');
 	}
 	if (side->value > 0)
-		buf_printf(to, "%sunfinished stacks %s, unknown frames %s of the value\n", indent,
-		        units_percent(all->value_truncated, side->value).text,
+		buf_printf(to, "%sunfinished stacks %s, unknown leaf frames %s of the value\n",
+		        indent, units_percent(all->value_truncated, side->value).text,
 		        units_percent(all->value_unknown_leaf, side->value).text);
 	if (side->is_file)
 		return;
