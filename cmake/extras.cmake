@@ -1,17 +1,28 @@
 # Programs beside the product: the demo fleet of deploy/demo (installed to libexec/profleet) and the
 # measurements of bench/, built by `cmake --build <build> --target bench`.
 
+# PROGRAM_MAJOR_MINOR.c becomes demo/MAJOR.MINOR/PROGRAM: a new release of a program keeps its name, and a
+# comparison joins functions by name and module.
 file(GLOB demos CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/deploy/demo/*.c)
 foreach(source IN LISTS demos)
-	get_filename_component(name ${source} NAME_WE)
-	add_executable(${name} ${source})
-	target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR})
-	target_link_libraries(${name} PRIVATE profleet::warnings Threads::Threads m)
+	get_filename_component(target ${source} NAME_WE)
+	string(REGEX MATCH "^(.+)_([0-9]+)_([0-9]+)$" versioned ${target})
+	set(program ${CMAKE_MATCH_1})
+	set(version ${CMAKE_MATCH_2}.${CMAKE_MATCH_3})
+	if(NOT versioned)
+		message(FATAL_ERROR "${source}: call it PROGRAM_MAJOR_MINOR.c")
+	endif()
+	add_executable(${target} ${source})
+	set_target_properties(${target} PROPERTIES OUTPUT_NAME ${program}
+		RUNTIME_OUTPUT_DIRECTORY ${CMAKE_RUNTIME_OUTPUT_DIRECTORY}/demo/${version})
+	target_include_directories(${target} PRIVATE ${CMAKE_SOURCE_DIR})
+	target_link_libraries(${target} PRIVATE profleet::warnings Threads::Threads m)
 	# The demo shows whole stacks to a plain frame-pointer walk. Optimizing, gcc leaves the frame out of
 	# small leaf functions whatever -fno-omit-frame-pointer says, and its caller is then missing.
-	target_compile_options(${name} PRIVATE -O0 -fno-omit-frame-pointer)
-	add_dependencies(programs ${name})
-	install(TARGETS ${name} RUNTIME DESTINATION ${CMAKE_INSTALL_LIBEXECDIR}/profleet)
+	target_compile_options(${target} PRIVATE -O0 -fno-omit-frame-pointer)
+	add_dependencies(programs ${target})
+	install(TARGETS ${target}
+		RUNTIME DESTINATION ${CMAKE_INSTALL_LIBEXECDIR}/profleet/demo/${version})
 endforeach()
 
 add_custom_target(bench)

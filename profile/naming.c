@@ -143,6 +143,50 @@ static int naming_frame(struct naming *naming, uint32_t id, uint32_t *ret_id)
 	return 0;
 }
 
+/* The C library, as far as its start code goes: glibc's and musl's file names. */
+static bool naming_is_libc(const struct dict *dict, const struct frame *frame)
+{
+	const char *name = dict_text(dict, dict_get_module(dict, frame->module)->name);
+	const char *slash = strrchr(name, '/');
+
+	name = slash ? slash + 1 : name;
+	return strncmp(name, "libc.so", 7) == 0 || strncmp(name, "libc-", 5) == 0 ||
+	       strncmp(name, "ld-musl-", 8) == 0;
+}
+
+static bool naming_is_truncation(const struct dict *dict, uint32_t node)
+{
+	if (node == DICT_NODE_ROOT)
+		return false;
+	struct node at = dict_get_node(dict, node);
+	return at.parent == DICT_NODE_ROOT &&
+	       dict_get_frame(dict, at.frame)->kind == FRAME_TRUNCATED;
+}
+
+/*
+ * A walk by frame pointers always ends in the C library's start code, which keeps none, and the
+ * agent cannot tell that from a walk that went wrong. Here the frames have names: main() has no
+ * caller but start code, so a walk that reached it, with at most one frame of the C library beyond,
+ * is finished, and `named`, the node of main's caller, goes without the mark.
+ */
+static int naming_finish(struct naming *naming, uint32_t frame, uint32_t *named)
+{
+	const struct frame *callee = dict_get_frame(naming->to, frame);
+
+	if (*named == DICT_NODE_ROOT || callee->kind != FRAME_NATIVE ||
+	        strcmp(dict_text(naming->to, callee->function), "main") != 0)
+		return 0;
+	if (naming_is_truncation(naming->to, *named)) {
+		*named = DICT_NODE_ROOT;
+		return 0;
+	}
+	struct node caller = dict_get_node(naming->to, *named);
+	if (!naming_is_truncation(naming->to, caller.parent) ||
+	        !naming_is_libc(naming->to, dict_get_frame(naming->to, caller.frame)))
+		return 0;
+	return dict_node(naming->to, DICT_NODE_ROOT, caller.frame, named);
+}
+
 static int naming_node(struct naming *naming, uint32_t id, uint32_t *ret_id)
 {
 	uint32_t depth = 0;
@@ -165,6 +209,8 @@ static int naming_node(struct naming *naming, uint32_t id, uint32_t *ret_id)
 		uint32_t frame = 0;
 		id = naming->path[--depth];
 		int result = naming_frame(naming, dict_get_node(naming->from, id).frame, &frame);
+		if (result == 0)
+			result = naming_finish(naming, frame, &named);
 		if (result == 0)
 			result = dict_node(naming->to, named, frame, &named);
 		if (result < 0)

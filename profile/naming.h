@@ -19,7 +19,8 @@ struct naming_source {
 };
 
 enum naming_level {
-	NAMING_FUNCTION = 1, /* frames of one function of one module become one: no address, no line */
+	NAMING_FUNCTION =
+	        1, /* frames of one function of one module become one: no address, no line */
 	NAMING_ADDRESS = 2, /* addresses, lines and files are kept beside the name */
 };
 
@@ -31,10 +32,13 @@ enum naming_level {
  * function level a frame is (kind, base name of the module, function): build-ids, files, lines,
  * system names and the inlined flag are dropped, so that what is one function is one frame.
  *
+ * A stack marked as truncated that reached main(), with at most one frame of the C library beyond
+ * it, loses the mark: nothing but start code calls main, and start code keeps no frame pointers.
+ *
  * -ENOMEM, -ENOSPC (a limit of `to`'s dict), -EOVERFLOW. On error `to` holds a part: throw it away.
  */
 int naming_apply(const struct batch *from, struct naming_source *source, enum naming_level level,
-	struct batch *to);
+        struct batch *to);
 
 /* A frame that no source could name. */
 bool naming_is_unknown(const struct frame *frame);

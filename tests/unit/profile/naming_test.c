@@ -273,6 +273,57 @@ static void what_is_one_function_is_one_frame_and_its_rows_add_up(void **state)
 	source_fini(&source);
 }
 
+static void a_walk_that_reached_main_is_finished(void **state)
+{
+	static const struct made_frame truncated = { .kind = FRAME_TRUNCATED };
+	static const struct made_frame libc = {
+		.kind = FRAME_NATIVE, .module = "libc.so.6", .address = 0x9000
+	};
+	static const struct made_frame app = {
+		.kind = FRAME_NATIVE, .module = "app", .function = "run"
+	};
+	static const struct made_frame start = {
+		.kind = FRAME_NATIVE, .module = "app", .function = "main"
+	};
+	static const struct made_frame managed = { .kind = FRAME_MANAGED, .function = "main" };
+	static const struct {
+		const struct made_frame *stack[5]; /* root first */
+		const char *text;
+	} cases[] = {
+		{ { &truncated, &start, &app }, "main;run 1\n" },
+		{ { &truncated, &libc, &start, &app }, "[unknown] libc.so.6;main;run 1\n" },
+		{ { &truncated, &libc, &app }, "[truncated];[unknown] libc.so.6;run 1\n" },
+		{ { &truncated, &app, &start }, "[truncated];run;main 1\n" },
+		{ { &truncated, &libc, &libc, &start },
+		        "[truncated];[unknown] libc.so.6;[unknown] libc.so.6;main 1\n" },
+		{ { &truncated, &libc, &managed }, "[truncated];[unknown] libc.so.6;main 1\n" },
+		{ { &libc, &start }, "[unknown] libc.so.6;main 1\n" },
+	};
+
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		for (int level = NAMING_FUNCTION; level <= NAMING_ADDRESS; level++) {
+			AUTO(dict) from_dict = dict_new(dict_limits_default);
+			AUTO(dict) to_dict = dict_new(dict_limits_default);
+			AUTO(batch) from = batch_new(from_dict);
+			AUTO(batch) to = batch_new(to_dict);
+			AUTO_BUF text = { 0 };
+			struct series series = { .period = 1 };
+			uint32_t series_id, node = DICT_NODE_ROOT;
+			uint64_t replaced;
+
+			CHECK_OK(dict_series(from_dict, &series, NULL, 0, &series_id));
+			for (size_t j = 0; j < 5 && cases[i].stack[j]; j++)
+				CHECK_OK(dict_node(from_dict, node,
+				        make_frame(from_dict, cases[i].stack[j]), &node));
+			CHECK_OK(batch_add_row(from, series_id, node, 1));
+			CHECK_OK(naming_apply(from, NULL, (enum naming_level)level, to));
+			CHECK_OK(folded_write(to, frame_name_plain, &text, &replaced));
+			buf_put_u8(&text, 0);
+			assert_string_equal((char *)text.bytes, cases[i].text);
+		}
+	}
+}
+
 static void naming_adds_to_what_is_there(void **state)
 {
 	struct made_frame made = { .kind = FRAME_MANAGED, .function = "f", .line = 1 };
@@ -349,6 +400,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_frame_becomes_what_its_level_says),
 		cmocka_unit_test(what_is_one_function_is_one_frame_and_its_rows_add_up),
+		cmocka_unit_test(a_walk_that_reached_main_is_finished),
 		cmocka_unit_test(naming_adds_to_what_is_there),
 		cmocka_unit_test(a_sum_past_64_bits_and_a_full_dict_are_errors),
 		cmocka_unit_test(unknown_is_a_frame_that_no_source_could_name),
