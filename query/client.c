@@ -238,7 +238,7 @@ static int client_ask_pages(
 {
 	AUTO_BUF payload = { 0 };
 	AUTO_BUF unpacked = { 0 };
-	struct wire_page page;
+	struct wire_page page = { 0 };
 	wire_put_query(query, &payload);
 	int code = client_page(client, WIRE_QUERY, &payload, &unpacked, &page);
 	if (code)

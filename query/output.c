@@ -46,7 +46,8 @@ static bool output_wants_color(const struct shared_args *shared, bool terminal)
 		return shared->color == OUTPUT_COLOR_ALWAYS;
 	if (output_is_set("NO_COLOR"))
 		return false;
-	if (output_is_set("CLICOLOR_FORCE") && strcmp(getenv("CLICOLOR_FORCE"), "0") != 0)
+	const char *force = getenv("CLICOLOR_FORCE");
+	if (force && *force && strcmp(force, "0") != 0)
 		return true;
 	const char *term = getenv("TERM");
 	return terminal && term && strcmp(term, "dumb") != 0;

@@ -96,6 +96,7 @@ static int source_ask(const struct shared_args *shared, const struct source_requ
 		struct source_side *side = &source->sides[i];
 		if (side->is_file)
 			continue;
+		assert(side->words);
 		asked[query.sides_count] = i;
 		query.sides[query.sides_count++] = (struct wire_query_side){
 			.selector = { side->words, (uint32_t)strlen(side->words) },
@@ -343,6 +344,7 @@ static int source_load_into(const struct shared_args *shared, const struct sourc
 			const char *type = request->type ? request->type : source->type;
 			if (side->is_file)
 				code = source_read(request->words[i], type, side);
+			assert(code || side->batch);
 			if (code == 0 && !side->is_file && side->batch->rows_count == 0 &&
 			        side->completeness.series == 0)
 				return complain(EXIT_CODE_NO_DATA,

@@ -161,6 +161,7 @@ int tree_view_sort(struct tree_view *tree)
 			tree->nodes[tree->nodes[i].parent].total[side] +=
 			        tree->nodes[i].total[side];
 
+	assert(tree->count > 0); /* The root is always there. */
 	autofree uint32_t *order = calloc(tree->count, sizeof(*order));
 	if (!order)
 		return -ENOMEM;

@@ -21,7 +21,7 @@ static void read_profile(const struct buf *bytes, struct buf *to, uint64_t sums[
 	struct {
 		const char *bytes;
 		size_t count;
-	} strings[256];
+	} strings[256] = { 0 };
 	uint64_t frames[256][3], depths[256], frame_ids[256], self[2][256];
 
 	assert_memory_equal(reader_bytes(&reader, 4), "PFG1", 4);
