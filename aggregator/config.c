@@ -14,6 +14,7 @@ static const struct option_spec aggregator_options[] = {
 	        .kind = OPTION_TEXT,
 	        .offset = AT(data),
 	        .value_name = "DIR",
+	        .required = true,
 	        .help = "Folder that holds everything; made when it is not there. One aggregator "
 	                "at a time." },
 	{ .name = "listen",

@@ -231,25 +231,21 @@ static void aggregator_close(struct aggregator *aggregator)
 /* SIGHUP: what the file says now, for the options that may change; the command line still wins. */
 static void aggregator_reload(struct aggregator *aggregator, int argc, char **argv)
 {
-	if (!aggregator->config.config) {
+	struct aggregator_config *config = &aggregator->config;
+	if (!config->config) {
 		log_info("reload-nothing", "no --config was given: nothing to read again");
 		return;
 	}
 	char error[512] = "";
-	int r = options_parse_file(&aggregator_option_table, aggregator->config.config,
-	        &aggregator->config, true, error, sizeof(error));
-	if (r < 0) {
+	if (options_reload(&aggregator_option_table, config->config, argc, argv, config, error,
+	            sizeof(error)) < 0) {
 		log_error("reload-failed", "%s: everything stays as it was", error);
 		return;
 	}
-	struct option_args args;
-	(void)options_parse_line(&aggregator_option_table, argc, argv, &aggregator->config, &args);
-	log_set_level((enum log_level)aggregator->config.log_level);
-	ingest_set_bounds(aggregator->ingest, aggregator->config.ingest_queue_bytes,
-	        aggregator->config.session_memory);
-	query_pool_set_bounds(aggregator->queries, aggregator->config.query_memory,
-	        aggregator->config.result_memory);
-	log_info("reloaded", "%s", aggregator->config.config);
+	log_set_level((enum log_level)config->log_level);
+	ingest_set_bounds(aggregator->ingest, config->ingest_queue_bytes, config->session_memory);
+	query_pool_set_bounds(aggregator->queries, config->query_memory, config->result_memory);
+	log_info("reloaded", "%s", config->config);
 }
 
 static int aggregator_run(struct aggregator *aggregator, int argc, char **argv)
@@ -281,35 +277,17 @@ static int aggregator_run(struct aggregator *aggregator, int argc, char **argv)
 	return failed ? EXIT_DISK : 0;
 }
 
-/* File first, line second: the line wins, and also names the file. */
+/* 0, an exit status, or -1 when everything asked for was printed already. */
 static int aggregator_configure(struct aggregator_config *config, int argc, char **argv)
 {
-	if (options_init(&aggregator_option_table, config) < 0)
-		return EXIT_DISK;
 	struct option_args args;
-	switch (options_parse_line(&aggregator_option_table, argc, argv, config, &args)) {
+	switch (options_load(&aggregator_option_table, argc, argv, config, &args)) {
 	case OPTIONS_HELP:
 		return -1;
 	case OPTIONS_BAD:
 		return EXIT_USAGE;
 	case OPTIONS_OK:
 		break;
-	}
-	if (config->config) {
-		char error[512] = "";
-		if (options_parse_file(&aggregator_option_table, config->config, config, false,
-		            error, sizeof(error)) < 0) {
-			fprintf(stderr, "profleet-aggregator: %s\n", error);
-			return EXIT_USAGE;
-		}
-		if (options_parse_line(&aggregator_option_table, argc, argv, config, &args) !=
-		        OPTIONS_OK)
-			return EXIT_USAGE;
-	}
-	if (!config->data || !config->data[0]) {
-		fprintf(stderr, "profleet-aggregator: --data is required; write --data DIR, or "
-		                "`data: DIR` in the configuration file\n");
-		return EXIT_USAGE;
 	}
 	if (!net_address_is_valid(config->listen)) {
 		fprintf(stderr,

@@ -19,5 +19,5 @@ void refusal_reply(
 	wire_seal(WIRE_STATUS, &payload, &sealed);
 	/* Out of memory here sends an empty reply, which the peer reads as broken and tries again.
 	 */
-	net_reply(request, sealed.bytes, sealed.failed ? 0 : sealed.count);
+	(void)net_reply(request, sealed.bytes, sealed.failed ? 0 : sealed.count);
 }

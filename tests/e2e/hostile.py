@@ -189,14 +189,14 @@ def agent_without_rights(fleet):
         os.setgid(nobody.pw_gid)
         os.setuid(nobody.pw_uid)
 
-    os.chmod(fleet.dir, 0o755)
+    os.chmod(fleet.dir, 0o777)
     with open("/proc/sys/kernel/perf_event_paranoid", encoding="ascii") as file:
         paranoid = int(file.read())
     if paranoid < 1:
         print("perf_event_paranoid lets everyone sample here: nothing is missing")
         return
     done = subprocess.run([f"{BIN}/profleet-agent", "--duration", "1s", "--output",
-                           "/dev/null.folded"], capture_output=True, timeout=60, check=False, text=True,
+                           os.path.join(fleet.dir, "out.folded")], capture_output=True, timeout=60, check=False, text=True,
                           preexec_fn=become_nobody)
     text = done.stdout + done.stderr
     check(done.returncode not in (0, -6, -11, 134, 139), f"exit {done.returncode}: {text}")
