@@ -412,16 +412,16 @@ static int agent_finish_shipping(struct agent *agent)
 static int agent_run(struct agent *agent)
 {
 	char status[64];
-	int result = pthread_create(&agent->thread, NULL, agent_collect, agent);
 
-	if (result != 0) {
-		log_error("no-thread", "%s", strerror(result));
-		return EXIT_MEMORY;
-	}
 	snprintf(status, sizeof(status), "%s %u", sampler_tier_name(agent->sampled.tier),
 	        agent->sampled.hz);
 	log_info("sampling", "tier %s, %u Hz on %u CPUs", sampler_tier_name(agent->sampled.tier),
 	        agent->sampled.hz, agent->sampled.cpus);
+	int result = pthread_create(&agent->thread, NULL, agent_collect, agent);
+	if (result != 0) {
+		log_error("no-thread", "%s", strerror(result));
+		return EXIT_MEMORY;
+	}
 	service_ready(agent->config.ready_fd ? (int)agent->config.ready_fd : -1, status);
 
 	/* A finished --duration is looked for often enough, and costs nothing while there is none.

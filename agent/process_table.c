@@ -28,6 +28,7 @@
 #include <time.h>
 
 #include "agent/cgroup_path.h"
+#include "agent/cpus.h"
 #include "core/clock.h"
 #include "core/log.h"
 
@@ -50,10 +51,17 @@ struct cgroup_name {
 	char *path; /* NULL: empty place */
 };
 
+/* Who ended last on a CPU. */
+struct last_exit {
+	int32_t pid;
+	uint64_t time_ns;
+};
+
 struct process_table {
 	struct process_table_options options;
 	struct process *buckets[PROCESS_BUCKETS];
 	struct cgroup_name cgroups[PROCESS_CGROUPS_MAX]; /* by id: a later one takes the place */
+	struct last_exit exits[CPUS_MAX];
 	uint32_t count;
 	uint64_t interval;
 	uint64_t environ_bytes;
@@ -298,6 +306,7 @@ static void process_take_stat(struct process *process, const struct process_stat
 	process->start_ticks = stat->start_ticks;
 	process->is_kernel = stat->flags & KERNEL_THREAD_FLAG;
 	process->is_running = stat->state == 'R';
+	process->origin_known = true;
 }
 
 /* A process that nobody told us of. `time_ns` is a moment at which it was alive. */
@@ -469,6 +478,7 @@ static struct process *process_table_next_life(
 		return NULL;
 	process->parent = last->parent;
 	process->start_ticks = last->start_ticks;
+	process->origin_known = last->origin_known;
 	process_inherit(process, last);
 	last->end_ns = time_ns;
 	return process;
@@ -511,6 +521,8 @@ static void process_table_exec(struct process_table *table, const struct observa
 	memcpy(process->comm, observation->comm, sizeof(process->comm));
 	process->mappings_known = true;
 	process->exe_next = true;
+	process->origin_known =
+	        false; /* Shells put a child into a group of its own before it execs. */
 }
 
 static void process_table_comm(struct process_table *table, const struct observation *observation)
@@ -573,6 +585,23 @@ static void process_table_exit(struct process_table *table, const struct observa
 
 	if (process && process->end_ns == 0)
 		process->end_ns = observation->time_ns;
+	if (observation->cpu < CPUS_MAX)
+		table->exits[observation->cpu] = (struct last_exit){ observation->pid,
+			observation->time_ns };
+}
+
+/*
+ * The last steps of an exit are made without a pid: perf then tells -1. The CPU was still busy with
+ * whoever said last that it ends there.
+ */
+static int32_t process_table_exiting_pid(
+        const struct process_table *table, const struct observation *observation)
+{
+	if (observation->cpu >= CPUS_MAX)
+		return observation->pid;
+	const struct last_exit *last = &table->exits[observation->cpu];
+	bool recent = last->pid > 0 && observation->time_ns - last->time_ns < PROCESS_EXITING_NS;
+	return recent ? last->pid : observation->pid;
 }
 
 static void process_table_origin(struct process_table *table, const struct observation *observation)
@@ -585,6 +614,7 @@ static void process_table_origin(struct process_table *table, const struct obser
 		        table, observation->pid, origin->start_ns, observation->time_ns);
 	if (!process)
 		return;
+	process->origin_known = true;
 	process->start_ticks = origin->start_ns / TICK_NS;
 	process->parent = origin->parent;
 	process->group = origin->group;
@@ -659,17 +689,26 @@ static void process_outlives(struct process *process, uint64_t time_ns)
 	process->end_ns = time_ns - process->end_ns < PROCESS_EXITING_NS ? time_ns : 0;
 }
 
-/* What the perf tier's samples do not carry. */
-static void process_table_know_start(struct process_table *table, struct process *process)
+/*
+ * Parent, group and start of a process of which only its fork was told: it may have become the
+ * leader of a group of its own since. One that is gone is what its parent was.
+ */
+static void process_table_know_origin(struct process_table *table, struct process *process)
 {
 	struct process_stat stat;
+	int32_t group = process->group;
 
-	if (process->start_ticks != 0)
-		return;
-	if (process_table_stat(table, process->pid, &stat) == 0)
+	if (!process->origin_known && process_table_stat(table, process->pid, &stat) == 0 &&
+	        (process->start_ticks == 0 || process->start_ticks == stat.start_ticks)) {
 		process_take_stat(process, &stat);
-	else
+		if (process->group != group)
+			process->group_start_ticks = 0;
+	}
+	process->origin_known = true; /* Asked once, whatever came of it. */
+	if (process->start_ticks == 0)
 		process->start_ticks = (process->begin_ns + table->boot_offset_ns) / TICK_NS;
+	if (process->group_start_ticks == 0)
+		process->group_start_ticks = process_table_group_start(table, process);
 }
 
 static void process_table_know_cgroup(struct process_table *table, struct process *process)
@@ -709,7 +748,9 @@ struct process *process_table_sampled(
         struct process_table *table, const struct observation *observation)
 {
 	const struct observed_sample *sample = &observation->sample;
-	struct process *process = process_table_last(table, observation->pid);
+	int32_t pid = observation->pid > 0 ? observation->pid
+	                                   : process_table_exiting_pid(table, observation);
+	struct process *process = process_table_last(table, pid);
 
 	if (process && sample->start_ns && process->start_ticks &&
 	        process->start_ticks != sample->start_ns / TICK_NS) {
@@ -719,8 +760,7 @@ struct process *process_table_sampled(
 		process = NULL;
 	}
 	if (!process)
-		process = process_table_learn(
-		        table, observation->pid, sample->start_ns, observation->time_ns);
+		process = process_table_learn(table, pid, sample->start_ns, observation->time_ns);
 	if (!process)
 		return NULL;
 
@@ -745,9 +785,7 @@ struct process *process_table_sampled(
 	process->sampled = true;
 	if (process->start_ticks == 0)
 		process->start_ticks = sample->start_ns / TICK_NS;
-	process_table_know_start(table, process);
-	if (process->group_start_ticks == 0)
-		process->group_start_ticks = process_table_group_start(table, process);
+	process_table_know_origin(table, process);
 	if (!process->has_cgroup)
 		process_table_know_cgroup(table, process);
 	process_table_know_environ(table, process);

@@ -46,10 +46,12 @@ struct process {
 	bool environ_read;
 	bool sampled; /* it has been asked for: its coverage counts */
 	bool mappings_known;
-	bool exe_next;             /* the next file that is mapped is the program */
-	bool is_kernel;            /* a thread of the kernel */
-	bool is_running;           /* when /proc was read */
-	uint64_t refreshed;        /* interval in which its mappings were read again */
+	bool exe_next;      /* the next file that is mapped is the program */
+	bool is_kernel;     /* a thread of the kernel */
+	bool is_running;    /* when /proc was read */
+	bool origin_known;  /* parent, group and start are its own, not what it has from its parent
+	                     */
+	uint64_t refreshed; /* interval in which its mappings were read again */
 	struct mappings *mappings; /* never NULL */
 
 	/* The collector's, 0 in a new life. */

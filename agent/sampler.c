@@ -25,6 +25,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "agent/bpf_object.h"
 #include "agent/bpf_record.h"
@@ -35,6 +36,7 @@
 
 #define SAMPLER_RATE_PATH         "/proc/sys/kernel/perf_event_max_sample_rate"
 #define SAMPLER_PENDING_BYTES_MAX (64u << 20)
+#define SAMPLER_PID_NAMESPACE     0xeffffffcu /* inode of the first one: PROC_PID_INIT_INO */
 #define SAMPLER_RESCAN_NS         NS_PER_S
 #define SAMPLER_SIDE_BAND_PAGES   32
 #define SAMPLER_SAMPLE_PAGES      64
@@ -790,6 +792,17 @@ static int sampler_open_cpus(struct sampler_kernel *kernel, char *ret_error, siz
 	return 0;
 }
 
+/*
+ * BPF tells processes by their number in the first pid namespace. In another one these numbers are
+ * of other processes, or of none.
+ */
+static bool sampler_sees_all_pids(void)
+{
+	struct stat stat_own;
+
+	return stat("/proc/self/ns/pid", &stat_own) < 0 || stat_own.st_ino == SAMPLER_PID_NAMESPACE;
+}
+
 static int sampler_open_tier(struct sampler_options options, enum sampler_tier tier,
         struct sampler **ret_sampler, char *ret_error, size_t error_bytes)
 {
@@ -809,6 +822,13 @@ static int sampler_open_tier(struct sampler_options options, enum sampler_tier t
 	if (result < 0) {
 		snprintf(ret_error, error_bytes, "%s: %s", options.cpus_path, strerror(-result));
 		return result;
+	}
+	if (tier == SAMPLER_TIER_BPF && !sampler_sees_all_pids()) {
+		snprintf(ret_error, error_bytes,
+		        "the agent is in a pid namespace of its own and sees no other processes; "
+		        "run it "
+		        "in the host's (--pid=host, hostPID: true)");
+		return -EACCES;
 	}
 	if (tier == SAMPLER_TIER_BPF) {
 		struct bpf_programs_options programs = {

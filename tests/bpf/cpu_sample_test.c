@@ -408,7 +408,9 @@ static void check_short_lives(enum sampler_tier tier)
 	        fabs((double)(named + forking) - expected) < 5 * sqrt(expected) + 0.05 * expected);
 	assert_true(named * 10 > (named + forking) * 7);
 	assert_int_equal(rig_samples_of(rig.batch, "exe", path), named);
-	assert_int_equal(rig_samples_of(rig.batch, "comm", "[gone]"), 0);
+	/* Perf has no pid for the last steps of a thread's exit, of which the machine has some. */
+	uint64_t gone = rig_samples_of(rig.batch, "comm", "[gone]");
+	assert_true(tier == SAMPLER_TIER_BPF ? gone == 0 : gone * 100 <= rig.state.taken);
 	rig_close(&rig);
 }
 
@@ -886,6 +888,36 @@ static void nobody_without_capabilities_is_refused_with_a_remedy(void **state)
 	check_as_nobody(SAMPLER_TIER_AUTO, NULL, 0, 101);
 }
 
+static void in_a_pid_namespace_of_its_own_bpf_is_refused_with_a_remedy(void **state)
+{
+	int status;
+
+	if (test_reason)
+		skip();
+	pid_t child = fork();
+	if (child == 0) {
+		char error[512] = "";
+		struct sampler *sampler;
+		int inner_status;
+		if (unshare(CLONE_NEWPID) < 0)
+			_exit(77);
+		pid_t inner = fork();
+		if (inner == 0) {
+			int result = sampler_open(
+			        (struct sampler_options){ .tier = SAMPLER_TIER_BPF, .hz = 49 },
+			        &sampler, error, sizeof(error));
+			_exit(result == -EACCES && strstr(error, "--pid=host") ? 0 : 1);
+		}
+		_exit(waitpid(inner, &inner_status, 0) == inner ? WEXITSTATUS(inner_status) : 2);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	if (WEXITSTATUS(status) == 77) {
+		print_message("pid namespaces need CAP_SYS_ADMIN\n");
+		skip();
+	}
+	assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 /* ---- this program as a child ---- */
 
 static int run_as_child(int argc, char **argv)
@@ -936,6 +968,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(nobody_with_cap_bpf_and_cap_perfmon_samples_by_bpf),
 		cmocka_unit_test(nobody_with_cap_perfmon_falls_back_to_perf_rings),
 		cmocka_unit_test(nobody_without_capabilities_is_refused_with_a_remedy),
+		cmocka_unit_test(in_a_pid_namespace_of_its_own_bpf_is_refused_with_a_remedy),
 	};
 
 	if (argc > 1 && strncmp(argv[1], "--burn", 6) == 0)

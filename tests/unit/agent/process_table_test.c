@@ -411,6 +411,39 @@ static void the_perf_tier_reads_start_group_and_cgroup_from_proc(void **state)
 	assert_string_equal(facts.cgroup, "/docker/abc");
 }
 
+static void a_forked_leader_of_its_own_group_is_known_as_one(void **state)
+{
+	FIXTURE(f, 0);
+
+	proc_stat(&f, 10, "shell", 10, 500);
+	tell_fork(&f, 20, 10);
+	tell_fork(&f, 21, 20);
+	proc_stat(&f, 20, "daemon", 20, 600);
+	struct process *daemon = sample(&f, 20, (struct observed_sample){ .start_ns = 6 * SECOND });
+	assert_int_equal(daemon->group, 20);
+	assert_int_equal(daemon->group_start_ticks, 600);
+
+	/* Of a child that is gone nobody knows better than that it was as its parent. */
+	struct process *gone = sample(&f, 21, (struct observed_sample){ .start_ns = 6 * SECOND });
+	assert_int_equal(gone->group, 10);
+	assert_int_equal(gone->group_start_ticks, 500);
+}
+
+static void the_last_steps_of_an_exit_belong_to_who_exits(void **state)
+{
+	FIXTURE(f, 0);
+
+	proc_stat(&f, 10, "shell", 10, 500);
+	tell_fork(&f, 20, 10);
+	struct process *process = sample(&f, 20, (struct observed_sample){ 0 });
+	tell_exit(&f, 20);
+	assert_ptr_equal(sample(&f, -1, (struct observed_sample){ 0 }), process);
+
+	/* But not for ever. */
+	f.now_ns += SECOND;
+	assert_string_equal(sample(&f, -1, (struct observed_sample){ 0 })->comm, "[gone]");
+}
+
 static void environments_are_read_only_when_a_rule_asks_and_within_a_bound(void **state)
 {
 	FIXTURE(unasked, 0);
@@ -481,6 +514,8 @@ int main(void)
 		cmocka_unit_test(maps_are_read_as_the_kernel_writes_them_and_as_nobody_should),
 		cmocka_unit_test(stat_is_read_whatever_the_process_calls_itself),
 		cmocka_unit_test(the_perf_tier_reads_start_group_and_cgroup_from_proc),
+		cmocka_unit_test(a_forked_leader_of_its_own_group_is_known_as_one),
+		cmocka_unit_test(the_last_steps_of_an_exit_belong_to_who_exits),
 		cmocka_unit_test(environments_are_read_only_when_a_rule_asks_and_within_a_bound),
 		cmocka_unit_test(a_full_table_refuses_new_processes_and_keeps_the_known),
 		cmocka_unit_test(whoever_runs_at_the_start_is_known_with_its_mappings),
