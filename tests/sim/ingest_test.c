@@ -92,7 +92,7 @@ static struct wire_message bench_call(
 {
 	AUTO_BUF sealed = { 0 };
 	wire_seal(kind, payload, &sealed);
-	CHECK(!sealed.failed);
+	assert_true(!sealed.failed);
 
 	autofree uint8_t *reply = NULL;
 	size_t count = 0;
@@ -133,15 +133,16 @@ static void sender_hello(
 
 	if (expected != WIRE_OK) {
 		struct wire_status_reply status;
-		CHECK(message.kind == WIRE_STATUS);
+		assert_true(message.kind == WIRE_STATUS);
 		CHECK_OK(wire_get_status(&message.payload, &status));
-		CHECK(status.status == expected && status.text.count > 0);
+		assert_true(status.status == expected && status.text.count > 0);
 		return;
 	}
 	struct wire_hello_reply reply;
-	CHECK(message.kind == WIRE_HELLO_REPLY);
+	assert_true(message.kind == WIRE_HELLO_REPLY);
 	CHECK_OK(wire_get_hello_reply(&message.payload, &reply));
-	CHECK(reply.session != 0 && reply.version == WIRE_VERSION && reply.unix_ns == UNIX_NS);
+	assert_true(
+	        reply.session != 0 && reply.version == WIRE_VERSION && reply.unix_ns == UNIX_NS);
 	sender->session = reply.session;
 	sender->request = 0;
 	sender->known = (struct dict_mark){ 0 };
@@ -152,7 +153,7 @@ static struct sender sender_open(struct bench *bench, uint32_t role)
 	struct sender sender = {
 		.bench = bench, .dict = dict_new(dict_limits_default), .role = role
 	};
-	CHECK(sender.dict);
+	assert_true(sender.dict);
 	/* A session starts from a fresh dict's mark. */
 	AUTO(dict) fresh = dict_new(dict_limits_default);
 	sender_hello(&sender, 1, 1, WIRE_OK);
@@ -177,7 +178,7 @@ static struct batch *sender_batch(
 	CHECK_OK(dict_series(sender->dict, &series, &label, 1, &series_id));
 
 	struct batch *batch = batch_new(sender->dict);
-	CHECK(batch);
+	assert_true(batch);
 	batch->start_ns = start_ns;
 	batch->duration_ns = NS_PER_S;
 	CHECK_OK(batch_add_row(batch, series_id, node, value));
@@ -216,7 +217,7 @@ static struct outcome sender_send(struct sender *sender, const struct buf *paylo
 		outcome.status = status.status;
 		return outcome;
 	}
-	CHECK(message.kind == WIRE_PUSH_REPLY);
+	assert_true(message.kind == WIRE_PUSH_REPLY);
 	static struct wire_section_status sections[WIRE_SECTIONS_MAX];
 	struct wire_push_reply reply = { .sections = sections };
 	CHECK_OK(wire_get_push_reply(&message.payload, &reply));
@@ -278,19 +279,20 @@ static void a_section_counts_once_however_often_it_comes(void **state)
 	bench_open(&bench);
 	struct sender sender = sender_open(&bench, WIRE_ROLE_AGENT);
 
-	CHECK(sender_push(&sender, "f", 5, UNIX_NS, 1).section == WIRE_OK);
-	CHECK(sender_push(&sender, "f", 5, UNIX_NS, 1).section == WIRE_DUP);
-	CHECK(sender_push(&sender, "g", 7, UNIX_NS, 2).section == WIRE_OK);
+	assert_true(sender_push(&sender, "f", 5, UNIX_NS, 1).section == WIRE_OK);
+	assert_true(sender_push(&sender, "f", 5, UNIX_NS, 1).section == WIRE_DUP);
+	assert_true(sender_push(&sender, "g", 7, UNIX_NS, 2).section == WIRE_OK);
 
 	/* The same again in a new session, as after a lost reply. */
 	struct sender again = sender_open(&bench, WIRE_ROLE_AGENT);
-	CHECK(sender_push(&again, "g", 7, UNIX_NS, 2).section == WIRE_DUP);
-	CHECK(sender_push(&again, "h", 1, UNIX_NS, 3).section == WIRE_OK);
+	assert_true(sender_push(&again, "g", 7, UNIX_NS, 2).section == WIRE_DUP);
+	assert_true(sender_push(&again, "h", 1, UNIX_NS, 3).section == WIRE_OK);
 
-	CHECK(bench_kept(&bench).samples == 13);
+	assert_true(bench_kept(&bench).samples == 13);
 	struct ingest_state counted = ingest_state(bench.ingest);
-	CHECK(counted.sections_ok == 3 && counted.sections_duplicate == 2 && counted.rows == 3);
-	CHECK(!bench.failed);
+	assert_true(
+	        counted.sections_ok == 3 && counted.sections_duplicate == 2 && counted.rows == 3);
+	assert_true(!bench.failed);
 	dict_free(sender.dict);
 	dict_free(again.dict);
 	bench_close(&bench);
@@ -305,16 +307,16 @@ static void a_confused_sender_is_told_to_start_again(void **state)
 
 	struct sender stranger = sender;
 	stranger.session ^= 1;
-	CHECK(sender_push(&stranger, "f", 5, UNIX_NS, 1).status == WIRE_RESET);
+	assert_true(sender_push(&stranger, "f", 5, UNIX_NS, 1).status == WIRE_RESET);
 
 	struct sender skipped = sender;
 	skipped.request += 1;
-	CHECK(sender_push(&skipped, "f", 5, UNIX_NS, 1).status == WIRE_RESET);
+	assert_true(sender_push(&skipped, "f", 5, UNIX_NS, 1).status == WIRE_RESET);
 
 	/* The session itself is unharmed by both. */
-	CHECK(sender_push(&sender, "f", 5, UNIX_NS, 1).section == WIRE_OK);
-	CHECK(bench_kept(&bench).samples == 5);
-	CHECK(ingest_state(bench.ingest).resets == 2);
+	assert_true(sender_push(&sender, "f", 5, UNIX_NS, 1).section == WIRE_OK);
+	assert_true(bench_kept(&bench).samples == 5);
+	assert_true(ingest_state(bench.ingest).resets == 2);
 	dict_free(sender.dict);
 	bench_close(&bench);
 }
@@ -334,13 +336,13 @@ static void a_malformed_push_costs_its_session_and_nothing_else(void **state)
 		AUTO_BUF broken = { 0 };
 		buf_put(&broken, payload.bytes, payload.count - cut);
 		uint32_t status = sender_send(&sender, &broken).status;
-		CHECK(status == WIRE_MALFORMED || status == WIRE_RESET);
+		assert_true(status == WIRE_MALFORMED || status == WIRE_RESET);
 	}
-	CHECK(bench_kept(&bench).batches == 0);
-	CHECK(ingest_state(bench.ingest).malformed > 0);
+	assert_true(bench_kept(&bench).batches == 0);
+	assert_true(ingest_state(bench.ingest).malformed > 0);
 
-	CHECK(sender_push(&honest, "f", 3, UNIX_NS, 1).section == WIRE_OK);
-	CHECK(bench_kept(&bench).samples == 3);
+	assert_true(sender_push(&honest, "f", 3, UNIX_NS, 1).section == WIRE_OK);
+	assert_true(bench_kept(&bench).samples == 3);
 	dict_free(sender.dict);
 	dict_free(honest.dict);
 	bench_close(&bench);
@@ -364,16 +366,17 @@ static void an_interval_from_the_future_is_kept_under_our_time(void **state)
 	struct bench bench;
 	bench_open(&bench);
 	struct sender sender = sender_open(&bench, WIRE_ROLE_AGENT);
-	CHECK(sender_push(&sender, "f", 5, UNIX_NS + 3600 * NS_PER_S, 1).section == WIRE_OK);
+	assert_true(sender_push(&sender, "f", 5, UNIX_NS + 3600 * NS_PER_S, 1).section == WIRE_OK);
 	struct kept kept = bench_kept(&bench);
-	CHECK(kept.samples == 5 && kept.first_start_ns == UNIX_NS - NS_PER_S);
-	CHECK(ingest_state(bench.ingest).clock_clamped == 1);
+	assert_true(kept.samples == 5 && kept.first_start_ns == UNIX_NS - NS_PER_S);
+	assert_true(ingest_state(bench.ingest).clock_clamped == 1);
 
 	/* An importer says when its file is from: that is believed. */
 	struct sender importer = sender_open(&bench, WIRE_ROLE_IMPORT);
-	CHECK(sender_push(&importer, "g", 2, UNIX_NS + 3600 * NS_PER_S, 9).section == WIRE_OK);
-	CHECK(bench_kept(&bench).samples == 7);
-	CHECK(ingest_state(bench.ingest).clock_clamped == 1);
+	assert_true(
+	        sender_push(&importer, "g", 2, UNIX_NS + 3600 * NS_PER_S, 9).section == WIRE_OK);
+	assert_true(bench_kept(&bench).samples == 7);
+	assert_true(ingest_state(bench.ingest).clock_clamped == 1);
 	dict_free(sender.dict);
 	dict_free(importer.dict);
 	bench_close(&bench);
@@ -415,10 +418,10 @@ static void a_symbol_table_is_kept_only_when_it_can_be_read(void **state)
 		wire_put_symbols(&symbols, &payload);
 		struct wire_message message = bench_call(&bench, WIRE_SYMBOLS, &payload, &unpacked);
 		struct wire_status_reply reply;
-		CHECK(message.kind == WIRE_STATUS);
+		assert_true(message.kind == WIRE_STATUS);
 		CHECK_OK(wire_get_status(&message.payload, &reply));
-		CHECK(reply.status == cases[i].status);
-		CHECK(store_symbols_has(bench.store, cases[i].build_id) == cases[i].has);
+		assert_true(reply.status == cases[i].status);
+		assert_true(store_symbols_has(bench.store, cases[i].build_id) == cases[i].has);
 	}
 	bench_close(&bench);
 }

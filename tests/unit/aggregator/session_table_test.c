@@ -17,7 +17,7 @@ static struct session *open_session(struct session_table *table, const char *hos
 	};
 	struct session *session = NULL;
 	CHECK_OK(session_table_open(table, &hello, &session));
-	CHECK(session && session->id != 0);
+	assert_true(session && session->id != 0);
 	return session;
 }
 
@@ -51,13 +51,14 @@ static void a_session_is_found_by_its_id_until_it_is_dropped(void **state)
 	struct session *a = open_session(table, "a"), *b = open_session(table, "b");
 	uint64_t id = a->id;
 
-	CHECK(session_table_find(table, id) == a && session_table_find(table, b->id) == b);
-	CHECK(session_table_find(table, 0) == NULL);
-	CHECK(strcmp(a->host, "a") == 0 && a->request_next == 1);
+	assert_true(session_table_find(table, id) == a && session_table_find(table, b->id) == b);
+	assert_true(session_table_find(table, 0) == NULL);
+	assert_true(strcmp(a->host, "a") == 0 && a->request_next == 1);
 	session_table_drop(table, a);
-	CHECK(session_table_find(table, id) == NULL);
-	CHECK(session_table_find(table, b->id) == b);
-	CHECK(session_table_state(table).sessions == 1 && session_table_state(table).dropped == 0);
+	assert_true(session_table_find(table, id) == NULL);
+	assert_true(session_table_find(table, b->id) == b);
+	assert_true(session_table_state(table).sessions == 1 &&
+	            session_table_state(table).dropped == 0);
 }
 
 static void the_longest_idle_goes_when_memory_is_short(void **state)
@@ -68,13 +69,13 @@ static void the_longest_idle_goes_when_memory_is_short(void **state)
 	struct session *a = open_session(table, "a");
 	uint64_t id_a = a->id;
 	grow(table, a); /* alone, it stays whatever its size */
-	CHECK(session_table_find(table, id_a) == a);
+	assert_true(session_table_find(table, id_a) == a);
 
 	struct session *b = open_session(table, "b");
-	CHECK(session_table_find(table, id_a) == NULL);
-	CHECK(session_table_find(table, b->id) == b);
-	CHECK(session_table_state(table).dropped == 1);
-	CHECK(session_table_state(table).memory == b->memory);
+	assert_true(session_table_find(table, id_a) == NULL);
+	assert_true(session_table_find(table, b->id) == b);
+	assert_true(session_table_state(table).dropped == 1);
+	assert_true(session_table_state(table).memory == b->memory);
 }
 
 static void a_session_in_a_group_is_never_dropped_for_memory(void **state)
@@ -86,11 +87,11 @@ static void a_session_in_a_group_is_never_dropped_for_memory(void **state)
 	waiting->in_group = true;
 	struct session *other = open_session(table, "other");
 	grow(table, other);
-	CHECK(session_table_find(table, waiting->id) == waiting);
+	assert_true(session_table_find(table, waiting->id) == waiting);
 
 	waiting->in_group = false;
 	session_table_settle(table, other);
-	CHECK(session_table_state(table).sessions == 1);
+	assert_true(session_table_state(table).sessions == 1);
 }
 
 /* A host name longer than its place is cut, not spilled. */
@@ -103,7 +104,7 @@ static void long_names_are_cut(void **state)
 	memset(host, 'h', sizeof(host) - 1);
 	host[sizeof(host) - 1] = 0;
 	struct session *session = open_session(table, host);
-	CHECK(strlen(session->host) == SESSION_HOST_BYTES - 1);
+	assert_true(strlen(session->host) == SESSION_HOST_BYTES - 1);
 }
 
 int main(void)
