@@ -77,35 +77,59 @@ static bool ingest_receive(struct ingest *ingest, const struct job *job, struct 
 	}
 }
 
+/* The sections of a group that go to the store, and where their statuses go back to. */
+struct group {
+	struct store_append *appends;
+	struct store_append **origins;
+	uint32_t count;
+};
+
+static void group_fini(struct group *group)
+{
+	free(group->appends);
+	free(group->origins);
+}
+
+/* Sections of shards that live elsewhere are answered here and never reach the store. */
+static int group_gather(
+        struct ingest *ingest, struct push_job *pushes, uint32_t count, struct group *group)
+{
+	uint32_t room = 0;
+	for (uint32_t i = 0; i < count; i++)
+		room += pushes[i].sections_count;
+	group->appends = calloc(room ? room : 1, sizeof(*group->appends));
+	group->origins = calloc(room ? room : 1, sizeof(struct store_append *));
+	if (!group->appends || !group->origins)
+		return -ENOMEM;
+
+	for (uint32_t i = 0; i < count; i++) {
+		for (uint32_t j = 0; j < pushes[i].sections_count; j++) {
+			struct store_append *append = &pushes[i].appends[j];
+			if (append->stream.shard >= ingest->options.shards) {
+				append->ret_status = WIRE_NOT_OWNER;
+				append->ret_reason =
+				        "not a shard of this aggregator: say HELLO again";
+				continue;
+			}
+			group->appends[group->count] = *append;
+			group->origins[group->count++] = append;
+		}
+	}
+	return 0;
+}
+
 static void ingest_commit(struct ingest *ingest, struct push_job *pushes, uint32_t count)
 {
-	uint32_t appends_count = 0;
-	for (uint32_t i = 0; i < count; i++)
-		appends_count += pushes[i].sections_count;
-
-	int r = 0;
-	autofree struct store_append *appends = NULL;
-	if (appends_count > 0) {
-		appends = calloc(appends_count, sizeof(*appends));
-		if (!appends)
-			r = -ENOMEM;
-	}
-	if (appends) {
-		uint32_t at = 0;
-		for (uint32_t i = 0; i < count; at += pushes[i].sections_count, i++)
-			memcpy(&appends[at], pushes[i].appends,
-			        pushes[i].sections_count * sizeof(*appends));
-
+	__attribute__((cleanup(group_fini))) struct group group = { 0 };
+	int r = group_gather(ingest, pushes, count, &group);
+	if (r == 0 && group.count > 0) {
 		uint64_t before_ns = clock_monotonic_ns(ingest->options.clock);
-		r = store_append(ingest->options.store, appends, appends_count);
+		r = store_append(ingest->options.store, group.appends, group.count);
 		INGEST_COUNT(
 		        ingest, commit_ns, clock_monotonic_ns(ingest->options.clock) - before_ns);
 		INGEST_COUNT(ingest, groups, 1);
-
-		at = 0;
-		for (uint32_t i = 0; i < count; at += pushes[i].sections_count, i++)
-			memcpy(pushes[i].appends, &appends[at],
-			        pushes[i].sections_count * sizeof(*appends));
+		for (uint32_t i = 0; i < group.count; i++)
+			*group.origins[i] = group.appends[i];
 	}
 
 	(void)pthread_mutex_lock(&ingest->lock);

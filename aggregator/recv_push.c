@@ -227,7 +227,8 @@ static struct wire_section_status section_status(const struct store_append *appe
 	struct wire_section_status status = {
 		.shard = append->stream.shard,
 		.seq = append->stream.seq,
-		.status = r < 0 ? WIRE_BUSY : append->ret_status,
+		.status = r < 0 && append->ret_status != WIRE_NOT_OWNER ? WIRE_BUSY
+		                                                        : append->ret_status,
 	};
 	const char *reason = append->ret_reason;
 	if (status.status == WIRE_BUSY) {

@@ -110,8 +110,8 @@ struct sender {
 	uint64_t request;
 	struct dict *dict;
 	struct dict_mark known;
-	uint64_t seq;
 	uint32_t role;
+	uint16_t shard; /* of its sections */
 };
 
 static void sender_hello(
@@ -195,7 +195,9 @@ static void sender_put(
 		.sections_count = batch ? 1 : 0,
 	};
 	wire_put_push(&push, sender->dict, sender->known, payload);
-	struct wire_section section = { .uuid = { { 7 } }, .epoch = 9, .seq = seq };
+	struct wire_section section = {
+		.shard = sender->shard, .uuid = { { 7 } }, .epoch = 9, .seq = seq
+	};
 	if (batch)
 		wire_put_section(&section, batch, payload);
 }
@@ -360,6 +362,26 @@ static void senders_of_other_times_are_told_what_to_update(void **state)
 	bench_close(&bench);
 }
 
+static void a_section_of_a_foreign_shard_is_sent_elsewhere(void **state)
+{
+	(void)state;
+	struct bench bench;
+	bench_open(&bench);
+	struct sender sender = sender_open(&bench, WIRE_ROLE_AGENT);
+	sender.shard = 1; /* this aggregator has one shard, number 0 */
+	struct outcome outcome = sender_push(&sender, "f", 5, UNIX_NS, 1);
+	assert_int_equal(outcome.status, WIRE_OK);
+	assert_int_equal(outcome.section, WIRE_NOT_OWNER);
+	assert_int_equal(bench_kept(&bench).batches, 0);
+
+	/* The session goes on, and the same number in our own shard is another section. */
+	sender.shard = 0;
+	assert_int_equal(sender_push(&sender, "f", 5, UNIX_NS, 1).section, WIRE_OK);
+	assert_int_equal(bench_kept(&bench).samples, 5);
+	dict_free(sender.dict);
+	bench_close(&bench);
+}
+
 static void an_interval_from_the_future_is_kept_under_our_time(void **state)
 {
 	(void)state;
@@ -433,6 +455,7 @@ int main(void)
 		cmocka_unit_test(a_confused_sender_is_told_to_start_again),
 		cmocka_unit_test(a_malformed_push_costs_its_session_and_nothing_else),
 		cmocka_unit_test(senders_of_other_times_are_told_what_to_update),
+		cmocka_unit_test(a_section_of_a_foreign_shard_is_sent_elsewhere),
 		cmocka_unit_test(an_interval_from_the_future_is_kept_under_our_time),
 		cmocka_unit_test(a_symbol_table_is_kept_only_when_it_can_be_read),
 	};
