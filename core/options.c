@@ -206,7 +206,7 @@ static enum options_outcome options_take_next(
         struct options_line *line, const struct option_spec *spec, const char *shown)
 {
 	if (line->at + 1 >= line->argc) {
-		char name[64];
+		char name[OPTION_VALUE_NAME_BYTES];
 		return options_refuse(line->table, "%s needs a value; write %s %s", shown, shown,
 		        option_value_name(spec, name, sizeof(name)));
 	}
@@ -358,7 +358,7 @@ static enum options_outcome options_check_required(
         const struct option_table *table, const void *target)
 {
 	for (const struct option_spec *spec = table->options; spec->name; spec++) {
-		char name[64];
+		char name[OPTION_VALUE_NAME_BYTES];
 		if (!spec->required || spec->kind == OPTION_CUSTOM ||
 		        option_member_is_given(spec, target))
 			continue;

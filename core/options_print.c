@@ -131,12 +131,17 @@ static const char *options_paragraph_end(const char *text, bool example)
 	return text + strlen(text);
 }
 
+/* Lines as they stand, moved to `indent` by what the first one is indented: a continuation stays
+ * one. */
 static void options_lines(struct buf *out, const char *text, const char *end, size_t indent)
 {
+	size_t own_indent = strspn(text, " \t");
+
 	while (text < end) {
 		const char *line_end = memchr(text, '\n', (size_t)(end - text));
 		line_end = line_end ? line_end : end;
-		while (text < line_end && (*text == '\t' || *text == ' '))
+		for (size_t i = 0;
+		        i < own_indent && text < line_end && (*text == '\t' || *text == ' '); i++)
 			text++;
 		if (text < line_end)
 			options_indent(out, indent);
@@ -167,7 +172,7 @@ static void options_paragraphs(struct buf *out, const char *text)
 /* "(default 49; 1 to 10000; may be repeated; SIGHUP changes it)", or nothing. */
 static void options_facts(struct buf *out, const struct option_spec *spec, bool has_file)
 {
-	char range[160], name[64];
+	char range[160], name[OPTION_VALUE_NAME_BYTES];
 	const char *separator = " (";
 	const char *shown = option_value_name(spec, name, sizeof(name));
 	bool plain_flag = spec->kind == OPTION_FLAG &&
@@ -270,7 +275,7 @@ static void options_write(struct buf *out)
 
 static void options_help_option(struct buf *out, const struct option_spec *spec, bool has_file)
 {
-	char name[32], head[128];
+	char name[OPTION_VALUE_NAME_BYTES], head[128];
 	const char *value = option_value_name(spec, name, sizeof(name));
 	int length;
 
@@ -419,7 +424,7 @@ static void options_man_paragraphs(struct buf *out, const char *text)
 
 static void options_man_option(struct buf *out, const struct option_spec *spec, bool has_file)
 {
-	char name[32];
+	char name[OPTION_VALUE_NAME_BYTES];
 	const char *value = option_value_name(spec, name, sizeof(name));
 
 	buf_printf(out, ".TP\n");

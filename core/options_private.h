@@ -32,6 +32,9 @@ void option_member_clear(const struct option_spec *spec, void *target);
 /* Not NULL, empty or zero. */
 bool option_member_is_given(const struct option_spec *spec, const void *target);
 
+/* One size for all callers: choices that do not fit beside the name are listed behind the help. */
+#define OPTION_VALUE_NAME_BYTES 64
+
 /* "HZ"; of an enum its choices, "table|json"; never NULL, but "" for a flag. */
 const char *option_value_name(const struct option_spec *spec, char *text, size_t text_bytes);
 

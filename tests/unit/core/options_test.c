@@ -25,7 +25,7 @@ struct demo {
 	struct option_time since;
 };
 
-static const char *const formats[] = { "table", "wide", "json", NULL };
+static const char *const formats[] = { "table", "wide", "json", "folded", "pprof", "html", NULL };
 
 /* The rules are worth as many as there are items, and more than three are refused. */
 static int parse_rules(
@@ -131,7 +131,8 @@ static const struct option_table demo_table = {
 	.usage = "SELECTOR [options]",
 	.description = "A first paragraph that is long enough to be folded at the end of a line of "
 	               "eighty columns.\n\n\tprofleet demo 'cpu{}'\n\nA second one.",
-	.examples = "profleet demo 'cpu{service=\"cart\"}' --since now-1h\nprofleet demo -o json",
+	.examples = "profleet demo 'cpu{service=\"cart\"}' --since now-1h\nprofleet demo \\\n    "
+	            "-o json",
 	.exit_codes = "0  done\n2  usage",
 	.options = demo_options,
 	.args_max = 2,
@@ -328,7 +329,8 @@ static void wrong_lines_are_told_with_the_remedy(void **state)
 		{ "--interval soon",
 		        "--interval: \"soon\" is not a duration; write number and unit: 250ms, "
 		        "1h30m, 7d\n" },
-		{ "-o jsn", "-o: \"jsn\" is unknown; write table, wide or json\n" },
+		{ "-o jsn", "-o: \"jsn\" is unknown; write table, wide, json, folded, pprof or "
+		            "html\n" },
 		{ "--since yesterday", "--since: \"yesterday\" is not a time; write now-1h30m, "
 		                       "2026-11-25T10:00:00Z (or +01:00), 2026-11-25 or unix "
 		                       "seconds\n" },
@@ -443,7 +445,8 @@ static void wrong_files_are_told_with_line_and_remedy(void **state)
 		{ "label: {a: 1}\n", "1: label: is a map; write a list of `- value` lines" },
 		{ "label:\n- a\n- [b]\n",
 		        "3: label: an item is no plain text; write `- value` lines" },
-		{ "format: csv\n", "1: format: \"csv\" is unknown; write table, wide or json" },
+		{ "format: csv\n", "1: format: \"csv\" is unknown; write table, wide, json, "
+		                   "folded, pprof or html" },
 		{ "name: forbidden\n", "1: name: is forbidden; write another" },
 		{ "rules: [1, 2, 3, 4]\n", "1: rules: write a list of at most three" },
 		{ "- hz\n", "1: is no map; write `key: value` lines" },
@@ -544,13 +547,14 @@ static void help_has_everything_within_the_width(void **state)
 		"                          SIGHUP changes it)\n",
 		"unsent (default 64MiB; at least",
 		"(default 10s; 1s to 10m; SIGHUP\n",
-		"  -o, --format table|wide|json\n",
+		"  -o, --format table|wide|json|folded|pprof|html\n",
 		"a label for everything (may be repeated; SIGHUP",
 		"use a pager (default on)\n",
 		"  -h, --help              show this text\n",
 		"  rules:                  a table of rules",
 		"TIME is now",
-		"\nExamples:\n  profleet demo 'cpu{service=\"cart\"}' --since now-1h\n",
+		"\nExamples:\n  profleet demo 'cpu{service=\"cart\"}' --since now-1h\n  profleet "
+		"demo \\\n      -o json\n",
 		"\nExit codes:\n  0  done\n  2  usage\n",
 	};
 	static const char *const widths[] = { "80", "40", "200", "1", "x" };
