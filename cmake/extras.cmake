@@ -1,4 +1,4 @@
-# Programs beside the product: the demo fleet of deploy/demo (installed to libexec/profleet) and the
+# What is beside the product: services, the demo fleet of deploy/demo (installed to libexec/profleet) and the
 # measurements of bench/, built by `cmake --build <build> --target bench`.
 
 # PROGRAM_MAJOR_MINOR.c becomes demo/MAJOR.MINOR/PROGRAM: a new release of a program keeps its name, and a
@@ -25,12 +25,26 @@ foreach(source IN LISTS demos)
 		RUNTIME DESTINATION ${CMAKE_INSTALL_LIBEXECDIR}/profleet/demo/${version})
 endforeach()
 
+# bench/fleet_*.c is the synthetic fleet, which other measurements and a test stand on too.
+file(GLOB fleet_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/bench/fleet_*.c)
+add_library(bench-fleet STATIC EXCLUDE_FROM_ALL ${fleet_sources})
+target_link_libraries(bench-fleet PUBLIC profleet::profile PRIVATE profleet::warnings)
+
+# Services, as a distribution's package places them.
+install(FILES ${CMAKE_SOURCE_DIR}/deploy/systemd/profleet-agent.service
+	${CMAKE_SOURCE_DIR}/deploy/systemd/profleet-aggregator.service
+	DESTINATION lib/systemd/system)
+install(FILES ${CMAKE_SOURCE_DIR}/deploy/systemd/agent.yaml
+	${CMAKE_SOURCE_DIR}/deploy/systemd/aggregator.yaml
+	DESTINATION ${CMAKE_INSTALL_SYSCONFDIR}/profleet)
+
 add_custom_target(bench)
 file(GLOB benches CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/bench/*.c)
+list(REMOVE_ITEM benches ${fleet_sources})
 foreach(source IN LISTS benches)
 	get_filename_component(name ${source} NAME_WE)
 	add_executable(bench.${name} EXCLUDE_FROM_ALL ${source})
-	target_link_libraries(bench.${name} PRIVATE profleet::agent profleet::aggregator
+	target_link_libraries(bench.${name} PRIVATE bench-fleet profleet::agent profleet::aggregator
 		profleet::query profleet::warnings m)
 	add_dependencies(bench bench.${name})
 endforeach()

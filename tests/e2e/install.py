@@ -18,7 +18,9 @@ def installed_tree(fleet):
                 "share/man/man1/profleet.1", "share/man/man8/profleet-agent.8|share/man/man1/profleet-agent.1",
                 "share/man/man8/profleet-aggregator.8|share/man/man1/profleet-aggregator.1",
                 "share/bash-completion/completions/profleet", "share/zsh/vendor-completions/_profleet|"
-                "share/zsh/site-functions/_profleet", "share/fish/vendor_completions.d/profleet.fish"]
+                "share/zsh/site-functions/_profleet", "share/fish/vendor_completions.d/profleet.fish",
+                "lib/systemd/system/profleet-agent.service", "lib/systemd/system/profleet-aggregator.service",
+                "etc/profleet/agent.yaml", "etc/profleet/aggregator.yaml"]
     for choices in expected:
         found = [path for choice in choices.split("|") for path in (choice, choice + ".gz")
                  if os.path.isfile(os.path.join(prefix, path)) and os.path.getsize(os.path.join(prefix, path)) > 0]
@@ -31,6 +33,16 @@ def installed_tree(fleet):
             check(done.returncode == 0, f"{program} {option}: exit {done.returncode} {done.stderr}")
             for word in words:
                 check(word in done.stdout, f"{program} {option} says {word}")
+    # The configuration that is installed is one that the programs accept.
+    runs = [["profleet-aggregator", "--config", f"{prefix}/etc/profleet/aggregator.yaml", "--data",
+             f"{fleet.dir}/data", "--check-config"]]
+    if os.geteuid() == 0:
+        runs.append(["profleet-agent", "--config", f"{prefix}/etc/profleet/agent.yaml", "--duration", "200ms",
+                     "--output", f"{fleet.dir}/out.folded", "--state-dir", fleet.dir])
+    for program, *options in runs:
+        done = subprocess.run([f"{prefix}/bin/{program}", *options], capture_output=True, text=True, check=False,
+                              timeout=60)
+        check(done.returncode == 0, f"{program} accepts its file: {done.returncode} {done.stdout}{done.stderr}")
     if shutil.which("man"):
         page = os.path.join(prefix, "share/man/man1/profleet.1")
         done = subprocess.run(["man", "--warnings", "-l", page], capture_output=True, text=True, check=False,
