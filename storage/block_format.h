@@ -38,16 +38,32 @@ enum column_codec {
 };
 
 /*
+ * Groups of a sum block are written in an order in which stacks with about the same total are
+ * neighbours, so that bits fit: by the class of their total over all groups, then by place. Readers
+ * derive it from the totals. Totals below 64 are their own class, larger ones have four classes per
+ * power of two.
+ */
+#define SUMS_CLASSES 296
+
+static inline uint32_t sums_class(uint64_t total)
+{
+	if (total < 64)
+		return (uint32_t)total;
+	uint32_t power = 63 - (uint32_t)__builtin_clzll(total);
+	return 64 + 4 * (power - 6) + (uint32_t)(total >> (power - 2) & 3);
+}
+
+/*
  * PFOR: blocks of 256 values, the last one shorter. value i of a block is in lane i % 8; each
  * lane packs its values of `width` bits one behind the other into words of 32 bits; word w of
  * lane l is at byte (w * 8 + l) * 4.
  *
- *	u8 width | PFOR_HAS_BASE   u8 exceptions   [u32 base]   [u8 exception width, if exceptions]
+ *	u8 width | PFOR_HAS_BASE   u8 exceptions   [u32 base]   [u8 high width, if exceptions]
  *	words: 8 * ceil(rows * width / 32) u32, rows = ceil(values / 8)
  *	u8 position of each exception
- *	high bits of each exception, packed from the lowest bit on, up to a whole byte
+ *	high width bits for each exception, packed from the lowest bit on, up to a whole byte
  *
- * value = base + packed + (high << width)
+ * value = base + packed, of an exception base + packed + ((high + 1) << width)
  */
 #define PFOR_VALUES         256
 #define PFOR_LANES          8

@@ -135,7 +135,7 @@ INLINE const uint8_t *pfor_head_get(
 		if (end - at < 1)
 			return NULL;
 		head->high_width = *at++;
-		if (head->high_width == 0 || head->high_width > 32)
+		if (head->high_width > 32)
 			return NULL;
 		bytes += head->exceptions + (head->exceptions * head->high_width + 7) / 8;
 	}
@@ -166,7 +166,7 @@ INLINE bool pfor_patch(const struct pfor_head *head, const uint8_t *end, uint32_
 	for (uint32_t i = 0, bit = 0; i < head->exceptions; i++, bit += head->high_width) {
 		uint64_t high;
 		memcpy(&high, highs + bit / 8, 8);
-		high = high >> bit % 8 & mask;
+		high = (high >> bit % 8 & mask) + 1;
 		uint32_t position = head->positions[i];
 		if (position >= count)
 			return false;
@@ -177,6 +177,7 @@ INLINE bool pfor_patch(const struct pfor_head *head, const uint8_t *end, uint32_
 	return !is_bad;
 }
 
+/* Before patching, which only makes values larger. */
 static bool pfor_block_is_within(
         const struct pfor_head *head, const uint32_t *values, uint32_t count, uint32_t max)
 {
@@ -268,6 +269,9 @@ static struct pfor_choice pfor_choose(
 	while (bits_max > 0 && with_bits[0][bits_max] + with_bits[1][bits_max] == 0)
 		bits_max--;
 
+	uint32_t most = 0;
+	for (uint32_t i = 0; i < count; i++)
+		most = values[i] - base > most ? values[i] - base : most;
 	struct pfor_choice best = { .width = bits_max,
 		.base = base,
 		.cost = pfor_words_bytes(rows, bits_max) + (base ? 4 : 0) };
@@ -276,7 +280,7 @@ static struct pfor_choice pfor_choose(
 		exceptions += with_bits[0][width + 1] + with_bits[1][width + 1];
 		if (exceptions > PFOR_EXCEPTIONS_MAX)
 			break;
-		uint32_t high_width = bits_max - width;
+		uint32_t high_width = bits_of((most >> width) - 1);
 		uint32_t patches = 1 + exceptions + (exceptions * high_width + 7) / 8;
 		if (is_for_zstd)
 			patches += patches / 2;
@@ -322,7 +326,7 @@ static void pfor_put_patches(const uint32_t *values, uint32_t count,
 		if (values[i] <= pfor_mask(choice->width))
 			continue;
 		positions[found++] = (uint8_t)i;
-		word |= (uint64_t)(values[i] >> choice->width) << filled;
+		word |= (uint64_t)((values[i] >> choice->width) - 1) << filled;
 		for (filled += choice->high_width; filled >= 8; filled -= 8) {
 			*highs++ = (uint8_t)word;
 			word >>= 8;

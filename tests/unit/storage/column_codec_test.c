@@ -271,7 +271,7 @@ static void unknown_codecs_and_lengths_are_refused(void **state)
 		{ "zstd of nothing", { COLUMN_SVB_ZSTD, 1, 0 }, 3 },
 		{ "width 33", { COLUMN_PFOR, 2, 33, 0 }, 4 },
 		{ "base cut off", { COLUMN_PFOR, 4, 0x80, 0, 1, 2 }, 6 },
-		{ "exception without width", { COLUMN_PFOR, 4, 0, 1, 0, 0 }, 6 },
+		{ "high width 33", { COLUMN_PFOR, 4, 0, 1, 33, 0 }, 6 },
 		{ "exception behind the end", { COLUMN_PFOR, 5, 0, 1, 1, 9, 1 }, 7 },
 		{ "nothing", { 0 }, 0 },
 	};

@@ -1,0 +1,187 @@
+#pragma once
+
+/*
+ * sum_block is what one (window, service, profile type) adds up to: per stack and group of
+ * instances a sum, and per group how long was watched, by how many, and what was lost.
+ *
+ * A group is what a comparison still needs when instances are gone: version, region, one of 16
+ * buckets of instances, so that there is a spread; and the period, since values of different
+ * periods do not add. Before the groups lies the total over all of them, which is what most queries
+ * read, and all that they decode.
+ *
+ * The dictionary is the stacks of the window, ascending node ids of the store. Detail chunks of the
+ * window speak of places in it, and so may a block whose dictionary is elsewhere: it names it by
+ * count and hash. Sums are exact 64 bits; one that does not fit is -EOVERFLOW, never a wrong
+ * number.
+ *
+ * Values lie dense, one per stack, zeroes included: at ten minutes and 16 buckets about every third
+ * stack has a value in a group, and then bits beat places; and reading is adding vectors. Totals are
+ * in the order of the dictionary. Groups are in an order of their own, in which stacks of about the
+ * same total are neighbours (block_format.h); readers add groups up in that order and take the
+ * nodes in it as well, so it costs them one pass per block.
+ *
+ * Blocks add up (sum_merge) into one over the union of their dictionaries: 10 minutes to an hour,
+ * hours to a day, groups to fewer groups. Adding is associative; instances are kept as a set, since
+ * counts of different windows do not add.
+ *
+ * Readers take bytes that nobody vouches for: -EBADMSG, -EPROTONOSUPPORT (newer than we are).
+ * docs/formats/blocks.md has the bytes.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/auto.h"
+#include "core/buf.h"
+#include "storage/column_codec.h"
+#include "storage/kv.h"
+#include "storage/stack_sums.h"
+
+enum sum_group_flags {
+	SUM_GROUP_ALL = 1,      /* version, region and bucket are 0 and mean any: from a merge */
+	SUM_GROUP_RECORDED = 2, /* of series that were labelled as recorded */
+};
+
+/* Strings are ids of the store's dict. Groups are in this order, from the first field on. */
+struct sum_group_key {
+	uint32_t flags;
+	uint32_t version;
+	uint32_t region;
+	uint32_t bucket;
+	uint64_t period;
+};
+
+int sum_group_key_compare(const struct sum_group_key *a, const struct sum_group_key *b);
+
+struct sum_loss {
+	uint32_t reason;
+	uint64_t count; /* > 0 */
+};
+
+struct sum_group {
+	struct sum_group_key key;
+	uint64_t samples;          /* sum of the values, in periods */
+	uint64_t folded;           /* of those, what was moved to an ancestor of its stack */
+	uint64_t coverage_ns;      /* over all series of the group */
+	const uint32_t *instances; /* ascending ids, whatever the writer calls an instance */
+	uint32_t instances_count;
+	const struct sum_loss *losses; /* ascending reasons */
+	uint32_t losses_count;
+};
+
+struct sum_dictionary {
+	const uint32_t *nodes; /* ascending */
+	uint32_t count;
+};
+
+uint64_t sum_dictionary_hash(struct sum_dictionary dictionary);
+
+/* ---- writing ---- */
+
+struct sum_writer;
+
+struct sum_writer_options {
+	uint64_t from_ns, to_ns; /* the window */
+	struct sum_dictionary dictionary;
+	bool is_dictionary_elsewhere;
+	const uint64_t *totals; /* what the groups will add up to, one per place */
+	enum column_effort effort;
+};
+
+/* Borrows the dictionary and the totals. NULL when out of memory. */
+struct sum_writer *sum_writer_new(struct sum_writer_options options);
+void sum_writer_free(struct sum_writer *writer);
+DEFINE_AUTO(sum_writer);
+
+/*
+ * Groups in ascending order of their keys; `values` one per place of the dictionary. `samples` of
+ * the group is not read but summed up here. -EOVERFLOW (also over all groups), -ENOMEM.
+ */
+int sum_writer_put(
+        struct sum_writer *writer, const struct sum_group *group, const uint64_t *values);
+
+/* Into an empty buf, after all groups, which add up to the totals. -ENOMEM. */
+int sum_writer_finish(struct sum_writer *writer, struct kv_bytes key, struct buf *to);
+
+/* ---- reading ---- */
+
+/* Opened, nothing decoded. Borrows the value. */
+struct sum_block {
+	uint64_t from_ns, to_ns;
+	bool is_dictionary_elsewhere;
+	uint32_t dictionary_count;
+	uint64_t dictionary_hash;
+	uint32_t groups_count;
+	uint32_t instances_count; /* over all groups */
+	uint32_t losses_count;
+	uint64_t period;  /* of all groups, or 0: they differ, and the total is of no use */
+	uint64_t samples; /* over all groups */
+	struct column dictionary;
+	struct column_wide totals;
+	struct reader groups; /* from the groups' columns on */
+};
+
+int sum_block_open(struct kv_bytes key, struct kv_bytes value, struct sum_block *ret_block);
+
+/* Memory of one thread's reading of one block at a time. NULL when out of memory. */
+struct sum_memory;
+
+struct sum_memory *sum_memory_new(void);
+void sum_memory_free(struct sum_memory *memory);
+DEFINE_AUTO(sum_memory);
+
+/* Ascending, into room for dictionary_count. -EBADMSG also when it is elsewhere. */
+int sum_block_get_dictionary(
+        const struct sum_block *block, struct sum_memory *memory, uint32_t *ret_nodes);
+
+/* All groups, borrowed from the memory until its next block. */
+int sum_block_get_groups(const struct sum_block *block, struct sum_memory *memory,
+        const struct sum_group **ret_groups);
+
+/*
+ * Adds the totals into sums over the dictionary: for stack_sums_scatter() with the nodes as they
+ * are. -EOVERFLOW; -EBADMSG also when the sums are over another count.
+ */
+int sum_block_add_total(
+        const struct sum_block *block, struct sum_memory *memory, struct stack_sums *sums);
+
+/*
+ * The order of the groups: value i of a group is of the stack at place order[i]. Borrowed from the
+ * memory until its next block. -EBADMSG, -ENOMEM.
+ */
+int sum_block_get_order(const struct sum_block *block, struct sum_memory *memory,
+        const uint32_t **ret_order);
+
+/*
+ * Adds the values of one group into sums that are in the order of the groups. After
+ * sum_block_get_groups() on the same memory. -EOVERFLOW; -EBADMSG as above.
+ */
+int sum_block_add_group(const struct sum_block *block, struct sum_memory *memory, uint32_t group,
+        struct stack_sums *sums);
+
+/* ---- adding up ---- */
+
+struct sum_source {
+	const struct sum_block *block;
+	/* Where the block's own is elsewhere: the one it names. Otherwise not read. */
+	struct sum_dictionary dictionary;
+};
+
+struct sum_merge_options {
+	uint32_t nodes_count;         /* of the store: ids from here on do not exist */
+	bool is_dictionary_elsewhere; /* of the result */
+	enum column_effort effort;
+	/* What a group becomes; those that become the same are one. NULL: as they are. */
+	struct sum_group_key (*regroup)(void *owner, struct sum_group_key key);
+	/* What a stack becomes: itself or an ancestor, which is counted. NULL: as they are. */
+	uint32_t (*fold)(void *owner, uint32_t node);
+	void *owner;
+};
+
+/*
+ * Adds blocks into one, in an empty buf, which may not be any of theirs. The window is the span of
+ * all. The same sources give the same union, so that two results can share one dictionary. -EOVERFLOW, -EBADMSG (a source; also a dictionary that is not the one it
+ * names), -E2BIG (more stacks or groups than a block holds), -ENOMEM.
+ */
+int sum_merge(const struct sum_source *sources, uint32_t count, struct sum_merge_options options,
+        struct kv_bytes key, struct buf *to);
