@@ -1,0 +1,305 @@
+/*
+ * bench.fleet makes a synthetic fleet (bench/fleet.h) and gives it to whoever is to be measured: as
+ * agents on the wire to an aggregator, as files for other systems, or as figures about itself.
+ */
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "bench/fleet.h"
+#include "bench/fleet_files.h"
+#include "bench/fleet_stats.h"
+#include "bench/fleet_wire.h"
+#include "core/clock.h"
+#include "core/options.h"
+
+struct fleet_args {
+	uint32_t set;
+	uint32_t services, instances, rows, changed_percent, fresh_permille;
+	uint64_t hours_ns, life_ns, seed, start_s, limit;
+	bool heavy_tail, stats, speed;
+	char *aggregator, *pprof, *folded;
+	uint32_t agents, threads, per;
+};
+
+static const char *const set_names[] = { "A", "B", "H", NULL };
+static const char *const per_names[] = { "report", "instance", NULL };
+
+#define AT(member) offsetof(struct fleet_args, member)
+#define NUMBER(long_name, field, what)                                                             \
+	{                                                                                          \
+		.name = long_name, .kind = OPTION_U32, .offset = AT(field), .value_name = "N",     \
+		.help = what                                                                       \
+	}
+
+static const struct option_spec fleet_option_specs[] = {
+	{ .name = "set",
+	        .kind = OPTION_ENUM,
+	        .offset = AT(set),
+	        .fallback = "A",
+	        .choices = set_names,
+	        .help = "A: 12 services, 298 instances, 1 h. B: 3 services, 15 instances, 24 h. H: "
+	                "6 services, 100 instances, 1 h, many stacks that are met once. What is "
+	                "given by the options below overrides the set's." },
+	NUMBER("services", services, "how many services"),
+	NUMBER("instances", instances, "how many instances are alive at a time"),
+	NUMBER("rows", rows, "rows of one report, about"),
+	NUMBER("changed", changed_percent,
+	        "by how many percent version 2 of each service's changed function is slower"),
+	NUMBER("fresh", fresh_permille, "samples of a thousand whose stack is mostly new"),
+	{ .name = "heavy-tail",
+	        .kind = OPTION_FLAG,
+	        .offset = AT(heavy_tail),
+	        .help = "as --fresh 120" },
+	{ .name = "duration",
+	        .kind = OPTION_DURATION,
+	        .offset = AT(hours_ns),
+	        .value_name = "DURATION",
+	        .help = "how long the fleet is watched: 1h, 20m" },
+	{ .name = "life",
+	        .kind = OPTION_DURATION,
+	        .offset = AT(life_ns),
+	        .value_name = "DURATION",
+	        .help = "an instance's mean life" },
+	{ .name = "seed",
+	        .kind = OPTION_U64,
+	        .offset = AT(seed),
+	        .value_name = "N",
+	        .help = "another number, another fleet" },
+	{ .name = "start",
+	        .kind = OPTION_U64,
+	        .offset = AT(start_s),
+	        .value_name = "SECONDS",
+	        .help = "unix time of the first report; where not given a day in 2023, or, with "
+	                "--aggregator, so that the last report is now" },
+	{ .name = "limit",
+	        .kind = OPTION_U64,
+	        .offset = AT(limit),
+	        .value_name = "N",
+	        .help = "stop after so many reports (files, with --pprof or --folded)" },
+	{ .name = "stats",
+	        .kind = OPTION_FLAG,
+	        .offset = AT(stats),
+	        .help = "print what the fleet consists of; the default" },
+	{ .name = "speed",
+	        .kind = OPTION_FLAG,
+	        .offset = AT(speed),
+	        .help = "print how fast batches are made, to nowhere" },
+	{ .name = "aggregator",
+	        .kind = OPTION_TEXT,
+	        .offset = AT(aggregator),
+	        .value_name = "ADDRESS",
+	        .help = "send everything to tcp://HOST:PORT, each agent waiting for its "
+	                "acknowledgement before it sends again" },
+	{ .name = "agents",
+	        .kind = OPTION_U32,
+	        .offset = AT(agents),
+	        .fallback = "16",
+	        .min = 1,
+	        .max = 100000,
+	        .value_name = "N",
+	        .help = "how many agents the instances are shared out to" },
+	{ .name = "threads",
+	        .kind = OPTION_U32,
+	        .offset = AT(threads),
+	        .fallback = "8",
+	        .min = 1,
+	        .max = 64,
+	        .value_name = "N",
+	        .help = "how many agents send at once" },
+	{ .name = "pprof",
+	        .kind = OPTION_TEXT,
+	        .offset = AT(pprof),
+	        .value_name = "DIR",
+	        .help = "write gzipped pprof files and index.tsv into this folder" },
+	{ .name = "folded",
+	        .kind = OPTION_TEXT,
+	        .offset = AT(folded),
+	        .value_name = "DIR",
+	        .help = "write folded files and index.tsv into this folder" },
+	{ .name = "per",
+	        .kind = OPTION_ENUM,
+	        .offset = AT(per),
+	        .fallback = "report",
+	        .choices = per_names,
+	        .help = "what a file holds: one report, or all of an instance" },
+	{ 0 },
+};
+
+static const struct option_table fleet_table = {
+	.program = "bench.fleet",
+	.summary = "a synthetic fleet for measurements",
+	.usage = "[options]",
+	.description = "Makes a fleet by a seed and sends it, writes it or describes it. The same "
+	               "options give the same rows on every machine.",
+	.examples = "bench.fleet --set A --stats\n"
+	            "bench.fleet --set A --aggregator tcp://127.0.0.1:7470 --agents 64\n"
+	            "bench.fleet --services 4 --instances 40 --duration 20m --pprof /tmp/fleet\n",
+	.exit_codes = "0  done\n1  failed\n2  usage\n",
+	.options = fleet_option_specs,
+};
+
+static int fleet_options_of(const struct fleet_args *args, struct fleet_options *ret_options)
+{
+	int r = fleet_options_named(set_names[args->set], ret_options);
+	if (r < 0)
+		return r;
+	struct fleet_options *options = ret_options;
+	options->services = args->services ? args->services : options->services;
+	options->instances = args->instances ? args->instances : options->instances;
+	options->rows = args->rows ? args->rows : options->rows;
+	options->changed_percent =
+	        args->changed_percent ? args->changed_percent : options->changed_percent;
+	if (args->heavy_tail)
+		options->fresh_permille = 120;
+	options->fresh_permille =
+	        args->fresh_permille ? args->fresh_permille : options->fresh_permille;
+	options->duration_ns = args->hours_ns ? args->hours_ns : options->duration_ns;
+	options->life_ns = args->life_ns ? args->life_ns : options->life_ns;
+	options->seed = args->seed ? args->seed : options->seed;
+	if (args->start_s)
+		options->start_ns = args->start_s * NS_PER_S;
+	else if (args->aggregator)
+		options->start_ns =
+		        clock_unix_ns(clock_real()) / FLEET_REPORT_NS * FLEET_REPORT_NS -
+		        options->duration_ns;
+	return 0;
+}
+
+static int fleet_failed(const char *what, int result)
+{
+	fprintf(stderr, "bench.fleet: %s: %s\n", what, strerror(-result));
+	return 1;
+}
+
+static double percent(uint64_t part, uint64_t whole)
+{
+	return whole ? 100.0 * (double)part / (double)whole : 0;
+}
+
+static void figures_print(const struct fleet_figures *figures)
+{
+	double reports = (double)figures->reports;
+	double rows = (double)figures->rows;
+	printf("reports %llu\n", (unsigned long long)figures->reports);
+	printf("instances %u\n", figures->instances);
+	printf("rows %llu\n", (unsigned long long)figures->rows);
+	printf("samples %llu\n", (unsigned long long)figures->samples);
+	printf("rows_per_report %.1f\n", rows / reports);
+	printf("stacks %u\n", figures->stacks);
+	printf("depth %.1f\n", (double)figures->depths / rows);
+	printf("value_is_one %.1f %%\n", percent(figures->rows_of_one, figures->rows));
+	printf("rows_whose_stack_is_shared %.2f %%\n",
+	        percent(figures->rows_shared, figures->rows));
+	printf("stacks_shared %.1f %%\n", percent(figures->stacks_shared, figures->stacks));
+	for (uint32_t i = 0; i < FLEET_VERSIONS; i++)
+		printf("changed_function_v%u %.3f %% of samples, %.2f samples per report\n", i + 1,
+		        percent(figures->version_changed[i], figures->version_samples[i]),
+		        figures->version_reports[i] ? (double)figures->version_changed[i] /
+		                                              (double)figures->version_reports[i]
+		                                    : 0);
+	printf("rows_hash %016llx\n", (unsigned long long)figures->rows_hash);
+}
+
+static int run_stats(struct fleet *fleet, uint64_t limit)
+{
+	AUTO(fleet_stats) stats = fleet_stats_new(fleet);
+	int r = stats ? 0 : -ENOMEM;
+	uint64_t count = 0;
+	for (uint64_t tick = 0; tick < fleet_ticks(fleet); tick++) {
+		for (uint32_t slot = 0; slot < fleet_slots(fleet) && count < limit; slot++) {
+			struct fleet_report report;
+			if (r == 0)
+				r = fleet_report(fleet, tick, slot, &report);
+			if (r == 0)
+				r = fleet_stats_add(stats, &report);
+			if (r < 0)
+				return fleet_failed("stats", r);
+			count++;
+		}
+	}
+	struct fleet_figures figures = fleet_stats_figures(stats);
+	figures_print(&figures);
+	return 0;
+}
+
+static int run_speed(struct fleet *fleet, uint64_t limit)
+{
+	struct dict_limits limits = dict_limits_default;
+	limits.nodes = limits.frames = limits.strings = UINT32_C(1) << 27;
+	limits.string_bytes = UINT64_C(1) << 33;
+	AUTO(dict) dict = dict_new(limits);
+	AUTO(fleet_observer) observer =
+	        dict ? fleet_observer_new(fleet, dict, FLEET_ADDRESSES) : NULL;
+	AUTO(batch) batch = dict ? batch_new(dict) : NULL;
+	if (!observer || !batch)
+		return fleet_failed("speed", -ENOMEM);
+	uint64_t rows = 0, reports = 0, rows_late = 0;
+	uint64_t all = limit < fleet_ticks(fleet) * fleet_slots(fleet)
+	                       ? limit
+	                       : fleet_ticks(fleet) * fleet_slots(fleet);
+	uint64_t begin_ns = clock_monotonic_ns(clock_real());
+	uint64_t late_ns = begin_ns;
+	int r = 0;
+	while (reports < all && (r = fleet_next_report(fleet, observer, batch)) > 0) {
+		rows += batch->rows_count;
+		if (++reports == all / 4) {
+			late_ns = clock_monotonic_ns(clock_real());
+			rows_late = rows;
+		}
+	}
+	if (r < 0)
+		return fleet_failed("speed", r);
+	uint64_t end_ns = clock_monotonic_ns(clock_real());
+	printf("rows %llu\nMrow/s %.2f\nMrow/s_after_the_first_quarter %.2f\nnodes %u\n",
+	        (unsigned long long)rows, (double)rows * 1e3 / (double)(end_ns - begin_ns),
+	        (double)(rows - rows_late) * 1e3 / (double)(end_ns - late_ns),
+	        dict_mark(dict).nodes);
+	return 0;
+}
+
+static int fleet_run(const struct fleet_args *args)
+{
+	struct fleet_options options;
+	int r = fleet_options_of(args, &options);
+	if (r < 0)
+		return fleet_failed("--set", r);
+	AUTO(fleet) fleet = fleet_new(options);
+	if (!fleet)
+		return fleet_failed("fleet", -ENOMEM);
+	uint64_t limit = args->limit ? args->limit : UINT64_MAX;
+	if (args->aggregator)
+		return fleet_wire_run(fleet, (struct fleet_wire_options){
+		                                     .address = args->aggregator,
+		                                     .agents = args->agents,
+		                                     .threads = args->threads,
+		                             });
+	if (args->pprof || args->folded)
+		return fleet_files_write(fleet, (struct fleet_files_options){
+		                                        .pprof = args->pprof,
+		                                        .folded = args->folded,
+		                                        .whole_instances = args->per == 1,
+		                                        .files_max = limit,
+		                                });
+	return args->speed ? run_speed(fleet, limit) : run_stats(fleet, limit);
+}
+
+int main(int argc, char **argv)
+{
+	struct fleet_args args;
+	struct option_args words;
+	switch (options_load(&fleet_table, argc, argv, &args, &words)) {
+	case OPTIONS_HELP:
+		return 0;
+	case OPTIONS_BAD:
+		return 2;
+	default:
+		break;
+	}
+	int code = fleet_run(&args);
+	options_fini(&fleet_table, &args);
+	return code;
+}
