@@ -341,7 +341,12 @@ int sum_block_get_dictionary(
 	if (block->is_dictionary_elsewhere)
 		return -EBADMSG;
 	int r = column_get_u32(&block->dictionary, UINT32_MAX, ret_nodes, &memory->scratch);
-	return r < 0 ? r : column_ids(ret_nodes, block->dictionary_count);
+	r = r < 0 ? r : column_ids(ret_nodes, block->dictionary_count);
+	if (r < 0)
+		return r;
+	/* Others name this dictionary by its hash: it must be the one that they mean. */
+	struct sum_dictionary dictionary = { ret_nodes, block->dictionary_count };
+	return sum_dictionary_hash(dictionary) == block->dictionary_hash ? 0 : -EBADMSG;
 }
 
 static int sum_get_instances(const struct sum_block *block, struct sum_memory *memory,
@@ -487,7 +492,8 @@ int sum_block_get_groups(const struct sum_block *block, struct sum_memory *memor
 	return 0;
 }
 
-/* Values, checked to add up to `samples`: in *ret_narrow, or in *ret_wide if one is past 32 bits. */
+/* Values, checked to add up to `samples`: in *ret_narrow, or in *ret_wide if one is past 32 bits.
+ */
 static int sum_get_values(struct sum_memory *memory, const struct column_wide *column,
         uint64_t samples, const uint32_t **ret_narrow, const uint64_t **ret_wide)
 {
@@ -518,8 +524,8 @@ static int sum_get_values(struct sum_memory *memory, const struct column_wide *c
 	return r;
 }
 
-int sum_block_get_order(const struct sum_block *block, struct sum_memory *memory,
-        const uint32_t **ret_order)
+int sum_block_get_order(
+        const struct sum_block *block, struct sum_memory *memory, const uint32_t **ret_order)
 {
 	uint32_t count = block->dictionary_count;
 	uint32_t *order = sum_room(&memory->order, count, sizeof(*order));
@@ -729,8 +735,9 @@ static int merge_totals(struct merge *merge)
 		const uint32_t *order, *narrow;
 		const uint64_t *wide;
 		int r = sum_block_get_order(block, source->memory, &order);
-		r = r < 0 ? r : sum_get_values(source->memory, &block->totals, block->samples,
-		                        &narrow, &wide);
+		r = r < 0 ? r
+		          : sum_get_values(
+		                    source->memory, &block->totals, block->samples, &narrow, &wide);
 		if (r < 0)
 			return r;
 		for (uint32_t i = 0; i < block->dictionary_count; i++) {
