@@ -370,7 +370,8 @@ int column_places(uint32_t *distances, uint32_t count, uint32_t limit)
 			return -EBADMSG;
 	}
 #endif
-	uint64_t place = (uint64_t)(before + 1);
+	uint32_t first = before + 1;
+	uint64_t place = first;
 	for (; i < count; i++) {
 		place += distances[i];
 		distances[i] = (uint32_t)place;

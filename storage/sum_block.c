@@ -178,6 +178,10 @@ int sum_writer_put(struct sum_writer *writer, const struct sum_group *group, con
 	assert(writer->groups_count < SUMS_GROUPS_MAX);
 	assert(group->key.period > 0);
 
+	if (writer->instances.count / sizeof(uint32_t) + group->instances_count >
+	                SUMS_INSTANCES_MAX ||
+	        writer->reasons.count / sizeof(uint32_t) + group->losses_count > SUMS_LOSSES_MAX)
+		return -E2BIG;
 	uint64_t samples = 0;
 	for (uint32_t i = 0; i < writer->options.dictionary.count; i++)
 		if (__builtin_add_overflow(samples, values[i], &samples))
@@ -425,15 +429,17 @@ static int sum_get_facts(const struct sum_block *block, struct sum_memory *memor
 	        &memory->wide_facts, (size_t)count * WIDE_FACTS, sizeof(*wide_at));
 	if (!narrow_at || !wide_at)
 		return -ENOMEM;
+	for (uint32_t i = 0; i < NARROW_FACTS; i++)
+		narrow[i] = narrow_at + (size_t)i * count;
+	for (uint32_t i = 0; i < WIDE_FACTS; i++)
+		wide[i] = wide_at + (size_t)i * count;
 	int r = 0;
 	for (uint32_t i = 0; i < NARROW_FACTS && r == 0; i++) {
-		narrow[i] = narrow_at + (size_t)i * count;
 		struct column column = column_open(from, count);
 		r = from->failed ? -EBADMSG
 		                 : column_get_u32(&column, UINT32_MAX, narrow[i], &memory->scratch);
 	}
 	for (uint32_t i = 0; i < WIDE_FACTS && r == 0; i++) {
-		wide[i] = wide_at + (size_t)i * count;
 		struct column_wide column = column_open_wide(from, count);
 		r = from->failed ? -EBADMSG
 		                 : column_get_u64(&column, UINT64_MAX, wide[i], &memory->scratch);
@@ -451,10 +457,10 @@ int sum_block_get_groups(const struct sum_block *block, struct sum_memory *memor
 	if (!groups)
 		return -ENOMEM;
 	int r = sum_get_facts(block, memory, &from, narrow, wide);
-	r = r < 0 ? r : sum_get_instances(block, memory, &from, narrow[FACT_INSTANCES]);
-	r = r < 0 ? r : sum_get_losses(block, memory, &from, narrow[FACT_LOSSES]);
-	r = r < 0 ? r : sum_open_values(block, memory, &from);
-	if (r < 0)
+	r = r ? r : sum_get_instances(block, memory, &from, narrow[FACT_INSTANCES]);
+	r = r ? r : sum_get_losses(block, memory, &from, narrow[FACT_LOSSES]);
+	r = r ? r : sum_open_values(block, memory, &from);
+	if (r != 0)
 		return r;
 
 	const uint32_t *instances = (const void *)memory->instances.bytes;
@@ -567,6 +573,7 @@ static int sum_add(struct sum_memory *memory, const struct column_wide *column, 
 	int r = sum_get_values(memory, column, samples, &narrow, &wide);
 	if (r < 0)
 		return r;
+	assert(narrow || wide);
 	if (narrow && samples <= UINT32_MAX) {
 		sum_add_narrow(narrow, count, stack_sums_narrow(sums, samples));
 		return 0;

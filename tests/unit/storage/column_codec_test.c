@@ -152,7 +152,7 @@ static void every_shape_and_length_comes_back_on_both_paths(void **state)
 		autofree uint8_t *exact = malloc(fixture->bytes.count);
 		memcpy(exact, fixture->bytes.bytes, fixture->bytes.count);
 		for (int path = 0; path < 2; path++) {
-			enum column_codec codec;
+			enum column_codec codec = COLUMN_CODECS;
 			column_use_path(path ? COLUMN_PATH_PLAIN : COLUMN_PATH_BEST);
 			CHECK_OK(get(fixture, exact, fixture->bytes.count, fixture->max, &codec));
 			assert_memory_equal(
@@ -411,7 +411,7 @@ static void golden_columns_are_written_and_read(void **state)
 	AUTO(fixture) fixture = fixture_new();
 	for (size_t i = 0; i < COUNT_OF(cases); i++) {
 		AUTO_BUF golden = { 0 };
-		enum column_codec codec;
+		enum column_codec codec = COLUMN_CODECS;
 		fixture->count = cases[i].count;
 		for (uint32_t n = 0; n < cases[i].count; n++)
 			fixture->values[n] = cases[i].value(n);
