@@ -18,6 +18,7 @@
 
 #include "core/config.h"
 #include "core/net.h"
+#include "core/service.h"
 
 #define CONFIG_RELABEL_MAX 256
 #define EXIT_USAGE         2
@@ -350,6 +351,13 @@ static int agent_config_check(const struct agent_config *config)
 		        "profleet-agent: --aggregator %s: not an address; write "
 		        "tcp://127.0.0.1:7470\n",
 		        config->aggregator);
+		return EXIT_USAGE;
+	}
+	if (config->ready_fd > 0 && !service_fd_is_open((int)config->ready_fd)) {
+		fprintf(stderr,
+		        "profleet-agent: --ready-fd %u: not an open file descriptor; open it for "
+		        "the agent, as in: profleet-agent --ready-fd 3 3>ready\n",
+		        config->ready_fd);
 		return EXIT_USAGE;
 	}
 	if (config->output && config->duration_ns == 0) {

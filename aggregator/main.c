@@ -289,11 +289,29 @@ static int aggregator_configure(struct aggregator_config *config, int argc, char
 	case OPTIONS_OK:
 		break;
 	}
+	if (!*config->data) {
+		fprintf(stderr, "profleet-aggregator: --data is empty; write --data DIR\n");
+		return EXIT_USAGE;
+	}
 	if (!net_address_is_valid(config->listen)) {
 		fprintf(stderr,
 		        "profleet-aggregator: --listen %s: not an address; write "
 		        "tcp://127.0.0.1:7470\n",
 		        config->listen);
+		return EXIT_USAGE;
+	}
+	if (strcmp(config->http, "off") != 0 && !http_address_is_valid(config->http)) {
+		fprintf(stderr,
+		        "profleet-aggregator: --http %s: not an address; write 127.0.0.1:7471, or "
+		        "off\n",
+		        config->http);
+		return EXIT_USAGE;
+	}
+	if (config->ready_fd > 0 && !service_fd_is_open((int)config->ready_fd)) {
+		fprintf(stderr,
+		        "profleet-aggregator: --ready-fd %u: not an open file descriptor; open it "
+		        "for the aggregator, as in: profleet-aggregator --ready-fd 3 3>ready\n",
+		        config->ready_fd);
 		return EXIT_USAGE;
 	}
 	if (config->check_config) {
