@@ -32,6 +32,8 @@
 #define BUSY_RETRY_MS   500
 #define STOP_TIMEOUT_MS 30000
 #define FILES_WANTED    65536
+/* Room for names, for each stack node the store may hold; most nodes bring no new name. */
+#define STRING_BYTES_EACH 64
 
 #define PROGRAM "profleet-aggregator " PROFLEET_VERSION
 
@@ -123,7 +125,7 @@ static int aggregator_open_store(struct aggregator *aggregator)
 			.frames = config->stacks_max,
 			.nodes = config->stacks_max,
 			.series = 1u << 24,
-			.string_bytes = UINT64_C(1) << 36,
+			.string_bytes = (uint64_t)config->stacks_max * STRING_BYTES_EACH,
 		},
 		.block_cache_bytes = config->block_cache,
 		.symbols_cache_bytes = config->symbol_cache,
