@@ -113,8 +113,7 @@ static int files_add(struct files *files, const struct fleet_report *report)
 		return r;
 	files->instance = *instance;
 	r = fleet_observer_put(files->observer, report, files->batch);
-	files->batch->duration_ns =
-	        report->start_ns + FLEET_REPORT_NS - files->batch->start_ns;
+	files->batch->duration_ns = report->start_ns + FLEET_REPORT_NS - files->batch->start_ns;
 	return r < 0 ? files_complain("a report", r) : 0;
 }
 
@@ -173,7 +172,7 @@ int fleet_files_write(struct fleet *fleet, struct fleet_files_options options)
 			r = files_complain("index.tsv", -EIO);
 	if (r < 0)
 		return 1;
-	printf("files %" PRIu64 "\nrows %" PRIu64 "\nsamples %" PRIu64 "\n", files.count, files.rows,
-	        files.samples);
+	printf("files %" PRIu64 "\nrows %" PRIu64 "\nsamples %" PRIu64 "\n", files.count,
+	        files.rows, files.samples);
 	return 0;
 }
