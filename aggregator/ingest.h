@@ -18,7 +18,9 @@
 #include "profile/wire.h"
 #include "storage/store.h"
 
-#define INGEST_GROUP_MAX 64 /* requests of one group commit */
+#define INGEST_GROUP_MAX       64          /* requests of one group commit */
+#define INGEST_GROUP_BYTES_MAX (64u << 20) /* decoded: a group that holds more is committed early  \
+	                                    */
 
 struct ingest;
 

@@ -38,7 +38,7 @@ static struct session_table *table_of(struct dict *store_dict, uint64_t memory_m
 {
 	return session_table_new((struct session_table_options){
 	        .memory_max = memory_max,
-	        .nodes_max = 1000,
+	        .nodes_max = 65536,
 	        .store_dict = store_dict,
 	});
 }
