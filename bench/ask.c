@@ -68,9 +68,9 @@ int main(int argc, char **argv)
 		if (i > 0)
 			times[i - 1] = clock_monotonic_ns(clock_real()) - before_ns;
 	}
+	unsigned long median = repeat / 2;
 	qsort(times, repeat, sizeof(*times), ask_compare);
-	printf("ms_median %.3f ms_min %.3f ms_max %.3f bytes %zu\n",
-	        (double)times[repeat / 2] / 1e6, (double)times[0] / 1e6,
-	        (double)times[repeat - 1] / 1e6, answer.count);
+	printf("ms_median %.3f ms_min %.3f ms_max %.3f bytes %zu\n", (double)times[median] / 1e6,
+	        (double)times[0] / 1e6, (double)times[repeat - 1] / 1e6, answer.count);
 	return 0;
 }

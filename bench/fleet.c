@@ -19,8 +19,8 @@
 
 struct fleet_args {
 	uint32_t set;
-	uint32_t services, instances, rows, changed_percent, fresh_permille;
-	uint64_t hours_ns, life_ns, seed, start_s, limit;
+	uint32_t services, instances, rows, changed_percent, fresh_permille, pool_draws;
+	uint64_t duration_ns, life_ns, seed, start_s, limit;
 	bool heavy_tail, stats, speed;
 	char *aggregator, *pprof, *folded;
 	uint32_t agents, threads, per;
@@ -51,13 +51,16 @@ static const struct option_spec fleet_option_specs[] = {
 	NUMBER("changed", changed_percent,
 	        "by how many percent version 2 of each service's changed function is slower"),
 	NUMBER("fresh", fresh_permille, "samples of a thousand whose stack is mostly new"),
+	NUMBER("pool", pool_draws,
+	        "draws of a service and version that all but the fresh samples are from: fewer are "
+	        "fewer distinct stacks"),
 	{ .name = "heavy-tail",
 	        .kind = OPTION_FLAG,
 	        .offset = AT(heavy_tail),
 	        .help = "as --fresh 120" },
 	{ .name = "duration",
 	        .kind = OPTION_DURATION,
-	        .offset = AT(hours_ns),
+	        .offset = AT(duration_ns),
 	        .value_name = "DURATION",
 	        .help = "how long the fleet is watched: 1h, 20m" },
 	{ .name = "life",
@@ -158,7 +161,8 @@ static int fleet_options_of(const struct fleet_args *args, struct fleet_options 
 		options->fresh_permille = 120;
 	options->fresh_permille = args->fresh_permille ? args->fresh_permille
 	                                               : options->fresh_permille;
-	options->duration_ns = args->hours_ns ? args->hours_ns : options->duration_ns;
+	options->pool_draws = args->pool_draws;
+	options->duration_ns = args->duration_ns ? args->duration_ns : options->duration_ns;
 	options->life_ns = args->life_ns ? args->life_ns : options->life_ns;
 	options->seed = args->seed ? args->seed : options->seed;
 	if (args->start_s)

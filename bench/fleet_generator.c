@@ -27,7 +27,7 @@
 #define FLEET_ZONES           3
 #define FLEET_SLOTS_PER_HOST  6
 #define FLEET_ROLLOUT_NS      (UINT64_C(600) * 1000000000)
-#define FLEET_DAY_TICKS       8640
+#define FLEET_DAY_TICKS       8640 /* the day begins with the fleet, so that rows do not depend on it */
 #define FLEET_SAMPLES_PER_ROW 76000 /* in 1/65536 */
 #define FLEET_SAMPLES_MAX     65536
 #define FLEET_SIGMA_LOAD      16000 /* of ln, in 1/65536: 0.24 */
@@ -257,10 +257,9 @@ struct fleet_labels fleet_labels_of(const struct fleet_instance *instance)
 static uint32_t fleet_samples_of(
         const struct fleet *fleet, const struct fleet_slot *slot, uint64_t tick, struct rng *rng)
 {
-	uint64_t day_tick = fleet->options.start_ns / FLEET_REPORT_NS + tick;
 	uint64_t samples = (uint64_t)fleet->options.rows * FLEET_SAMPLES_PER_ROW; /* in 1/65536 */
 	samples = samples * slot->load >> 16;
-	samples = samples * (uint64_t)(65536 + fleet_wave(day_tick, FLEET_DAY_TICKS) / 4) >> 16;
+	samples = samples * (uint64_t)(65536 + fleet_wave(tick, FLEET_DAY_TICKS) / 4) >> 16;
 	samples = samples * fleet_tree_cost(fleet->tree, slot->instance.version) >> 16;
 	samples = samples * fleet_log_normal(rng, 4000) >> 16;
 	samples >>= 16;
@@ -461,7 +460,7 @@ static int observer_frame_make(
 	if (r == 0 && observer->frames == FLEET_NAMES) {
 		frame.kind = FRAME_MANAGED;
 		frame.system_name = frame.function;
-		frame.start_line = 1 + code->function % 8 * 40;
+		frame.start_line = 1 + code->function % FLEET_FILE_FUNCTIONS * 40;
 		frame.line = frame.start_line + code->offset / FLEET_LINE_BYTES;
 		fleet_tree_file_name(tree, code->module, code->function, text);
 		r = dict_cstring(observer->dict, text, &frame.file);

@@ -531,8 +531,8 @@ void fleet_tree_function_name(const struct fleet_tree *tree, uint32_t module, ui
 			snprintf(name, FLEET_NAME_BYTES_MAX, "%s::ledger::recompute_totals",
 			        service);
 		else
-			snprintf(name, FLEET_NAME_BYTES_MAX, "%s::%s::%s_%s::%s_%u", service, noun,
-			        noun, other, verb, function);
+			snprintf(name, FLEET_NAME_BYTES_MAX, "%s::%s::%s_%s_%u", service, noun,
+			        verb, other, function);
 		break;
 	case ZONE_RUNTIME:
 		snprintf(name, FLEET_NAME_BYTES_MAX, "rt_%s_%s_%u", verb, noun, function);
@@ -553,7 +553,8 @@ void fleet_tree_file_name(const struct fleet_tree *tree, uint32_t module, uint32
         char name[static FLEET_NAME_BYTES_MAX])
 {
 	struct fleet_module of = fleet_tree_module(tree, module);
-	uint64_t hash = fleet_mix(module / FLEET_VERSIONS, function / 8);
+	uint64_t hash = fleet_mix(module / FLEET_VERSIONS, function / FLEET_FILE_FUNCTIONS);
 	snprintf(name, FLEET_NAME_BYTES_MAX, "%s/%s/%s_%u.cc", of.source,
-	        nouns[hash % COUNT_OF(nouns)], nouns[(hash >> 8) % COUNT_OF(nouns)], function / 8);
+	        nouns[hash % COUNT_OF(nouns)], nouns[(hash >> 8) % COUNT_OF(nouns)],
+	        function / FLEET_FILE_FUNCTIONS);
 }

@@ -426,14 +426,14 @@ static int acks_compare(const void *a, const void *b)
 
 static void wire_print(const struct sender *sum, double seconds)
 {
+	uint32_t median = sum->acks_count / 2;
+	uint32_t late = (uint32_t)((uint64_t)sum->acks_count * 99 / 100);
 	qsort(sum->ack_us, sum->acks_count, sizeof(*sum->ack_us), acks_compare);
 	printf("rows %llu\npushes %llu\nseconds %.3f\nrows_per_s %.0f\n",
 	        (unsigned long long)sum->rows, (unsigned long long)sum->pushes, seconds,
 	        (double)sum->rows / seconds);
-	printf("ack_ms_p50 %.3f\nack_ms_p99 %.3f\nack_ms_max %.3f\n",
-	        sum->ack_us[sum->acks_count / 2] / 1e3,
-	        sum->ack_us[(uint64_t)sum->acks_count * 99 / 100] / 1e3,
-	        sum->ack_us[sum->acks_count - 1] / 1e3);
+	printf("ack_ms_p50 %.3f\nack_ms_p99 %.3f\nack_ms_max %.3f\n", sum->ack_us[median] / 1e3,
+	        sum->ack_us[late] / 1e3, sum->ack_us[sum->acks_count - 1] / 1e3);
 	printf("wire_bytes_per_row %.3f\nsessions %llu\nsent_again %llu\n",
 	        (double)sum->bytes / (double)sum->rows, (unsigned long long)sum->sessions,
 	        (unsigned long long)sum->again);

@@ -119,13 +119,14 @@ static int ack_compare(const void *a, const void *b)
 static void ack_print(struct ack *ack, uint64_t elapsed_ns)
 {
 	uint64_t rows = 0;
+	uint32_t median = ack->count / 2;
+	uint32_t late = (uint32_t)((uint64_t)ack->count * 99 / 100);
 	for (uint32_t i = 0; i < ack->count; i++)
 		rows += ack->files[i].batch->rows_count;
 	qsort(ack->waited_ns, ack->count, sizeof(*ack->waited_ns), ack_compare);
 	printf("files %u rows %llu seconds %.3f ms_p50 %.3f ms_p99 %.3f ms_max %.3f\n", ack->count,
 	        (unsigned long long)rows, (double)elapsed_ns / 1e9,
-	        (double)ack->waited_ns[ack->count / 2] / 1e6,
-	        (double)ack->waited_ns[(uint64_t)ack->count * 99 / 100] / 1e6,
+	        (double)ack->waited_ns[median] / 1e6, (double)ack->waited_ns[late] / 1e6,
 	        (double)ack->waited_ns[ack->count - 1] / 1e6);
 }
 
