@@ -246,6 +246,28 @@ static double diff_missing(const struct source_side *side)
 	return watched > 0 ? missing / watched : 0;
 }
 
+/* What the seconds watched are counted for. */
+static const char *diff_watched(const struct diff *diff)
+{
+	for (uint32_t side = 0; side < 2; side++)
+		if (!report_is_per_instance(&diff->source->sides[side]))
+			return "series";
+	return "instance";
+}
+
+static void diff_put_series(const struct diff *diff, uint32_t side, struct buf *to)
+{
+	const struct completeness *all = &diff->source->sides[side].completeness;
+	if (!diff->has_rate || all->instances == 0 || all->series <= all->instances)
+		return;
+	buf_printf(
+	        to, "note: %s has %s series of ", side ? "B" : "A", units_count(all->series).text);
+	buf_printf(to,
+	        "%s instance%s, each with seconds of its own: mcores are a mean over series; "
+	        "compare shares, or pick one program by its labels\n",
+	        units_count(all->instances).text, all->instances == 1 ? "" : "s");
+}
+
 static void diff_put_warnings(const struct diff *diff, struct buf *to)
 {
 	const struct source_side *a = &diff->source->sides[0];
@@ -265,6 +287,8 @@ static void diff_put_warnings(const struct diff *diff, struct buf *to)
 		        "so nothing is scaled\n",
 		        units_value(diff->source->unit, a->completeness.period_max).text,
 		        units_value(diff->source->unit, b->completeness.period_max).text);
+	diff_put_series(diff, 0, to);
+	diff_put_series(diff, 1, to);
 	double load;
 	if (diff->has_rate &&
 	        diff_relative((const uint64_t[]){ a->value, b->value }, diff->rate.whole, &load) &&
@@ -282,7 +306,10 @@ static void diff_put_verdict(const struct diff *diff, struct buf *to)
 	if (diff->has_rate) {
 		double a = 1e3 * diff_part(value[0], diff->rate.whole[0]);
 		double b = 1e3 * diff_part(value[1], diff->rate.whole[1]);
-		buf_printf(to, "B - A: %+.1f mcores per instance", b - a);
+		double change = b - a;
+		if (change > -0.05 && change < 0.05)
+			change = 0; /* never "-0.0" */
+		buf_printf(to, "B - A: %+.1f mcores per %s", change, diff_watched(diff));
 		if (diff_relative(value, diff->rate.whole, &percent))
 			buf_printf(to, " (%+.1f %%)", percent);
 		buf_printf(to, "; ");
@@ -294,7 +321,8 @@ static void diff_put_cut(const struct diff *diff, struct buf *to)
 {
 	uint32_t count = functions_count(diff->functions);
 	if (diff->shown == count) {
-		buf_printf(to, "all %s functions shown", units_count(count).text);
+		buf_printf(to, "all %s function%s shown", units_count(count).text,
+		        count == 1 ? "" : "s");
 	} else {
 		buf_printf(to, "%s of %s functions shown; the others hold %s of A and ",
 		        units_count(diff->shown).text, units_count(count).text,
@@ -305,8 +333,9 @@ static void diff_put_cut(const struct diff *diff, struct buf *to)
 		        diff->rate.by_cum ? "functions overlap" : "flat",
 		        100 * diff->hidden_change_max);
 	}
-	buf_printf(to, "\nsorted by the change of %s, %s\n",
-	        diff->has_rate ? "mcores per instance" : "share", diff_bys[diff->args->by]);
+	buf_printf(to, "\nsorted by the change of %s%s, %s\n",
+	        diff->has_rate ? "mcores per " : "share", diff->has_rate ? diff_watched(diff) : "",
+	        diff_bys[diff->args->by]);
 }
 
 static void diff_put_table(

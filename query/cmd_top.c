@@ -134,7 +134,7 @@ static void top_put_table(
 	text_table_print(table, wide ? 0 : output->width, output->color, to);
 	buf_put_u8(to, '\n');
 	report_put_completeness(top->source, 0, "", to);
-	rows_put_cut("functions", top->shown, functions_count(top->functions),
+	rows_put_cut("function", top->shown, functions_count(top->functions),
 	        top->value - top->value_shown, top->value, to);
 }
 

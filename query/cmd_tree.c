@@ -225,7 +225,7 @@ static int tree_put_table(
 	text_table_print(table, wide ? 0 : output->width, output->color, to);
 	buf_put_u8(to, '\n');
 	report_put_completeness(tree->source, 0, "", to);
-	rows_put_cut("nodes", tree->shown_count, tree->count, tree->self_hidden, tree->value, to);
+	rows_put_cut("node", tree->shown_count, tree->count, tree->self_hidden, tree->value, to);
 	return 0;
 }
 

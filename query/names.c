@@ -64,9 +64,15 @@ static void names_put_function(const struct dict *dict, const struct frame *fram
 		return;
 	}
 
-	const char *function = dict_text(dict, frame->function);
+	size_t count;
+	const char *function = dict_get_string(dict, frame->function, &count);
 	if (frame->kind != FRAME_NATIVE || !demangle(function, to))
-		buf_put(to, function, strlen(function));
+		for (size_t i = 0; i < count; i++) { /* A zero would end the name before its end. */
+			if (function[i])
+				buf_put_u8(to, (uint8_t)function[i]);
+			else
+				buf_put(to, "\\x00", 4);
+		}
 	buf_put_u8(to, '\0');
 }
 

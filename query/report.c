@@ -25,7 +25,27 @@ void report_put_range(const struct source_side *side, struct buf *to)
 	 */
 	uint64_t asked_ns = side->to_ns - side->from_ns;
 	if (side->span_ns && side->span_ns < asked_ns - asked_ns / 20)
-		buf_printf(to, " (data of %s)", units_duration(side->span_ns).text);
+		buf_printf(to, " (data spans %s)", units_duration(side->span_ns).text);
+}
+
+/*
+ * Who samples counts periods; a period of 1 is that of values somebody else took, of which nobody
+ * knows how many samples they were.
+ */
+bool report_knows_samples(const struct source_side *side)
+{
+	return !side->is_file && side->completeness.period_min > 1;
+}
+
+/* Several series of an instance have each their own seconds: then the mean is one over series. */
+bool report_is_per_instance(const struct source_side *side)
+{
+	return side->completeness.series <= side->completeness.instances;
+}
+
+static const char *report_plural(uint64_t count)
+{
+	return count == 1 ? "" : "s";
 }
 
 void report_put_size(const struct source *source, uint32_t index, struct buf *to)
@@ -35,15 +55,24 @@ void report_put_size(const struct source *source, uint32_t index, struct buf *to
 
 	if (all->instances)
 		buf_printf(to, "%s instance%s  ", units_count(all->instances).text,
-		        all->instances == 1 ? "" : "s");
+		        report_plural(all->instances));
 	if (source->is_cpu && side->span_ns)
 		buf_printf(to, "%s cores  ", units_cores(side->value, side->span_ns).text);
 	else
 		buf_printf(to, "total %s  ", units_value(source->unit, side->value).text);
 	if (source->is_cpu && all->coverage_ns)
-		buf_printf(to, "%s mcores/instance  ",
-		        units_millicores(side->value, all->coverage_ns).text);
-	buf_printf(to, "%s samples", units_count(all->samples).text);
+		buf_printf(to, "%s mcores/%s  ",
+		        units_millicores(side->value, all->coverage_ns).text,
+		        report_is_per_instance(side) ? "instance" : "series");
+	if (report_knows_samples(side))
+		buf_printf(to, "%s sample%s", units_count(all->samples).text,
+		        report_plural(all->samples));
+	else if (!side->is_file)
+		buf_printf(to, all->period_max > 1 ? "partly imported, not sampled"
+		                                   : "imported, not sampled");
+	else
+		buf_printf(to, "%s stack%s", units_count(all->samples).text,
+		        report_plural(all->samples));
 }
 
 void report_put_head(const struct source *source, uint32_t index, const char *name, struct buf *to)
@@ -110,11 +139,15 @@ void report_put_completeness(
 		buf_printf(to, "%sunfinished stacks %s, unknown leaf frames %s of the value\n",
 		        indent, units_percent(all->value_truncated, side->value).text,
 		        units_percent(all->value_unknown_leaf, side->value).text);
+	if (side->value_empty)
+		buf_printf(to,
+		        "%sstacks without a single frame %s of the value: in no line above\n",
+		        indent, units_percent(side->value_empty, side->value).text);
 	if (side->is_file)
 		return;
-	buf_printf(to, "%s%s intervals of %s observer%s, %s", indent,
-	        units_count(all->intervals).text, units_count(all->observers).text,
-	        all->observers == 1 ? "" : "s",
+	buf_printf(to, "%s%s interval%s of %s observer%s, %s", indent,
+	        units_count(all->intervals).text, report_plural(all->intervals),
+	        units_count(all->observers).text, report_plural(all->observers),
 	        all->missing_ns ? units_duration(all->missing_ns).text : "none");
 	buf_printf(to, " missing");
 	if (all->corrupt)
@@ -145,7 +178,11 @@ static void report_json_completeness(
 {
 	json_key(json, "completeness");
 	json_object_begin(json);
-	json_key_u64(json, "samples", all->samples);
+	json_key(json, "samples");
+	if (report_knows_samples(side))
+		json_u64(json, all->samples);
+	else
+		json_write_null(json);
 	json_key_u64(json, "samples_lost", report_lost(all));
 	json_key(json, "lost");
 	json_object_begin(json);
@@ -155,6 +192,7 @@ static void report_json_completeness(
 	json_object_end(json);
 	json_key_u64(json, "value_truncated", all->value_truncated);
 	json_key_u64(json, "value_unknown_leaf", all->value_unknown_leaf);
+	json_key_u64(json, "value_without_frames", side->value_empty);
 	report_json_share(json, "truncated_share", all->value_truncated, side->value, 1);
 	report_json_share(json, "unknown_leaf_share", all->value_unknown_leaf, side->value, 1);
 	json_key_u64(json, "intervals", all->intervals);

@@ -15,6 +15,12 @@ void report_put_range(const struct source_side *side, struct buf *to);
 /* Of one side: "120 instances  41.2 cores  343 mcores/instance  2 966 400 samples". */
 void report_put_size(const struct source *source, uint32_t side, struct buf *to);
 
+/* False where nobody knows how many samples the values were: imported ones, and files. */
+bool report_knows_samples(const struct source_side *side);
+
+/* False where some instance has several series, each with seconds of its own. */
+bool report_is_per_instance(const struct source_side *side);
+
 /* The head above a table: one line per side; `name` is "A", "B" or "". */
 void report_put_head(const struct source *source, uint32_t side, const char *name, struct buf *to);
 

@@ -39,7 +39,8 @@ struct source_side {
 	uint64_t from_ns, to_ns; /* as asked; of a file: what it says of itself, or 0 */
 	uint64_t span_ns; /* wall time between the first and the last interval with data; 0: unknown
 	                   */
-	uint64_t value;   /* of the chosen rows, in the unit of the type */
+	uint64_t value_empty; /* of the chosen rows on stacks without a frame */
+	uint64_t value;       /* of the chosen rows, in the unit of the type */
 };
 
 struct source {
