@@ -305,6 +305,22 @@ static int run_speed(struct fleet *fleet, uint64_t limit)
 	return 0;
 }
 
+static int run_files(struct fleet *fleet, const struct fleet_args *args, uint64_t limit)
+{
+	struct fleet_files_figures figures;
+	struct fleet_files_options options = {
+		.pprof = args->pprof,
+		.folded = args->folded,
+		.whole_instances = args->per == 1,
+		.files_max = limit,
+	};
+	if (fleet_files_write(fleet, options, &figures) < 0)
+		return 1;
+	printf("files %llu\nrows %llu\nsamples %llu\n", (unsigned long long)figures.files,
+	        (unsigned long long)figures.rows, (unsigned long long)figures.samples);
+	return 0;
+}
+
 static int fleet_run(const struct fleet_args *args)
 {
 	struct fleet_options options;
@@ -322,12 +338,7 @@ static int fleet_run(const struct fleet_args *args)
 		                                     .threads = args->threads,
 		                             });
 	if (args->pprof || args->folded)
-		return fleet_files_write(fleet, (struct fleet_files_options){
-		                                        .pprof = args->pprof,
-		                                        .folded = args->folded,
-		                                        .whole_instances = args->per == 1,
-		                                        .files_max = limit,
-		                                });
+		return run_files(fleet, args, limit);
 	return args->speed ? run_speed(fleet, limit) : run_stats(fleet, limit);
 }
 

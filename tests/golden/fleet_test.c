@@ -5,12 +5,16 @@
  */
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "bench/fleet.h"
+#include "bench/fleet_files.h"
 #include "bench/fleet_number.h"
 #include "bench/fleet_stats.h"
+#include "profile/folded.h"
+#include "profile/pprof.h"
 #include "profile/symbols.h"
 #include "tests/lib/test.h"
 
@@ -187,6 +191,61 @@ static void batches_hold_every_sample_with_addresses_and_with_names(void **state
 	}
 }
 
+static uint64_t samples_of_file(const char *folder, const char *name, bool is_pprof)
+{
+	char path[512];
+	snprintf(path, sizeof(path), "%s/%s", folder, name);
+	AUTO(dict) dict = dict_new(dict_limits_default);
+	CHECK(dict != NULL);
+	AUTO(batch) batch = batch_new(dict);
+	CHECK(batch != NULL);
+	size_t count;
+	autofree char *bytes = test_file_read(path, &count);
+	struct parse_error error;
+	struct pprof_report report;
+	uint64_t skipped;
+	struct series series = { .period = FLEET_PERIOD_NS };
+	uint32_t id = 0;
+	CHECK_OK(dict_cstring(dict, "cpu", &series.type));
+	CHECK_OK(dict_cstring(dict, "nanoseconds", &series.unit));
+	if (is_pprof) {
+		struct pprof_options none = { 0 };
+		CHECK_OK(pprof_parse(bytes, count, none, batch, &report, &error));
+		assert_int_equal(report.time_unix_ns, FLEET_START_NS);
+		assert_int_equal(report.duration_ns, FLEET_REPORT_NS);
+	} else {
+		CHECK_OK(dict_series(dict, &series, NULL, 0, &id));
+		CHECK_OK(folded_parse(bytes, count, batch, id, &skipped, &error));
+		assert_int_equal(skipped, 0);
+	}
+	uint64_t sum = 0;
+	for (uint32_t i = 0; i < batch->rows_count; i++)
+		sum += batch->rows[i].value * dict_get_series(dict, batch->rows[i].series)->period /
+		       FLEET_PERIOD_NS;
+	return sum;
+}
+
+static void files_of_both_forms_hold_what_the_report_holds(void **state)
+{
+	(void)state;
+	TEST_DIR(dir);
+	AUTO(fleet) fleet = fleet_new(small_fleet);
+	AUTO(fleet) again = fleet_new(small_fleet);
+	CHECK(fleet && again);
+	struct fleet_files_options options = {
+		.pprof = dir.path,
+		.folded = dir.path,
+		.files_max = 2,
+	};
+	struct fleet_files_figures figures;
+	struct fleet_report report;
+	CHECK_OK(fleet_files_write(fleet, options, &figures));
+	assert_int_equal(figures.files, 2);
+	CHECK_OK(fleet_report(again, 0, 0, &report));
+	assert_int_equal(samples_of_file(dir.path, "000000.folded", false), report.samples_count);
+	assert_int_equal(samples_of_file(dir.path, "000000.pb.gz", true), report.samples_count);
+}
+
 static void full_dict_is_told_and_the_same_report_comes_again(void **state)
 {
 	(void)state;
@@ -263,6 +322,7 @@ int main(void)
 		cmocka_unit_test(versions_have_functions_of_one_name_in_files_of_two_builds),
 		cmocka_unit_test(uploaded_symbols_name_every_native_frame),
 		cmocka_unit_test(batches_hold_every_sample_with_addresses_and_with_names),
+		cmocka_unit_test(files_of_both_forms_hold_what_the_report_holds),
 		cmocka_unit_test(full_dict_is_told_and_the_same_report_comes_again),
 		cmocka_unit_test(fixed_point_functions_are_near_what_they_stand_for),
 	};
