@@ -116,8 +116,10 @@ class Agent(Program):
             if '"agent-summary"' in line:
                 text = json.loads(line)["text"]
                 counts = {key: int(value) for key, value in re.findall(r"(\w+)=(\d+)", text)}
-                names = {key for key in counts if not key.startswith("samples_")}
-                counts["samples_lost"] = sum(counts[key] for key in names)
+                # "lost: ring_full 17, spool_full 4", or "lost: none".
+                lost = re.findall(r"(\w+) (\d+)", text.split("lost: ", 1)[1])
+                counts.update((reason, int(count)) for reason, count in lost)
+                counts["samples_lost"] = sum(int(count) for _, count in lost)
                 return counts
         raise AssertionError("the agent said no agent-summary:\n" + self.text())
 
