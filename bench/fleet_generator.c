@@ -459,7 +459,6 @@ static int observer_frame_make(
 	}
 	if (r == 0 && observer->frames == FLEET_NAMES) {
 		frame.kind = FRAME_MANAGED;
-		frame.system_name = frame.function;
 		frame.start_line = 1 + code->function % FLEET_FILE_FUNCTIONS * 40;
 		frame.line = frame.start_line + code->offset / FLEET_LINE_BYTES;
 		fleet_tree_file_name(tree, code->module, code->function, text);

@@ -522,7 +522,6 @@ void fleet_tree_function_name(const struct fleet_tree *tree, uint32_t module, ui
 	uint64_t hash = fleet_mix(origin, function);
 	const char *verb = verbs[hash % COUNT_OF(verbs)];
 	const char *noun = nouns[(hash >> 8) % COUNT_OF(nouns)];
-	const char *other = nouns[(hash >> 16) % COUNT_OF(nouns)];
 	char service[32];
 	fleet_service_name(module / FLEET_VERSIONS, service);
 	switch (zone) {
@@ -531,8 +530,8 @@ void fleet_tree_function_name(const struct fleet_tree *tree, uint32_t module, ui
 			snprintf(name, FLEET_NAME_BYTES_MAX, "%s::ledger::recompute_totals",
 			        service);
 		else
-			snprintf(name, FLEET_NAME_BYTES_MAX, "%s::%s::%s_%s_%u", service, noun,
-			        verb, other, function);
+			snprintf(name, FLEET_NAME_BYTES_MAX, "%s::%s::%s_%u", service, noun, verb,
+			        function);
 		break;
 	case ZONE_RUNTIME:
 		snprintf(name, FLEET_NAME_BYTES_MAX, "rt_%s_%s_%u", verb, noun, function);
