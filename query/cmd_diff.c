@@ -15,6 +15,7 @@
 
 #include "core/auto.h"
 #include "profile/naming.h"
+#include "query/canon.h"
 #include "query/cmd_list.h"
 #include "query/complain.h"
 #include "query/flame_page.h"
@@ -32,13 +33,15 @@ struct diff_args {
 	struct option_time a_from, a_to, b_from, b_to;
 	char *type;
 	uint32_t limit;
-	uint32_t by; /* index into diff_bys */
+	uint32_t by;    /* index into diff_bys */
+	uint32_t canon; /* index into diff_canons */
 	uint32_t format;
 	char *out;
 };
 
 static const char *const diff_formats[] = { "table", "wide", "json", "csv", "folded", "html",
 	NULL };
+static const char *const diff_canons[] = { "on", "off", NULL };
 static const char *const diff_bys[] = { "flat", "cum", NULL };
 
 static const struct option_spec diff_options[] = {
@@ -71,6 +74,12 @@ static const struct option_spec diff_options[] = {
 	        .fallback = "flat",
 	        .choices = diff_bys,
 	        .help = "compare what ends in a function, or all it is on the stack of" },
+	{ .name = "canon",
+	        .kind = OPTION_ENUM,
+	        .offset = offsetof(struct diff_args, canon),
+	        .fallback = "on",
+	        .choices = diff_canons,
+	        .help = "join functions by names without what compilers append, hash or count" },
 	FORMAT_OPTION(diff_args, diff_formats),
 	OUT_OPTION(diff_args),
 	SHARED_OPTIONS(diff_args),
@@ -88,7 +97,9 @@ static const struct option_table diff_table = {
 	        "name "
 	        "and module, never by address, and a function that is on one side only is called "
 	        "new "
-	        "or removed.\n\n"
+	        "or removed. Names are compared without what compilers and runtimes append, hash "
+	        "or count anew (.cold, .llvm.123, ::h0123456789abcdef, $$Lambda$7): see "
+	        "--canon.\n\n"
 	        "share is the part of its side. mcores is CPU time per second watched of an "
 	        "instance, "
 	        "in thousandths of a core, so that sides of unequal length or size can be "
@@ -333,6 +344,12 @@ static void diff_put_cut(const struct diff *diff, struct buf *to)
 		        diff->rate.by_cum ? "functions overlap" : "flat",
 		        100 * diff->hidden_change_max);
 	}
+	uint64_t rewritten = names_rewritten(diff->names);
+	if (rewritten)
+		buf_printf(to,
+		        "\n%s name%s joined in canonical form (rules %d); --canon off takes them "
+		        "as they are",
+		        units_count(rewritten).text, rewritten == 1 ? "" : "s", CANON_VERSION);
 	buf_printf(to, "\nsorted by the change of %s%s, %s\n",
 	        diff->has_rate ? "mcores per " : "share", diff->has_rate ? diff_watched(diff) : "",
 	        diff_bys[diff->args->by]);
@@ -461,6 +478,11 @@ static void diff_put_json(const struct diff *diff, struct buf *to)
 	json_key_text(&json, "by", diff_bys[diff->args->by]);
 	json_key_text(
 	        &json, "sorted_by", diff->has_rate ? "delta_mcores_per_instance" : "delta_share");
+	json_key(&json, "canon");
+	if (diff->source->is_canonical)
+		json_u64(&json, CANON_VERSION);
+	else
+		json_write_null(&json);
 	diff_json_warnings(diff, &json);
 	json_key(&json, "functions");
 	json_array_begin(&json);
@@ -546,6 +568,7 @@ static int cmd_diff_run(void *opaque, const struct option_args *words)
 		code = source_load(&args->shared, &request, &source);
 	if (code)
 		return code;
+	source->is_canonical = args->canon == 0;
 	if (format == FORMAT_FOLDED)
 		return rows_deliver_both(source, names_frame_name, &output);
 	if (format == FORMAT_HTML)
@@ -554,6 +577,8 @@ static int cmd_diff_run(void *opaque, const struct option_args *words)
 
 	struct diff diff = { .args = args, .source = source };
 	AUTO(names) names = names_new();
+	if (names && source->is_canonical)
+		names_use_canon(names);
 	AUTO(functions) functions = names ? functions_new(names) : NULL;
 	if (!functions)
 		return rows_explain(-ENOMEM);

@@ -478,6 +478,8 @@ int flame_page_deliver(const struct source *source, const struct shared_args *sh
         const char *out, const char *verb, uint32_t limit)
 {
 	AUTO(names) names = names_new();
+	if (names && source->is_canonical)
+		names_use_canon(names);
 	AUTO(tree_view) tree = names ? tree_view_new(names) : NULL;
 	AUTO_BUF html = { 0 };
 	int result = tree ? flame_page_build(source, names, tree, limit, &html) : -ENOMEM;

@@ -48,7 +48,8 @@ struct source {
 	uint32_t sides_count;
 	char *type; /* "" where all_types */
 	char *unit;
-	bool is_cpu; /* type cpu in nanoseconds: cores mean something */
+	bool is_canonical; /* functions are joined by their canonical names: query/canon.h */
+	bool is_cpu;       /* type cpu in nanoseconds: cores mean something */
 };
 
 /* Is this word the name of a file, and not a selector? */
