@@ -226,88 +226,9 @@ static struct text_table *diff_table_new(
 	return text_table_new(columns, count);
 }
 
-/* What makes the two sides unlike beyond what is compared, one line each. */
-static void diff_put_unequal(const char *what, double a, double b, struct buf *to)
-{
-	double difference = b > a ? b - a : a - b;
-	if (difference > 0.01)
-		buf_printf(to,
-		        "warning: the sides are not equally complete: %s %.1f %% of A and %.1f %% "
-		        "of B\n",
-		        what, 100 * a, 100 * b);
-}
-
 static double diff_part(uint64_t part, uint64_t whole)
 {
 	return whole ? (double)part / (double)whole : 0;
-}
-
-static double diff_lost(const struct completeness *all)
-{
-	double lost = 0;
-	for (size_t i = 0; i <= LOSS_REASON_MAX; i++)
-		lost += (double)all->lost[i];
-	return lost > 0 ? lost / (lost + (double)all->samples) : 0;
-}
-
-static double diff_missing(const struct source_side *side)
-{
-	double missing = (double)side->completeness.missing_ns;
-	double watched = (double)side->span_ns * side->completeness.observers;
-	return watched > 0 ? missing / watched : 0;
-}
-
-/* What the seconds watched are counted for. */
-static const char *diff_watched(const struct diff *diff)
-{
-	for (uint32_t side = 0; side < 2; side++)
-		if (!report_is_per_instance(&diff->source->sides[side]))
-			return "series";
-	return "instance";
-}
-
-static void diff_put_series(const struct diff *diff, uint32_t side, struct buf *to)
-{
-	const struct completeness *all = &diff->source->sides[side].completeness;
-	if (!diff->has_rate || all->instances == 0 || all->series <= all->instances)
-		return;
-	buf_printf(
-	        to, "note: %s has %s series of ", side ? "B" : "A", units_count(all->series).text);
-	buf_printf(to,
-	        "%s instance%s, each with seconds of its own: mcores are a mean over series; "
-	        "compare shares, or pick one program by its labels\n",
-	        units_count(all->instances).text, all->instances == 1 ? "" : "s");
-}
-
-static void diff_put_warnings(const struct diff *diff, struct buf *to)
-{
-	const struct source_side *a = &diff->source->sides[0];
-	const struct source_side *b = &diff->source->sides[1];
-
-	diff_put_unequal(
-	        "samples lost:", diff_lost(&a->completeness), diff_lost(&b->completeness), to);
-	diff_put_unequal("unfinished stacks:", diff_part(a->completeness.value_truncated, a->value),
-	        diff_part(b->completeness.value_truncated, b->value), to);
-	diff_put_unequal("unknown frames:", diff_part(a->completeness.value_unknown_leaf, a->value),
-	        diff_part(b->completeness.value_unknown_leaf, b->value), to);
-	diff_put_unequal("observers' time missing:", diff_missing(a), diff_missing(b), to);
-	if (a->completeness.period_max && b->completeness.period_max &&
-	        a->completeness.period_max != b->completeness.period_max)
-		buf_printf(to,
-		        "note: sampling periods differ: %s of A, %s of B; values are in the unit, "
-		        "so nothing is scaled\n",
-		        units_value(diff->source->unit, a->completeness.period_max).text,
-		        units_value(diff->source->unit, b->completeness.period_max).text);
-	diff_put_series(diff, 0, to);
-	diff_put_series(diff, 1, to);
-	double load;
-	if (diff->has_rate &&
-	        diff_relative((const uint64_t[]){ a->value, b->value }, diff->rate.whole, &load) &&
-	        (load > 20 || load < -20))
-		buf_printf(to,
-		        "note: the load differs by %+.0f %%: shares may shift without any "
-		        "function having changed\n",
-		        load);
 }
 
 static void diff_put_verdict(const struct diff *diff, struct buf *to)
@@ -320,7 +241,7 @@ static void diff_put_verdict(const struct diff *diff, struct buf *to)
 		double change = b - a;
 		if (change > -0.05 && change < 0.05)
 			change = 0; /* never "-0.0" */
-		buf_printf(to, "B - A: %+.1f mcores per %s", change, diff_watched(diff));
+		buf_printf(to, "B - A: %+.1f mcores per %s", change, report_watched(diff->source));
 		if (diff_relative(value, diff->rate.whole, &percent))
 			buf_printf(to, " (%+.1f %%)", percent);
 		buf_printf(to, "; ");
@@ -351,8 +272,8 @@ static void diff_put_cut(const struct diff *diff, struct buf *to)
 		        "as they are",
 		        units_count(rewritten).text, rewritten == 1 ? "" : "s", CANON_VERSION);
 	buf_printf(to, "\nsorted by the change of %s%s, %s\n",
-	        diff->has_rate ? "mcores per " : "share", diff->has_rate ? diff_watched(diff) : "",
-	        diff_bys[diff->args->by]);
+	        diff->has_rate ? "mcores per " : "share",
+	        diff->has_rate ? report_watched(diff->source) : "", diff_bys[diff->args->by]);
 }
 
 static void diff_put_table(
@@ -370,7 +291,7 @@ static void diff_put_table(
 	report_put_head(diff->source, 0, "A", to);
 	report_put_head(diff->source, 1, "B", to);
 	diff_put_verdict(diff, to);
-	diff_put_warnings(diff, to);
+	report_put_warnings(diff->source, to);
 	buf_put_u8(to, '\n');
 	text_table_print(table, wide ? 0 : output->width, output->color, to);
 	buf_put_u8(to, '\n');
@@ -447,7 +368,7 @@ static void diff_json_row(
 static void diff_json_warnings(const struct diff *diff, struct json_writer *json)
 {
 	AUTO_BUF text = { 0 };
-	diff_put_warnings(diff, &text);
+	report_put_warnings(diff->source, &text);
 	json_key(json, "warnings");
 	json_array_begin(json);
 	const char *at = (const char *)text.bytes, *end = at + text.count;
@@ -517,8 +438,7 @@ static int diff_count(struct diff *diff, struct names *names, struct functions *
 	for (uint32_t side = 0; side < 2; side++)
 		diff->share.whole[side] = source->sides[side].value;
 	diff->rate = diff->share;
-	diff->has_rate = source->is_cpu && source->sides[0].completeness.coverage_ns &&
-	                 source->sides[1].completeness.coverage_ns;
+	diff->has_rate = report_has_rate(source);
 	for (uint32_t side = 0; side < 2 && diff->has_rate; side++)
 		diff->rate.whole[side] = source->sides[side].completeness.coverage_ns;
 	functions_sort(functions, FUNCTIONS_BY_CHANGE, diff->rate);

@@ -308,6 +308,8 @@ static void flame_put_meta(const struct flame_page *page, struct buf *to)
 		        "--limit 0 draws all\n",
 		        units_count(tree_view_count(page->tree) - 1 - page->hidden_count).text,
 		        units_count(tree_view_count(page->tree) - 1).text);
+	if (diff)
+		report_put_warnings(source, &lines);
 	json_object_begin(&json);
 	json_key_u64(&json, "schema_version", 1);
 	json_key(&json, "title");
@@ -316,6 +318,7 @@ static void flame_put_meta(const struct flame_page *page, struct buf *to)
 	json_key_text(&json, "type", source->type);
 	json_key_text(&json, "unit", source->unit);
 	json_key_u64(&json, "period", source->sides[0].completeness.period_max);
+	json_key_text(&json, "watched", report_watched(source));
 	json_key_text(&json, "recorded", report_has_recorded(source) ? REPORT_RECORDED : "");
 	json_key_text(
 	        &json, "verdict", diff ? "no significance yet: these are point estimates" : "");

@@ -155,6 +155,103 @@ void report_put_completeness(
 	buf_put_u8(to, '\n');
 }
 
+/* What makes the two sides unlike beyond what is compared, one line each. */
+static void report_put_unequal(const char *what, double a, double b, struct buf *to)
+{
+	double difference = b > a ? b - a : a - b;
+	if (difference > 0.01)
+		buf_printf(to,
+		        "warning: the sides are not equally complete: %s %.1f %% of A and %.1f %% "
+		        "of B\n",
+		        what, 100 * a, 100 * b);
+}
+
+static double report_part(uint64_t part, uint64_t whole)
+{
+	return whole ? (double)part / (double)whole : 0;
+}
+
+static double report_lost_part(const struct completeness *all)
+{
+	double lost = 0;
+	for (size_t i = 0; i <= LOSS_REASON_MAX; i++)
+		lost += (double)all->lost[i];
+	return lost > 0 ? lost / (lost + (double)all->samples) : 0;
+}
+
+static double report_missing_part(const struct source_side *side)
+{
+	double missing = (double)side->completeness.missing_ns;
+	double watched = (double)side->span_ns * side->completeness.observers;
+	return watched > 0 ? missing / watched : 0;
+}
+
+bool report_has_rate(const struct source *source)
+{
+	for (uint32_t i = 0; i < source->sides_count; i++)
+		if (!source->is_cpu || source->sides[i].completeness.coverage_ns == 0)
+			return false;
+	return true;
+}
+
+const char *report_watched(const struct source *source)
+{
+	for (uint32_t i = 0; i < source->sides_count; i++)
+		if (!report_is_per_instance(&source->sides[i]))
+			return "series";
+	return "instance";
+}
+
+static void report_put_series(const struct source *source, uint32_t side, struct buf *to)
+{
+	const struct completeness *all = &source->sides[side].completeness;
+	if (!report_has_rate(source) || all->instances == 0 || all->series <= all->instances)
+		return;
+	buf_printf(
+	        to, "note: %s has %s series of ", side ? "B" : "A", units_count(all->series).text);
+	buf_printf(to,
+	        "%s instance%s, each with seconds of its own: mcores are a mean over series; "
+	        "compare shares, or pick one program by its labels\n",
+	        units_count(all->instances).text, all->instances == 1 ? "" : "s");
+}
+
+void report_put_warnings(const struct source *source, struct buf *to)
+{
+	const struct source_side *a = &source->sides[0];
+	const struct source_side *b = &source->sides[1];
+
+	report_put_unequal("samples lost:", report_lost_part(&a->completeness),
+	        report_lost_part(&b->completeness), to);
+	report_put_unequal(
+	        "unfinished stacks:", report_part(a->completeness.value_truncated, a->value),
+	        report_part(b->completeness.value_truncated, b->value), to);
+	report_put_unequal(
+	        "unknown frames:", report_part(a->completeness.value_unknown_leaf, a->value),
+	        report_part(b->completeness.value_unknown_leaf, b->value), to);
+	report_put_unequal(
+	        "observers' time missing:", report_missing_part(a), report_missing_part(b), to);
+	if (a->completeness.period_max && b->completeness.period_max &&
+	        a->completeness.period_max != b->completeness.period_max)
+		buf_printf(to,
+		        "note: sampling periods differ: %s of A, %s of B; values are in the unit, "
+		        "so nothing is scaled\n",
+		        units_value(source->unit, a->completeness.period_max).text,
+		        units_value(source->unit, b->completeness.period_max).text);
+	report_put_series(source, 0, to);
+	report_put_series(source, 1, to);
+	if (!report_has_rate(source))
+		return;
+	double before = report_part(a->value, a->completeness.coverage_ns);
+	double load =
+	        before > 0 ? 100 * (report_part(b->value, b->completeness.coverage_ns) / before - 1)
+	                   : 0;
+	if (load > 20 || load < -20)
+		buf_printf(to,
+		        "note: the load differs by %+.0f %%: shares may shift without any "
+		        "function having changed\n",
+		        load);
+}
+
 bool report_has_recorded(const struct source *source)
 {
 	for (uint32_t i = 0; i < source->sides_count; i++)

@@ -21,6 +21,15 @@ bool report_knows_samples(const struct source_side *side);
 /* False where some instance has several series, each with seconds of its own. */
 bool report_is_per_instance(const struct source_side *side);
 
+/* Does every side know how long it was watched, so that rates can be compared? */
+bool report_has_rate(const struct source *source);
+
+/* What the seconds watched are counted for: "instance", or "series". */
+const char *report_watched(const struct source *source);
+
+/* Of two sides: what makes them unlike beyond what is compared, one line each. */
+void report_put_warnings(const struct source *source, struct buf *to);
+
 /* The head above a table: one line per side; `name` is "A", "B" or "". */
 void report_put_head(const struct source *source, uint32_t side, const char *name, struct buf *to);
 
