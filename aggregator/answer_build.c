@@ -48,7 +48,6 @@ struct store_symbols_source {
 	const struct answer_build_options *options;
 	const struct batch *middle;
 	const struct batch *named;
-	size_t sum_bytes;
 };
 
 static const struct symbols *store_symbols_source_find(
@@ -82,8 +81,8 @@ static int answer_pause(
 static int store_symbols_source_pause(struct naming_source *source)
 {
 	struct store_symbols_source *from = (struct store_symbols_source *)source;
-	return answer_pause(from->store, from->options,
-	        from->sum_bytes + batch_memory(from->middle) + batch_memory(from->named));
+	return answer_pause(
+	        from->store, from->options, batch_memory(from->middle) + batch_memory(from->named));
 }
 
 static int carry_string(const struct dict *from, uint32_t id, struct dict *to, uint32_t *ret_id)
@@ -298,10 +297,11 @@ static int side_build(struct store *store, const struct wire_query *query, uint3
 	 * between.
 	 */
 	r = side_sum(store, query, side, options, &work, dict);
-	source.sum_bytes = side_work_sum_bytes(&work);
 	store_read_lock(store);
 	if (r == 0)
 		r = middle_fill(store, &work, options, middle);
+	free(work.sum.rows);
+	work.sum.rows = NULL;
 	if (r == 0)
 		r = naming_apply(
 		        middle, &source.source, (enum naming_level)query->level, to->batch);
