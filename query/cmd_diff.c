@@ -489,6 +489,8 @@ static int cmd_diff_run(void *opaque, const struct option_args *words)
 	if (code)
 		return code;
 	source->is_canonical = args->canon == 0;
+	if (format == FORMAT_FOLDED || format == FORMAT_CSV)
+		report_remark(source);
 	if (format == FORMAT_FOLDED)
 		return rows_deliver_both(source, names_frame_name, &output);
 	if (format == FORMAT_HTML)

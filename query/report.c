@@ -7,7 +7,9 @@
 
 #include <string.h>
 
+#include "core/auto.h"
 #include "profile/loss.h"
+#include "query/complain.h"
 #include "query/text.h"
 #include "query/units.h"
 
@@ -258,6 +260,28 @@ bool report_has_recorded(const struct source *source)
 		if (source->sides[i].completeness.has_recorded)
 			return true;
 	return false;
+}
+
+void report_remark(const struct source *source)
+{
+	for (uint32_t side = 0; side < source->sides_count; side++) {
+		AUTO_BUF text = { 0 };
+		report_put_completeness(source, side, "", &text);
+		AUTO_BUF line = { 0 };
+		/* One fact after the other: "lost 0 samples; unfinished stacks 0.00 %, ...". */
+		for (size_t i = 0; i < text.count; i++)
+			if (text.bytes[i] != '\n')
+				buf_put_u8(&line, text.bytes[i]);
+			else if (i + 1 < text.count)
+				buf_put(&line, "; ", 2);
+		buf_put_u8(&line, '\0');
+		if (!text.failed && !line.failed && !source->sides[side].is_file)
+			remark("%s%s",
+			        source->sides_count < 2 ? ""
+			        : side                  ? "B: "
+			                                : "A: ",
+			        (const char *)line.bytes);
+	}
 }
 
 void report_json_share(

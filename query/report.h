@@ -38,6 +38,10 @@ void report_put_head(const struct source *source, uint32_t side, const char *nam
 void report_put_completeness(
         const struct source *source, uint32_t side, const char *indent, struct buf *to);
 
+/* The same on stderr, a line per side: of answers whose form has no place for it. Files have none.
+ */
+void report_remark(const struct source *source);
+
 /* True where rows of a shipped, recorded fleet are among the answer's. */
 bool report_has_recorded(const struct source *source);
 #define REPORT_RECORDED "recorded data: a fleet that ships with profleet, not this one"
