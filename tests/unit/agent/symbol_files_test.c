@@ -234,9 +234,9 @@ static void content_is_hashed_no_faster_than_allowed(void **state)
 	clock_virtual_init(&clock, 0);
 	AUTO(symbol_files) files = symbol_files_new((struct symbol_files_options){
 	        .hash_bytes_max = 3u << 20, .hash_bytes_s = 1u << 20, .clock = &clock.clock });
-	for (uint8_t at = 0; at < COUNT_OF(seen); at++) {
+	for (uint32_t at = 0; at < COUNT_OF(seen); at++) {
 		snprintf(path, sizeof(path), "%s/large%u", dir.path, at);
-		write_large(path, at);
+		write_large(path, (uint8_t)at);
 		struct symbol_file_sighting sighting = { .path = path, .pid = getpid() };
 		seen[at] = symbol_files_see(files, &sighting);
 		assert_non_null(seen[at]);
