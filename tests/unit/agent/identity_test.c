@@ -2,10 +2,10 @@
 
 #include "agent/identity.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <errno.h>
 #include <sys/stat.h>
 
 #include "tests/lib/test.h"
