@@ -387,9 +387,9 @@ static int store_prepare_folder(const char *path, char *ret_error, size_t error_
 	if (faccessat(AT_FDCWD, path, R_OK | W_OK | X_OK, AT_EACCESS) < 0) {
 		int r = -errno;
 		snprintf(ret_error, error_bytes,
-		        "%s: cannot be read and written by user %u: %s: change its owner, or name "
-		        "another",
-		        path, geteuid(), strerror(-r));
+		        "%s: cannot be read and written by user %u: %s: %s, or name another", path,
+		        geteuid(), strerror(-r),
+		        r == -EROFS ? "mount it for writing" : "change its owner");
 		return r;
 	}
 	return 0;
