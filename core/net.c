@@ -165,6 +165,86 @@ static void net_lock_fini(pthread_mutex_t *lock, pthread_cond_t *changed)
 	(void)pthread_mutex_destroy(lock);
 }
 
+/* ---- the end of a socket ---- */
+
+/*
+ * nng 1.5.2 can wait in nng_close() for ever, for a connection that ended at the same moment
+ * (upstream issue 1543). Nothing of ours depends on its return but the memory, so it is asked on a
+ * thread of its own and given up after a while: the socket and whoever it may still call stay until
+ * the process ends, which is when sockets are closed.
+ */
+#define NET_CLOSE_MS 3000
+
+struct net_closing {
+	nng_socket socket;
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	bool is_done;
+	bool is_given_up; /* then the thread frees this, if it ever comes back */
+};
+
+static void net_closing_free(struct net_closing *closing)
+{
+	if (!closing)
+		return;
+	net_lock_fini(&closing->lock, &closing->changed);
+	free(closing);
+}
+
+static void *net_closing_run(void *argument)
+{
+	struct net_closing *closing = argument;
+	(void)nng_close(closing->socket); /* -ECLOSED at most: it is closed then. */
+	pthread_mutex_lock(&closing->lock);
+	closing->is_done = true;
+	bool is_mine = closing->is_given_up;
+	pthread_cond_broadcast(&closing->changed);
+	pthread_mutex_unlock(&closing->lock);
+	if (is_mine)
+		net_closing_free(closing);
+	return NULL;
+}
+
+/* Whether the socket is closed; false: it and all that its callbacks touch must be left alone. */
+static bool net_close_socket(nng_socket socket)
+{
+	struct net_closing *closing = calloc(1, sizeof(*closing));
+	pthread_t thread;
+	if (!closing)
+		return false;
+	closing->socket = socket;
+	if (net_lock_init(&closing->lock, &closing->changed) < 0) {
+		free(closing);
+		return false;
+	}
+	if (pthread_create(&thread, NULL, net_closing_run, closing) != 0) {
+		net_closing_free(closing);
+		return false;
+	}
+	(void)pthread_detach(thread);
+
+	struct timespec deadline = net_deadline(NET_CLOSE_MS);
+	int r = 0;
+	pthread_mutex_lock(&closing->lock);
+	while (!closing->is_done && r == 0)
+		r = pthread_cond_timedwait(&closing->changed, &closing->lock, &deadline);
+	bool is_done = closing->is_done;
+	closing->is_given_up = !is_done;
+	pthread_mutex_unlock(&closing->lock);
+	if (is_done)
+		net_closing_free(closing);
+	return is_done;
+}
+
+/* What could not be closed, so that it is still somebody's. */
+static void *net_left_alone[64];
+
+static void net_leave_alone(void *what)
+{
+	static _Atomic uint32_t count;
+	net_left_alone[count++ % COUNT_OF(net_left_alone)] = what;
+}
+
 /* ---- server ---- */
 
 enum net_request_state { NET_RECEIVING, NET_OPEN, NET_SENDING };
@@ -520,8 +600,10 @@ void net_server_free(struct net_server *server, uint32_t timeout_ms)
 
 	if (server->watchman_runs)
 		(void)pthread_join(server->watchman, NULL);
-	if (server->has_socket)
-		(void)nng_close(server->socket);
+	if (server->has_socket && !net_close_socket(server->socket)) {
+		net_leave_alone(server);
+		return;
+	}
 	for (uint32_t i = 0; i < server->options.requests_max; i++) {
 		nng_aio_free(server->requests[i].aio); /* waits for its callback */
 		nng_msg_free(server->requests[i].message);
@@ -772,7 +854,10 @@ void net_client_free(struct net_client *client)
 	if (client->keeper_runs)
 		(void)pthread_join(client->keeper, NULL);
 
-	(void)nng_close(client->socket); /* with its contexts */
+	if (!net_close_socket(client->socket)) { /* with its contexts */
+		net_leave_alone(client);
+		return;
+	}
 	while (client->idle) {
 		struct net_slot *slot = client->idle;
 		client->idle = slot->next;
