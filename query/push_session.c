@@ -39,6 +39,7 @@ struct push_session {
 	struct dict_mark known;
 	uint64_t id;
 	uint64_t request;
+	bool is_met; /* there was a session once */
 	uint32_t nodes_max;
 	uint32_t bytes_max;
 	uint32_t shards;
@@ -307,15 +308,41 @@ static int push_session_section(struct push_session *session, const char *name,
 	}
 }
 
+/*
+ * The first word of a batch, with the patience of all others: an aggregator that restarts between
+ * two files is waited for. Where none was ever met the address may be wrong, and that is said at
+ * once.
+ */
+static int push_session_greet(struct push_session *session, const char *name)
+{
+	uint64_t until_ns = clock_monotonic_ns(clock_real()) + PUSH_PATIENCE_NS;
+	uint32_t pause_ms = PUSH_PAUSE_MS_MIN;
+
+	for (;;) {
+		struct push_reason reason = { 0 };
+		enum push_outcome outcome = push_session_hello(session, &reason);
+		if (outcome == PUSH_DONE) {
+			session->is_met = true;
+			return 0;
+		}
+		push_session_close(session);
+		if (outcome == PUSH_GIVE_UP || clock_monotonic_ns(clock_real()) >= until_ns ||
+		        (reason.result == -ECONNREFUSED && !session->is_met))
+			return push_explain(session, name, &reason);
+		push_pause(reason.retry_ms > pause_ms ? reason.retry_ms : pause_ms);
+		pause_ms = pause_ms * 2 < PUSH_PAUSE_MS_MAX ? pause_ms * 2 : PUSH_PAUSE_MS_MAX;
+	}
+}
+
 int push_session_send(struct push_session *session, const char *name, const struct batch *batch,
         struct push_progress progress)
 {
 	/* A batch's stream is new: what was sent before under another epoch is done. */
 	push_session_close(session);
 	session->epoch++;
-	struct push_reason reason = { 0 };
-	if (push_session_hello(session, &reason) != PUSH_DONE)
-		return push_explain(session, name, &reason);
+	int greeted = push_session_greet(session, name);
+	if (greeted != 0)
+		return greeted;
 
 	struct push_plan plan;
 	struct push_plan_limits limits = {

@@ -152,6 +152,8 @@ def stream_over(fleet, end_one_life, lives, importers=4, env=None):
 
     ended = 0
     while ended < lives and any(process.poll() is None for process, _ in jobs.values()):
+        # Whoever has not met an aggregator yet may rightly say that there is none.
+        wait_for("everybody to be there", lambda: ended or aggregator.text().count("session-opened") >= importers)
         wait_for("something acknowledged", lambda: stored(aggregator) > 2 or
                  all(process.poll() is not None for process, _ in jobs.values()))
         end_one_life(aggregator)

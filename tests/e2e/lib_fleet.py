@@ -194,7 +194,7 @@ def bin_for_all(fleet):
     """The folder of programs that a test may run as another user."""
     if open_to_all(BIN):
         return BIN
-    os.chmod(fleet.dir, 0o755)
+    os.chmod(fleet.dir, os.stat(fleet.dir).st_mode | 0o055)
     copies = os.path.join(fleet.dir, "bin-for-all")
     if not os.path.isdir(copies):
         os.mkdir(copies)
