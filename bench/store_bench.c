@@ -281,7 +281,7 @@ int main(int argc, char **argv)
 	say("rows", (double)counters.rows / 1e6, "M");
 	say("nodes in the dictionary", size.dict.nodes, "");
 	say("memory, whole store", (double)size.bytes_memory / 1048576, "MiB");
-	OR_DIE(store_seal(load.store, UINT64_MAX));
+	OR_DIE(store_flush(load.store));
 	OR_DIE(store_size(load.store, &size));
 	say("on disk after a flush", (double)size.bytes_disk / (double)counters.rows, "B/row");
 	say("draws per row", (double)rows / (double)counters.rows, "");

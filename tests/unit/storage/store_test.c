@@ -463,7 +463,7 @@ static void a_deleted_range_is_gone_and_stays_so(void **state)
 		fill(&source, cart, "work", i * SECOND, 1);
 		assert_int_equal(source_append(&source, store, i), WIRE_OK);
 		if (i % 3 == 0)
-			CHECK_OK(store_seal(store, UINT64_MAX));
+			CHECK_OK(store_flush(store));
 	}
 	CHECK_OK(store_delete_range(store, 3 * SECOND, 8 * SECOND, &batches));
 	assert_int_equal(batches, 5);
@@ -471,7 +471,7 @@ static void a_deleted_range_is_gone_and_stays_so(void **state)
 	assert_int_equal(batches, 0);
 	CHECK_OK(store_delete_range(store, 8, 3, &batches));
 	assert_int_equal(batches, 0);
-	CHECK_OK(store_seal(store, UINT64_MAX));
+	CHECK_OK(store_flush(store));
 	CHECK_OK(store_delete_range(store, 0, 3 * SECOND, &batches));
 	assert_int_equal(batches, 2);
 	for (int restarts = 0; restarts < 2; restarts++) {
