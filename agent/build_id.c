@@ -4,7 +4,7 @@
  *
  *	XXH3-128 of ( XXH3-128 of each MiB, end to end, then the file's size )
  *
- * over the whole file up to 256 MiB, and over its first and last 128 MiB beyond.
+ * over the whole file up to 64 MiB, and over its first and last 32 MiB beyond.
  *
  * A FUSE server can keep a reader waiting for ever, so such files are refused here; the kernel
  * reports their build-ids itself, and the symbolizer reads them in a child with a deadline.
@@ -30,9 +30,9 @@
 
 #define BUILD_ID_RAW_BYTES_MAX  32
 #define BUILD_ID_NOTE_BYTES_MAX (64u << 10)
-#define BUILD_ID_HEADERS_MAX    65536
+#define BUILD_ID_NOTES_MAX      32 /* of a table of headers; programs have one to four */
 #define BUILD_ID_CHUNK_BYTES    (1u << 20)
-#define BUILD_ID_CHUNKS_MAX     256
+#define BUILD_ID_CHUNKS_MAX     64
 
 static_assert(BUILD_ID_RAW_BYTES_MAX * 2 < BUILD_ID_TEXT_MAX, "a note's id fits");
 
@@ -215,6 +215,7 @@ static int build_id_of_table(int fd, const struct build_id_elf *elf, int table, 
 	uint8_t headers[64 * 64];
 	uint32_t per_read;
 	uint32_t in_hand = 0;
+	uint32_t notes = 0;
 
 	if (step < build_id_header_bytes(elf, table) || step > 256)
 		return -ENOENT;
@@ -235,6 +236,8 @@ static int build_id_of_table(int fd, const struct build_id_elf *elf, int table, 
 		in_hand--;
 		if (!build_id_note_span(elf, table, header, &span))
 			continue;
+		if (notes++ == BUILD_ID_NOTES_MAX)
+			break; /* No program: a trap for whoever reads them all. */
 
 		int result = build_id_of_span(fd, span, ret_text);
 		if (result != -ENOENT)
@@ -272,8 +275,9 @@ static int build_id_of_content(int fd, uint64_t size, char *ret_text)
 	return 0;
 }
 
-int build_id_of_fd(int fd, char *ret_text)
+int build_id_of_fd_notes(int fd, char *ret_text, uint64_t *ret_hash_bytes)
 {
+	const uint64_t hash_bytes_max = (uint64_t)BUILD_ID_CHUNKS_MAX * BUILD_ID_CHUNK_BYTES;
 	struct stat status;
 	struct statfs filesystem;
 	struct build_id_elf elf;
@@ -301,8 +305,23 @@ int build_id_of_fd(int fd, char *ret_text)
 		if (result == -ENOENT && table == BUILD_ID_SEGMENTS)
 			result = 0;
 	}
+	if (result == -ENOENT)
+		*ret_hash_bytes = (uint64_t)status.st_size < hash_bytes_max
+		                          ? (uint64_t)status.st_size
+		                          : hash_bytes_max;
+	return result;
+}
+
+int build_id_of_fd(int fd, char *ret_text)
+{
+	struct stat status;
+	uint64_t hash_bytes;
+	int result = build_id_of_fd_notes(fd, ret_text, &hash_bytes);
+
 	if (result != -ENOENT)
 		return result;
+	if (fstat(fd, &status) < 0)
+		return -errno;
 	return build_id_of_content(fd, (uint64_t)status.st_size, ret_text);
 }
 

@@ -16,6 +16,12 @@
 /* 0 with text in ret_text. -ENOEXEC: not an ELF file. -EINVAL: not a regular file. -EIO, -errno. */
 int build_id_of_fd(int fd, char *ret_text);
 
+/*
+ * The same without the hash, which may take seconds: -ENOENT then means that the file has no note,
+ * and ret_hash_bytes how much build_id_of_fd() would read of it.
+ */
+int build_id_of_fd_notes(int fd, char *ret_text, uint64_t *ret_hash_bytes);
+
 /* Of a note section in memory (the vdso's, /sys/kernel/notes, PERF_RECORD_MMAP2's raw id). */
 int build_id_of_notes(const void *bytes, size_t count, char *ret_text);
 void build_id_of_raw(const uint8_t *bytes, size_t count, char *ret_text);

@@ -117,7 +117,8 @@ static void collector_read_kallsyms(struct collector *collector)
 	if (!collector->kallsyms && !kallsyms_has_addresses(fresh))
 		log_warn("kernel-names-hidden",
 		        "the kernel hides its addresses, so kernel frames are called [kernel]; "
-		        "grant CAP_SYSLOG, or set kernel.kptr_restrict to 0");
+		        "grant CAP_SYSLOG, or set kernel.kptr_restrict to 0 and "
+		        "kernel.perf_event_paranoid to 1");
 	kallsyms_free(collector->kallsyms);
 	collector->kallsyms = fresh;
 }
@@ -720,6 +721,11 @@ static void collector_next_interval(struct collector *collector, uint64_t begin_
 	memset(collector->nobodys, 0, sizeof(collector->nobodys));
 	if (collector->kallsyms_pause > 0)
 		collector->kallsyms_pause--;
+}
+
+void collector_set_labeler(struct collector *collector, struct labeler *labeler)
+{
+	collector->options.labeler = labeler;
 }
 
 struct batch *collector_close_interval(struct collector *collector, uint64_t until_ns)

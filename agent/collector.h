@@ -60,6 +60,9 @@ DEFINE_AUTO(collector);
 /* Counts everything up to `until_ns` (see sampler_drain). */
 int collector_drain(struct collector *collector, uint64_t until_ns);
 
+/* Other rules for labels, from the interval that is under way on. Borrowed like the first ones. */
+void collector_set_labeler(struct collector *collector, struct labeler *labeler);
+
 /*
  * Ends the interval at `until_ns`, to which it was drained, and returns its batch, settled,
  * borrowed until the next call. NULL: out of memory; the samples stay for the next interval.

@@ -18,6 +18,7 @@
 
 #include "core/config.h"
 #include "core/net.h"
+#include "core/service.h"
 
 #define CONFIG_RELABEL_MAX 256
 #define EXIT_USAGE         2
@@ -88,7 +89,9 @@ static int relabel_complete(
 	int result = relabel_default(&rule->match, ".*");
 	if (result == 0)
 		result = relabel_default(&rule->target, "");
-	return result < 0 ? result : relabel_default(&rule->value, "");
+	if (result == 0)
+		result = relabel_default(&rule->value, "");
+	return result < 0 ? result : labeler_check_rule(rule, ret_error, error_bytes);
 }
 
 static int relabel_read_rule(const struct config_node *node, struct relabel_rule *rule,
@@ -108,8 +111,7 @@ static int relabel_read_rule(const struct config_node *node, struct relabel_rule
 
 		if (!member || !text) {
 			snprintf(ret_error, error_bytes,
-			        "line %u: '%s'; a rule has source, match, target, value and action",
-			        config_node_line(node), key);
+			        "'%s'; a rule has source, match, target, value and action", key);
 			return -EINVAL;
 		}
 		*member = strdup(text);
@@ -125,6 +127,7 @@ static int relabel_read(
 	struct relabel_table table = { 0 };
 	uint32_t count = config_node_kind(node) == CONFIG_LIST ? config_node_count(node) : 0;
 	int result = 0;
+	char error[384] = "";
 
 	if (config_node_kind(node) != CONFIG_LIST || count > CONFIG_RELABEL_MAX) {
 		snprintf(ret_error, error_bytes, "write a list of at most %d rules",
@@ -136,14 +139,26 @@ static int relabel_read(
 		return -ENOMEM;
 	for (; result == 0 && table.count < count; table.count++)
 		result = relabel_read_rule(config_node_item(node, table.count),
-		        &table.rules[table.count], ret_error, error_bytes);
+		        &table.rules[table.count], error, sizeof(error));
 	if (result < 0) {
+		/* The line of the list is named already: that of the rule is of more use. */
+		if (error[0])
+			snprintf(ret_error, error_bytes, "line %u, rule %u: %s",
+			        config_node_line(config_node_item(node, table.count - 1)),
+			        table.count, error);
 		relabel_table_free(&table);
 		return result;
 	}
 	relabel_table_free(member);
 	*(struct relabel_table *)member = table;
 	return 0;
+}
+
+static int label_check(
+        const struct config_node *node, void *member, char *ret_error, size_t error_bytes)
+{
+	(void)node;
+	return labeler_check_pairs(member, ret_error, error_bytes);
 }
 
 #define AT(member) offsetof(struct agent_config, member)
@@ -195,6 +210,8 @@ static const struct option_spec agent_options[] = {
 	        .kind = OPTION_LIST,
 	        .offset = AT(labels),
 	        .value_name = "NAME=VALUE",
+	        .reload = true,
+	        .parse_yaml = label_check,
 	        .help = "Label of every series of this host. May be given several times." },
 	{ .name = "host",
 	        .kind = OPTION_TEXT,
@@ -279,6 +296,7 @@ static const struct option_spec agent_options[] = {
 	        .fallback = "info",
 	        .choices = log_levels,
 	        .value_name = "LEVEL",
+	        .reload = true,
 	        .help = "Least severe event that is written." },
 	{ .name = "log-format",
 	        .kind = OPTION_ENUM,
@@ -303,6 +321,7 @@ static const struct option_spec agent_options[] = {
 	        .kind = OPTION_LIST,
 	        .offset = AT(environ_labels),
 	        .value_name = "NAME=VARIABLE",
+	        .parse_yaml = label_check,
 	        .help = "Label whose value is an environment variable's." },
 	{ .name = "relabel",
 	        .kind = OPTION_CUSTOM,
@@ -310,6 +329,7 @@ static const struct option_spec agent_options[] = {
 	        .help = "Rules with source (a label), match (an extended regular expression, "
 	                "anchored), target and value (with \\1 to \\9), applied in order; action: "
 	                "drop removes the source.",
+	        .reload = true,
 	        .file_only = true,
 	        .parse_yaml = relabel_read },
 	{ 0 },
@@ -327,7 +347,9 @@ const struct option_table agent_option_table = {
 	        "functions where the kernel hides them, and CAP_SYS_PTRACE the files and "
 	        "environments of other users' processes. What is missing is said at the start.\n\n"
 	        "With --output nothing is sent: the profile of --duration is written to a file, "
-	        "with names.",
+	        "with names.\n\n"
+	        "SIGHUP reads the file of --config again and takes label, relabel and log-level "
+	        "from it.",
 	.examples = "profleet-agent\n"
 	            "profleet-agent --aggregator tcp://profiles.example:7470 --label region=eu-1 "
 	            "--spool /var/lib/profleet/spool\n"
@@ -350,6 +372,13 @@ static int agent_config_check(const struct agent_config *config)
 		        "profleet-agent: --aggregator %s: not an address; write "
 		        "tcp://127.0.0.1:7470\n",
 		        config->aggregator);
+		return EXIT_USAGE;
+	}
+	if (config->ready_fd > 0 && !service_fd_is_open((int)config->ready_fd)) {
+		fprintf(stderr,
+		        "profleet-agent: --ready-fd %u: not an open file descriptor; open it for "
+		        "the agent, as in: profleet-agent --ready-fd 3 3>ready\n",
+		        config->ready_fd);
 		return EXIT_USAGE;
 	}
 	if (config->output && config->duration_ns == 0) {

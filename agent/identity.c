@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -174,4 +175,35 @@ uint64_t identity_epoch(void)
 	identity_random(&random);
 	memcpy(&epoch, random.bytes, sizeof(epoch));
 	return epoch ? epoch : 1;
+}
+
+int identity_running(const char *dir, bool *ret_killed)
+{
+	static const char mark[] = "running\n";
+	char path[4096];
+	char byte;
+
+	if (!dir)
+		dir = IDENTITY_DIR_DEFAULT;
+	if (snprintf(path, sizeof(path), "%s/agent.running", dir) >= (int)sizeof(path))
+		return -ENAMETOOLONG;
+	autoclose int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return -errno;
+	/* A lock ends with its process, however that ends; what was written stays. */
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+		return -errno;
+	bool killed = pread(fd, &byte, 1, 0) == 1;
+	if (pwrite(fd, mark, sizeof(mark) - 1, 0) != (ssize_t)sizeof(mark) - 1)
+		return -EIO;
+	*ret_killed = killed;
+	return TAKE_FD(fd);
+}
+
+void identity_stopped(int mark)
+{
+	if (mark < 0)
+		return;
+	(void)!ftruncate(mark, 0);
+	(void)close(mark);
 }

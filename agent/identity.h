@@ -13,6 +13,7 @@
  *image.
  */
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "profile/wire.h"
@@ -27,6 +28,14 @@ enum identity_source identity_uuid(
 
 /* Random, never 0. */
 uint64_t identity_epoch(void);
+
+/*
+ * Marks in the folder that an agent runs, until identity_stopped(). The descriptor of the mark, to
+ * be kept; true in ret_killed when the agent before this one left its own, because it was killed.
+ * -EWOULDBLOCK: another one runs with this folder. -errno: the folder cannot be written.
+ */
+int identity_running(const char *dir, bool *ret_killed);
+void identity_stopped(int mark);
 
 /* "550e8400-e29b-41d4-a716-446655440000" with its closing zero: 37 bytes. */
 #define IDENTITY_TEXT_BYTES 37

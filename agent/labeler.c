@@ -366,8 +366,7 @@ bool labeler_wants_environ(const struct labeler *labeler)
 }
 
 /* "label=VARIABLE" or "label=value". */
-static int labeler_check_pairs(
-        const struct option_list *list, const char *option, char *ret_error, size_t error_bytes)
+int labeler_check_pairs(const struct option_list *list, char *ret_error, size_t error_bytes)
 {
 	for (uint32_t i = 0; i < list->count; i++) {
 		const char *item = list->items[i];
@@ -376,9 +375,9 @@ static int labeler_check_pairs(
 		if (!equals || !labeler_name_is_valid(item, (size_t)(equals - item)) ||
 		        equals[1] == 0) {
 			snprintf(ret_error, error_bytes,
-			        "%s: '%s': write name=value; a name is letters, digits and _, at "
+			        "'%s': write name=value; a name is letters, digits and _, at "
 			        "most %d",
-			        option, item, LABELER_NAME_MAX);
+			        item, LABELER_NAME_MAX);
 			return -EINVAL;
 		}
 	}
@@ -386,7 +385,7 @@ static int labeler_check_pairs(
 }
 
 static int labeler_compile(struct labeler_rule *rule, const struct relabel_rule *from,
-        uint32_t number, char *ret_error, size_t error_bytes)
+        char *ret_error, size_t error_bytes)
 {
 	static const char *const forms[] = { "source", "target" };
 	const char *const names[] = { from->source, from->target };
@@ -398,8 +397,8 @@ static int labeler_compile(struct labeler_rule *rule, const struct relabel_rule 
 			continue;
 		if (!labeler_name_is_valid(names[i], strlen(names[i]))) {
 			snprintf(ret_error, error_bytes,
-			        "relabel rule %u: %s: '%s' is no label name", number, forms[i],
-			        names[i]);
+			        "%s: '%s': a label's name is letters, digits and _, at most %d",
+			        forms[i], names[i], LABELER_NAME_MAX);
 			return -EINVAL;
 		}
 	}
@@ -410,24 +409,33 @@ static int labeler_compile(struct labeler_rule *rule, const struct relabel_rule 
 	free(anchored);
 	if (status != 0) {
 		regerror(status, &rule->regex, reason, sizeof(reason));
-		snprintf(ret_error, error_bytes, "relabel rule %u: match: '%s': %s", number,
-		        from->match, reason);
+		snprintf(ret_error, error_bytes, "match: '%s': %s", from->match, reason);
 		return -EINVAL;
 	}
 	rule->compiled = true;
 	return 0;
 }
 
+int labeler_check_rule(const struct relabel_rule *rule, char *ret_error, size_t error_bytes)
+{
+	struct labeler_rule compiled = { 0 };
+	int result = labeler_compile(&compiled, rule, ret_error, error_bytes);
+
+	if (compiled.compiled)
+		regfree(&compiled.regex);
+	return result;
+}
+
 int labeler_new(struct labeler_options options, struct labeler **ret_labeler, char *ret_error,
         size_t error_bytes)
 {
+	char error[384] = "";
 	/* host to instance are ten, version one; the rest is the operator's. */
 	uint64_t names = 11 + (uint64_t)options.labels.count + options.environ_labels.count;
-	int result = labeler_check_pairs(&options.labels, "label", ret_error, error_bytes);
+	int result = labeler_check_pairs(&options.labels, ret_error, error_bytes);
 
 	if (result == 0)
-		result = labeler_check_pairs(
-		        &options.environ_labels, "environ-labels", ret_error, error_bytes);
+		result = labeler_check_pairs(&options.environ_labels, ret_error, error_bytes);
 	if (result < 0)
 		return result;
 	if (options.relabel_count > LABELER_RULES_MAX) {
@@ -460,9 +468,11 @@ int labeler_new(struct labeler_options options, struct labeler **ret_labeler, ch
 		snprintf(labeler->options.host, sizeof(labeler->options.host), "localhost");
 	for (uint32_t i = 0; i < options.relabel_count; i++) {
 		result = labeler_compile(
-		        &labeler->rules[i], &options.relabel[i], i + 1, ret_error, error_bytes);
-		if (result < 0)
+		        &labeler->rules[i], &options.relabel[i], error, sizeof(error));
+		if (result < 0) {
+			snprintf(ret_error, error_bytes, "relabel rule %u: %s", i + 1, error);
 			return result;
+		}
 	}
 
 	*ret_labeler = TAKE(labeler);

@@ -65,6 +65,12 @@ struct labeler_options {
 
 struct labeler;
 
+/* For whoever reads settings: 0, or -EINVAL with what is wrong. labeler_new() asks the same again.
+ */
+int labeler_check_rule(const struct relabel_rule *rule, char *ret_error, size_t error_bytes);
+/* "name=something" each. */
+int labeler_check_pairs(const struct option_list *list, char *ret_error, size_t error_bytes);
+
 /*
  * The options are borrowed for as long as the labeler lives. -EINVAL with a message naming the
  * rule. -ENOMEM.

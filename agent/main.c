@@ -12,12 +12,14 @@
  */
 
 #include <errno.h>
+#include <linux/capability.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 
 #include "agent/collector.h"
 #include "agent/config.h"
@@ -38,6 +40,12 @@
 #define EXIT_NOT_ALLOWED 77
 #define EXIT_USAGE       2
 
+/* What SIGHUP may change, with the settings that it borrows from. */
+struct agent_rules {
+	struct agent_config config;
+	struct labeler *labeler;
+};
+
 struct agent {
 	struct agent_config config;
 	struct sampler *sampler;
@@ -49,8 +57,11 @@ struct agent {
 	struct local_output *output; /* NULL without */
 	int stop_fd;                 /* readable: the collector's thread ends */
 	int done_fd;                 /* readable: --duration is over, main may stop */
+	int mark;                    /* that this agent runs */
 	pthread_t thread;
 	uint64_t started_ns;
+	struct agent_rules *rules;      /* of the collector's thread; NULL: as at the start */
+	struct agent_rules *next_rules; /* under `lock`: read again, not taken yet */
 	pthread_mutex_t lock; /* over `sampled` and `collected`, which the shipper reads */
 	struct sampler_state sampled;
 	struct collector_state collected;
@@ -87,8 +98,31 @@ static void agent_publish(struct agent *agent)
 	(void)pthread_mutex_unlock(&agent->lock);
 }
 
+static void agent_rules_free(struct agent_rules *rules)
+{
+	if (!rules)
+		return;
+	labeler_free(rules->labeler);
+	agent_config_fini(&rules->config);
+	free(rules);
+}
+DEFINE_AUTO(agent_rules);
+
+static void agent_take_rules(struct agent *agent)
+{
+	(void)pthread_mutex_lock(&agent->lock);
+	struct agent_rules *next = TAKE(agent->next_rules);
+	(void)pthread_mutex_unlock(&agent->lock);
+	if (!next)
+		return;
+	collector_set_labeler(agent->collector, next->labeler);
+	agent_rules_free(agent->rules);
+	agent->rules = next;
+}
+
 static void agent_close_interval(struct agent *agent, uint64_t until_ns)
 {
+	agent_take_rules(agent);
 	struct batch *batch = collector_close_interval(agent->collector, until_ns);
 
 	agent_publish(agent);
@@ -203,27 +237,67 @@ static int agent_open_build_id(void *owner, const char *build_id)
 	return symbol_files_open(agent->files, build_id);
 }
 
-static int agent_open_labeler(struct agent *agent)
+/* Labels and rules of one configuration; the environment's names are those of the start. */
+static int agent_make_labeler(const struct agent *agent, const struct agent_config *config,
+        struct labeler **ret_labeler, char *ret_error, size_t error_bytes)
 {
-	char error[512] = "";
 	struct labeler_options options = {
-		.labels = agent->config.labels,
+		.labels = config->labels,
 		.environ_service = agent->config.environ_service,
 		.environ_version = agent->config.environ_version,
 		.environ_labels = agent->config.environ_labels,
-		.relabel = agent->config.relabel.rules,
-		.relabel_count = agent->config.relabel.count,
+		.relabel = config->relabel.rules,
+		.relabel_count = config->relabel.count,
 	};
 
 	if (agent->config.host && agent->config.host[0])
 		snprintf(options.host, sizeof(options.host), "%s", agent->config.host);
 	else if (gethostname(options.host, sizeof(options.host) - 1) < 0)
 		snprintf(options.host, sizeof(options.host), "localhost");
-	int result = labeler_new(options, &agent->labeler, error, sizeof(error));
+	return labeler_new(options, ret_labeler, ret_error, error_bytes);
+}
+
+static int agent_open_labeler(struct agent *agent)
+{
+	char error[512] = "";
+	const char *file = agent->config.config;
+	int result = agent_make_labeler(
+	        agent, &agent->config, &agent->labeler, error, sizeof(error));
+
 	if (result == 0)
 		return 0;
-	fprintf(stderr, "profleet-agent: %s\n", result == -ENOMEM ? "out of memory" : error);
+	fprintf(stderr, "profleet-agent: %s%s%s\n", file ? file : "", file ? ": " : "",
+	        result == -ENOMEM ? "out of memory" : error);
 	return result == -ENOMEM ? EXIT_MEMORY : EXIT_USAGE;
+}
+
+/* SIGHUP. What cannot be read leaves everything as it was. */
+static void agent_reload(struct agent *agent, int argc, char **argv)
+{
+	char error[512] = "out of memory";
+	AUTO(agent_rules) rules = calloc(1, sizeof(*rules));
+
+	if (!agent->config.config) {
+		log_info("reload-nothing", "no --config was given: nothing to read again");
+		return;
+	}
+	int result = rules ? options_init(&agent_option_table, &rules->config) : -ENOMEM;
+	if (result == 0)
+		result = options_reload(&agent_option_table, agent->config.config, argc, argv,
+		        &rules->config, error, sizeof(error));
+	if (result == 0)
+		result = agent_make_labeler(
+		        agent, &rules->config, &rules->labeler, error, sizeof(error));
+	if (result < 0) {
+		log_error("reload-failed", "%s: everything stays as it was", error);
+		return;
+	}
+	log_set_level((enum log_level)rules->config.log_level);
+	(void)pthread_mutex_lock(&agent->lock);
+	agent_rules_free(agent->next_rules);
+	agent->next_rules = TAKE(rules);
+	(void)pthread_mutex_unlock(&agent->lock);
+	log_info("reloaded", "%s", agent->config.config);
 }
 
 static int agent_open_sampler(struct agent *agent)
@@ -283,11 +357,45 @@ static int agent_open_shipper(struct agent *agent)
 		},
 	};
 	(void)identity_uuid(agent->config.state_dir, NULL, &options.uuid);
+	bool killed = false;
+	agent->mark = identity_running(agent->config.state_dir, &killed);
+	if (killed)
+		log_warn("agent-was-killed",
+		        "the agent before this one did not end by itself: what it had neither "
+		        "delivered nor spooled is lost, and not counted");
 	int result = shipper_new(options, &agent->shipper, error, sizeof(error));
 	if (result == 0)
 		return 0;
 	log_error("spool-unusable", "%s", result == -ENOMEM ? "out of memory" : error);
 	return result == -ENOMEM ? EXIT_MEMORY : EXIT_SPOOL;
+}
+
+static bool agent_has_right(int capability)
+{
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct sets[2] = { { 0 }, { 0 } };
+
+	if (syscall(SYS_capget, &header, sets) < 0)
+		return true; /* Not known: nothing is said to be missing. */
+	return sets[CAP_TO_INDEX(capability)].effective & CAP_TO_MASK(capability);
+}
+
+/* What sampling can do without, and what it then cannot tell. Each is said once, with its remedy.
+ */
+static void agent_say_rights(void)
+{
+	if (!agent_has_right(CAP_SYS_PTRACE))
+		log_warn("processes-hidden",
+		        "what other users' processes had mapped before now is hidden, so their "
+		        "frames are called [unmapped]; grant CAP_SYS_PTRACE");
+	if (!agent_has_right(CAP_CHECKPOINT_RESTORE) && !agent_has_right(CAP_SYS_ADMIN))
+		log_warn("deleted-files-hidden",
+		        "files that were deleted before now are hidden, so their functions have no "
+		        "names; grant CAP_CHECKPOINT_RESTORE");
+	if (!agent_has_right(CAP_DAC_READ_SEARCH) && !agent_has_right(CAP_DAC_OVERRIDE))
+		log_warn("files-unreadable",
+		        "functions of programs that not everybody may read have no names; grant "
+		        "CAP_DAC_READ_SEARCH");
 }
 
 /* Cheap checks first, then the sampler, then what costs time while samples are taken already. */
@@ -306,6 +414,7 @@ static int agent_open(struct agent *agent)
 		status = agent_open_sampler(agent);
 	if (status != 0)
 		return status;
+	agent_say_rights();
 
 	agent->processes = process_table_new((struct process_table_options){
 	        .files = agent->files,
@@ -343,6 +452,8 @@ static void agent_close(struct agent *agent)
 	collector_free(agent->collector);
 	process_table_free(agent->processes);
 	labeler_free(agent->labeler);
+	agent_rules_free(agent->rules);
+	agent_rules_free(agent->next_rules);
 	sampler_free(agent->sampler);
 	symbol_files_free(agent->files);
 	if (agent->stop_fd >= 0)
@@ -409,7 +520,7 @@ static int agent_finish_shipping(struct agent *agent)
 	return 0;
 }
 
-static int agent_run(struct agent *agent)
+static int agent_run(struct agent *agent, int argc, char **argv)
 {
 	char status[64];
 
@@ -429,8 +540,11 @@ static int agent_run(struct agent *agent)
 	struct pollfd done = { .fd = agent->done_fd, .events = POLLIN };
 	int wait_ms = agent->config.duration_ns ? 50 : -1;
 	while (poll(&done, 1, 0) == 0) {
-		if (service_wait(wait_ms) == SERVICE_STOP)
+		enum service_event event = service_wait(wait_ms);
+		if (event == SERVICE_STOP)
 			break;
+		if (event == SERVICE_RELOAD)
+			agent_reload(agent, argc, argv);
 	}
 	service_stopping();
 	agent_tell(agent->stop_fd);
@@ -440,7 +554,9 @@ static int agent_run(struct agent *agent)
 
 int main(int argc, char **argv)
 {
-	struct agent agent = { .stop_fd = -1, .done_fd = -1, .lock = PTHREAD_MUTEX_INITIALIZER };
+	struct agent agent = {
+		.stop_fd = -1, .done_fd = -1, .mark = -1, .lock = PTHREAD_MUTEX_INITIALIZER
+	};
 	int status = agent_config_read(&agent.config, argc, argv);
 
 	if (status == 0) {
@@ -452,8 +568,9 @@ int main(int argc, char **argv)
 			log_warn("symbolizer-unavailable", "it is tried again with the first file");
 		status = service_init() < 0 ? EXIT_MEMORY : agent_open(&agent);
 		if (status == 0)
-			status = agent_run(&agent);
+			status = agent_run(&agent, argc, argv);
 		agent_close(&agent);
+		identity_stopped(agent.mark);
 		symbolizer_stop();
 	}
 	agent_config_fini(&agent.config);

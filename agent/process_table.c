@@ -318,6 +318,12 @@ static struct process *process_table_learn(
 
 	if (!process)
 		return NULL;
+	if (pid == 0) {
+		/* Of another pid namespace: perf tells all of them as 0, and their names too. */
+		process->mappings_known = true;
+		snprintf(process->comm, sizeof(process->comm), "[hidden]");
+		return process;
+	}
 	if (process_table_stat(table, pid, &stat) < 0 ||
 	        (start_ns != 0 && stat.start_ticks != start_ns / TICK_NS)) {
 		/* Gone already: the samples count, under a name that says so. */
@@ -642,6 +648,11 @@ static void process_table_cgroup(struct process_table *table, const struct obser
 
 void process_table_observe(struct process_table *table, const struct observation *observation)
 {
+	bool of_process = observation->kind != OBSERVED_CGROUP;
+
+	/* Without a pid of its own it may be anybody's, and names a process that is none. */
+	if (of_process && observation->pid <= 0)
+		return;
 	switch (observation->kind) {
 	case OBSERVED_FORK:
 		process_table_fork(table, observation);

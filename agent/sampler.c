@@ -26,6 +26,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "agent/bpf_object.h"
 #include "agent/bpf_record.h"
@@ -111,9 +112,37 @@ const char *sampler_tier_name(enum sampler_tier tier)
 	return names[tier];
 }
 
-uint32_t sampler_rate(uint32_t hz, uint32_t kernel_max)
+uint32_t sampler_rate(uint32_t hz, uint32_t kernel_max, uint64_t tick_ns)
 {
-	return kernel_max > 0 && hz > kernel_max ? kernel_max : hz;
+	uint32_t ticks_hz = (uint32_t)(NS_PER_S / tick_ns);
+	uint32_t per_tick = (kernel_max + ticks_hz - 1) / ticks_hz;
+
+	if (kernel_max == 0)
+		return hz;
+	if (hz > kernel_max)
+		hz = kernel_max;
+	if (per_tick > 1) {
+		/* An eighth less, so that a late sample does not meet the next one in its tick. */
+		uint64_t most = (uint64_t)(per_tick - 1) * ticks_hz * 7 / 8;
+		return hz < most ? hz : (uint32_t)most;
+	}
+
+	/* Every sample waits for the next tick: those that would be due just before one wait least.
+	 */
+	uint64_t ticks = (NS_PER_S / hz + tick_ns - 1) / tick_ns;
+	uint32_t even = (uint32_t)(NS_PER_S / (ticks * tick_ns)) + 1;
+	return even <= hz ? even : (uint32_t)(NS_PER_S / ((ticks + 1) * tick_ns)) + 1;
+}
+
+/* Of the kernel: the clock that only moves at ticks tells how long one is. */
+static uint64_t sampler_tick_ns(void)
+{
+	struct timespec tick;
+
+	if (clock_getres(CLOCK_MONOTONIC_COARSE, &tick) < 0 || tick.tv_sec != 0 ||
+	        tick.tv_nsec < (long)NS_PER_MS / 10)
+		return NS_PER_S / 250;
+	return (uint64_t)tick.tv_nsec;
 }
 
 static bool sampler_read_number(const char *path, uint64_t *ret_number)
@@ -136,7 +165,8 @@ static uint32_t sampler_kernel_rate(const struct sampler_kernel *kernel)
 	uint64_t limit = 0;
 
 	(void)sampler_read_number(kernel->options.rate_path, &limit);
-	return sampler_rate(kernel->options.hz, limit > UINT32_MAX ? UINT32_MAX : (uint32_t)limit);
+	return sampler_rate(kernel->options.hz, limit > INT32_MAX ? INT32_MAX : (uint32_t)limit,
+	        sampler_tick_ns());
 }
 
 /* Cycles per sample at the nominal frequency; where nobody tells it, at 2.5 GHz. */
@@ -457,7 +487,7 @@ static void sampler_follow_rate(struct sampler_kernel *kernel)
 
 	if (hz == kernel->state.hz)
 		return;
-	log_warn("rate-changed", "kernel.perf_event_max_sample_rate allows %u Hz of %u", hz,
+	log_warn("rate-changed", "kernel.perf_event_max_sample_rate now allows %u Hz of %u", hz,
 	        kernel->options.hz);
 	kernel->state.hz = hz;
 	kernel->state.period = sampler_period(kernel->options.event, hz);

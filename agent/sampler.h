@@ -139,5 +139,11 @@ DEFINE_AUTO(sampler);
 /* "bpf", "perf". */
 const char *sampler_tier_name(enum sampler_tier tier);
 
-/* The rate that a limit of the kernel leaves of the one that was asked for. */
-uint32_t sampler_rate(uint32_t hz, uint32_t kernel_max);
+/*
+ * The rate that kernel.perf_event_max_sample_rate (0: not known) leaves of the one that was asked
+ * for. The kernel allows max / HZ samples in a tick, rounded up, and suspends an event that reaches
+ * that until the next tick: samples would be fewer than the period says. So this stays below, and
+ * where one a tick is allowed, every sample reaches it: periods then end just before a tick, and
+ * are true to a few per cent.
+ */
+uint32_t sampler_rate(uint32_t hz, uint32_t kernel_max, uint64_t tick_ns);

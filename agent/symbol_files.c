@@ -39,6 +39,10 @@
 #define SYMBOL_FILE_NAME_BYTES 128
 #define SYMBOL_FILE_PATH_BYTES 4096
 #define SYMBOL_FILE_DELETED    " (deleted)"
+#define SYMBOL_FILES_HASH_MAX  (UINT64_C(128) << 20)
+#define SYMBOL_FILES_HASH_S    (UINT64_C(8) << 20)
+/* Of a full table, as many new files are refused before it is swept again. */
+#define SYMBOL_FILES_SWEEP_SHARE 16
 
 struct symbol_file {
 	struct symbol_file *next;
@@ -60,6 +64,9 @@ struct symbol_files {
 	uint32_t count;
 	uint32_t open_count;
 	uint64_t opened;
+	uint32_t sweep_pause; /* files to refuse before the full table is swept again */
+	int64_t hash_bytes;   /* that may be hashed now; the last file may have overdrawn it */
+	uint64_t hash_ns;     /* when that was counted */
 };
 
 struct symbol_files *symbol_files_new(struct symbol_files_options options)
@@ -75,6 +82,14 @@ struct symbol_files *symbol_files_new(struct symbol_files_options options)
 		files->options.open_max = SYMBOL_FILES_OPEN_MAX;
 	if (!files->options.proc_path)
 		files->options.proc_path = "/proc";
+	if (!files->options.hash_bytes_max)
+		files->options.hash_bytes_max = SYMBOL_FILES_HASH_MAX;
+	if (!files->options.hash_bytes_s)
+		files->options.hash_bytes_s = SYMBOL_FILES_HASH_S;
+	if (!files->options.clock)
+		files->options.clock = clock_real();
+	files->hash_bytes = (int64_t)files->options.hash_bytes_max;
+	files->hash_ns = clock_monotonic_ns(files->options.clock);
 	if (pthread_mutex_init(&files->lock, NULL) != 0)
 		return NULL;
 	return TAKE(files);
@@ -214,29 +229,66 @@ static uint64_t symbol_file_key(const struct symbol_file_sighting *sighting, con
 	return hash64_bytes(&key, sizeof(key));
 }
 
-static void symbol_file_learn_build_id(struct symbol_file *file)
+/* Whether that much may be hashed now: something is left, if not enough. */
+static bool symbol_files_may_hash(struct symbol_files *files, uint64_t bytes)
 {
+	uint64_t now_ns = clock_monotonic_ns(files->options.clock);
+	uint64_t passed_ns = now_ns - files->hash_ns;
+	int64_t max = (int64_t)files->options.hash_bytes_max;
+
+	if (passed_ns > 3600 * NS_PER_S)
+		passed_ns = 3600 * NS_PER_S;
+	/* In milliseconds, so that no product of sane options can overflow. */
+	files->hash_bytes += (int64_t)(files->options.hash_bytes_s / 1000 *
+	                               (passed_ns / NS_PER_MS));
+	files->hash_ns = now_ns - passed_ns % NS_PER_MS;
+	if (files->hash_bytes > max)
+		files->hash_bytes = max;
+	if (files->hash_bytes <= 0)
+		return false;
+	files->hash_bytes -= (int64_t)bytes;
+	return true;
+}
+
+static void symbol_file_learn_build_id(struct symbol_files *files, struct symbol_file *file)
+{
+	uint64_t hash_bytes;
+	int result = -EBADF;
+
 	if (file->build_id_known)
 		return;
+	if (file->fd >= 0) {
+		result = build_id_of_fd_notes(file->fd, file->build_id, &hash_bytes);
+		if (result == -ENOENT && !symbol_files_may_hash(files, hash_bytes)) {
+			file->build_id[0] = 0;
+			return; /* Later. */
+		}
+		if (result == -ENOENT)
+			result = build_id_of_fd(file->fd, file->build_id);
+	}
 	file->build_id_known = true;
-	if (file->fd < 0 || build_id_of_fd(file->fd, file->build_id) < 0)
+	if (result < 0)
 		file->build_id[0] = 0;
 }
 
-/* Room for one more descriptor: the oldest goes, once its build-id is known. */
+/* Room for one more descriptor: the oldest of those whose build-id is known goes, or of all. */
 static void symbol_files_close_oldest(struct symbol_files *files)
 {
 	struct symbol_file *oldest = NULL;
 
 	for (uint32_t bucket = 0; bucket < SYMBOL_FILE_BUCKETS; bucket++) {
 		for (struct symbol_file *file = files->buckets[bucket]; file; file = file->next) {
-			if (file->fd >= 0 && (!oldest || file->opened < oldest->opened))
+			if (file->fd < 0)
+				continue;
+			if (!oldest || file->build_id_known > oldest->build_id_known ||
+			        (file->build_id_known == oldest->build_id_known &&
+			                file->opened < oldest->opened))
 				oldest = file;
 		}
 	}
 	if (!oldest)
 		return;
-	symbol_file_learn_build_id(oldest);
+	symbol_file_learn_build_id(files, oldest);
 	symbol_file_close(files, oldest);
 }
 
@@ -263,10 +315,16 @@ static struct symbol_file *symbol_files_add(struct symbol_files *files,
         const struct symbol_file_sighting *sighting, const char *path, const char *name,
         uint64_t key)
 {
-	if (files->count >= files->options.files_max)
+	if (files->count >= files->options.files_max && files->sweep_pause == 0) {
 		symbol_files_sweep(files);
-	if (files->count >= files->options.files_max)
+		files->sweep_pause = files->options.files_max / SYMBOL_FILES_SWEEP_SHARE;
+	}
+	if (files->count >= files->options.files_max) {
+		if (files->sweep_pause > 0)
+			files->sweep_pause--;
 		return NULL;
+	}
+	files->sweep_pause = 0;
 
 	size_t path_bytes = strlen(path) + 1;
 	struct symbol_file *file = calloc(1, sizeof(*file) + path_bytes);
@@ -369,7 +427,7 @@ const char *symbol_file_name(const struct symbol_file *file)
 const char *symbol_file_build_id(struct symbol_files *files, struct symbol_file *file)
 {
 	(void)pthread_mutex_lock(&files->lock);
-	symbol_file_learn_build_id(file);
+	symbol_file_learn_build_id(files, file);
 	(void)pthread_mutex_unlock(&files->lock);
 	return file->build_id;
 }

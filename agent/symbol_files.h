@@ -20,14 +20,18 @@
 
 #include "agent/build_id.h"
 #include "core/auto.h"
+#include "core/clock.h"
 
 struct symbol_files;
 struct symbol_file;
 
 struct symbol_files_options {
-	uint32_t files_max;    /* 0: 16384 */
-	uint32_t open_max;     /* descriptors; 0: 256 */
-	const char *proc_path; /* NULL: /proc */
+	uint32_t files_max;      /* 0: 16384 */
+	uint32_t open_max;       /* descriptors; 0: 256 */
+	uint64_t hash_bytes_max; /* hashed at once; 0: 128 MiB */
+	uint64_t hash_bytes_s;   /* hashed per second after that; 0: 8 MiB */
+	const char *proc_path;   /* NULL: /proc */
+	struct clock *clock;     /* NULL: the machine's */
 };
 
 struct symbol_files *symbol_files_new(struct symbol_files_options options);
@@ -59,7 +63,9 @@ const char *symbol_file_name(const struct symbol_file *file);
 
 /*
  * The build-id, "xxh3:..." of the content where the file has none, or "" where nobody could read
- * it. Reads the file the first time if the kernel did not tell.
+ * it. Reads the file the first time if the kernel did not tell. "" also while as much as is allowed
+ * was hashed already: a process may map sparse files of any size, and samples are not to wait for
+ * them.
  */
 const char *symbol_file_build_id(struct symbol_files *files, struct symbol_file *file);
 

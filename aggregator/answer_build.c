@@ -45,12 +45,44 @@ static void side_work_fini(struct side_work *work)
 struct store_symbols_source {
 	struct naming_source source;
 	struct store *store;
+	const struct answer_build_options *options;
+	const struct batch *middle;
+	const struct batch *named;
 };
 
 static const struct symbols *store_symbols_source_find(
         struct naming_source *source, const char *build_id)
 {
 	return store_symbols_find(((struct store_symbols_source *)source)->store, build_id);
+}
+
+static size_t batch_memory(const struct batch *batch)
+{
+	return dict_memory(batch->dict) + batch->rows_capacity * sizeof(*batch->rows) +
+	       batch->coverage_capacity * sizeof(*batch->coverage);
+}
+
+/*
+ * Between stretches of rows: the writer, who may be waiting for the gate, is let in before the
+ * question goes on, unless it was cancelled or has grown past what one question may use.
+ */
+static int answer_pause(
+        struct store *store, const struct answer_build_options *options, size_t memory)
+{
+	if (__atomic_load_n(options->cancelled, __ATOMIC_RELAXED))
+		return -ECANCELED;
+	if (memory > options->memory_max)
+		return -E2BIG;
+	store_read_unlock(store);
+	store_read_lock(store);
+	return 0;
+}
+
+static int store_symbols_source_pause(struct naming_source *source)
+{
+	struct store_symbols_source *from = (struct store_symbols_source *)source;
+	return answer_pause(
+	        from->store, from->options, batch_memory(from->middle) + batch_memory(from->named));
 }
 
 static int carry_string(const struct dict *from, uint32_t id, struct dict *to, uint32_t *ret_id)
@@ -60,13 +92,16 @@ static int carry_string(const struct dict *from, uint32_t id, struct dict *to, u
 	return dict_string(to, bytes, count, ret_id);
 }
 
-/* The series that stands for a store series under the asked grouping, in units (period 1). */
+/*
+ * The series that stands for a store series under the asked grouping. Its values are in units
+ * (period 1); only where nothing is grouped does it keep its period, so that an export can say it.
+ */
 static int group_series(
         const struct dict *from, uint32_t id, uint32_t group, struct dict *to, uint32_t *ret_series)
 {
 	const struct series *series = dict_get_series(from, id);
 	const struct label *labels = dict_get_labels(from, id);
-	struct series as = { .period = 1 };
+	struct series as = { .period = group == WIRE_GROUP_SERIES ? series->period : 1 };
 	struct label kept[DICT_LABELS_MAX];
 	uint32_t kept_count = 0;
 
@@ -108,7 +143,14 @@ static int groups_make(struct groups *groups, const struct dict *from, const str
 	return 0;
 }
 
-static int middle_fill(struct store *store, const struct side_work *work, struct batch *middle)
+static size_t side_work_sum_bytes(const struct side_work *work)
+{
+	return work->sum.rows_count * sizeof(*work->sum.rows) +
+	       work->sum.coverage_count * sizeof(*work->sum.coverage);
+}
+
+static int middle_fill(struct store *store, const struct side_work *work,
+        const struct answer_build_options *options, struct batch *middle)
 {
 	AUTO(dict_remap) remap = dict_remap_new(store_dict(store), middle->dict);
 	if (!remap)
@@ -117,11 +159,17 @@ static int middle_fill(struct store *store, const struct side_work *work, struct
 	int r = 0;
 	for (uint32_t i = 0; r == 0 && i < work->sum.rows_count; i++) {
 		const struct store_sum_row *row = &work->sum.rows[i];
+		uint32_t series = work->groups.series[row->group];
+		/* The sum is in units, of one period alone: nothing is cut off. */
+		uint64_t period = dict_get_series(middle->dict, series)->period;
 		uint32_t node;
-		r = dict_remap_node(remap, row->node, &node);
+		if (i % NAMING_ROWS_EACH == 0)
+			r = answer_pause(
+			        store, options, side_work_sum_bytes(work) + batch_memory(middle));
 		if (r == 0)
-			r = batch_add_row(
-			        middle, work->groups.series[row->group], node, row->value);
+			r = dict_remap_node(remap, row->node, &node);
+		if (r == 0)
+			r = batch_add_row(middle, series, node, row->value / period);
 	}
 	/* Coverage arrives per series of the store; series without a match here cannot occur. */
 	for (uint32_t i = 0, at = 0; r == 0 && i < work->sum.coverage_count; i++) {
@@ -151,11 +199,13 @@ static int completeness_of_names(const struct batch *batch, struct completeness 
 	}
 	for (uint32_t i = 0; i < batch->rows_count; i++) {
 		const struct row *row = &batch->rows[i];
+		/* Parts of completeness->value, which was added up without overflow. */
+		uint64_t value = row->value * dict_get_series(dict, row->series)->period;
 		if (truncated[row->node])
-			completeness->value_truncated += row->value;
+			completeness->value_truncated += value;
 		if (row->node != DICT_NODE_ROOT && naming_is_unknown(dict_get_frame(dict,
 		                                           dict_get_node(dict, row->node).frame)))
-			completeness->value_unknown_leaf += row->value;
+			completeness->value_unknown_leaf += value;
 	}
 	return 0;
 }
@@ -201,8 +251,7 @@ static const char *failure_text(int r)
 	case -ENOMEM:
 		return "the aggregator is out of memory: narrow the question and try again";
 	default:
-		return "the store could not be read: see the aggregator's log, or run it with "
-		       "--verify";
+		return "the store could not be read: see the aggregator's log";
 	}
 }
 
@@ -235,18 +284,24 @@ static int side_build(struct store *store, const struct wire_query *query, uint3
 		return -ENOMEM;
 
 	struct store_symbols_source source = {
-		.source = { .find = store_symbols_source_find },
+		.source = { .find = store_symbols_source_find,
+		        .pause = store_symbols_source_pause },
 		.store = store,
+		.options = options,
+		.middle = middle,
+		.named = to->batch,
 	};
 	/*
-	 * The sum lets the writer in between by itself. The lock is held here only for what is
-	 * borrowed from the store: its dictionary while rows are carried over, its symbols while
-	 * frames are named.
+	 * The lock is held for what is borrowed from the store: its dictionary while rows are
+	 * carried over, its symbols while frames are named. All three steps let the writer in
+	 * between.
 	 */
 	r = side_sum(store, query, side, options, &work, dict);
 	store_read_lock(store);
 	if (r == 0)
-		r = middle_fill(store, &work, middle);
+		r = middle_fill(store, &work, options, middle);
+	free(work.sum.rows);
+	work.sum.rows = NULL;
 	if (r == 0)
 		r = naming_apply(
 		        middle, &source.source, (enum naming_level)query->level, to->batch);

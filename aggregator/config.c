@@ -92,7 +92,7 @@ static const struct option_spec aggregator_options[] = {
 	{ .name = "query-memory",
 	        .kind = OPTION_BYTES,
 	        .offset = AT(query_memory),
-	        .fallback = "512MiB",
+	        .fallback = "1GiB",
 	        .min = 1u << 20,
 	        .max = UINT64_C(1) << 40,
 	        .value_name = "BYTES",
@@ -159,7 +159,8 @@ static const struct option_spec aggregator_options[] = {
 	        .min = 65536,
 	        .max = 1u << 31,
 	        .value_name = "N",
-	        .help = "Stack nodes the store may hold, about 40 bytes of memory each. Senders "
+	        .help = "Stack nodes the store may hold, about 40 bytes of memory each, and 64 "
+	                "bytes of names at most. Senders "
 	                "of batches that would go beyond it are told BUSY and keep them." },
 	{ .name = "shards",
 	        .kind = OPTION_U32,

@@ -14,6 +14,8 @@
 #include "core/log.h"
 
 #define INGEST_JOBS_MAX 4096
+/* What a message may unpack to at least, however little senders are asked to keep to. */
+#define INGEST_UNPACKED_BYTES_MIN (8u << 20)
 
 void ingest_reply(struct ingest *ingest, struct net_request *request, enum wire_kind kind)
 {
@@ -52,6 +54,13 @@ static bool ingest_receive(struct ingest *ingest, const struct job *job, struct 
 	}
 	if (r == -ENOMEM) {
 		ingest_refuse(ingest, job->request, WIRE_BUSY, 1000, "out of memory");
+		return false;
+	}
+	if (r == -E2BIG) {
+		log_warn("message-too-large", "%s: its message would unpack to more than %zu bytes",
+		        net_request_peer(job->request), ingest->unpacked.limit);
+		ingest_refuse(ingest, job->request, WIRE_MALFORMED, 0,
+		        "the message is larger than push-bytes allows");
 		return false;
 	}
 	if (r < 0) {
@@ -157,10 +166,16 @@ static void *ingest_run(void *argument)
 
 	while ((jobs_count = job_queue_take(ingest->queue, jobs, INGEST_GROUP_MAX)) > 0) {
 		uint32_t pushes_count = 0;
+		size_t memory = 0;
 		for (uint32_t i = 0; i < jobs_count; i++) {
 			if (ingest_receive(ingest, &jobs[i], &pushes[pushes_count]))
-				pushes_count++;
+				memory += push_job_memory(&pushes[pushes_count++]);
 			free(jobs[i].bytes);
+			if (memory > INGEST_GROUP_BYTES_MAX) {
+				ingest_commit(ingest, pushes, pushes_count);
+				pushes_count = 0;
+				memory = 0;
+			}
 		}
 		if (pushes_count > 0)
 			ingest_commit(ingest, pushes, pushes_count);
@@ -175,6 +190,14 @@ int ingest_new(struct ingest_options options, struct ingest **ret_ingest)
 	if (!ingest)
 		return -ENOMEM;
 	ingest->options = options;
+	/*
+	 * A section that alone is larger than was asked for is still taken, up to twice as much:
+	 * after a restart with a smaller push_bytes it may be one that was tried before and has to
+	 * come again as it was. More than that is a bomb, and is refused before it is unpacked.
+	 */
+	ingest->unpacked.limit = 2 * (size_t)options.push_bytes;
+	if (ingest->unpacked.limit < INGEST_UNPACKED_BYTES_MIN)
+		ingest->unpacked.limit = INGEST_UNPACKED_BYTES_MIN;
 	(void)pthread_mutex_init(&ingest->lock, NULL);
 	ingest->queue = job_queue_new(options.queue_bytes, INGEST_JOBS_MAX);
 	ingest->inbox = symbol_inbox_new();

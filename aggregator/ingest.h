@@ -18,7 +18,10 @@
 #include "profile/wire.h"
 #include "storage/store.h"
 
-#define INGEST_GROUP_MAX 64 /* requests of one group commit */
+/* Requests of one group commit, and their bytes decoded: a group that holds more is committed
+ * early. */
+#define INGEST_GROUP_MAX       64
+#define INGEST_GROUP_BYTES_MAX (64u << 20)
 
 struct ingest;
 

@@ -44,6 +44,7 @@ bool recv_push(struct ingest *ingest, struct net_request *request, struct reader
 /* Answers a push whose group was written, or (r < 0) could not be. */
 void recv_push_answer(struct ingest *ingest, struct push_job *job, int r);
 void push_job_fini(struct push_job *job);
+size_t push_job_memory(const struct push_job *job); /* of what was decoded, about */
 
 /* Seals `payload` and replies. */
 void ingest_reply(struct ingest *ingest, struct net_request *request, enum wire_kind kind);

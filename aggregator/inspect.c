@@ -52,7 +52,14 @@ static int sight_visit(void *owner, const struct store_stream *stream, const str
 	return 0;
 }
 
-/* Fills seen for the selector's series. The caller frees sight->seen. */
+static void sight_fini(struct sight *sight)
+{
+	free(sight->seen);
+}
+
+#define AUTO_SIGHT __attribute__((cleanup(sight_fini))) struct sight
+
+/* Fills seen for the selector's series. */
 static int sight_take(struct sight *sight, const struct wire_query_side *side, char *ret_error,
         size_t error_bytes)
 {
@@ -117,10 +124,9 @@ static void put_series(
 int inspect_series(struct store *store, const struct wire_query *query, const bool *cancelled,
         struct buf *to, char *ret_error, size_t error_bytes)
 {
-	struct sight sight = { .store = store, .cancelled = cancelled };
+	AUTO_SIGHT sight = { .store = store, .cancelled = cancelled };
 	int r = sight_take(&sight, &query->sides[0], ret_error, error_bytes);
 	store_read_lock(store);
-	autofree struct seen *seen = sight.seen;
 	if (r == 0) {
 		struct json_writer json = json_writer_of(to, false);
 		json_object_begin(&json);
@@ -128,8 +134,8 @@ int inspect_series(struct store *store, const struct wire_query *query, const bo
 		json_key(&json, "series");
 		json_array_begin(&json);
 		for (uint32_t id = 0; id < sight.series_count; id++)
-			if (seen[id].last_ns)
-				put_series(&json, store_dict(store), id, &seen[id]);
+			if (sight.seen[id].last_ns)
+				put_series(&json, store_dict(store), id, &sight.seen[id]);
 		json_array_end(&json);
 		json_object_end(&json);
 	}
@@ -261,10 +267,9 @@ static int put_label_values(struct json_writer *json, const struct dict *dict,
 int inspect_labels(struct store *store, const struct wire_query *query, const bool *cancelled,
         struct buf *to, char *ret_error, size_t error_bytes)
 {
-	struct sight sight = { .store = store, .cancelled = cancelled };
+	AUTO_SIGHT sight = { .store = store, .cancelled = cancelled };
 	int r = sight_take(&sight, &query->sides[0], ret_error, error_bytes);
 	store_read_lock(store);
-	autofree struct seen *seen = sight.seen;
 	if (r == 0) {
 		const struct dict *dict = store_dict(store);
 		uint32_t count = 0;

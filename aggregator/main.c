@@ -38,6 +38,8 @@
 #define SEAL_GRACE_NS (30 * NS_PER_S)
 #define SEAL_EVERY_MS 30000
 #define SEAL_LATE_NS  (600 * NS_PER_S)
+/* Room for names, for each stack node the store may hold; most nodes bring no new name. */
+#define STRING_BYTES_EACH 64
 
 #define PROGRAM "profleet-aggregator " PROFLEET_VERSION
 
@@ -130,7 +132,7 @@ static int aggregator_open_store(struct aggregator *aggregator)
 			.frames = config->stacks_max,
 			.nodes = config->stacks_max,
 			.series = 1u << 24,
-			.string_bytes = UINT64_C(1) << 36,
+			.string_bytes = (uint64_t)config->stacks_max * STRING_BYTES_EACH,
 		},
 		.block_cache_bytes = config->block_cache,
 		.symbols_cache_bytes = config->symbol_cache,
@@ -307,11 +309,29 @@ static int aggregator_configure(struct aggregator_config *config, int argc, char
 	case OPTIONS_OK:
 		break;
 	}
+	if (!*config->data) {
+		fprintf(stderr, "profleet-aggregator: --data is empty; write --data DIR\n");
+		return EXIT_USAGE;
+	}
 	if (!net_address_is_valid(config->listen)) {
 		fprintf(stderr,
 		        "profleet-aggregator: --listen %s: not an address; write "
 		        "tcp://127.0.0.1:7470\n",
 		        config->listen);
+		return EXIT_USAGE;
+	}
+	if (strcmp(config->http, "off") != 0 && !http_address_is_valid(config->http)) {
+		fprintf(stderr,
+		        "profleet-aggregator: --http %s: not an address; write 127.0.0.1:7471, or "
+		        "off\n",
+		        config->http);
+		return EXIT_USAGE;
+	}
+	if (config->ready_fd > 0 && !service_fd_is_open((int)config->ready_fd)) {
+		fprintf(stderr,
+		        "profleet-aggregator: --ready-fd %u: not an open file descriptor; open it "
+		        "for the aggregator, as in: profleet-aggregator --ready-fd 3 3>ready\n",
+		        config->ready_fd);
 		return EXIT_USAGE;
 	}
 	if (config->check_config) {

@@ -18,9 +18,11 @@
 #define QUERY_JOBS_MAX      256
 #define QUERY_JOB_BYTES_MAX (16u << 20)
 #define QUERY_THREADS_MAX   64
-#define QUERY_PAGE_BYTES    (2u << 20) /* incompressible and in its envelope still below the limit */
-#define QUERY_ERROR_BYTES   512
-#define QUERY_BUSY_RETRY_MS 200
+/* Two selectors and a label; they are texts of at most 4 KiB each. */
+#define QUERY_UNPACKED_BYTES_MAX (64u << 10)
+#define QUERY_PAGE_BYTES         (2u << 20) /* incompressible and in its envelope still below the limit */
+#define QUERY_ERROR_BYTES        512
+#define QUERY_BUSY_RETRY_MS      200
 
 struct query_pool {
 	struct query_pool_options options;
@@ -91,8 +93,15 @@ static int ask_profile(
 	AUTO(answer) answer = NULL;
 	int r = answer_build(
 	        pool->options.store, query, &options, &answer, ret_error, QUERY_ERROR_BYTES);
-	if (r == 0)
+	if (r == 0) {
+		to->limit = options.memory_max;
 		answer_encode(answer, to);
+		if (to->failed)
+			r = -E2BIG;
+	}
+	if (r == -E2BIG && to->failed)
+		snprintf(ret_error, QUERY_ERROR_BYTES,
+		        "the answer is larger than query-memory: narrow the question, or raise it");
 	return r;
 }
 
@@ -235,7 +244,7 @@ static void recv_fetch(struct query_pool *pool, struct net_request *request, str
 
 static void query_receive(struct query_pool *pool, const struct job *job)
 {
-	AUTO_BUF unpacked = { 0 };
+	AUTO_BUF unpacked = { .limit = QUERY_UNPACKED_BYTES_MAX };
 	struct wire_message message;
 	int r = wire_open(job->bytes, job->count, &unpacked, &message);
 	if (r < 0)

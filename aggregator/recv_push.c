@@ -27,6 +27,20 @@ void push_job_fini(struct push_job *job)
 	*job = (struct push_job){ 0 };
 }
 
+size_t push_job_memory(const struct push_job *job)
+{
+	/* What the session's dict grew by is accounted for when the push is answered. */
+	size_t memory = dict_memory(job->session->dict) - job->session->memory;
+	for (uint32_t i = 0; i < job->sections_count; i++) {
+		const struct batch *batch = job->batches[i];
+		memory += sizeof(*batch) + sizeof(job->appends[i]) +
+		          batch->rows_capacity * sizeof(*batch->rows) +
+		          batch->coverage_capacity * sizeof(*batch->coverage) +
+		          batch->losses_capacity * sizeof(*batch->losses);
+	}
+	return memory;
+}
+
 /*
  * An interval that starts in our future would be invisible to every query until then. It is kept
  * under our own time, and said so.

@@ -123,8 +123,19 @@ static int session_new(const struct session_table *table, const struct wire_hell
 			return r;
 	} while (session->id == 0);
 
-	struct dict_limits limits = dict_limits_default;
-	limits.nodes = table->options.nodes_max;
+	/*
+	 * A sender that goes past any of these starts a new session and sends again. A frame that
+	 * is of use is on a node; it has two names, a file and little else.
+	 */
+	uint32_t nodes_max = table->options.nodes_max;
+	struct dict_limits limits = {
+		.strings = 4 * nodes_max,
+		.modules = nodes_max,
+		.frames = nodes_max,
+		.nodes = nodes_max,
+		.series = nodes_max,
+		.string_bytes = (uint64_t)nodes_max * SESSION_STRING_BYTES_EACH,
+	};
 	session->request_next = 1;
 	session->uuid = hello->uuid;
 	session->epoch = hello->epoch;

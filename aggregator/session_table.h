@@ -16,10 +16,11 @@
 #include "profile/dict.h"
 #include "profile/wire.h"
 
-#define SESSION_HOST_BYTES    128
-#define SESSION_PROGRAM_BYTES 64
-#define SESSION_TENANT_BYTES  64
-#define SESSIONS_MAX          4096
+#define SESSION_HOST_BYTES        128
+#define SESSION_PROGRAM_BYTES     64
+#define SESSION_TENANT_BYTES      64
+#define SESSIONS_MAX              4096
+#define SESSION_STRING_BYTES_EACH 256 /* of names, for each node that a session may have */
 
 struct session {
 	uint64_t id; /* random, never 0 */

@@ -78,6 +78,34 @@ static struct upload *symbol_inbox_place(struct symbol_inbox *inbox, uint64_t bu
 	return oldest;
 }
 
+static void upload_drop(struct upload *upload)
+{
+	buf_fini(&upload->bytes);
+	*upload = (struct upload){ 0 };
+}
+
+/* Room for `count` more bytes of `upload`: tables that were handed over go, then the idlest. */
+static void symbol_inbox_make_room(
+        struct symbol_inbox *inbox, const struct upload *upload, uint32_t count)
+{
+	for (;;) {
+		struct upload *idlest = NULL;
+		uint64_t bytes = count;
+		for (uint32_t i = 0; i < SYMBOL_INBOX_UPLOADS_MAX; i++) {
+			struct upload *other = &inbox->uploads[i];
+			if (other != upload && other->build_id == 0)
+				upload_drop(other);
+			bytes += other->bytes.count;
+			if (other != upload && other->bytes.count > 0 &&
+			        (!idlest || other->used_at < idlest->used_at))
+				idlest = other;
+		}
+		if (bytes <= SYMBOL_INBOX_TOTAL_MAX || !idlest)
+			return;
+		upload_drop(idlest);
+	}
+}
+
 int symbol_inbox_add(
         struct symbol_inbox *inbox, const struct wire_symbols *part, const struct buf **ret_bytes)
 {
@@ -89,7 +117,7 @@ int symbol_inbox_add(
 	uint64_t hash = hash64_bytes(part->build_id.bytes, part->build_id.count) | 1;
 	struct upload *upload = symbol_inbox_place(inbox, hash);
 	if (part->part == 0) {
-		buf_reset(&upload->bytes);
+		upload_drop(upload);
 		upload->build_id = hash;
 		upload->part_next = 0;
 		upload->parts = part->parts;
@@ -100,6 +128,7 @@ int symbol_inbox_add(
 	        part->count > upload->total_bytes - upload->bytes.count)
 		return -EBADMSG;
 
+	symbol_inbox_make_room(inbox, upload, part->count);
 	buf_put(&upload->bytes, part->bytes, part->count);
 	if (upload->bytes.failed)
 		return -ENOMEM;

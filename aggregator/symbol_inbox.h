@@ -17,7 +17,8 @@
 #include "profile/wire.h"
 
 #define SYMBOL_INBOX_UPLOADS_MAX 16
-#define SYMBOL_INBOX_BYTES_MAX   (64u << 20)
+#define SYMBOL_INBOX_BYTES_MAX   (64u << 20)  /* of one table */
+#define SYMBOL_INBOX_TOTAL_MAX   (128u << 20) /* of all: beyond it the longest idle is dropped */
 #define SYMBOL_ASK_AGAIN_NS      UINT64_C(30000000000)
 
 struct symbol_inbox;

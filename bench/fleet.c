@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "bench/fleet.h"
 #include "bench/fleet_files.h"
@@ -18,8 +19,8 @@
 
 struct fleet_args {
 	uint32_t set;
-	uint32_t services, instances, rows, changed_percent, fresh_permille;
-	uint64_t hours_ns, life_ns, seed, start_s, limit;
+	uint32_t services, instances, rows, changed_percent, fresh_permille, pool_draws;
+	uint64_t duration_ns, life_ns, seed, start_s, limit;
 	bool heavy_tail, stats, speed;
 	char *aggregator, *pprof, *folded;
 	uint32_t agents, threads, per;
@@ -50,13 +51,16 @@ static const struct option_spec fleet_option_specs[] = {
 	NUMBER("changed", changed_percent,
 	        "by how many percent version 2 of each service's changed function is slower"),
 	NUMBER("fresh", fresh_permille, "samples of a thousand whose stack is mostly new"),
+	NUMBER("pool", pool_draws,
+	        "draws of a service and version that all but the fresh samples are from: fewer are "
+	        "fewer distinct stacks"),
 	{ .name = "heavy-tail",
 	        .kind = OPTION_FLAG,
 	        .offset = AT(heavy_tail),
 	        .help = "as --fresh 120" },
 	{ .name = "duration",
 	        .kind = OPTION_DURATION,
-	        .offset = AT(hours_ns),
+	        .offset = AT(duration_ns),
 	        .value_name = "DURATION",
 	        .help = "how long the fleet is watched: 1h, 20m" },
 	{ .name = "life",
@@ -87,7 +91,7 @@ static const struct option_spec fleet_option_specs[] = {
 	{ .name = "speed",
 	        .kind = OPTION_FLAG,
 	        .offset = AT(speed),
-	        .help = "print how fast batches are made, to nowhere" },
+	        .help = "print how fast batches are made on one core, to nowhere" },
 	{ .name = "aggregator",
 	        .kind = OPTION_TEXT,
 	        .offset = AT(aggregator),
@@ -151,21 +155,22 @@ static int fleet_options_of(const struct fleet_args *args, struct fleet_options 
 	options->services = args->services ? args->services : options->services;
 	options->instances = args->instances ? args->instances : options->instances;
 	options->rows = args->rows ? args->rows : options->rows;
-	options->changed_percent =
-	        args->changed_percent ? args->changed_percent : options->changed_percent;
+	options->changed_percent = args->changed_percent ? args->changed_percent
+	                                                 : options->changed_percent;
 	if (args->heavy_tail)
 		options->fresh_permille = 120;
-	options->fresh_permille =
-	        args->fresh_permille ? args->fresh_permille : options->fresh_permille;
-	options->duration_ns = args->hours_ns ? args->hours_ns : options->duration_ns;
+	options->fresh_permille = args->fresh_permille ? args->fresh_permille
+	                                               : options->fresh_permille;
+	options->pool_draws = args->pool_draws;
+	options->duration_ns = args->duration_ns ? args->duration_ns : options->duration_ns;
 	options->life_ns = args->life_ns ? args->life_ns : options->life_ns;
 	options->seed = args->seed ? args->seed : options->seed;
 	if (args->start_s)
 		options->start_ns = args->start_s * NS_PER_S;
 	else if (args->aggregator)
-		options->start_ns =
-		        clock_unix_ns(clock_real()) / FLEET_REPORT_NS * FLEET_REPORT_NS -
-		        options->duration_ns;
+		options->start_ns = clock_unix_ns(clock_real()) / FLEET_REPORT_NS *
+		                            FLEET_REPORT_NS -
+		                    options->duration_ns;
 	return 0;
 }
 
@@ -226,38 +231,93 @@ static int run_stats(struct fleet *fleet, uint64_t limit)
 	return 0;
 }
 
+static uint64_t cpu_ns(void)
+{
+	struct timespec now;
+	(void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+	return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
+}
+
+/* CPU time of making reports, of giving them ids, and of giving them ids that are known already. */
+struct speed {
+	uint64_t rows, report_ns, first_ns, again_ns;
+};
+
+static int speed_add(struct fleet *fleet, struct fleet_observer *observer, struct batch *batch,
+        uint64_t number, struct speed *speed)
+{
+	struct fleet_report report;
+	uint64_t before_ns = cpu_ns();
+	int r = fleet_report(fleet, number / fleet_slots(fleet),
+	        (uint32_t)(number % fleet_slots(fleet)), &report);
+	if (r < 0)
+		return r;
+	uint64_t after_ns = cpu_ns();
+	speed->report_ns += after_ns - before_ns;
+	for (int again = 0; again < 2 && r == 0; again++) {
+		before_ns = after_ns;
+		batch_reset(batch);
+		r = fleet_observer_put(observer, &report, batch);
+		if (r == 0)
+			r = batch_settle(batch);
+		after_ns = cpu_ns();
+		*(again ? &speed->again_ns : &speed->first_ns) += after_ns - before_ns;
+	}
+	speed->rows += batch->rows_count;
+	return r;
+}
+
+static double mrows(uint64_t rows, uint64_t ns)
+{
+	return (double)rows * 1e3 / (double)ns;
+}
+
 static int run_speed(struct fleet *fleet, uint64_t limit)
 {
 	struct dict_limits limits = dict_limits_default;
 	limits.nodes = limits.frames = limits.strings = UINT32_C(1) << 27;
-	limits.string_bytes = UINT64_C(1) << 33;
+	limits.string_bytes = UINT64_C(1) << 32;
 	AUTO(dict) dict = dict_new(limits);
-	AUTO(fleet_observer) observer =
-	        dict ? fleet_observer_new(fleet, dict, FLEET_ADDRESSES) : NULL;
+	AUTO(fleet_observer) observer = dict ? fleet_observer_new(fleet, dict, FLEET_ADDRESSES)
+	                                     : NULL;
 	AUTO(batch) batch = dict ? batch_new(dict) : NULL;
 	if (!observer || !batch)
 		return fleet_failed("speed", -ENOMEM);
-	uint64_t rows = 0, reports = 0, rows_late = 0;
-	uint64_t all = limit < fleet_ticks(fleet) * fleet_slots(fleet)
-	                       ? limit
-	                       : fleet_ticks(fleet) * fleet_slots(fleet);
-	uint64_t begin_ns = clock_monotonic_ns(clock_real());
-	uint64_t late_ns = begin_ns;
+	uint64_t all = fleet_ticks(fleet) * fleet_slots(fleet);
+	uint64_t count = limit < all ? limit : all;
+	struct speed speed = { 0 };
+	struct fleet_report first;
 	int r = 0;
-	while (reports < all && (r = fleet_next_report(fleet, observer, batch)) > 0) {
-		rows += batch->rows_count;
-		if (++reports == all / 4) {
-			late_ns = clock_monotonic_ns(clock_real());
-			rows_late = rows;
-		}
-	}
+	uint64_t before_ns = cpu_ns();
+	for (uint32_t slot = 0; slot < fleet_slots(fleet) && r == 0; slot++)
+		r = fleet_report(fleet, 0, slot, &first);
+	uint64_t pools_ns = cpu_ns() - before_ns;
+	for (uint64_t i = 0; i < count && r == 0; i++)
+		r = speed_add(fleet, observer, batch, i, &speed);
 	if (r < 0)
 		return fleet_failed("speed", r);
-	uint64_t end_ns = clock_monotonic_ns(clock_real());
-	printf("rows %llu\nMrow/s %.2f\nMrow/s_after_the_first_quarter %.2f\nnodes %u\n",
-	        (unsigned long long)rows, (double)rows * 1e3 / (double)(end_ns - begin_ns),
-	        (double)(rows - rows_late) * 1e3 / (double)(end_ns - late_ns),
-	        dict_mark(dict).nodes);
+	printf("rows %llu\nstart_s %.2f\n", (unsigned long long)speed.rows, (double)pools_ns / 1e9);
+	printf("Mrow/s_of_reports %.2f\nMrow/s_with_ids_that_are_known %.2f\n"
+	       "Mrow/s_with_new_stacks %.2f\nnodes %u\n",
+	        mrows(speed.rows, speed.report_ns),
+	        mrows(speed.rows, speed.report_ns + speed.again_ns),
+	        mrows(speed.rows, speed.report_ns + speed.first_ns), dict_mark(dict).nodes);
+	return 0;
+}
+
+static int run_files(struct fleet *fleet, const struct fleet_args *args, uint64_t limit)
+{
+	struct fleet_files_figures figures;
+	struct fleet_files_options options = {
+		.pprof = args->pprof,
+		.folded = args->folded,
+		.whole_instances = args->per == 1,
+		.files_max = limit,
+	};
+	if (fleet_files_write(fleet, options, &figures) < 0)
+		return 1;
+	printf("files %llu\nrows %llu\nsamples %llu\n", (unsigned long long)figures.files,
+	        (unsigned long long)figures.rows, (unsigned long long)figures.samples);
 	return 0;
 }
 
@@ -278,12 +338,7 @@ static int fleet_run(const struct fleet_args *args)
 		                                     .threads = args->threads,
 		                             });
 	if (args->pprof || args->folded)
-		return fleet_files_write(fleet, (struct fleet_files_options){
-		                                        .pprof = args->pprof,
-		                                        .folded = args->folded,
-		                                        .whole_instances = args->per == 1,
-		                                        .files_max = limit,
-		                                });
+		return run_files(fleet, args, limit);
 	return args->speed ? run_speed(fleet, limit) : run_stats(fleet, limit);
 }
 

@@ -25,7 +25,7 @@
 #include "profile/dict.h"
 
 #define FLEET_REPORT_NS UINT64_C(10000000000)
-#define FLEET_PERIOD_NS 20408163 /* 49 Hz */
+#define FLEET_PERIOD_NS 20408163                            /* 49 Hz */
 #define FLEET_START_NS  (UINT64_C(1700006400) * 1000000000) /* the default: a full day's begin */
 
 struct fleet;
@@ -40,6 +40,7 @@ struct fleet_options {
 	uint64_t life_ns;         /* mean life of an instance */
 	uint32_t changed_percent; /* by which version 2 of a service's changed function is slower */
 	uint32_t fresh_permille;  /* of the samples have a stack that is mostly new */
+	uint32_t pool_draws; /* of a service and version: what is not fresh is drawn from these */
 };
 
 /* The sets of the design by name: "A", "B", "H"; 0 or -ENOENT. */
@@ -85,7 +86,8 @@ struct fleet_report {
  * What the instance in that slot reports at that tick. The ticks of a slot must not go backwards.
  * 0 or -ENOMEM.
  */
-int fleet_report(struct fleet *fleet, uint64_t tick, uint32_t slot, struct fleet_report *ret_report);
+int fleet_report(
+        struct fleet *fleet, uint64_t tick, uint32_t slot, struct fleet_report *ret_report);
 
 enum fleet_frames {
 	FLEET_ADDRESSES = 1, /* native frames with build-id and offset, as agents send */
@@ -107,8 +109,8 @@ void fleet_observer_reset(struct fleet_observer *observer);
  * Adds a report to a batch of the observer's dict: rows, coverage, and its interval where the batch
  * has none. 0, -ENOSPC (the dict is full), -ENOMEM. On failure the batch holds a part.
  */
-int fleet_observer_put(struct fleet_observer *observer, const struct fleet_report *report,
-        struct batch *batch);
+int fleet_observer_put(
+        struct fleet_observer *observer, const struct fleet_report *report, struct batch *batch);
 
 /*
  * The next report of the whole fleet, slot by slot and then tick by tick, as a settled batch. 1,

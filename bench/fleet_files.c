@@ -25,7 +25,7 @@ struct files {
 	struct batch *batch;
 	struct fleet_instance instance; /* of the batch */
 	FILE *indexes[2];
-	uint64_t count, rows, samples;
+	struct fleet_files_figures figures;
 };
 
 static int files_complain(const char *path, int result)
@@ -60,9 +60,10 @@ static int files_put(const char *folder, uint64_t number, const char *ending, co
 static void files_index(struct files *files, FILE *index)
 {
 	struct fleet_labels labels = fleet_labels_of(&files->instance);
-	fprintf(index, "%06" PRIu64 "\t%" PRIu64 "\t%" PRIu64 "\t%u\t%" PRIu64, files->count,
-	        files->batch->start_ns / NS_PER_S, files->batch->duration_ns / NS_PER_S,
-	        files->batch->rows_count, batch_samples(files->batch));
+	fprintf(index, "%06" PRIu64 "\t%" PRIu64 "\t%" PRIu64 "\t%u\t%" PRIu64,
+	        files->figures.files, files->batch->start_ns / NS_PER_S,
+	        files->batch->duration_ns / NS_PER_S, files->batch->rows_count,
+	        batch_samples(files->batch));
 	for (uint32_t i = 0; i < FLEET_LABELS; i++)
 		fprintf(index, "\t%s", labels.values[i]);
 	fprintf(index, "\n");
@@ -85,17 +86,17 @@ static int files_flush(struct files *files)
 	if (r < 0)
 		return files_complain("a profile", r);
 	if (files->options.pprof)
-		r = files_put(files->options.pprof, files->count, "pb.gz", &pprof);
+		r = files_put(files->options.pprof, files->figures.files, "pb.gz", &pprof);
 	if (r == 0 && files->options.folded)
-		r = files_put(files->options.folded, files->count, "folded", &folded);
+		r = files_put(files->options.folded, files->figures.files, "folded", &folded);
 	if (r < 0)
 		return r;
 	for (uint32_t i = 0; i < 2; i++)
 		if (files->indexes[i])
 			files_index(files, files->indexes[i]);
-	files->count++;
-	files->rows += batch->rows_count;
-	files->samples += batch_samples(batch);
+	files->figures.files++;
+	files->figures.rows += batch->rows_count;
+	files->figures.samples += batch_samples(batch);
 	batch_reset(batch);
 	/* No file may hold another's names. */
 	dict_reset(files->dict);
@@ -113,8 +114,7 @@ static int files_add(struct files *files, const struct fleet_report *report)
 		return r;
 	files->instance = *instance;
 	r = fleet_observer_put(files->observer, report, files->batch);
-	files->batch->duration_ns =
-	        report->start_ns + FLEET_REPORT_NS - files->batch->start_ns;
+	files->batch->duration_ns = report->start_ns + FLEET_REPORT_NS - files->batch->start_ns;
 	return r < 0 ? files_complain("a report", r) : 0;
 }
 
@@ -124,7 +124,7 @@ static int files_run(struct files *files)
 	for (uint32_t slot = 0; slot < fleet_slots(files->fleet); slot++) {
 		for (uint64_t tick = 0; tick < fleet_ticks(files->fleet); tick++) {
 			struct fleet_report report;
-			if (files->count >= files->options.files_max)
+			if (files->figures.files >= files->options.files_max)
 				return 0;
 			r = fleet_report(files->fleet, tick, slot, &report);
 			r = r < 0 ? files_complain("a report", r) : files_add(files, &report);
@@ -151,7 +151,8 @@ static int files_begin(struct files *files, const char *folder, uint32_t index)
 	return 0;
 }
 
-int fleet_files_write(struct fleet *fleet, struct fleet_files_options options)
+int fleet_files_write(struct fleet *fleet, struct fleet_files_options options,
+        struct fleet_files_figures *ret_figures)
 {
 	AUTO(dict) dict = dict_new(dict_limits_default);
 	AUTO(fleet_observer) observer = dict ? fleet_observer_new(fleet, dict, FLEET_NAMES) : NULL;
@@ -171,9 +172,7 @@ int fleet_files_write(struct fleet *fleet, struct fleet_files_options options)
 	for (uint32_t i = 0; i < 2; i++)
 		if (files.indexes[i] && fclose(files.indexes[i]) != 0 && r == 0)
 			r = files_complain("index.tsv", -EIO);
-	if (r < 0)
-		return 1;
-	printf("files %" PRIu64 "\nrows %" PRIu64 "\nsamples %" PRIu64 "\n", files.count, files.rows,
-	        files.samples);
-	return 0;
+	if (r == 0)
+		*ret_figures = files.figures;
+	return r;
 }

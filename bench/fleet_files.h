@@ -19,5 +19,12 @@ struct fleet_files_options {
 	uint64_t files_max;
 };
 
-/* Prints what went wrong, or how much was written. An exit code. */
-int fleet_files_write(struct fleet *fleet, struct fleet_files_options options);
+struct fleet_files_figures {
+	uint64_t files;
+	uint64_t rows;
+	uint64_t samples;
+};
+
+/* 0, or negative errno after saying on stderr what went wrong. */
+int fleet_files_write(struct fleet *fleet, struct fleet_files_options options,
+        struct fleet_files_figures *ret_figures);

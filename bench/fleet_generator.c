@@ -21,20 +21,20 @@
 #include "bench/fleet_number.h"
 #include "profile/symbols.h"
 
-#define FLEET_NS_PER_H         (UINT64_C(3600) * 1000000000)
-#define FLEET_POOL_DRAWS       120000
-#define FLEET_REGIONS          4
-#define FLEET_ZONES            3
-#define FLEET_SLOTS_PER_HOST   6
-#define FLEET_ROLLOUT_NS       (UINT64_C(600) * 1000000000)
-#define FLEET_DAY_TICKS        8640
-#define FLEET_SAMPLES_PER_ROW  88000 /* in 1/65536 */
-#define FLEET_SAMPLES_MAX      65536
-#define FLEET_SIGMA_LOAD       16000 /* of ln, in 1/65536: 0.24 */
-#define FLEET_SIGMA_MIX        23000 /* 0.35 */
-#define FLEET_OBSERVER_PAGE    1024
-#define FLEET_OBSERVER_CACHE   16384
-#define FLEET_LINE_BYTES       16
+#define FLEET_NS_PER_H        (UINT64_C(3600) * 1000000000)
+#define FLEET_POOL_DRAWS      260000
+#define FLEET_REGIONS         4
+#define FLEET_ZONES           3
+#define FLEET_SLOTS_PER_HOST  6
+#define FLEET_ROLLOUT_NS      (UINT64_C(600) * 1000000000)
+#define FLEET_DAY_TICKS       8640 /* the day begins with the fleet, so that rows do not depend on it */
+#define FLEET_SAMPLES_PER_ROW 76000 /* in 1/65536 */
+#define FLEET_SAMPLES_MAX     65536
+#define FLEET_SIGMA_LOAD      16000 /* of ln, in 1/65536: 0.24 */
+#define FLEET_SIGMA_MIX       23000 /* 0.35 */
+#define FLEET_OBSERVER_PAGE   1024
+#define FLEET_OBSERVER_CACHE  16384
+#define FLEET_LINE_BYTES      16
 
 struct fleet_slot {
 	struct fleet_instance instance;
@@ -62,36 +62,33 @@ int fleet_options_named(const char *set, struct fleet_options *ret_options)
 		const char *name;
 		struct fleet_options options;
 	} sets[] = {
-		{ "A",
-		        { .seed = 1,
-		                .services = 12,
-		                .instances = 298,
-		                .rows = 330,
-		                .duration_ns = FLEET_NS_PER_H,
-		                .start_ns = FLEET_START_NS,
-		                .life_ns = 2 * FLEET_NS_PER_H,
-		                .changed_percent = 25,
-		                .fresh_permille = 20 } },
-		{ "B",
-		        { .seed = 2,
-		                .services = 3,
-		                .instances = 15,
-		                .rows = 285,
-		                .duration_ns = 24 * FLEET_NS_PER_H,
-		                .start_ns = FLEET_START_NS,
-		                .life_ns = 24 * FLEET_NS_PER_H,
-		                .changed_percent = 25,
-		                .fresh_permille = 10 } },
-		{ "H",
-		        { .seed = 3,
-		                .services = 6,
-		                .instances = 100,
-		                .rows = 335,
-		                .duration_ns = FLEET_NS_PER_H,
-		                .start_ns = FLEET_START_NS,
-		                .life_ns = 2 * FLEET_NS_PER_H,
-		                .changed_percent = 25,
-		                .fresh_permille = 120 } },
+		{ "A", { .seed = 1,
+		               .services = 12,
+		               .instances = 298,
+		               .rows = 330,
+		               .duration_ns = FLEET_NS_PER_H,
+		               .start_ns = FLEET_START_NS,
+		               .life_ns = 2 * FLEET_NS_PER_H,
+		               .changed_percent = 25,
+		               .fresh_permille = 9 } },
+		{ "B", { .seed = 2,
+		               .services = 3,
+		               .instances = 15,
+		               .rows = 285,
+		               .duration_ns = 24 * FLEET_NS_PER_H,
+		               .start_ns = FLEET_START_NS,
+		               .life_ns = 24 * FLEET_NS_PER_H,
+		               .changed_percent = 25,
+		               .fresh_permille = 10 } },
+		{ "H", { .seed = 3,
+		               .services = 6,
+		               .instances = 100,
+		               .rows = 335,
+		               .duration_ns = FLEET_NS_PER_H,
+		               .start_ns = FLEET_START_NS,
+		               .life_ns = 2 * FLEET_NS_PER_H,
+		               .changed_percent = 25,
+		               .fresh_permille = 120 } },
 	};
 	for (uint32_t i = 0; i < COUNT_OF(sets); i++) {
 		if (strcmp(sets[i].name, set) == 0) {
@@ -112,6 +109,7 @@ static void fleet_fill_options(struct fleet_options *options)
 	options->rows = options->rows ? options->rows : fallback.rows;
 	options->duration_ns = options->duration_ns ? options->duration_ns : fallback.duration_ns;
 	options->start_ns = options->start_ns ? options->start_ns : fallback.start_ns;
+	options->pool_draws = options->pool_draws ? options->pool_draws : FLEET_POOL_DRAWS;
 	options->life_ns = options->life_ns ? options->life_ns : fallback.life_ns;
 	if (options->instances < options->services)
 		options->instances = options->services;
@@ -147,7 +145,7 @@ struct fleet *fleet_new(struct fleet_options options)
 	        .seed = options.seed,
 	        .services = options.services,
 	        .changed_percent = options.changed_percent,
-	        .pool_draws = FLEET_POOL_DRAWS,
+	        .pool_draws = options.pool_draws,
 	});
 	if (!fleet->slots || !fleet->tree)
 		return NULL;
@@ -204,8 +202,7 @@ static int fleet_slot_begin(struct fleet *fleet, struct fleet_slot *slot, uint64
 	fleet->instances_met++;
 
 	struct rng rng;
-	rng_init(&rng,
-	        fleet_mix(fleet_mix(options->seed ^ 3, instance->slot), instance->number));
+	rng_init(&rng, fleet_mix(fleet_mix(options->seed ^ 3, instance->slot), instance->number));
 	uint64_t life = fleet_exponential(&rng, options->life_ns / FLEET_REPORT_NS) + 1;
 	instance->ends_tick = tick + life;
 	instance->version = tick >= slot->rollout_tick;
@@ -260,10 +257,9 @@ struct fleet_labels fleet_labels_of(const struct fleet_instance *instance)
 static uint32_t fleet_samples_of(
         const struct fleet *fleet, const struct fleet_slot *slot, uint64_t tick, struct rng *rng)
 {
-	uint64_t day_tick = fleet->options.start_ns / FLEET_REPORT_NS + tick;
 	uint64_t samples = (uint64_t)fleet->options.rows * FLEET_SAMPLES_PER_ROW; /* in 1/65536 */
 	samples = samples * slot->load >> 16;
-	samples = samples * (uint64_t)(65536 + fleet_wave(day_tick, FLEET_DAY_TICKS) / 4) >> 16;
+	samples = samples * (uint64_t)(65536 + fleet_wave(tick, FLEET_DAY_TICKS) / 4) >> 16;
 	samples = samples * fleet_tree_cost(fleet->tree, slot->instance.version) >> 16;
 	samples = samples * fleet_log_normal(rng, 4000) >> 16;
 	samples >>= 16;
@@ -280,8 +276,8 @@ static void fleet_share_samples(const struct fleet_slot *slot, uint64_t tick, ui
 	for (uint32_t i = 0; i < FLEET_HANDLERS; i++) {
 		uint64_t phase = fleet_mix(slot->instance.service, i);
 		uint64_t period = 30 + phase % 330; /* 5 min to 1 h */
-		uint64_t wave =
-		        (uint64_t)(65536 + fleet_wave(tick + (phase >> 32), period) * 3 / 10);
+		uint64_t wave = (uint64_t)(65536 +
+		                           fleet_wave(tick + (phase >> 32), period) * 3 / 10);
 		weights[i] = (slot->mix[i] * wave >> 16) / (i + 1) + 1;
 		sum += weights[i];
 	}
@@ -294,8 +290,8 @@ static void fleet_share_samples(const struct fleet_slot *slot, uint64_t tick, ui
 	}
 }
 
-int fleet_report(struct fleet *fleet, uint64_t tick, uint32_t slot_index,
-        struct fleet_report *ret_report)
+int fleet_report(
+        struct fleet *fleet, uint64_t tick, uint32_t slot_index, struct fleet_report *ret_report)
 {
 	assert(slot_index < fleet->options.instances);
 	struct fleet_slot *slot = &fleet->slots[slot_index];
@@ -354,7 +350,7 @@ struct fleet_observer {
 	struct {
 		uint32_t instance; /* number in the slot, + 1 */
 		uint32_t id;
-	} *series; /* by slot */
+	} * series; /* by slot */
 	struct {
 		struct fleet_code code;
 		uint32_t id; /* + 1 */
@@ -371,8 +367,7 @@ struct fleet_observer *fleet_observer_new(
 	observer->fleet = fleet;
 	observer->dict = dict;
 	observer->frames = frames;
-	observer->modules =
-	        calloc(fleet_tree_modules(fleet->tree), sizeof(*observer->modules));
+	observer->modules = calloc(fleet_tree_modules(fleet->tree), sizeof(*observer->modules));
 	observer->series = calloc(fleet->options.instances, sizeof(*observer->series));
 	observer->ids = calloc(2 * FLEET_SAMPLES_MAX, sizeof(*observer->ids));
 	if (!observer->modules || !observer->series || !observer->ids)
@@ -389,8 +384,7 @@ void fleet_observer_reset(struct fleet_observer *observer)
 	memset(observer->cache, 0, sizeof(observer->cache));
 	memset(observer->modules, 0,
 	        fleet_tree_modules(observer->fleet->tree) * sizeof(*observer->modules));
-	memset(observer->series, 0,
-	        observer->fleet->options.instances * sizeof(*observer->series));
+	memset(observer->series, 0, observer->fleet->options.instances * sizeof(*observer->series));
 }
 
 void fleet_observer_free(struct fleet_observer *observer)
@@ -465,8 +459,7 @@ static int observer_frame_make(
 	}
 	if (r == 0 && observer->frames == FLEET_NAMES) {
 		frame.kind = FRAME_MANAGED;
-		frame.system_name = frame.function;
-		frame.start_line = 1 + code->function % 8 * 40;
+		frame.start_line = 1 + code->function % FLEET_FILE_FUNCTIONS * 40;
 		frame.line = frame.start_line + code->offset / FLEET_LINE_BYTES;
 		fleet_tree_file_name(tree, code->module, code->function, text);
 		r = dict_cstring(observer->dict, text, &frame.file);
@@ -477,10 +470,10 @@ static int observer_frame_make(
 static int observer_frame(
         struct fleet_observer *observer, const struct fleet_code *code, uint32_t *ret_id)
 {
-	uint64_t hash = fleet_mix(
-	        (uint64_t)code->module << 32 | code->function, code->offset);
+	uint64_t hash = fleet_mix((uint64_t)code->module << 32 | code->function, code->offset);
 	uint32_t at = (uint32_t)hash % FLEET_OBSERVER_CACHE;
-	if (!observer->cache[at].id || memcmp(&observer->cache[at].code, code, sizeof(*code)) != 0) {
+	if (!observer->cache[at].id ||
+	        memcmp(&observer->cache[at].code, code, sizeof(*code)) != 0) {
 		uint32_t id;
 		int r = observer_frame_make(observer, code, &id);
 		if (r < 0)
@@ -593,8 +586,8 @@ static void observer_sort(uint32_t *ids, uint32_t count, uint32_t greatest)
 	}
 }
 
-int fleet_observer_put(struct fleet_observer *observer, const struct fleet_report *report,
-        struct batch *batch)
+int fleet_observer_put(
+        struct fleet_observer *observer, const struct fleet_report *report, struct batch *batch)
 {
 	uint32_t series;
 	uint32_t greatest = 0;

@@ -42,8 +42,7 @@ static inline int64_t fleet_log2(uint64_t x)
 	int top = 63 - __builtin_clzll(x);
 	uint64_t part = (top >= 16 ? x >> (top - 16) : x << (16 - top)) & 0xffff;
 	/* 1.3435 f - 0.3435 f^2 meets log2(1 + f) at both ends. */
-	return ((int64_t)top << 16) +
-	       (int64_t)((part * (88048 - ((part * 22512) >> 16))) >> 16);
+	return ((int64_t)top << 16) + (int64_t)((part * (88048 - ((part * 22512) >> 16))) >> 16);
 }
 
 /* Nearly normal with deviation 1: the sum of twelve draws, less their mean. */

@@ -27,7 +27,7 @@ struct fleet_stats {
 	struct fleet_figures figures;
 	struct stats_stack *stacks;
 	uint32_t stacks_capacity;
-	uint32_t *owners; /* by slot: the owner number of its instance */
+	uint32_t *owners;  /* by slot: the owner number of its instance */
 	uint32_t *numbers; /* by slot: the instance's number + 1 */
 	uint32_t *sorted;
 	uint32_t sorted_capacity;
@@ -62,8 +62,7 @@ static int stats_make_room(struct fleet_stats *stats, uint32_t samples)
 	uint32_t nodes = fleet_tree_nodes(fleet_tree_of(stats->fleet));
 	if (nodes > stats->stacks_capacity) {
 		uint32_t capacity = nodes + nodes / 2;
-		struct stats_stack *stacks =
-		        realloc(stats->stacks, capacity * sizeof(*stacks));
+		struct stats_stack *stacks = realloc(stats->stacks, capacity * sizeof(*stacks));
 		if (!stacks)
 			return -ENOMEM;
 		memset(stacks + stats->stacks_capacity, 0,

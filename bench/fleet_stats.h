@@ -26,10 +26,10 @@ struct fleet_figures {
 	uint64_t reports;
 	uint64_t samples;
 	uint64_t rows;
-	uint64_t rows_of_one;      /* whose value is 1 */
-	uint64_t rows_shared;      /* whose stack two or more instances have */
-	uint64_t depths;           /* summed over the rows */
-	uint32_t stacks;           /* distinct */
+	uint64_t rows_of_one; /* whose value is 1 */
+	uint64_t rows_shared; /* whose stack two or more instances have */
+	uint64_t depths;      /* summed over the rows */
+	uint32_t stacks;      /* distinct */
 	uint32_t stacks_shared;
 	uint32_t instances;
 	uint64_t version_reports[FLEET_VERSIONS];

@@ -31,7 +31,7 @@
 #define TREE_SITE_FIRST     32
 #define TREE_SITES          28 /* different call addresses of a function */
 #define TREE_SITE_BYTES     16
-#define TREE_LEAVES_LOG2    4
+#define TREE_LEAVES_LOG2    3
 #define TREE_NODES_MAX      (UINT32_MAX / 4)
 #define TREE_FIRST_CAPACITY 65536
 
@@ -47,12 +47,12 @@ static const struct tree_habits {
 	uint32_t wide;  /* so many call sites that each walk finds another */
 	uint32_t to[ZONES];
 } tree_habits[ZONES] = {
-	[ZONE_APP] = { 600, 38000, 700,
+	[ZONE_APP] = { 310, 54000, 100,
 	        { [ZONE_RUNTIME] = 900, [ZONE_LIBRARY] = 1500, [ZONE_LIBC] = 500 } },
-	[ZONE_RUNTIME] = { 5000, 42000, 0, { [ZONE_LIBC] = 9000 } },
-	[ZONE_LIBRARY] = { 2600, 38000, 300, { [ZONE_LIBC] = 5500 } },
-	[ZONE_LIBC] = { 14000, 42000, 0, { [ZONE_KERNEL] = 20000 } },
-	[ZONE_KERNEL] = { 8000, 36000, 0, { 0 } },
+	[ZONE_RUNTIME] = { 3500, 50000, 0, { [ZONE_LIBC] = 9000 } },
+	[ZONE_LIBRARY] = { 2000, 50000, 300, { [ZONE_LIBC] = 5500 } },
+	[ZONE_LIBC] = { 13000, 46000, 0, { [ZONE_KERNEL] = 20000 } },
+	[ZONE_KERNEL] = { 7000, 44000, 0, { 0 } },
 };
 
 static const uint32_t zone_functions[ZONES] = { 4096, 1024, 2048, 768, 3072 };
@@ -87,9 +87,9 @@ static void tree_set_branches(struct fleet_tree *tree)
 	for (uint32_t branches = 1; branches <= TREE_BRANCHES_MAX; branches++) {
 		uint64_t sum = 0, end = 0;
 		for (uint32_t i = 0; i < branches; i++)
-			sum += 1000000 / ((i + 1) * (i + 1));
+			sum += 1000000 / ((i + 1) * (i + 1) * (i + 1));
 		for (uint32_t i = 0; i < branches; i++) {
-			end += 1000000 / ((i + 1) * (i + 1));
+			end += 1000000 / ((i + 1) * (i + 1) * (i + 1));
 			tree->branch_ends[branches][i] = (uint32_t)(end * 65536 / sum);
 		}
 	}
@@ -210,15 +210,15 @@ static void walk_put(struct tree_walk *walk, uint64_t choice, uint32_t offset)
 
 static void walk_call(struct tree_walk *walk, uint32_t site)
 {
-	walk_put(walk, site,
-	        TREE_SITE_FIRST + site % TREE_SITES * TREE_SITE_BYTES);
+	walk_put(walk, site, TREE_SITE_FIRST + site % TREE_SITES * TREE_SITE_BYTES);
 	walk->path = fleet_mix(walk->path, site);
 }
 
 static void walk_leaf(struct tree_walk *walk, uint32_t draw)
 {
 	/* Few instructions of a function are hot. */
-	uint32_t leaf = (uint32_t)(fleet_exp2((draw & 0xffff) * TREE_LEAVES_LOG2) >> 16) - 1;
+	uint32_t skewed = (draw & 0xffff) * (draw & 0xffff) >> 16;
+	uint32_t leaf = (uint32_t)(fleet_exp2((int64_t)skewed * TREE_LEAVES_LOG2) >> 16) - 1;
 	walk_put(walk, UINT64_C(1) << 32 | leaf, leaf * TREE_SITE_BYTES + 8);
 }
 
@@ -347,8 +347,8 @@ static int tree_pool_fill(
 		uint32_t first = draws * FLEET_CHANGED_PERMILLE / 1000;
 		changed[handler] = first;
 		if (version > 0)
-			changed[handler] += (uint32_t)(
-			        (uint64_t)first * tree->options.changed_percent / 100);
+			changed[handler] += (uint32_t)((uint64_t)first *
+			                               tree->options.changed_percent / 100);
 		pool->first[handler] = total;
 		total += draws - first + changed[handler];
 	}
@@ -522,7 +522,6 @@ void fleet_tree_function_name(const struct fleet_tree *tree, uint32_t module, ui
 	uint64_t hash = fleet_mix(origin, function);
 	const char *verb = verbs[hash % COUNT_OF(verbs)];
 	const char *noun = nouns[(hash >> 8) % COUNT_OF(nouns)];
-	const char *other = nouns[(hash >> 16) % COUNT_OF(nouns)];
 	char service[32];
 	fleet_service_name(module / FLEET_VERSIONS, service);
 	switch (zone) {
@@ -531,8 +530,8 @@ void fleet_tree_function_name(const struct fleet_tree *tree, uint32_t module, ui
 			snprintf(name, FLEET_NAME_BYTES_MAX, "%s::ledger::recompute_totals",
 			        service);
 		else
-			snprintf(name, FLEET_NAME_BYTES_MAX, "%s::%s::%s_%s::%s_%u", service, noun,
-			        noun, other, verb, function);
+			snprintf(name, FLEET_NAME_BYTES_MAX, "%s::%s::%s_%u", service, noun, verb,
+			        function);
 		break;
 	case ZONE_RUNTIME:
 		snprintf(name, FLEET_NAME_BYTES_MAX, "rt_%s_%s_%u", verb, noun, function);
@@ -553,7 +552,8 @@ void fleet_tree_file_name(const struct fleet_tree *tree, uint32_t module, uint32
         char name[static FLEET_NAME_BYTES_MAX])
 {
 	struct fleet_module of = fleet_tree_module(tree, module);
-	uint64_t hash = fleet_mix(module / FLEET_VERSIONS, function / 8);
+	uint64_t hash = fleet_mix(module / FLEET_VERSIONS, function / FLEET_FILE_FUNCTIONS);
 	snprintf(name, FLEET_NAME_BYTES_MAX, "%s/%s/%s_%u.cc", of.source,
-	        nouns[hash % COUNT_OF(nouns)], nouns[(hash >> 8) % COUNT_OF(nouns)], function / 8);
+	        nouns[hash % COUNT_OF(nouns)], nouns[(hash >> 8) % COUNT_OF(nouns)],
+	        function / FLEET_FILE_FUNCTIONS);
 }

@@ -22,12 +22,13 @@
 #include "core/auto.h"
 #include "core/rng.h"
 
-#define FLEET_HANDLERS          24
-#define FLEET_VERSIONS          2
-#define FLEET_FUNCTION_BYTES    512 /* what each function takes in its file */
-#define FLEET_NAME_BYTES_MAX    160
-#define FLEET_CHANGED_FUNCTION  0 /* number of the changed one in the module of its service */
-#define FLEET_CHANGED_PERMILLE  40 /* of the samples of version 1 have it as their leaf */
+#define FLEET_HANDLERS         24
+#define FLEET_VERSIONS         2
+#define FLEET_FUNCTION_BYTES   512 /* what each function takes in its file */
+#define FLEET_FILE_FUNCTIONS   64  /* how many functions a source file has */
+#define FLEET_NAME_BYTES_MAX   160
+#define FLEET_CHANGED_FUNCTION 0  /* number of the changed one in the module of its service */
+#define FLEET_CHANGED_PERMILLE 40 /* of the samples of version 1 have it as their leaf */
 
 struct fleet_tree;
 

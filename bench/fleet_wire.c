@@ -1,7 +1,7 @@
 /*
  * A thread has every so-manieth agent and goes through the intervals with all of them. The fleet is
- * one for all threads and has a lock, so making reports and giving them ids is done by one thread at
- * a time; packing, sending and waiting is not.
+ * one for all threads and has a lock, so making reports and giving them ids is done by one thread
+ * at a time; packing, sending and waiting is not.
  *
  * Whatever fails, an agent opens a new session and puts the same reports into it under the same
  * ids, as the real one does. For that the reports are kept as the fleet numbers them.
@@ -62,7 +62,7 @@ struct fleet_wire {
 	struct fleet_wire_options options;
 	uint64_t epoch;
 	struct agent *agents;
-	pthread_mutex_t lock; /* of the fleet and what it draws */
+	pthread_mutex_t lock;                 /* of the fleet and what it draws */
 	uint64_t uploaded[WIRE_UPLOADED_MAX]; /* hashes of build-ids */
 	uint32_t uploaded_count;
 };
@@ -170,8 +170,7 @@ static int agent_collect(struct agent *agent, uint64_t tick)
 		uint32_t needed = agent->samples_count + report->samples_count;
 		if (needed > agent->samples_capacity) {
 			uint32_t capacity = needed * 2;
-			uint32_t *samples =
-			        realloc(agent->samples, capacity * sizeof(*samples));
+			uint32_t *samples = realloc(agent->samples, capacity * sizeof(*samples));
 			if (!samples)
 				return -ENOMEM;
 			agent->samples = samples;
@@ -405,8 +404,7 @@ static int agent_init(struct agent *agent, struct fleet_wire *wire, uint32_t num
 	agent->slots_end = (uint32_t)((uint64_t)slots * (number + 1) / wire->options.agents);
 	uint64_t id[2] = { fleet_mix(wire->epoch, number), number };
 	memcpy(agent->uuid.bytes, id, sizeof(agent->uuid.bytes));
-	agent->reports =
-	        calloc(agent->slots_end - agent->slots_first, sizeof(*agent->reports));
+	agent->reports = calloc(agent->slots_end - agent->slots_first, sizeof(*agent->reports));
 	if (!agent->reports)
 		return -ENOMEM;
 	int r = agent_collect(agent, 0);
@@ -428,14 +426,14 @@ static int acks_compare(const void *a, const void *b)
 
 static void wire_print(const struct sender *sum, double seconds)
 {
+	uint32_t median = sum->acks_count / 2;
+	uint32_t late = (uint32_t)((uint64_t)sum->acks_count * 99 / 100);
 	qsort(sum->ack_us, sum->acks_count, sizeof(*sum->ack_us), acks_compare);
 	printf("rows %llu\npushes %llu\nseconds %.3f\nrows_per_s %.0f\n",
 	        (unsigned long long)sum->rows, (unsigned long long)sum->pushes, seconds,
 	        (double)sum->rows / seconds);
-	printf("ack_ms_p50 %.3f\nack_ms_p99 %.3f\nack_ms_max %.3f\n",
-	        sum->ack_us[sum->acks_count / 2] / 1e3,
-	        sum->ack_us[(uint64_t)sum->acks_count * 99 / 100] / 1e3,
-	        sum->ack_us[sum->acks_count - 1] / 1e3);
+	printf("ack_ms_p50 %.3f\nack_ms_p99 %.3f\nack_ms_max %.3f\n", sum->ack_us[median] / 1e3,
+	        sum->ack_us[late] / 1e3, sum->ack_us[sum->acks_count - 1] / 1e3);
 	printf("wire_bytes_per_row %.3f\nsessions %llu\nsent_again %llu\n",
 	        (double)sum->bytes / (double)sum->rows, (unsigned long long)sum->sessions,
 	        (unsigned long long)sum->again);

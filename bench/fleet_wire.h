@@ -2,8 +2,8 @@
 
 /*
  * fleet_wire sends a fleet to a real aggregator as its agents would: each agent has a uuid, an
- * epoch, a session with a dictionary of its own, and the reports of its instances as sections of one
- * PUSH per interval, the next only after the acknowledgement of the one before. It answers for
+ * epoch, a session with a dictionary of its own, and the reports of its instances as sections of
+ * one PUSH per interval, the next only after the acknowledgement of the one before. It answers for
  * symbols too. Nobody waits for the clock: an hour of a fleet is sent as fast as it is taken.
  */
 

@@ -192,6 +192,7 @@ static void *sender_run(void *argument)
 
 	/* Batches are made beforehand: only encoding and sending is measured beside the receiver.
 	 */
+	/* Pointers are meant. NOLINTNEXTLINE(bugprone-sizeof-expression) */
 	struct batch **batches = calloc(sender->batches + 1, sizeof(*batches));
 	must(batches ? 0 : -ENOMEM, "memory");
 	for (uint32_t i = 0; i <= sender->batches; i++) {

@@ -243,6 +243,12 @@ static int http_split_address(
 	return 0;
 }
 
+bool http_address_is_valid(const char *address)
+{
+	char host[HTTP_ADDRESS_BYTES_MAX], port[8];
+	return http_split_address(address, host, port) == 0;
+}
+
 static int http_listen(const char *address, int *ret_fd)
 {
 	char host[HTTP_ADDRESS_BYTES_MAX], port[8];

@@ -27,6 +27,9 @@ struct http_route {
 	void (*handle)(void *owner, const uint8_t *body, size_t count, struct http_answer *answer);
 };
 
+/* HOST:PORT, an IPv6 host in brackets. Whether the host is found is not asked. */
+bool http_address_is_valid(const char *address);
+
 /* `routes` ends with a zeroed entry and outlives the server. -EADDRINUSE, -EINVAL, -ENOMEM, -EIO.
  */
 int http_server_open(const char *address /* "127.0.0.1:7471", port 0 picks one */,

@@ -5,6 +5,11 @@
  *	slots   [ . 2 . . 1 . 3 . ]     hash -> id + 1, linear probing; 0 is empty
  *
  * Slots are at most half full and double when they would be more.
+ *
+ * Hashes come from whoever sends us names, and anybody can compute them: enough of them that end in
+ * the same bits would make one long run of the table. So both halves are multiplied with odd
+ *numbers that each map draws for itself, and the slot is the top of the sum. Ids do not depend on
+ *it.
  */
 
 #include "core/id_map.h"
@@ -13,7 +18,11 @@
 #include <errno.h>
 #include <string.h>
 
-#define ID_MAP_SLOTS_FIRST 64
+#include "core/rng.h"
+
+#define ID_MAP_SLOTS_FIRST_BITS   6
+#define ID_MAP_SLOTS_FIRST        (1u << ID_MAP_SLOTS_FIRST_BITS)
+#define ID_MAP_SECRET_WITHOUT_RNG UINT64_C(0x9e3779b97f4a7c15)
 
 struct id_map {
 	struct hash128 *hashes;
@@ -21,6 +30,8 @@ struct id_map {
 	uint32_t count;
 	uint32_t capacity;
 	uint64_t slots_mask;
+	unsigned int slots_shift; /* 64 less the bits of slots_mask */
+	uint64_t secrets[2];      /* odd, for the two halves of a hash */
 	uint32_t limit;
 };
 
@@ -33,6 +44,12 @@ struct id_map *id_map_new(uint32_t limit)
 		return NULL;
 	map->limit = limit;
 	map->slots_mask = ID_MAP_SLOTS_FIRST - 1;
+	map->slots_shift = 64 - ID_MAP_SLOTS_FIRST_BITS;
+	/* Without random bytes of the machine there is no secret; everything else still works. */
+	map->secrets[0] = ID_MAP_SECRET_WITHOUT_RNG;
+	(void)rng_os_bytes(map->secrets, sizeof(map->secrets));
+	map->secrets[0] |= 1;
+	map->secrets[1] |= 1;
 	map->slots = calloc(ID_MAP_SLOTS_FIRST, sizeof(*map->slots));
 	if (!map->slots)
 		return NULL;
@@ -51,7 +68,8 @@ void id_map_free(struct id_map *map)
 /* The slot that holds the hash, or the empty one where it belongs. */
 static uint32_t *id_map_slot(const struct id_map *map, struct hash128 hash)
 {
-	for (uint64_t i = hash.low;; i++) {
+	uint64_t mixed = hash.low * map->secrets[0] + hash.high * map->secrets[1];
+	for (uint64_t i = mixed >> map->slots_shift;; i++) {
 		uint32_t *slot = &map->slots[i & map->slots_mask];
 		if (*slot == 0 || hash128_equal(map->hashes[*slot - 1], hash))
 			return slot;
@@ -85,6 +103,7 @@ static int id_map_grow_slots(struct id_map *map)
 	free(map->slots);
 	map->slots = slots;
 	map->slots_mask = slots_count - 1;
+	map->slots_shift--;
 	for (uint32_t id = 0; id < map->count; id++)
 		*id_map_slot(map, map->hashes[id]) = id + 1;
 	return 0;

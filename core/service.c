@@ -7,6 +7,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -89,6 +90,11 @@ enum service_event service_wait(int timeout_ms)
 		if (event != SERVICE_TIMEOUT)
 			return event;
 	}
+}
+
+bool service_fd_is_open(int fd)
+{
+	return fcntl(fd, F_GETFD) >= 0;
 }
 
 void service_ready(int ready_fd, const char *status)

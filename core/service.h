@@ -16,6 +16,9 @@ enum service_event { SERVICE_TIMEOUT = 0, SERVICE_STOP, SERVICE_RELOAD };
 /* Waits for a signal or the timeout; a negative timeout waits for ever. */
 enum service_event service_wait(int timeout_ms);
 
+/* Whether service_ready() can write there: somebody opened `fd` before this program started. */
+bool service_fd_is_open(int fd);
+
 /*
  * Says READY=1 and the status to sd_notify where there is one, and writes "ready STATUS\n" to
  * ready_fd (>= 0) and closes it.

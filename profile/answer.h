@@ -4,7 +4,8 @@
  * answer is what a question returns: one or two sides (A, B) over one dict of named frames, each
  * side with the rows, the seconds watched, and its completeness: what is missing and why.
  *
- * Values of an answer are in the unit of the type (every series has period 1).
+ * Values of an answer are in the unit of the type: every series has period 1, except that series
+ * which were not grouped keep theirs, and their values count periods.
  */
 
 #include <stdint.h>
@@ -18,23 +19,26 @@
 
 /* How much of the truth a side holds. Values in the unit of the type unless said. */
 struct completeness {
-	uint64_t value; /* all rows */
-	uint64_t value_truncated; /* of it on unfinished stacks */
+	uint64_t value;              /* all rows */
+	uint64_t value_truncated;    /* of it on unfinished stacks */
 	uint64_t value_unknown_leaf; /* of it with a leaf frame without a name */
-	uint64_t samples; /* in samples: value / period, summed */
-	uint64_t lost[LOSS_REASON_MAX + 1]; /* samples, by reason; [0] is reasons we have no name for */
-	uint64_t intervals; /* batches read */
+	uint64_t samples;            /* in samples: value / period, summed */
+	uint64_t lost[LOSS_REASON_MAX +
+	              1];    /* samples, by reason; [0] is reasons we have no name for */
+	uint64_t intervals;  /* batches read */
 	uint64_t missing_ns; /* observers' time inside the range in which nothing arrived, summed */
-	uint64_t coverage_ns; /* series' seconds, summed */
-	uint32_t instances; /* distinct values of the label instance */
-	uint32_t series; /* matched, with data in the range */
-	uint32_t observers; /* agents and importers with data of a matched series in the range */
-	uint32_t has_recorded; /* some series carries recorded="true": a shipped fleet, not this one */
+	uint64_t coverage_ns;  /* series' seconds, summed */
+	uint32_t instances;    /* distinct values of the label instance */
+	uint32_t series;       /* matched, with data in the range */
+	uint32_t observers;    /* agents and importers with data of a matched series in the range */
+	uint32_t has_recorded; /* some series carries recorded="true": a shipped fleet, not this one
+	                        */
 	uint64_t first_ns; /* start of the first and end of the last interval read; 0 when none */
 	uint64_t last_ns;
 	uint64_t period_min; /* the sampling periods met */
 	uint64_t period_max;
-	uint64_t corrupt; /* batches on disk whose checksum or references are wrong: in no number here */
+	uint64_t corrupt; /* batches on disk whose checksum or references are wrong: in no number
+	                     here */
 };
 
 struct answer_side {

@@ -228,7 +228,11 @@ static int naming_rows(struct naming *naming, const struct batch *from, struct b
 		uint32_t series = 0;
 		uint32_t node = 0;
 
-		int result = dict_remap_series(naming->remap, row->series, &series);
+		int result = 0;
+		if (i % NAMING_ROWS_EACH == 0 && naming->source && naming->source->pause)
+			result = naming->source->pause(naming->source);
+		if (result == 0)
+			result = dict_remap_series(naming->remap, row->series, &series);
 		if (result == 0)
 			result = naming_node(naming, row->node, &node);
 		if (result == 0)

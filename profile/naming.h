@@ -14,9 +14,16 @@
 
 /* Where symbol tables come from: the store, or the agent's own extraction. */
 struct naming_source {
-	/* Borrowed until the naming ends; NULL when there is none (or not yet). */
+	/* Borrowed until the next call of the source; NULL when there is none (or not yet). */
 	const struct symbols *(*find)(struct naming_source *source, const char *build_id);
+	/*
+	 * Called every NAMING_ROWS_EACH rows, when nothing of the source is borrowed: it may give
+	 * back locks for a moment, and what it returns other than 0 ends the naming. May be NULL.
+	 */
+	int (*pause)(struct naming_source *source);
 };
+
+#define NAMING_ROWS_EACH 4096
 
 enum naming_level {
 	NAMING_FUNCTION =

@@ -1097,14 +1097,18 @@ static void pprof_make_sample(
 
 static void pprof_note_unused(struct pprof_parser *parser)
 {
-	uint32_t mappings = 0, locations = 0, functions = 0;
+	uint32_t mappings = 0, locations = 0, functions = 0, empty = 0;
 
-	for (uint32_t i = 0; i < parser->mappings_count; i++)
+	for (uint32_t i = 0; i < parser->mappings_count; i++) {
 		mappings += !parser->mappings[i].is_used;
+		empty += parser->mappings[i].is_used && parser->mappings[i].module == 0;
+	}
 	for (uint32_t i = 0; i < parser->locations_count; i++)
 		locations += !parser->locations[i].is_used;
 	for (uint32_t i = 0; i < parser->functions_count; i++)
 		functions += !parser->functions[i].is_used;
+	if (empty)
+		pprof_note(parser, "not kept, because they say nothing: %u mappings", empty);
 	if (mappings || locations || functions)
 		pprof_note(parser,
 		        "not kept, because nothing uses them: %u mappings, %u locations, "
@@ -1115,18 +1119,24 @@ static void pprof_note_unused(struct pprof_parser *parser)
 /* What was understood and has no place in a batch. */
 static void pprof_note_fields(struct pprof_parser *parser)
 {
+	/* A period of 1 is that of every series without one. */
+	bool has_idle_period = parser->period == 1 ||
+	                       (parser->period == 0 && parser->has_period_type);
 	if (parser->comments || parser->drop_frames || parser->keep_frames || parser->doc_url ||
-	        parser->default_type) {
+	        parser->default_type || has_idle_period) {
 		char comments[40] = "";
 
 		if (parser->comments)
 			snprintf(comments, sizeof(comments), " %" PRIu64 " comments",
 			        parser->comments);
-		pprof_note(parser, "not kept:%s%s%s%s%s", comments,
+		pprof_note(parser, "not kept:%s%s%s%s%s%s", comments,
 		        parser->drop_frames ? " drop_frames" : "",
 		        parser->keep_frames ? " keep_frames" : "",
 		        parser->doc_url ? " doc_url" : "",
-		        parser->default_type ? " default_sample_type" : "");
+		        parser->default_type ? " default_sample_type" : "",
+		        parser->period == 1 ? " a period of 1"
+		        : has_idle_period   ? " a period type without a period"
+		                            : "");
 	}
 	if (parser->time < 0 || parser->duration < 0)
 		pprof_note(parser, "a time before 1970 or a negative duration is not kept");

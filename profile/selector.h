@@ -24,7 +24,8 @@ struct matcher;
 struct selector;
 
 /* -EINVAL with *ret_error: one line naming the place (byte offset) and the remedy. -ENOMEM. */
-int selector_parse(const char *text, struct selector **ret_selector, char *ret_error, size_t error_bytes);
+int selector_parse(
+        const char *text, struct selector **ret_selector, char *ret_error, size_t error_bytes);
 void selector_free(struct selector *selector);
 DEFINE_AUTO(selector);
 

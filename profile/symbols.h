@@ -32,7 +32,7 @@ DEFINE_AUTO(symbols_builder);
  * -ENOMEM. -ENOSPC: past a limit.
  */
 int symbols_builder_add(struct symbols_builder *builder, uint64_t offset, uint64_t bytes,
-	const char *name, size_t name_count);
+        const char *name, size_t name_count);
 
 /* Sorts, cuts a symbol where the next one begins, packs (zstd), checksums, appends. -ENOMEM. */
 int symbols_builder_finish(struct symbols_builder *builder, struct buf *to);

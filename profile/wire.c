@@ -151,7 +151,8 @@ int wire_open(
 	/* The sender meant it: checksummed, of our version, and yet not ours to understand. */
 	if (kind < WIRE_HELLO || kind > WIRE_PAGE || (flags & ~WIRE_FLAG_LZ4))
 		return -EPROTONOSUPPORT;
-	if (unpacked_count > WIRE_UNPACKED_BYTES_MAX)
+	if (unpacked_count > WIRE_UNPACKED_BYTES_MAX ||
+	        (unpacked->limit && unpacked_count > unpacked->limit))
 		return -E2BIG;
 
 	int r = wire_unpack(payload, packed_count, flags, unpacked_count, unpacked);

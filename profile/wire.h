@@ -79,8 +79,8 @@ void wire_seal(enum wire_kind kind, const struct buf *payload, struct buf *to);
 /*
  * Replaces what is in `unpacked`, which the payload then points into.
  * -EPROTO: not an envelope, or a broken one (magic, length, checksum). -EPROTONOSUPPORT: a newer
- * version, or a kind or flag that this version does not know. -E2BIG: past a limit, nothing
- * allocated. -ENOMEM.
+ * version, or a kind or flag that this version does not know. -E2BIG: past a limit, that of
+ * `unpacked` included; nothing allocated. -ENOMEM.
  */
 int wire_open(
         const uint8_t *bytes, size_t count, struct buf *unpacked, struct wire_message *ret_message);

@@ -120,7 +120,8 @@ static int agents_put_table(
 	text_table_print(table, wide ? 0 : output->width, output->color, to);
 	size_t count = json_array_size(list);
 	if (shown == count)
-		buf_printf(to, "\nall %s agents shown\n", units_count(count).text);
+		buf_printf(to, "\nall %s agent%s shown\n", units_count(count).text,
+		        count == 1 ? "" : "s");
 	else
 		buf_printf(to, "\n%s of %s agents shown; --limit 0 shows all\n",
 		        units_count(shown).text, units_count(count).text);

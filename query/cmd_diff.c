@@ -15,6 +15,7 @@
 
 #include "core/auto.h"
 #include "profile/naming.h"
+#include "query/canon.h"
 #include "query/cmd_list.h"
 #include "query/complain.h"
 #include "query/flame_page.h"
@@ -32,13 +33,15 @@ struct diff_args {
 	struct option_time a_from, a_to, b_from, b_to;
 	char *type;
 	uint32_t limit;
-	uint32_t by; /* index into diff_bys */
+	uint32_t by;    /* index into diff_bys */
+	uint32_t canon; /* index into diff_canons */
 	uint32_t format;
 	char *out;
 };
 
 static const char *const diff_formats[] = { "table", "wide", "json", "csv", "folded", "html",
 	NULL };
+static const char *const diff_canons[] = { "on", "off", NULL };
 static const char *const diff_bys[] = { "flat", "cum", NULL };
 
 static const struct option_spec diff_options[] = {
@@ -71,6 +74,12 @@ static const struct option_spec diff_options[] = {
 	        .fallback = "flat",
 	        .choices = diff_bys,
 	        .help = "compare what ends in a function, or all it is on the stack of" },
+	{ .name = "canon",
+	        .kind = OPTION_ENUM,
+	        .offset = offsetof(struct diff_args, canon),
+	        .fallback = "on",
+	        .choices = diff_canons,
+	        .help = "join functions by names without what compilers append, hash or count" },
 	FORMAT_OPTION(diff_args, diff_formats),
 	OUT_OPTION(diff_args),
 	SHARED_OPTIONS(diff_args),
@@ -88,7 +97,9 @@ static const struct option_table diff_table = {
 	        "name "
 	        "and module, never by address, and a function that is on one side only is called "
 	        "new "
-	        "or removed.\n\n"
+	        "or removed. Names are compared without what compilers and runtimes append, hash "
+	        "or count anew (.cold, .llvm.123, ::h0123456789abcdef, $$Lambda$7): see "
+	        "--canon.\n\n"
 	        "share is the part of its side. mcores is CPU time per second watched of an "
 	        "instance, "
 	        "in thousandths of a core, so that sides of unequal length or size can be "
@@ -215,64 +226,9 @@ static struct text_table *diff_table_new(
 	return text_table_new(columns, count);
 }
 
-/* What makes the two sides unlike beyond what is compared, one line each. */
-static void diff_put_unequal(const char *what, double a, double b, struct buf *to)
-{
-	double difference = b > a ? b - a : a - b;
-	if (difference > 0.01)
-		buf_printf(to,
-		        "warning: the sides are not equally complete: %s %.1f %% of A and %.1f %% "
-		        "of B\n",
-		        what, 100 * a, 100 * b);
-}
-
 static double diff_part(uint64_t part, uint64_t whole)
 {
 	return whole ? (double)part / (double)whole : 0;
-}
-
-static double diff_lost(const struct completeness *all)
-{
-	double lost = 0;
-	for (size_t i = 0; i <= LOSS_REASON_MAX; i++)
-		lost += (double)all->lost[i];
-	return lost > 0 ? lost / (lost + (double)all->samples) : 0;
-}
-
-static double diff_missing(const struct source_side *side)
-{
-	double missing = (double)side->completeness.missing_ns;
-	double watched = (double)side->span_ns * side->completeness.observers;
-	return watched > 0 ? missing / watched : 0;
-}
-
-static void diff_put_warnings(const struct diff *diff, struct buf *to)
-{
-	const struct source_side *a = &diff->source->sides[0];
-	const struct source_side *b = &diff->source->sides[1];
-
-	diff_put_unequal(
-	        "samples lost:", diff_lost(&a->completeness), diff_lost(&b->completeness), to);
-	diff_put_unequal("unfinished stacks:", diff_part(a->completeness.value_truncated, a->value),
-	        diff_part(b->completeness.value_truncated, b->value), to);
-	diff_put_unequal("unknown frames:", diff_part(a->completeness.value_unknown_leaf, a->value),
-	        diff_part(b->completeness.value_unknown_leaf, b->value), to);
-	diff_put_unequal("observers' time missing:", diff_missing(a), diff_missing(b), to);
-	if (a->completeness.period_max && b->completeness.period_max &&
-	        a->completeness.period_max != b->completeness.period_max)
-		buf_printf(to,
-		        "note: sampling periods differ: %s of A, %s of B; values are in the unit, "
-		        "so nothing is scaled\n",
-		        units_value(diff->source->unit, a->completeness.period_max).text,
-		        units_value(diff->source->unit, b->completeness.period_max).text);
-	double load;
-	if (diff->has_rate &&
-	        diff_relative((const uint64_t[]){ a->value, b->value }, diff->rate.whole, &load) &&
-	        (load > 20 || load < -20))
-		buf_printf(to,
-		        "note: the load differs by %+.0f %%: shares may shift without any "
-		        "function having changed\n",
-		        load);
 }
 
 static void diff_put_verdict(const struct diff *diff, struct buf *to)
@@ -282,7 +238,10 @@ static void diff_put_verdict(const struct diff *diff, struct buf *to)
 	if (diff->has_rate) {
 		double a = 1e3 * diff_part(value[0], diff->rate.whole[0]);
 		double b = 1e3 * diff_part(value[1], diff->rate.whole[1]);
-		buf_printf(to, "B - A: %+.1f mcores per instance", b - a);
+		double change = b - a;
+		if (change > -0.05 && change < 0.05)
+			change = 0; /* never "-0.0" */
+		buf_printf(to, "B - A: %+.1f mcores per %s", change, report_watched(diff->source));
 		if (diff_relative(value, diff->rate.whole, &percent))
 			buf_printf(to, " (%+.1f %%)", percent);
 		buf_printf(to, "; ");
@@ -294,7 +253,8 @@ static void diff_put_cut(const struct diff *diff, struct buf *to)
 {
 	uint32_t count = functions_count(diff->functions);
 	if (diff->shown == count) {
-		buf_printf(to, "all %s functions shown", units_count(count).text);
+		buf_printf(to, "all %s function%s shown", units_count(count).text,
+		        count == 1 ? "" : "s");
 	} else {
 		buf_printf(to, "%s of %s functions shown; the others hold %s of A and ",
 		        units_count(diff->shown).text, units_count(count).text,
@@ -305,8 +265,15 @@ static void diff_put_cut(const struct diff *diff, struct buf *to)
 		        diff->rate.by_cum ? "functions overlap" : "flat",
 		        100 * diff->hidden_change_max);
 	}
-	buf_printf(to, "\nsorted by the change of %s, %s\n",
-	        diff->has_rate ? "mcores per instance" : "share", diff_bys[diff->args->by]);
+	uint64_t rewritten = names_rewritten(diff->names);
+	if (rewritten)
+		buf_printf(to,
+		        "\n%s name%s joined in canonical form (rules %d); --canon off takes them "
+		        "as they are",
+		        units_count(rewritten).text, rewritten == 1 ? "" : "s", CANON_VERSION);
+	buf_printf(to, "\nsorted by the change of %s%s, %s\n",
+	        diff->has_rate ? "mcores per " : "share",
+	        diff->has_rate ? report_watched(diff->source) : "", diff_bys[diff->args->by]);
 }
 
 static void diff_put_table(
@@ -324,7 +291,7 @@ static void diff_put_table(
 	report_put_head(diff->source, 0, "A", to);
 	report_put_head(diff->source, 1, "B", to);
 	diff_put_verdict(diff, to);
-	diff_put_warnings(diff, to);
+	report_put_warnings(diff->source, to);
 	buf_put_u8(to, '\n');
 	text_table_print(table, wide ? 0 : output->width, output->color, to);
 	buf_put_u8(to, '\n');
@@ -401,7 +368,7 @@ static void diff_json_row(
 static void diff_json_warnings(const struct diff *diff, struct json_writer *json)
 {
 	AUTO_BUF text = { 0 };
-	diff_put_warnings(diff, &text);
+	report_put_warnings(diff->source, &text);
 	json_key(json, "warnings");
 	json_array_begin(json);
 	const char *at = (const char *)text.bytes, *end = at + text.count;
@@ -432,6 +399,11 @@ static void diff_put_json(const struct diff *diff, struct buf *to)
 	json_key_text(&json, "by", diff_bys[diff->args->by]);
 	json_key_text(
 	        &json, "sorted_by", diff->has_rate ? "delta_mcores_per_instance" : "delta_share");
+	json_key(&json, "canon");
+	if (diff->source->is_canonical)
+		json_u64(&json, CANON_VERSION);
+	else
+		json_write_null(&json);
 	diff_json_warnings(diff, &json);
 	json_key(&json, "functions");
 	json_array_begin(&json);
@@ -466,8 +438,7 @@ static int diff_count(struct diff *diff, struct names *names, struct functions *
 	for (uint32_t side = 0; side < 2; side++)
 		diff->share.whole[side] = source->sides[side].value;
 	diff->rate = diff->share;
-	diff->has_rate = source->is_cpu && source->sides[0].completeness.coverage_ns &&
-	                 source->sides[1].completeness.coverage_ns;
+	diff->has_rate = report_has_rate(source);
 	for (uint32_t side = 0; side < 2 && diff->has_rate; side++)
 		diff->rate.whole[side] = source->sides[side].completeness.coverage_ns;
 	functions_sort(functions, FUNCTIONS_BY_CHANGE, diff->rate);
@@ -517,6 +488,9 @@ static int cmd_diff_run(void *opaque, const struct option_args *words)
 		code = source_load(&args->shared, &request, &source);
 	if (code)
 		return code;
+	source->is_canonical = args->canon == 0;
+	if (format == FORMAT_FOLDED || format == FORMAT_CSV)
+		report_remark(source);
 	if (format == FORMAT_FOLDED)
 		return rows_deliver_both(source, names_frame_name, &output);
 	if (format == FORMAT_HTML)
@@ -525,6 +499,8 @@ static int cmd_diff_run(void *opaque, const struct option_args *words)
 
 	struct diff diff = { .args = args, .source = source };
 	AUTO(names) names = names_new();
+	if (names && source->is_canonical)
+		names_use_canon(names);
 	AUTO(functions) functions = names ? functions_new(names) : NULL;
 	if (!functions)
 		return rows_explain(-ENOMEM);

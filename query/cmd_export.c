@@ -57,7 +57,7 @@ static const struct option_table export_table = {
 	        "folded is a line per stack, root first: main;serve;parse 1200. pprof keeps "
 	        "addresses, "
 	        "files, lines, several types at once, and the sample labels of imported files.\n\n"
-	        "A line on stderr says how complete the answer was.",
+	        "A line on stderr says how complete the answer is.",
 	.examples = "profleet export 'cpu{service=\"cart\"}' --out cart.pb.gz\n"
 	            "profleet export cpu --since 10m -o folded | flamegraph.pl > cpu.svg\n",
 	.exit_codes = EXIT_CODES_TEXT,
@@ -73,26 +73,6 @@ static enum output_format export_format(const struct export_args *args)
 		return output_format_of(choice);
 	return args->out && profile_file_form_of(args->out) == PROFILE_FILE_PPROF ? FORMAT_PPROF
 	                                                                          : FORMAT_FOLDED;
-}
-
-/* Only what is wrong with the answer; a whole one needs no words beside a file. */
-static void export_remark(const struct source *source)
-{
-	AUTO_BUF text = { 0 };
-	const struct completeness *all = &source->sides[0].completeness;
-	if (all->has_recorded)
-		remark(REPORT_RECORDED);
-	bool lost = all->missing_ns || all->corrupt;
-	for (size_t i = 0; i <= LOSS_REASON_MAX; i++)
-		lost = lost || all->lost[i];
-	if (!lost)
-		return;
-	report_put_completeness(source, 0, "", &text);
-	for (size_t i = 0; i < text.count; i++)
-		if (text.bytes[i] == '\n')
-			text.bytes[i] = i + 1 < text.count ? ';' : '\0';
-	if (!text.failed && text.count)
-		remark("not complete: %s", (const char *)text.bytes);
 }
 
 static int cmd_export_run(void *opaque, const struct option_args *words)
@@ -118,7 +98,7 @@ static int cmd_export_run(void *opaque, const struct option_args *words)
 		code = source_load(&args->shared, &request, &source);
 	if (code)
 		return code;
-	export_remark(source);
+	report_remark(source);
 	return rows_deliver(&source->sides[0], format, frame_name_plain, args->limit, &output);
 }
 

@@ -25,6 +25,7 @@
 
 #define IMPORT_JOBS_MAX        16
 #define IMPORT_DURATION_NS     (10 * NS_PER_S)
+#define IMPORT_TOO_MUCH        "its values add up to more than 64 bits hold; split it"
 #define IMPORT_DURATION_MAX_NS (366 * 86400 * NS_PER_S)
 
 struct import_args {
@@ -77,6 +78,7 @@ static const struct option_spec import_options[] = {
 	{ .name = "duration",
 	        .kind = OPTION_DURATION,
 	        .offset = offsetof(struct import_args, duration_ns),
+	        .min = 1,
 	        .max = IMPORT_DURATION_MAX_NS,
 	        .value_name = "DURATION",
 	        .help = "how long it was watched; else the file's own duration, else 10s" },
@@ -127,7 +129,7 @@ struct import_file {
 struct import {
 	const struct import_args *args;
 	uint64_t now_ns;
-	uint64_t at_ns; /* 0: not given */
+	uint64_t at_ns; /* where --at is given */
 	struct import_file *files;
 	uint32_t files_count;
 	pthread_mutex_t lock;
@@ -152,8 +154,9 @@ static int import_stamp(const struct import *import, struct profile_file *file)
 	                                                 : report->duration_ns;
 	if (duration_ns == 0 || duration_ns > IMPORT_DURATION_MAX_NS)
 		duration_ns = IMPORT_DURATION_NS;
-	uint64_t start_ns = import->at_ns ? import->at_ns : report->time_unix_ns;
-	if (start_ns == 0)
+	bool is_given = import->args->at.text;
+	uint64_t start_ns = is_given ? import->at_ns : report->time_unix_ns;
+	if (start_ns == 0 && !is_given)
 		start_ns = import->now_ns > duration_ns ? import->now_ns - duration_ns : 0;
 	batch->start_ns = start_ns;
 	batch->duration_ns = duration_ns;
@@ -183,8 +186,11 @@ static void import_put_report(const struct profile_file *file, struct import_fil
 	struct buf *text = &to->report;
 
 	text_put_safe(text, to->path);
-	buf_printf(text, ": %s samples, ", units_count(file->report.samples).text);
-	buf_printf(text, "%s rows, ", units_count(batch->rows_count).text);
+	bool is_one = file->report.samples == 1;
+	buf_printf(text, ": %s %s%s, ", units_count(file->report.samples).text,
+	        file->form == PROFILE_FILE_PPROF ? "sample" : "line", is_one ? "" : "s");
+	buf_printf(text, "%s row%s, ", units_count(batch->rows_count).text,
+	        batch->rows_count == 1 ? "" : "s");
 	buf_printf(text, "at %s for %s, %s\n", units_time(batch->start_ns).text,
 	        units_duration(batch->duration_ns).text, profile_file_form_name(file->form));
 	for (uint32_t i = 0; i < count; i++) {
@@ -209,6 +215,8 @@ static void import_put_report(const struct profile_file *file, struct import_fil
 		text_put_safe(text, dict_text(dict, series->unit));
 		buf_put_u8(text, '\n');
 	}
+	if (count == 0)
+		buf_printf(text, "  note: it names no sample type, so nothing was stored\n");
 	for (uint32_t i = 0; i < file->report.notes_count; i++) {
 		buf_printf(text, "  note: ");
 		text_put_safe(text, file->report.notes[i]);
@@ -234,31 +242,46 @@ static void import_progress(void *owner, uint64_t done, uint64_t count)
 	pthread_mutex_unlock(&import->lock);
 }
 
-static int import_file(struct import *import, struct push_session *session, struct import_file *to)
+/* The store adds up in 64 bits, over types too. */
+static bool import_fits(const struct batch *batch)
+{
+	uint64_t total = 0;
+	for (uint32_t i = 0; i < batch->rows_count; i++) {
+		const struct row *row = &batch->rows[i];
+		uint64_t value;
+		if (__builtin_mul_overflow(row->value,
+		            dict_get_series(batch->dict, row->series)->period, &value) ||
+		        __builtin_add_overflow(total, value, &total))
+			return false;
+	}
+	return true;
+}
+
+static int import_file(struct import *import, struct push_session *session, struct import_file *to,
+        bool *ret_was_read)
 {
 	const struct import_args *args = import->args;
 	struct profile_file_options options = {
 		.form = import_form(args),
 		.type = args->type,
+		.folded_type = "cpu",
 		.unit = args->unit,
 		.labels = (const char *const *)args->labels.items,
 		.labels_count = args->labels.count,
 	};
-	enum profile_file_form form = options.form;
-	if (form == PROFILE_FILE_GUESS)
-		form = profile_file_form_of(to->path);
-	if (!options.type && form == PROFILE_FILE_FOLDED)
-		options.type = "cpu";
-
 	struct profile_file file;
 	int code = profile_file_read(to->path, &options, &file);
 	if (code)
 		return code;
+	*ret_was_read = true;
 	int result = import_stamp(import, &file);
 	struct import_sending sending = { .import = import };
 	struct push_progress progress = { import_progress, &sending };
 	if (result < 0)
-		code = complain(EXIT_CODE_FAILED, "%s: %s", to->path, strerrordesc_np(-result));
+		code = complain(EXIT_CODE_FAILED, "%s: %s", to->path,
+		        result == -EOVERFLOW ? IMPORT_TOO_MUCH : strerrordesc_np(-result));
+	else if (!import_fits(file.batch))
+		code = complain(EXIT_CODE_FAILED, "%s: %s", to->path, IMPORT_TOO_MUCH);
 	else
 		code = push_session_send(session, to->path, file.batch, progress);
 	if (code == 0)
@@ -287,10 +310,11 @@ static void *import_work(void *opaque)
 		code = push_session_open(client, &session);
 
 	for (struct import_file *file; (file = import_next(import));) {
-		file->code = code ? code : import_file(import, session, file);
-		if (file->code == 0)
-			continue;
-		/* The next file would most likely fail for the same reason. */
+		bool was_read = false;
+		file->code = code ? code : import_file(import, session, file, &was_read);
+		if (file->code == 0 || (code == 0 && !was_read))
+			continue; /* A file that is refused says nothing about the next one. */
+		/* The aggregator does not take it, and most likely not the next one either. */
 		pthread_mutex_lock(&import->lock);
 		import->stop = true;
 		pthread_mutex_unlock(&import->lock);
@@ -322,6 +346,8 @@ static int import_print(struct import *import)
 		struct import_file *file = &import->files[i];
 		if (file->code > 0 && code == 0)
 			code = file->code;
+		if (file->code < 0)
+			remark("%s: not tried", file->path);
 		if (file->code != 0)
 			continue;
 		done++;
@@ -343,6 +369,8 @@ static int cmd_import_run(void *opaque, const struct option_args *words)
 		.lock = PTHREAD_MUTEX_INITIALIZER,
 	};
 	char error[256];
+	if (args->type && !*args->type)
+		return complain(EXIT_CODE_USAGE, "--type: a type needs a name, such as cpu");
 	if (option_time_ns(&args->at, import.now_ns, 0, &import.at_ns, error, sizeof(error)) < 0)
 		return complain(EXIT_CODE_USAGE, "--at: %s", error);
 

@@ -11,6 +11,7 @@
 #include "query/complain.h"
 #include "query/json_reply.h"
 #include "query/output.h"
+#include "query/report.h"
 #include "query/rows.h"
 #include "query/text.h"
 #include "query/units.h"
@@ -24,7 +25,7 @@ struct labels_args {
 	char *out;
 };
 
-static const char *const labels_formats[] = { "table", "json", "csv", NULL };
+static const char *const labels_formats[] = { "table", "wide", "json", "csv", NULL };
 
 static const struct option_spec labels_options[] = {
 	{ .name = "of",
@@ -63,6 +64,7 @@ struct labels_view {
 	const char *count_key, *count_title;
 	const char *what;
 	size_t shown;
+	bool has_recorded; /* some of the series are of a fleet that ships with profleet */
 };
 
 static void labels_put_csv(const struct labels_view *view, struct buf *to)
@@ -93,11 +95,30 @@ static int labels_put_table(
 	}
 	text_table_print(table, output->width, output->color, to);
 	size_t count = json_array_size(view->list);
+	if (view->has_recorded)
+		buf_printf(to, "\n" REPORT_RECORDED);
 	if (view->shown == count)
 		buf_printf(to, "\nall %s %s shown\n", units_count(count).text, view->what);
 	else
 		buf_printf(to, "\n%s of %s %s shown; --limit 0 shows all\n",
 		        units_count(view->shown).text, units_count(count).text, view->what);
+	return 0;
+}
+
+/* The same question for the label by which a shipped fleet is known. */
+static int labels_ask_recorded(
+        struct client *client, struct wire_query query, bool *ret_has_recorded)
+{
+	struct json_reply reply;
+	query.label = (struct wire_text){ "recorded", (uint32_t)strlen("recorded") };
+	int code = json_reply_ask(client, &query, &reply);
+	if (code)
+		return code;
+	const json_t *list = json_object_get(reply.root, "values");
+	for (size_t i = 0; i < json_array_size(list); i++)
+		if (strcmp(json_reply_text(json_array_get(list, i), "value"), "true") == 0)
+			*ret_has_recorded = true;
+	json_reply_fini(&reply);
 	return 0;
 }
 
@@ -121,6 +142,9 @@ static int cmd_labels_run(void *opaque, const struct option_args *words)
 	        &args->range, NULL, NULL, &query.sides[0].from_ns, &query.sides[0].to_ns);
 	if (code == 0)
 		code = client_open(&args->shared, &client);
+	bool has_recorded = false;
+	if (code == 0)
+		code = labels_ask_recorded(client, query, &has_recorded);
 	if (code == 0)
 		code = json_reply_ask(client, &query, &reply);
 	if (code)
@@ -134,16 +158,21 @@ static int cmd_labels_run(void *opaque, const struct option_args *words)
 		.count_key = values ? "series" : "values_count",
 		.count_title = values ? "series" : "values",
 		.what = values ? "values" : "labels",
+		.has_recorded = has_recorded,
 	};
 	size_t count = json_array_size(view.list);
 	view.shown = args->limit && args->limit < count ? args->limit : count;
 	int result = 0;
+	if (has_recorded && format == FORMAT_CSV)
+		remark(REPORT_RECORDED);
 	if (format == FORMAT_JSON)
 		result = json_reply_print(&reply, &text);
 	else if (format == FORMAT_CSV)
 		labels_put_csv(&view, &text);
-	else
+	else {
+		output.width = format == FORMAT_WIDE ? 0 : output.width;
 		result = labels_put_table(&view, &output, &text);
+	}
 	json_reply_fini(&reply);
 	if (result < 0)
 		return rows_explain(result);

@@ -11,6 +11,7 @@
 #include "query/complain.h"
 #include "query/json_reply.h"
 #include "query/output.h"
+#include "query/report.h"
 #include "query/rows.h"
 #include "query/text.h"
 #include "query/units.h"
@@ -99,6 +100,17 @@ static void series_put_csv(const json_t *list, size_t shown, struct buf *to)
 	}
 }
 
+/* Whether some of the listed series are of a fleet that ships with profleet. */
+static bool series_has_recorded(const json_t *list)
+{
+	for (size_t i = 0; i < json_array_size(list); i++) {
+		const json_t *labels = json_object_get(json_array_get(list, i), "labels");
+		if (strcmp(json_reply_text(labels, "recorded"), "true") == 0)
+			return true;
+	}
+	return false;
+}
+
 static int series_put_table(
         const json_t *list, size_t shown, const struct output *output, bool wide, struct buf *to)
 {
@@ -125,6 +137,8 @@ static int series_put_table(
 	}
 	text_table_print(table, wide ? 0 : output->width, output->color, to);
 	size_t count = json_array_size(list);
+	if (series_has_recorded(list))
+		buf_printf(to, "\n" REPORT_RECORDED);
 	if (shown == count)
 		buf_printf(to, "\nall %s series shown\n", units_count(count).text);
 	else
@@ -161,12 +175,15 @@ static int cmd_series_run(void *opaque, const struct option_args *words)
 	size_t count = json_array_size(list);
 	size_t shown = args->limit && args->limit < count ? args->limit : count;
 	int result = 0;
-	if (format == FORMAT_JSON)
+	if (format == FORMAT_JSON) {
 		result = json_reply_print(&reply, &text);
-	else if (format == FORMAT_CSV)
+	} else if (format == FORMAT_CSV) {
+		if (series_has_recorded(list))
+			remark(REPORT_RECORDED);
 		series_put_csv(list, shown, &text);
-	else
+	} else {
 		result = series_put_table(list, shown, &output, format == FORMAT_WIDE, &text);
+	}
 	json_reply_fini(&reply);
 	if (result < 0)
 		return rows_explain(result);

@@ -14,6 +14,7 @@
 #include "profile/pprof.h"
 #include "query/cmd_list.h"
 #include "query/complain.h"
+#include "query/flame_page.h"
 #include "query/functions.h"
 #include "query/output.h"
 #include "query/report.h"
@@ -33,7 +34,7 @@ struct top_args {
 };
 
 static const char *const top_formats[] = { "table", "wide", "json", "csv", "folded", "pprof",
-	NULL };
+	"html", NULL };
 static const char *const top_sorts[] = { "flat", "cum", NULL };
 
 static const struct option_spec top_options[] = {
@@ -66,7 +67,8 @@ static const struct option_table top_table = {
 	        "a "
 	        "file in folded or pprof form. Below the table stands how complete the answer "
 	        "is.\n\n"
-	        "folded and pprof write all stacks, not the table; --limit does not cut them.",
+	        "folded and pprof write all stacks, not the table, and html is a flame graph of "
+	        "them; --limit does not cut them.",
 	.examples = "profleet top cpu\n"
 	            "profleet top 'cpu{service=\"cart\",version=~\"1\\\\.9.*\"}' --since 10m "
 	            "--limit 50\n"
@@ -134,7 +136,7 @@ static void top_put_table(
 	text_table_print(table, wide ? 0 : output->width, output->color, to);
 	buf_put_u8(to, '\n');
 	report_put_completeness(top->source, 0, "", to);
-	rows_put_cut("functions", top->shown, functions_count(top->functions),
+	rows_put_cut("function", top->shown, functions_count(top->functions),
 	        top->value - top->value_shown, top->value, to);
 }
 
@@ -233,6 +235,11 @@ static int cmd_top_run(void *opaque, const struct option_args *words)
 		code = source_load(&args->shared, &request, &source);
 	if (code)
 		return code;
+	if (format == FORMAT_FOLDED || format == FORMAT_PPROF || format == FORMAT_CSV)
+		report_remark(source);
+	if (format == FORMAT_HTML)
+		return flame_page_deliver(source, &args->shared,
+		        args->out || output.terminal ? args->out : "-", "flame", 0);
 	if (format == FORMAT_FOLDED || format == FORMAT_PPROF)
 		return rows_deliver(&source->sides[0], format, names_frame_name, 0, &output);
 

@@ -14,6 +14,7 @@
 #include "profile/naming.h"
 #include "query/cmd_list.h"
 #include "query/complain.h"
+#include "query/flame_page.h"
 #include "query/output.h"
 #include "query/report.h"
 #include "query/rows.h"
@@ -33,7 +34,8 @@ struct tree_args {
 	char *out;
 };
 
-static const char *const tree_formats[] = { "table", "wide", "json", "folded", NULL };
+static const char *const tree_formats[] = { "table", "wide", "json", "csv", "folded", "pprof",
+	"html", NULL };
 
 static const struct option_spec tree_options[] = {
 	RANGE_OPTIONS(tree_args),
@@ -57,7 +59,8 @@ static const struct option_table tree_table = {
 	               "tree; a line in "
 	               "[brackets] says what was cut at its place. > marks the only callee of the "
 	               "line above.\n\n"
-	               "folded writes all stacks, not the tree; --limit does not cut them.",
+	               "folded and pprof write all stacks, not the tree, and html is a flame graph "
+	               "of them; --limit does not cut them.",
 	.examples = "profleet tree 'cpu{service=\"cart\"}' --since 10m\n"
 	            "profleet tree stacks.folded --limit 0\n",
 	.exit_codes = EXIT_CODES_TEXT,
@@ -225,7 +228,7 @@ static int tree_put_table(
 	text_table_print(table, wide ? 0 : output->width, output->color, to);
 	buf_put_u8(to, '\n');
 	report_put_completeness(tree->source, 0, "", to);
-	rows_put_cut("nodes", tree->shown_count, tree->count, tree->self_hidden, tree->value, to);
+	rows_put_cut("node", tree->shown_count, tree->count, tree->self_hidden, tree->value, to);
 	return 0;
 }
 
@@ -268,6 +271,28 @@ static void tree_put_json(const struct tree *tree, struct buf *to)
 	buf_put_u8(to, '\n');
 }
 
+/* The same nodes for a spreadsheet. */
+static void tree_put_csv(const struct tree *tree, struct buf *to)
+{
+	buf_printf(to, "depth,total,self,unit,function,module\n");
+	for (uint32_t id = tree_view_next(tree->view, 0); id != ID_NONE;) {
+		if (!tree->shown[id]) {
+			id = tree_view_skip(tree->view, id);
+			continue;
+		}
+		const struct tree_view_node *node = tree_view_get(tree->view, id);
+		buf_printf(to, "%u,%llu,%llu,", node->depth, (unsigned long long)node->total[0],
+		        (unsigned long long)node->self[0]);
+		text_put_csv(to, tree->source->unit);
+		buf_put_u8(to, ',');
+		text_put_csv(to, names_function(tree->names, node->name));
+		buf_put_u8(to, ',');
+		text_put_csv(to, names_module(tree->names, node->name));
+		buf_put_u8(to, '\n');
+		id = tree_view_next(tree->view, id);
+	}
+}
+
 static int cmd_tree_run(void *opaque, const struct option_args *words)
 {
 	const struct tree_args *args = opaque;
@@ -288,7 +313,12 @@ static int cmd_tree_run(void *opaque, const struct option_args *words)
 		code = source_load(&args->shared, &request, &source);
 	if (code)
 		return code;
-	if (format == FORMAT_FOLDED)
+	if (format == FORMAT_FOLDED || format == FORMAT_PPROF || format == FORMAT_CSV)
+		report_remark(source);
+	if (format == FORMAT_HTML)
+		return flame_page_deliver(source, &args->shared,
+		        args->out || output.terminal ? args->out : "-", "flame", 0);
+	if (format == FORMAT_FOLDED || format == FORMAT_PPROF)
 		return rows_deliver(&source->sides[0], format, names_frame_name, 0, &output);
 
 	AUTO(names) names = names_new();
@@ -308,6 +338,8 @@ static int cmd_tree_run(void *opaque, const struct option_args *words)
 	autofree bool *shown = tree.shown;
 	if (result == 0 && format == FORMAT_JSON)
 		tree_put_json(&tree, &text);
+	else if (result == 0 && format == FORMAT_CSV)
+		tree_put_csv(&tree, &text);
 	else if (result == 0)
 		result = tree_put_table(&tree, format == FORMAT_WIDE, &output, &text);
 	(void)shown;

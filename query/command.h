@@ -61,7 +61,7 @@ extern const char *const shared_colors[];
 
 /* Which moments a question is about. */
 struct range_args {
-	uint64_t since_ns;
+	uint64_t since_ns; /* 0: not given */
 	struct option_time from;
 	struct option_time to;
 };
@@ -70,10 +70,10 @@ struct range_args {
 	{ .name = "since",                                                                         \
 		.kind = OPTION_DURATION,                                                           \
 		.offset = offsetof(struct args, range.since_ns),                                   \
-		.fallback = "1h",                                                                  \
 		.min = 1,                                                                          \
+		.max = UINT64_C(36525) * 86400 * 1000000000,                                       \
 		.value_name = "DURATION",                                                          \
-		.help = "how far to look back from --to, where --from is not given" },             \
+		.help = "how far to look back from --to, instead of --from; else 1h" },            \
 	        { .name = "from",                                                                  \
 		        .kind = OPTION_TIME,                                                       \
 		        .offset = offsetof(struct args, range.from),                               \

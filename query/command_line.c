@@ -151,6 +151,8 @@ int command_line_run(const struct command *const *commands, int argc, char **arg
 	return command_line_run_verb(command, count, line);
 }
 
+#define RANGE_SINCE_NS (3600 * NS_PER_S)
+
 static int range_time(const char *name, const struct option_time *time, uint64_t now_ns,
         uint64_t fallback_ns, uint64_t *ret_ns)
 {
@@ -166,14 +168,18 @@ int range_resolve(const struct range_args *range, const struct option_time *from
 	uint64_t now_ns = clock_unix_ns(clock_real());
 	uint64_t from_ns, to_ns;
 
+	if (range->since_ns && range->from.text)
+		return complain(EXIT_CODE_USAGE, "--since and --from both say where the range "
+		                                 "begins; leave one of them out");
+	uint64_t since_ns = range->since_ns ? range->since_ns : RANGE_SINCE_NS;
 	if (!from || !from->text)
 		from = &range->from;
 	if (!to || !to->text)
 		to = &range->to;
 	int code = range_time("--to", to, now_ns, now_ns, &to_ns);
 	if (code == 0)
-		code = range_time("--from", from, now_ns,
-		        to_ns > range->since_ns ? to_ns - range->since_ns : 0, &from_ns);
+		code = range_time(
+		        "--from", from, now_ns, to_ns > since_ns ? to_ns - since_ns : 0, &from_ns);
 	if (code)
 		return code;
 	if (from_ns >= to_ns)

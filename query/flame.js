@@ -509,9 +509,21 @@ function change(a, b) {
 	return changeOf(a, b, rootTotal(0), rootTotal(1), DAMPING_PERIODS * (Number(view.meta.period) || 0));
 }
 
+/* Of an own value. New and gone are said only of what is on no stack at all of the other side. */
+function ownChange(self, total, at) {
+	const what = change(self[0][at], self[1][at]);
+	const { state } = change(total[0][at], total[1][at]);
+	return { ...what, state, percent: state || (what.state ? '\u2013' : what.percent) };
+}
+
 function nodeChange(node) {
 	const { total } = view.tree;
 	return change(total[0][node], total[1][node]);
+}
+
+/* What the seconds watched are counted for: an instance, unless it has several series. */
+function watchedWord() {
+	return view.meta.watched === 'series' ? 'series' : 'instance';
 }
 
 /* Cores per instance where the seconds watched are known, else empty. */
@@ -584,7 +596,7 @@ function topFill() {
 		const share = shareText(flat[0][f], rootTotal(0));
 		let cells = [valueText(view.meta.unit, flat[0][f]), share, shareText(cum[0][f], rootTotal(0))];
 		if (isDiff()) {
-			const what = change(flat[0][f], flat[1][f]);
+			const what = ownChange(flat, cum, f);
 			cells = [share, shareText(flat[1][f], rootTotal(1)), what.pp, what.percent];
 		}
 		body.append(rowMake('td', [name, ...cells]));
@@ -621,7 +633,7 @@ function detailText(node) {
 	const unit = unitWord() ? ` ${unitWord()}` : '';
 	const values = figures(node).map((row) => `${row.side}${row.side ? ' ' : ''}` +
 		`total ${row.total}${unit} (${row.share}), self ${row.self} (${row.selfShare})` +
-		`${row.cores ? `, ${row.cores} per instance` : ''}`);
+		`${row.cores ? `, ${row.cores} per ${watchedWord()}` : ''}`);
 	if (isDiff())
 		values.push(`change ${changeText(nodeChange(node))}`);
 	return `${parts.join(' — ')}: ${values.join('; ')}`;
@@ -641,10 +653,10 @@ function tipFill(node) {
 	line('of zoomed', (row) => row.zoomed);
 	line('self', (row) => row.self);
 	line('self of all', (row) => row.selfShare);
-	line('per instance', (row) => row.cores);
+	line(`per ${watchedWord()}`, (row) => row.cores);
 	const parts = [make('b', nodeName(node)), make('span', nodeModule(node)), table];
 	if (isDiff()) {
-		const self = change(view.tree.self[0][node], view.tree.self[1][node]);
+		const self = ownChange(view.tree.self, view.tree.total, node);
 		parts.push(make('p', `change ${changeText(nodeChange(node))}`), make('p', `self ${changeText(self)}`));
 	}
 	page.tip.replaceChildren(...parts);
@@ -1266,14 +1278,13 @@ function columnsMake() {
 		columns.push({ id: `${id}-share`, head: `${head} %`, key: (f) => column[f],
 			text: (f) => shareText(column[f], rootTotal(side)) });
 	};
-	const pair = (id, columnsOfSides) => {
+	const pair = (id, columnsOfSides, what) => {
 		columnsOfSides.forEach((column, side) => columns.push({
 			id: `${id}-${'ab'[side]}`, head: `${id} ${sideName(side)}`,
 			key: (f) => column[f] / (rootTotal(side) || 1),
 			text: (f) => shareText(column[f], rootTotal(side)),
 		}));
 		const [a, b] = columnsOfSides;
-		const what = (f) => change(a[f], b[f]);
 		const ratio = (f) => (a[f] > 0 ? b[f] / a[f] : b[f] > 0 ? Infinity : 0);
 		columns.push({ id: `${id}-change`, head: `${id} change`, what,
 			key: (f) => what(f).points, text: (f) => what(f).pp });
@@ -1281,8 +1292,8 @@ function columnsMake() {
 			key: ratio, text: (f) => what(f).percent });
 	};
 	if (isDiff()) {
-		pair('flat', flat);
-		pair('cum', cum);
+		pair('flat', flat, (f) => ownChange(flat, cum, f));
+		pair('cum', cum, (f) => change(cum[0][f], cum[1][f]));
 	} else {
 		value('flat', 'flat', flat[0], 0);
 		value('cum', 'cum', cum[0], 0);

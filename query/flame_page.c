@@ -308,6 +308,8 @@ static void flame_put_meta(const struct flame_page *page, struct buf *to)
 		        "--limit 0 draws all\n",
 		        units_count(tree_view_count(page->tree) - 1 - page->hidden_count).text,
 		        units_count(tree_view_count(page->tree) - 1).text);
+	if (diff)
+		report_put_warnings(source, &lines);
 	json_object_begin(&json);
 	json_key_u64(&json, "schema_version", 1);
 	json_key(&json, "title");
@@ -316,6 +318,7 @@ static void flame_put_meta(const struct flame_page *page, struct buf *to)
 	json_key_text(&json, "type", source->type);
 	json_key_text(&json, "unit", source->unit);
 	json_key_u64(&json, "period", source->sides[0].completeness.period_max);
+	json_key_text(&json, "watched", report_watched(source));
 	json_key_text(&json, "recorded", report_has_recorded(source) ? REPORT_RECORDED : "");
 	json_key_text(
 	        &json, "verdict", diff ? "no significance yet: these are point estimates" : "");
@@ -478,6 +481,8 @@ int flame_page_deliver(const struct source *source, const struct shared_args *sh
         const char *out, const char *verb, uint32_t limit)
 {
 	AUTO(names) names = names_new();
+	if (names && source->is_canonical)
+		names_use_canon(names);
 	AUTO(tree_view) tree = names ? tree_view_new(names) : NULL;
 	AUTO_BUF html = { 0 };
 	int result = tree ? flame_page_build(source, names, tree, limit, &html) : -ENOMEM;

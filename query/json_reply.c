@@ -15,8 +15,16 @@ int json_reply_ask(
 	if (code == 0) {
 		/* A NUL in a label is legal: \u0000 is refused by jansson unless it is allowed. */
 		json_error_t error;
-		reply.root = json_loadb((const char *)reply.text.bytes, reply.text.count,
-		        JSON_ALLOW_NUL | JSON_REJECT_DUPLICATES, &error);
+		size_t flags = JSON_ALLOW_NUL | JSON_REJECT_DUPLICATES;
+		const char *bytes = (const char *)reply.text.bytes;
+		reply.root = json_loadb(bytes, reply.text.count, flags, &error);
+		/* jansson's integers end at 2^63, counters of ours at 2^64: then they are read
+		 * rounded. */
+		reply.is_rounded = !reply.root &&
+		                   json_error_code(&error) == json_error_numeric_overflow;
+		if (reply.is_rounded)
+			reply.root = json_loadb(
+			        bytes, reply.text.count, flags | JSON_DECODE_INT_AS_REAL, &error);
 		if (!json_is_object(reply.root))
 			code = client_explain(client, -EPROTO);
 	}
@@ -65,6 +73,12 @@ static int json_reply_dump(const char *bytes, size_t count, void *to)
 
 int json_reply_print(const struct json_reply *reply, struct buf *to)
 {
+	/* As it came: an integer of 64 bits must not leave as a rounded one. */
+	if (reply->is_rounded) {
+		buf_put(to, reply->text.bytes, reply->text.count);
+		buf_put_u8(to, '\n');
+		return 0;
+	}
 	if (json_dump_callback(
 	            reply->root, json_reply_dump, to, JSON_INDENT(2) | JSON_ENSURE_ASCII) < 0)
 		return -ENOMEM;

@@ -14,6 +14,7 @@
 #include "query/client.h"
 
 struct json_reply {
+	bool is_rounded; /* some number is past 2^63, so all are doubles */
 	json_t *root;
 	struct buf text;
 };

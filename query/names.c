@@ -5,6 +5,7 @@
 
 #include "query/names.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,7 @@
 #include "core/buf.h"
 #include "profile/folded.h"
 #include "profile/naming.h"
+#include "query/canon.h"
 #include "query/demangle.h"
 
 #define NAMES_UNKNOWN   "[unknown]"
@@ -29,6 +31,9 @@ struct names {
 	struct buf bytes;
 	struct names_entry *entries;
 	uint32_t capacity;
+	bool is_canonical;
+	uint64_t rewritten;
+	struct buf symbol; /* scratch */
 };
 
 struct names *names_new(void)
@@ -48,8 +53,20 @@ void names_free(struct names *names)
 		return;
 	id_map_free(names->map);
 	buf_fini(&names->bytes);
+	buf_fini(&names->symbol);
 	free(names->entries);
 	free(names);
+}
+
+/* A zero would end a name before its end. */
+static void names_put_text(const char *text, size_t count, struct buf *to)
+{
+	for (size_t i = 0; i < count; i++) {
+		if (text[i])
+			buf_put_u8(to, (uint8_t)text[i]);
+		else
+			buf_put(to, "\\x00", 4);
+	}
 }
 
 /* The readable function of a frame into `to`, zero-terminated. */
@@ -64,10 +81,57 @@ static void names_put_function(const struct dict *dict, const struct frame *fram
 		return;
 	}
 
-	const char *function = dict_text(dict, frame->function);
+	size_t count;
+	const char *function = dict_get_string(dict, frame->function, &count);
 	if (frame->kind != FRAME_NATIVE || !demangle(function, to))
-		buf_put(to, function, strlen(function));
+		names_put_text(function, count, to);
 	buf_put_u8(to, '\0');
+}
+
+void names_use_canon(struct names *names)
+{
+	assert(names_count(names) == 0);
+	names->is_canonical = true;
+}
+
+uint64_t names_rewritten(const struct names *names)
+{
+	return names->rewritten;
+}
+
+/*
+ * Like names_put_function(), in canonical form. What a compiler appended goes before demangling,
+ * which would not understand it, and what a readable name still has of the kind goes after it.
+ */
+static void names_put_canonical(
+        struct names *names, const struct dict *dict, const struct frame *frame, struct buf *to)
+{
+	if (frame->kind == FRAME_TRUNCATED || frame->function == 0) {
+		names_put_function(dict, frame, to);
+		return;
+	}
+
+	size_t count;
+	const char *function = dict_get_string(dict, frame->function, &count);
+	struct buf *symbol = &names->symbol;
+	buf_reset(symbol);
+	bool is_other = canon(function, count, symbol);
+	buf_put_u8(symbol, '\0');
+	if (symbol->failed) {
+		to->failed = true;
+		return;
+	}
+	const char *plain = (const char *)symbol->bytes;
+	AUTO_BUF readable = { 0 };
+	if (frame->kind != FRAME_NATIVE || !demangle(plain, &readable))
+		names_put_text(plain, symbol->count - 1, &readable);
+	if (readable.failed) {
+		to->failed = true;
+		return;
+	}
+	is_other |= canon((const char *)readable.bytes, readable.count, to);
+	buf_put_u8(to, '\0');
+	names->rewritten += is_other;
 }
 
 static const char *names_frame_module(const struct dict *dict, const struct frame *frame)
@@ -84,7 +148,10 @@ static int names_intern(struct names *names, const struct dict *dict, const stru
         struct buf *scratch, uint32_t *ret_id)
 {
 	buf_reset(scratch);
-	names_put_function(dict, frame, scratch);
+	if (names->is_canonical)
+		names_put_canonical(names, dict, frame, scratch);
+	else
+		names_put_function(dict, frame, scratch);
 	size_t function_bytes = scratch->count;
 	const char *module = names_frame_module(dict, frame);
 	buf_put(scratch, module, strlen(module) + 1);

@@ -22,6 +22,10 @@ struct names *names_new(void); /* NULL: out of memory */
 void names_free(struct names *names);
 DEFINE_AUTO(names);
 
+/* From here on functions are called by their canonical names (query/canon.h). Before any name. */
+void names_use_canon(struct names *names);
+uint64_t names_rewritten(const struct names *names); /* frames for which that made a difference */
+
 /* The id of each frame of the dict, an array the caller frees. -ENOMEM, -ENOSPC (past 2^32 names).
  */
 int names_of_dict(struct names *names, const struct dict *dict, uint32_t **ret_ids);

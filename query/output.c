@@ -1,6 +1,7 @@
 /*
- * The pager is a child that reads from a pipe; $PAGER is split at blanks and run without a shell. A
- * pager that is not there costs nothing: the text goes to the terminal.
+ * The pager is a child that reads from a pipe; $PAGER is split at blanks, and run by a shell only
+ * where it has quotes, pipes or the like. A pager that is not there costs nothing: the text goes to
+ * the terminal.
  */
 
 #include "query/output.h"
@@ -83,44 +84,110 @@ static int output_write_all(int fd, const uint8_t *bytes, size_t count)
 	return 0;
 }
 
+/* Signals that end us while a file is half written. */
+static const int output_ends[] = { SIGINT, SIGTERM, SIGHUP };
+#define OUTPUT_ENDS COUNT_OF(output_ends)
+
+static const char *volatile output_unfinished;
+
+static void output_ended(int number)
+{
+	(void)unlink(output_unfinished);
+	/* SA_RESETHAND: the signal does now what it does by itself, once this returns. */
+	(void)raise(number);
+}
+
+static void output_guard(const char *path, struct sigaction before[static OUTPUT_ENDS])
+{
+	struct sigaction ended = { .sa_handler = output_ended, .sa_flags = (int)SA_RESETHAND };
+	output_unfinished = path;
+	for (size_t i = 0; i < OUTPUT_ENDS; i++) {
+		(void)sigaction(output_ends[i], NULL, &before[i]);
+		if (before[i].sa_handler != SIG_IGN) /* nohup stays nohup */
+			(void)sigaction(output_ends[i], &ended, NULL);
+	}
+}
+
+static void output_unguard(const struct sigaction before[static OUTPUT_ENDS])
+{
+	for (size_t i = 0; i < OUTPUT_ENDS; i++)
+		(void)sigaction(output_ends[i], &before[i], NULL);
+	output_unfinished = NULL;
+}
+
+/* Into a file that was not there before; what there is of it goes when it cannot be completed. */
+static int output_write_new(const char *new_path, const char *path, const struct buf *bytes)
+{
+	autoclose int fd = open(new_path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+	if (fd < 0)
+		return -errno;
+	struct sigaction before[OUTPUT_ENDS];
+	output_guard(new_path, before);
+	int result = output_write_all(fd, bytes->bytes, bytes->count);
+	if (close(TAKE_FD(fd)) < 0 && result == 0)
+		result = -errno;
+	if (result == 0 && rename(new_path, path) < 0)
+		result = -errno;
+	if (result < 0)
+		(void)unlink(new_path);
+	output_unguard(before);
+	return result;
+}
+
 /* A device or a pipe is written into; a file is replaced when its successor is complete. */
 static int output_write_file(const char *path, const struct buf *bytes)
 {
 	struct stat stat_now;
 	bool plain = stat(path, &stat_now) < 0 || S_ISREG(stat_now.st_mode);
-	autofree char *new_path = NULL;
-	if (asprintf(&new_path, plain ? "%s.new" : "%s", path) < 0)
-		return -ENOMEM;
+	if (plain) {
+		autofree char *new_path = NULL;
+		if (asprintf(&new_path, "%s.new.%d", path, (int)getpid()) < 0)
+			return -ENOMEM;
+		return output_write_new(new_path, path, bytes);
+	}
 
-	autoclose int fd = open(new_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+	autoclose int fd = open(path, O_WRONLY | O_TRUNC | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
 	int result = output_write_all(fd, bytes->bytes, bytes->count);
-	int fd_taken = TAKE_FD(fd);
-	if (close(fd_taken) < 0 && result == 0)
+	if (close(TAKE_FD(fd)) < 0 && result == 0)
 		result = -errno;
-	if (!plain)
-		return result;
-	if (result == 0 && rename(new_path, path) < 0)
-		result = -errno;
-	if (result < 0)
-		(void)unlink(new_path); /* What is there of it is of no use. */
 	return result;
+}
+
+/* Into the words that start the pager, which lie in `words`. */
+static size_t output_split_pager(char *words, char *arguments[static PAGER_WORDS_MAX + 1])
+{
+	size_t count = 0;
+	if (strpbrk(words, "|&;<>()$`\\\"'*?[#~%")) {
+		static char shell[] = "sh", command[] = "-c";
+		arguments[count++] = shell;
+		arguments[count++] = command;
+		arguments[count++] = words;
+		return count;
+	}
+	char *rest = NULL;
+	for (char *word = strtok_r(words, " \t", &rest); word && count < PAGER_WORDS_MAX;
+	        word = strtok_r(NULL, " \t", &rest))
+		arguments[count++] = word;
+	return count;
+}
+
+/* What a shell returns for a command that is not there or cannot be run. */
+static bool output_pager_is_missing(int status)
+{
+	return WIFEXITED(status) && (WEXITSTATUS(status) == 126 || WEXITSTATUS(status) == 127);
 }
 
 /* 0 when the pager showed everything or was left; -ENOENT when there is none. */
 static int output_page(const struct buf *text)
 {
 	const char *pager = getenv("PAGER");
-	char words[512];
-	snprintf(words, sizeof(words), "%s", pager && *pager ? pager : PAGER_DEFAULT);
+	autofree char *words = strdup(pager && *pager ? pager : PAGER_DEFAULT);
 	char *arguments[PAGER_WORDS_MAX + 1] = { 0 };
-	char *rest = NULL;
-	size_t count = 0;
-	for (char *word = strtok_r(words, " \t", &rest); word && count < PAGER_WORDS_MAX;
-	        word = strtok_r(NULL, " \t", &rest))
-		arguments[count++] = word;
-	if (count == 0)
+	if (!words)
+		return -ENOMEM;
+	if (output_split_pager(words, arguments) == 0)
 		return -ENOENT;
 
 	int ends[2], died[2];
@@ -154,10 +221,11 @@ static int output_page(const struct buf *text)
 	if (started)
 		(void)output_write_all(write_end, text->bytes, text->count);
 	(void)close(TAKE_FD(write_end));
-	while (waitpid(child, NULL, 0) < 0 && errno == EINTR)
+	int status = 0;
+	while (waitpid(child, &status, 0) < 0 && errno == EINTR)
 		;
 	(void)sigaction(SIGPIPE, &before, NULL);
-	return started ? 0 : -ENOENT;
+	return started && !output_pager_is_missing(status) ? 0 : -ENOENT;
 }
 
 static size_t output_lines(const struct buf *text)

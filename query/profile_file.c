@@ -157,7 +157,9 @@ static int profile_file_parse_folded(const char *path, const struct buf *bytes,
         const struct profile_file_options *options, const struct label *labels,
         struct profile_file *file)
 {
-	const char *type = options->type ? options->type : "value";
+	const char *type = options->type          ? options->type
+	                   : options->folded_type ? options->folded_type
+	                                          : "value";
 	struct series series = { .period = 1 };
 	uint32_t series_id;
 	if (dict_cstring(file->dict, type, &series.type) < 0 ||
@@ -178,7 +180,9 @@ static int profile_file_parse_folded(const char *path, const struct buf *bytes,
 	file->report.samples = profile_file_lines(bytes) - skipped;
 	if (skipped)
 		snprintf(file->report.notes[file->report.notes_count++],
-		        sizeof(file->report.notes[0]), "%llu empty lines or comments skipped",
+		        sizeof(file->report.notes[0]),
+		        skipped == 1 ? "%llu line is empty, a comment or of value 0, and not kept"
+		                     : "%llu lines are empty, comments or of value 0, and not kept",
 		        (unsigned long long)skipped);
 	return 0;
 }

@@ -19,6 +19,7 @@ struct profile_file_options {
 	enum profile_file_form form; /* GUESS: by the ending of the name, else by the first bytes */
 	const char *type; /* of a folded file; renames the default type of a pprof file; NULL: see
 	                     below */
+	const char *folded_type; /* of a folded file without a type; NULL: "value" */
 	const char *unit; /* of a folded file; NULL: nanoseconds for cpu and offcpu, else count */
 	const char *const *labels; /* "name=value" */
 	uint32_t labels_count;

@@ -8,6 +8,8 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -38,12 +40,22 @@ static void progress_clear_line(void)
 
 static void progress_draw(uint64_t now_ns)
 {
-	uint64_t seconds = (now_ns - progress.began_ns) / NS_PER_S;
-	fprintf(stderr, "\r\033[K%s", progress.doing);
+	unsigned long long seconds = (now_ns - progress.began_ns) / NS_PER_S;
+	char state[64], part[24] = "";
 	if (progress.total)
-		fprintf(stderr, "  %.0f %%",
+		snprintf(part, sizeof(part), "  %.0f %%",
 		        100.0 * (double)progress.done / (double)progress.total);
-	fprintf(stderr, "  %llu s", (unsigned long long)seconds);
+	int state_count = snprintf(state, sizeof(state), "%s  %llu s", part, seconds);
+
+	/* A line that wraps cannot be wiped by going back to its start. */
+	struct winsize size;
+	int doing_count = (int)strlen(progress.doing);
+	if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 &&
+	        doing_count > size.ws_col - state_count - 1)
+		doing_count = size.ws_col - state_count - 1;
+	if (doing_count < 0)
+		doing_count = 0;
+	fprintf(stderr, "\r\033[K%.*s%s", doing_count, progress.doing, state);
 	fflush(stderr);
 	progress.shown = true;
 }

@@ -274,19 +274,22 @@ static void push_pause(uint32_t ms)
 	(void)nanosleep(&pause, NULL);
 }
 
-static int push_explain(const struct push_session *session, const struct push_reason *reason)
+static int push_explain(
+        const struct push_session *session, const char *name, const struct push_reason *reason)
 {
+	char text[sizeof(reason->text) + 200];
+	snprintf(text, sizeof(text), "%.190s: %s", name, reason->text);
 	struct wire_status_reply status = {
 		.status = reason->status,
-		.text = push_text(reason->text),
+		.text = push_text(text),
 	};
 	return reason->result < 0 ? client_explain(session->client, reason->result)
 	                          : client_explain_status(session->client, &status);
 }
 
 /* Until it is kept, refused for good, or patience ends. 0 or an exit code. */
-static int push_session_section(
-        struct push_session *session, const struct batch *batch, const struct push_section *section)
+static int push_session_section(struct push_session *session, const char *name,
+        const struct batch *batch, const struct push_section *section)
 {
 	uint64_t until_ns = clock_monotonic_ns(clock_real()) + PUSH_PATIENCE_NS;
 	uint32_t pause_ms = PUSH_PAUSE_MS_MIN;
@@ -298,7 +301,7 @@ static int push_session_section(
 			return 0;
 		push_session_close(session);
 		if (outcome == PUSH_GIVE_UP || clock_monotonic_ns(clock_real()) >= until_ns)
-			return push_explain(session, &reason);
+			return push_explain(session, name, &reason);
 		push_pause(reason.retry_ms > pause_ms ? reason.retry_ms : pause_ms);
 		pause_ms = pause_ms * 2 < PUSH_PAUSE_MS_MAX ? pause_ms * 2 : PUSH_PAUSE_MS_MAX;
 	}
@@ -312,7 +315,7 @@ int push_session_send(struct push_session *session, const char *name, const stru
 	session->epoch++;
 	struct push_reason reason = { 0 };
 	if (push_session_hello(session, &reason) != PUSH_DONE)
-		return push_explain(session, &reason);
+		return push_explain(session, name, &reason);
 
 	struct push_plan plan;
 	struct push_plan_limits limits = {
@@ -336,7 +339,7 @@ int push_session_send(struct push_session *session, const char *name, const stru
 	for (; done < plan.count && code == 0; done++) {
 		if (progress.report)
 			progress.report(progress.owner, done, plan.count);
-		code = push_session_section(session, batch, &plan.sections[done]);
+		code = push_session_section(session, name, batch, &plan.sections[done]);
 		for (uint32_t i = 0; i < plan.sections[done].rows_count && code == 0; i++)
 			session->samples_sent +=
 			        batch->rows[plan.sections[done].rows_first + i].value;

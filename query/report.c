@@ -7,7 +7,9 @@
 
 #include <string.h>
 
+#include "core/auto.h"
 #include "profile/loss.h"
+#include "query/complain.h"
 #include "query/text.h"
 #include "query/units.h"
 
@@ -25,7 +27,27 @@ void report_put_range(const struct source_side *side, struct buf *to)
 	 */
 	uint64_t asked_ns = side->to_ns - side->from_ns;
 	if (side->span_ns && side->span_ns < asked_ns - asked_ns / 20)
-		buf_printf(to, " (data of %s)", units_duration(side->span_ns).text);
+		buf_printf(to, " (data spans %s)", units_duration(side->span_ns).text);
+}
+
+/*
+ * Who samples counts periods; a period of 1 is that of values somebody else took, of which nobody
+ * knows how many samples they were.
+ */
+bool report_knows_samples(const struct source_side *side)
+{
+	return !side->is_file && side->completeness.period_min > 1;
+}
+
+/* Several series of an instance have each their own seconds: then the mean is one over series. */
+bool report_is_per_instance(const struct source_side *side)
+{
+	return side->completeness.series <= side->completeness.instances;
+}
+
+static const char *report_plural(uint64_t count)
+{
+	return count == 1 ? "" : "s";
 }
 
 void report_put_size(const struct source *source, uint32_t index, struct buf *to)
@@ -35,15 +57,24 @@ void report_put_size(const struct source *source, uint32_t index, struct buf *to
 
 	if (all->instances)
 		buf_printf(to, "%s instance%s  ", units_count(all->instances).text,
-		        all->instances == 1 ? "" : "s");
+		        report_plural(all->instances));
 	if (source->is_cpu && side->span_ns)
 		buf_printf(to, "%s cores  ", units_cores(side->value, side->span_ns).text);
 	else
 		buf_printf(to, "total %s  ", units_value(source->unit, side->value).text);
 	if (source->is_cpu && all->coverage_ns)
-		buf_printf(to, "%s mcores/instance  ",
-		        units_millicores(side->value, all->coverage_ns).text);
-	buf_printf(to, "%s samples", units_count(all->samples).text);
+		buf_printf(to, "%s mcores/%s  ",
+		        units_millicores(side->value, all->coverage_ns).text,
+		        report_is_per_instance(side) ? "instance" : "series");
+	if (report_knows_samples(side))
+		buf_printf(to, "%s sample%s", units_count(all->samples).text,
+		        report_plural(all->samples));
+	else if (!side->is_file)
+		buf_printf(to, all->period_max > 1 ? "partly imported, not sampled"
+		                                   : "imported, not sampled");
+	else
+		buf_printf(to, "%s stack%s", units_count(all->samples).text,
+		        report_plural(all->samples));
 }
 
 void report_put_head(const struct source *source, uint32_t index, const char *name, struct buf *to)
@@ -110,16 +141,117 @@ void report_put_completeness(
 		buf_printf(to, "%sunfinished stacks %s, unknown leaf frames %s of the value\n",
 		        indent, units_percent(all->value_truncated, side->value).text,
 		        units_percent(all->value_unknown_leaf, side->value).text);
+	if (side->value_empty)
+		buf_printf(to,
+		        "%sstacks without a single frame %s of the value: in no line above\n",
+		        indent, units_percent(side->value_empty, side->value).text);
 	if (side->is_file)
 		return;
-	buf_printf(to, "%s%s intervals of %s observer%s, %s", indent,
-	        units_count(all->intervals).text, units_count(all->observers).text,
-	        all->observers == 1 ? "" : "s",
+	buf_printf(to, "%s%s interval%s of %s observer%s, %s", indent,
+	        units_count(all->intervals).text, report_plural(all->intervals),
+	        units_count(all->observers).text, report_plural(all->observers),
 	        all->missing_ns ? units_duration(all->missing_ns).text : "none");
 	buf_printf(to, " missing");
 	if (all->corrupt)
 		buf_printf(to, ", %s unreadable on disk", units_count(all->corrupt).text);
 	buf_put_u8(to, '\n');
+}
+
+/* What makes the two sides unlike beyond what is compared, one line each. */
+static void report_put_unequal(const char *what, double a, double b, struct buf *to)
+{
+	double difference = b > a ? b - a : a - b;
+	if (difference > 0.01)
+		buf_printf(to,
+		        "warning: the sides are not equally complete: %s %.1f %% of A and %.1f %% "
+		        "of B\n",
+		        what, 100 * a, 100 * b);
+}
+
+static double report_part(uint64_t part, uint64_t whole)
+{
+	return whole ? (double)part / (double)whole : 0;
+}
+
+static double report_lost_part(const struct completeness *all)
+{
+	double lost = 0;
+	for (size_t i = 0; i <= LOSS_REASON_MAX; i++)
+		lost += (double)all->lost[i];
+	return lost > 0 ? lost / (lost + (double)all->samples) : 0;
+}
+
+static double report_missing_part(const struct source_side *side)
+{
+	double missing = (double)side->completeness.missing_ns;
+	double watched = (double)side->span_ns * side->completeness.observers;
+	return watched > 0 ? missing / watched : 0;
+}
+
+bool report_has_rate(const struct source *source)
+{
+	for (uint32_t i = 0; i < source->sides_count; i++)
+		if (!source->is_cpu || source->sides[i].completeness.coverage_ns == 0)
+			return false;
+	return true;
+}
+
+const char *report_watched(const struct source *source)
+{
+	for (uint32_t i = 0; i < source->sides_count; i++)
+		if (!report_is_per_instance(&source->sides[i]))
+			return "series";
+	return "instance";
+}
+
+static void report_put_series(const struct source *source, uint32_t side, struct buf *to)
+{
+	const struct completeness *all = &source->sides[side].completeness;
+	if (!report_has_rate(source) || all->instances == 0 || all->series <= all->instances)
+		return;
+	buf_printf(
+	        to, "note: %s has %s series of ", side ? "B" : "A", units_count(all->series).text);
+	buf_printf(to,
+	        "%s instance%s, each with seconds of its own: mcores are a mean over series; "
+	        "compare shares, or pick one program by its labels\n",
+	        units_count(all->instances).text, all->instances == 1 ? "" : "s");
+}
+
+void report_put_warnings(const struct source *source, struct buf *to)
+{
+	const struct source_side *a = &source->sides[0];
+	const struct source_side *b = &source->sides[1];
+
+	report_put_unequal("samples lost:", report_lost_part(&a->completeness),
+	        report_lost_part(&b->completeness), to);
+	report_put_unequal(
+	        "unfinished stacks:", report_part(a->completeness.value_truncated, a->value),
+	        report_part(b->completeness.value_truncated, b->value), to);
+	report_put_unequal(
+	        "unknown frames:", report_part(a->completeness.value_unknown_leaf, a->value),
+	        report_part(b->completeness.value_unknown_leaf, b->value), to);
+	report_put_unequal(
+	        "observers' time missing:", report_missing_part(a), report_missing_part(b), to);
+	if (a->completeness.period_max && b->completeness.period_max &&
+	        a->completeness.period_max != b->completeness.period_max)
+		buf_printf(to,
+		        "note: sampling periods differ: %s of A, %s of B; values are in the unit, "
+		        "so nothing is scaled\n",
+		        units_value(source->unit, a->completeness.period_max).text,
+		        units_value(source->unit, b->completeness.period_max).text);
+	report_put_series(source, 0, to);
+	report_put_series(source, 1, to);
+	if (!report_has_rate(source))
+		return;
+	double before = report_part(a->value, a->completeness.coverage_ns);
+	double load =
+	        before > 0 ? 100 * (report_part(b->value, b->completeness.coverage_ns) / before - 1)
+	                   : 0;
+	if (load > 20 || load < -20)
+		buf_printf(to,
+		        "note: the load differs by %+.0f %%: shares may shift without any "
+		        "function having changed\n",
+		        load);
 }
 
 bool report_has_recorded(const struct source *source)
@@ -128,6 +260,28 @@ bool report_has_recorded(const struct source *source)
 		if (source->sides[i].completeness.has_recorded)
 			return true;
 	return false;
+}
+
+void report_remark(const struct source *source)
+{
+	for (uint32_t side = 0; side < source->sides_count; side++) {
+		AUTO_BUF text = { 0 };
+		report_put_completeness(source, side, "", &text);
+		AUTO_BUF line = { 0 };
+		/* One fact after the other: "lost 0 samples; unfinished stacks 0.00 %, ...". */
+		for (size_t i = 0; i < text.count; i++)
+			if (text.bytes[i] != '\n')
+				buf_put_u8(&line, text.bytes[i]);
+			else if (i + 1 < text.count)
+				buf_put(&line, "; ", 2);
+		buf_put_u8(&line, '\0');
+		if (!text.failed && !line.failed && !source->sides[side].is_file)
+			remark("%s%s",
+			        source->sides_count < 2 ? ""
+			        : side                  ? "B: "
+			                                : "A: ",
+			        (const char *)line.bytes);
+	}
 }
 
 void report_json_share(
@@ -145,7 +299,11 @@ static void report_json_completeness(
 {
 	json_key(json, "completeness");
 	json_object_begin(json);
-	json_key_u64(json, "samples", all->samples);
+	json_key(json, "samples");
+	if (report_knows_samples(side))
+		json_u64(json, all->samples);
+	else
+		json_write_null(json);
 	json_key_u64(json, "samples_lost", report_lost(all));
 	json_key(json, "lost");
 	json_object_begin(json);
@@ -155,6 +313,7 @@ static void report_json_completeness(
 	json_object_end(json);
 	json_key_u64(json, "value_truncated", all->value_truncated);
 	json_key_u64(json, "value_unknown_leaf", all->value_unknown_leaf);
+	json_key_u64(json, "value_without_frames", side->value_empty);
 	report_json_share(json, "truncated_share", all->value_truncated, side->value, 1);
 	report_json_share(json, "unknown_leaf_share", all->value_unknown_leaf, side->value, 1);
 	json_key_u64(json, "intervals", all->intervals);

@@ -15,6 +15,21 @@ void report_put_range(const struct source_side *side, struct buf *to);
 /* Of one side: "120 instances  41.2 cores  343 mcores/instance  2 966 400 samples". */
 void report_put_size(const struct source *source, uint32_t side, struct buf *to);
 
+/* False where nobody knows how many samples the values were: imported ones, and files. */
+bool report_knows_samples(const struct source_side *side);
+
+/* False where some instance has several series, each with seconds of its own. */
+bool report_is_per_instance(const struct source_side *side);
+
+/* Does every side know how long it was watched, so that rates can be compared? */
+bool report_has_rate(const struct source *source);
+
+/* What the seconds watched are counted for: "instance", or "series". */
+const char *report_watched(const struct source *source);
+
+/* Of two sides: what makes them unlike beyond what is compared, one line each. */
+void report_put_warnings(const struct source *source, struct buf *to);
+
 /* The head above a table: one line per side; `name` is "A", "B" or "". */
 void report_put_head(const struct source *source, uint32_t side, const char *name, struct buf *to);
 
@@ -22,6 +37,10 @@ void report_put_head(const struct source *source, uint32_t side, const char *nam
  * silently. */
 void report_put_completeness(
         const struct source *source, uint32_t side, const char *indent, struct buf *to);
+
+/* The same on stderr, a line per side: of answers whose form has no place for it. Files have none.
+ */
+void report_remark(const struct source *source);
 
 /* True where rows of a shipped, recorded fleet are among the answer's. */
 bool report_has_recorded(const struct source *source);

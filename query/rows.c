@@ -110,6 +110,10 @@ static int rows_encode(const struct source_side *side, enum output_format format
 	}
 	if (result == 0)
 		result = rows_write(chosen ? chosen : side->batch, format, name, to, &replaced);
+	if (result == -EOVERFLOW && format == FORMAT_PPROF)
+		return complain(EXIT_CODE_FAILED, "a value is past 2^63-1, the most that a pprof "
+		                                  "file holds; ask for -o folded, or narrow the "
+		                                  "question");
 	if (result < 0)
 		return rows_explain(result);
 	if (replaced)
@@ -205,10 +209,11 @@ void rows_put_cut(const char *what, uint64_t shown, uint64_t count, uint64_t val
         uint64_t value, struct buf *to)
 {
 	if (shown == count)
-		buf_printf(to, "all %s %s shown\n", units_count(count).text, what);
+		buf_printf(to, "all %s %s%s shown\n", units_count(count).text, what,
+		        count == 1 ? "" : "s");
 	else
 		buf_printf(to,
-		        "%s of %s %s shown, %s of the value not shown; --limit 0 shows all\n",
+		        "%s of %s %ss shown, %s of the value not shown; --limit 0 shows all\n",
 		        units_count(shown).text, units_count(count).text, what,
 		        units_percent(value_hidden, value).text);
 }

@@ -294,6 +294,7 @@ static int source_count(struct source_side *side)
 
 	struct completeness *all = &side->completeness;
 	all->value = all->value_truncated = all->value_unknown_leaf = 0;
+	side->value_empty = 0;
 	for (uint32_t i = 0; i < batch->rows_count; i++) {
 		const struct row *row = &batch->rows[i];
 		if (side->chosen && !side->chosen[row->series])
@@ -305,6 +306,8 @@ static int source_count(struct source_side *side)
 			return complain(EXIT_CODE_FAILED,
 			        "%s: values add up to more than 64 bits hold; narrow the question",
 			        side->words);
+		if (row->node == DICT_NODE_ROOT)
+			side->value_empty += value;
 		if (truncated[row->node])
 			all->value_truncated += value;
 		if (row->node != DICT_NODE_ROOT && naming_is_unknown(dict_get_frame(dict,

@@ -39,7 +39,8 @@ struct source_side {
 	uint64_t from_ns, to_ns; /* as asked; of a file: what it says of itself, or 0 */
 	uint64_t span_ns; /* wall time between the first and the last interval with data; 0: unknown
 	                   */
-	uint64_t value;   /* of the chosen rows, in the unit of the type */
+	uint64_t value_empty; /* of the chosen rows on stacks without a frame */
+	uint64_t value;       /* of the chosen rows, in the unit of the type */
 };
 
 struct source {
@@ -47,7 +48,8 @@ struct source {
 	uint32_t sides_count;
 	char *type; /* "" where all_types */
 	char *unit;
-	bool is_cpu; /* type cpu in nanoseconds: cores mean something */
+	bool is_canonical; /* functions are joined by their canonical names: query/canon.h */
+	bool is_cpu;       /* type cpu in nanoseconds: cores mean something */
 };
 
 /* Is this word the name of a file, and not a selector? */

@@ -254,6 +254,8 @@ int column_get_u32(
 {
 	if (column->count == 0)
 		return 0;
+	if (!column->bytes) /* its reader has failed */
+		return -EBADMSG;
 	switch (column->codec) {
 	case COLUMN_CONSTANT:
 		return column_fill(column, max, to);
@@ -338,7 +340,7 @@ __attribute__((target("avx2"))) static uint32_t column_places_avx2(
 	__m256i largest = _mm256_setzero_si256();
 	uint32_t i = 0;
 	for (; i + 8 <= count; i += 8) {
-		__m256i x = _mm256_loadu_si256((const __m256i *)(distances + i));
+		__m256i x = _mm256_loadu_si256((const void *)(distances + i));
 		x = _mm256_add_epi32(x, one);
 		x = _mm256_add_epi32(x, _mm256_slli_si256(x, 4));
 		x = _mm256_add_epi32(x, _mm256_slli_si256(x, 8));
@@ -347,7 +349,7 @@ __attribute__((target("avx2"))) static uint32_t column_places_avx2(
 		x = _mm256_add_epi32(x, carry);
 		carry = _mm256_permutevar8x32_epi32(x, last);
 		largest = _mm256_max_epu32(largest, carry);
-		_mm256_storeu_si256((__m256i *)(distances + i), x);
+		_mm256_storeu_si256((void *)(distances + i), x);
 	}
 	*place = (uint32_t)_mm256_extract_epi32(carry, 0);
 	*ret_largest = (uint32_t)_mm256_extract_epi32(largest, 0);
@@ -368,7 +370,8 @@ int column_places(uint32_t *distances, uint32_t count, uint32_t limit)
 			return -EBADMSG;
 	}
 #endif
-	uint64_t place = (uint64_t)(before + 1);
+	uint32_t first = before + 1;
+	uint64_t place = first;
 	for (; i < count; i++) {
 		place += distances[i];
 		distances[i] = (uint32_t)place;

@@ -102,11 +102,11 @@ __attribute__((target("ssse3"))) static int svb_get_ssse3(const uint8_t *codes, 
 	uint32_t i = 0;
 	for (; i + 4 <= count && end - at >= 16; i += 4) {
 		uint32_t code = codes[i / 4];
-		__m128i bytes = _mm_loadu_si128((const __m128i *)at);
-		__m128i shuffle = _mm_loadu_si128((const __m128i *)svb_shuffles[code]);
+		__m128i bytes = _mm_loadu_si128((const void *)at);
+		__m128i shuffle = _mm_loadu_si128((const void *)svb_shuffles[code]);
 		__m128i values = _mm_shuffle_epi8(bytes, shuffle);
 		bad = _mm_or_si128(bad, _mm_cmpgt_epi32(_mm_xor_si128(values, top), most));
-		_mm_storeu_si128((__m128i *)(to + i), values);
+		_mm_storeu_si128((void *)(to + i), values);
 		at += svb_sums[code];
 	}
 	if (_mm_movemask_epi8(bad))

@@ -3,13 +3,17 @@
  *
  * How it is set up, and why:
  *
- *	Batches and blocks are packed and checksummed before they come here, so those families are
- *	not compressed again. Their keys lead with time, so files of it hardly overlap: most are
- *moved down the levels, not rewritten. Small memtables bound memory; a bounded log bounds how long
- *an open takes, and how much room a reopening needs.
+ * Batches and blocks are packed and checksummed before they come here, so those families are not
+ * compressed again. Their keys lead with time, so files of them hardly overlap: most are moved down
+ * the levels, not rewritten. Small memtables bound memory; a bounded log bounds how long an open
+ * takes, and how much room a reopening needs.
  *
- *	The log is read up to the first record that is torn (point in time): a write that was not
- *synced may be missing after a crash, but never one before it.
+ * The log is read up to the first record that is torn (point in time): a write that was not synced
+ * may be missing after a crash, but never one before it. A damaged byte in the middle of the log
+ * looks just like such an end, though, and everything behind it would be gone without a word. So
+ * the number of the last synced write is kept beside the database, in a file of its own that is
+ * written after each sync and never synced itself: it may say too little, never too much. A log
+ * that ends before that write is damaged, and is refused and left as it is.
  *
  * RocksDB reports failure as malloc'd text of the form "IO error: No space left on device: While
  * appending to file: ...". kv_result() makes it a code by its words; there is nothing else to go by
@@ -22,13 +26,17 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <unistd.h>
 
 #include <rocksdb/c.h>
+
+#include "core/hash.h"
 
 #define KV_ERROR_BYTES         512
 #define KV_FAMILIES_MAX        64
@@ -37,6 +45,7 @@
 #define KV_RECOVERY_POINT      2 /* rocksdb_point_in_time_recovery has no name in C */
 #define KV_INFO_LEVEL_NONE     6 /* one above the highest, which are headers */
 #define KV_BLOOM_BITS          10
+#define KV_ACKED_NAME          "profleet-acked"
 
 /* Names are on the disk: they never change. RocksDB insists on one called default. */
 static const char *const kv_family_names[KV_FAMILIES] = {
@@ -81,6 +90,7 @@ struct kv {
 	char *path;
 	rocksdb_t *db; /* NULL when not even reading works */
 	bool writable;
+	int acked_fd; /* -1: could not be opened, and then damage to the log goes unseen */
 	rocksdb_column_family_handle_t *families[KV_FAMILIES];
 	/* Families a newer version made and we do not know: RocksDB wants all of them opened. */
 	rocksdb_column_family_handle_t *strangers[KV_FAMILIES_MAX];
@@ -265,6 +275,70 @@ static void kv_sweep_options(const struct kv *kv)
 	closedir(folder);
 }
 
+struct kv_acked {
+	uint64_t sequence;
+	uint64_t checksum; /* of the number: anything else is no word of ours */
+};
+
+static_assert(sizeof(struct kv_acked) == 16, "written as it is, by and for one machine");
+
+/* The number of the last write that was synced for certain; 0 when nobody wrote it down. */
+static uint64_t kv_acked_read(const struct kv *kv)
+{
+	struct kv_acked acked;
+	if (kv->acked_fd < 0 ||
+	        pread(kv->acked_fd, &acked, sizeof(acked), 0) != (ssize_t)sizeof(acked) ||
+	        acked.checksum != hash64_bytes(&acked.sequence, sizeof(acked.sequence)))
+		return 0;
+	return acked.sequence;
+}
+
+static void kv_acked_write(const struct kv *kv)
+{
+	struct kv_acked acked = { .sequence = rocksdb_get_latest_sequence_number(kv->db) };
+	acked.checksum = hash64_bytes(&acked.sequence, sizeof(acked.sequence));
+	/* The write itself is safe; what would be missed is damage to the log later. */
+	if (kv->acked_fd >= 0)
+		(void)!pwrite(kv->acked_fd, &acked, sizeof(acked), 0);
+}
+
+static void kv_acked_open(struct kv *kv)
+{
+	char path[4096];
+	snprintf(path, sizeof(path), "%s/%s", kv->path, KV_ACKED_NAME);
+	kv->acked_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0640);
+}
+
+/* Is everything there that was ever acknowledged? -ENODATA: no. */
+static int kv_acked_check(struct kv *kv, uint64_t acked)
+{
+	uint64_t found = rocksdb_get_latest_sequence_number(kv->db);
+	if (found >= acked)
+		return 0;
+	char text[256];
+	snprintf(text, sizeof(text),
+	        "its log ends at write %" PRIu64 ", and write %" PRIu64
+	        " was acknowledged: a file that ends in .log is damaged; to go on without what is "
+	        "behind, remove the file %s",
+	        found, acked, KV_ACKED_NAME);
+	kv_set_error(kv, "opening", text);
+	return -ENODATA;
+}
+
+static void kv_disconnect(struct kv *kv)
+{
+	if (!kv->db)
+		return;
+	for (int i = 0; i < KV_FAMILIES; i++)
+		rocksdb_column_family_handle_destroy(kv->families[i]);
+	for (size_t i = 0; i < kv->strangers_count; i++)
+		rocksdb_column_family_handle_destroy(kv->strangers[i]);
+	rocksdb_close(kv->db);
+	kv->db = NULL;
+	kv->writable = false;
+	kv->strangers_count = 0;
+}
+
 /* Opens every family there is on disk, and ours where they are missing. */
 static int kv_connect(struct kv *kv, bool for_reading_only)
 {
@@ -277,6 +351,7 @@ static int kv_connect(struct kv *kv, bool for_reading_only)
 	size_t count = KV_FAMILIES;
 
 	assert(!kv->db);
+	uint64_t acked = kv_acked_read(kv); /* before: another process may be writing there */
 	for (int i = 0; i < KV_FAMILIES; i++) {
 		names[i] = kv_family_names[i];
 		options[i] = kv->family_options[i];
@@ -314,21 +389,10 @@ static int kv_connect(struct kv *kv, bool for_reading_only)
 	kv->strangers_count = count - KV_FAMILIES;
 	for (size_t i = 0; i < kv->strangers_count; i++)
 		kv->strangers[i] = handles[KV_FAMILIES + i];
-	return 0;
-}
-
-static void kv_disconnect(struct kv *kv)
-{
-	if (!kv->db)
-		return;
-	for (int i = 0; i < KV_FAMILIES; i++)
-		rocksdb_column_family_handle_destroy(kv->families[i]);
-	for (size_t i = 0; i < kv->strangers_count; i++)
-		rocksdb_column_family_handle_destroy(kv->strangers[i]);
-	rocksdb_close(kv->db);
-	kv->db = NULL;
-	kv->writable = false;
-	kv->strangers_count = 0;
+	int r = kv_acked_check(kv, acked);
+	if (r < 0)
+		kv_disconnect(kv);
+	return r;
 }
 
 int kv_open(struct kv_options options, struct kv **ret_kv, char *ret_error, size_t error_bytes)
@@ -341,14 +405,29 @@ int kv_open(struct kv_options options, struct kv **ret_kv, char *ret_error, size
 		return -ENOMEM;
 	}
 	kv->path = path;
+	kv->acked_fd = -1;
 	pthread_mutex_init(&kv->error_mutex, NULL);
 	kv_make_options(kv, options);
 
-	int r = kv_connect(kv, false);
+	/*
+	 * To open for writing is to throw away what is behind the end of the log. So it is looked
+	 * at first; what else may be wrong is left to the opening that counts.
+	 */
+	int r = 0;
+	if (kv_exists(kv)) {
+		kv_acked_open(kv);
+		if (kv_acked_read(kv) > 0 && kv_connect(kv, true) == -ENODATA)
+			r = -ENODATA;
+		kv_disconnect(kv);
+	}
+	if (r == 0)
+		r = kv_connect(kv, false);
 	if (r < 0) {
 		kv_error(kv, ret_error, error_bytes);
-		return r;
+		return r == -ENODATA ? -EBADMSG : r;
 	}
+	if (kv->acked_fd < 0)
+		kv_acked_open(kv);
 	*ret_kv = TAKE(kv);
 	return 0;
 }
@@ -369,8 +448,11 @@ void kv_free(struct kv *kv)
 		rocksdb_cache_destroy(kv->cache);
 		rocksdb_options_destroy(kv->options);
 	}
-	if (kv->path)
+	if (kv->path) {
+		if (kv->acked_fd >= 0)
+			close(kv->acked_fd);
 		pthread_mutex_destroy(&kv->error_mutex);
+	}
 	free(kv->path);
 	free(kv);
 }
@@ -484,7 +566,10 @@ int kv_write(struct kv *kv, struct kv_batch *batch, enum kv_durability durabilit
 	if (!kv->db || !kv->writable)
 		return kv_refuse(kv, "writing to");
 	rocksdb_write(kv->db, kv->write[durability], batch->batch, &text);
-	return kv_result(kv, "writing to", text);
+	int r = kv_result(kv, "writing to", text);
+	if (r == 0 && durability == KV_SYNC)
+		kv_acked_write(kv);
+	return r;
 }
 
 int kv_get(struct kv *kv, enum kv_family family, struct kv_bytes key, struct buf *to)

@@ -81,6 +81,7 @@ int seq_set_add(struct seq_set *set, uint64_t seq)
 		int r = seq_set_reserve(set, set->ranges_count + 1);
 		if (r < 0)
 			return r;
+		assert(set->ranges);
 		memmove(set->ranges + below + 1, set->ranges + below,
 		        (set->ranges_count - below) * sizeof(*set->ranges));
 		set->ranges[below] = (struct seq_range){ .first = seq, .last = seq };

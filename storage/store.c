@@ -230,7 +230,7 @@ static int store_load_counters(struct store *store)
 /* Of open batches from the ends of their family, of sealed ones from their windows. */
 int store_load_ends(struct store *store)
 {
-	struct key_batch first, last;
+	struct key_batch first = { 0 }, last = { 0 };
 	AUTO(kv_iterator) it = kv_iterator_new(
 	        store->kv, KV_BATCH, (struct kv_bytes){ 0 }, (struct kv_bytes){ 0 });
 	if (!it)

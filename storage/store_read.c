@@ -1675,6 +1675,7 @@ static int summing_finish_observers(struct summing *summing)
 	struct completeness *to = &summing->completeness;
 	uint32_t count = id_map_count(summing->observer_ids);
 	int r = 0;
+	assert(count == 0 || summing->observers);
 	for (uint32_t i = 0; i < count && r == 0; i++) {
 		const struct observer *observer = &summing->observers[i];
 		if (!observer->is_matched)

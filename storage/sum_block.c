@@ -178,6 +178,10 @@ int sum_writer_put(struct sum_writer *writer, const struct sum_group *group, con
 	assert(writer->groups_count < SUMS_GROUPS_MAX);
 	assert(group->key.period > 0);
 
+	if (writer->instances.count / sizeof(uint32_t) + group->instances_count >
+	                SUMS_INSTANCES_MAX ||
+	        writer->reasons.count / sizeof(uint32_t) + group->losses_count > SUMS_LOSSES_MAX)
+		return -E2BIG;
 	uint64_t samples = 0;
 	for (uint32_t i = 0; i < writer->options.dictionary.count; i++)
 		if (__builtin_add_overflow(samples, values[i], &samples))
@@ -341,7 +345,12 @@ int sum_block_get_dictionary(
 	if (block->is_dictionary_elsewhere)
 		return -EBADMSG;
 	int r = column_get_u32(&block->dictionary, UINT32_MAX, ret_nodes, &memory->scratch);
-	return r < 0 ? r : column_ids(ret_nodes, block->dictionary_count);
+	r = r < 0 ? r : column_ids(ret_nodes, block->dictionary_count);
+	if (r < 0)
+		return r;
+	/* Others name this dictionary by its hash: it must be the one that they mean. */
+	struct sum_dictionary dictionary = { ret_nodes, block->dictionary_count };
+	return sum_dictionary_hash(dictionary) == block->dictionary_hash ? 0 : -EBADMSG;
 }
 
 static int sum_get_instances(const struct sum_block *block, struct sum_memory *memory,
@@ -420,15 +429,17 @@ static int sum_get_facts(const struct sum_block *block, struct sum_memory *memor
 	        &memory->wide_facts, (size_t)count * WIDE_FACTS, sizeof(*wide_at));
 	if (!narrow_at || !wide_at)
 		return -ENOMEM;
+	for (uint32_t i = 0; i < NARROW_FACTS; i++)
+		narrow[i] = narrow_at + (size_t)i * count;
+	for (uint32_t i = 0; i < WIDE_FACTS; i++)
+		wide[i] = wide_at + (size_t)i * count;
 	int r = 0;
 	for (uint32_t i = 0; i < NARROW_FACTS && r == 0; i++) {
-		narrow[i] = narrow_at + (size_t)i * count;
 		struct column column = column_open(from, count);
 		r = from->failed ? -EBADMSG
 		                 : column_get_u32(&column, UINT32_MAX, narrow[i], &memory->scratch);
 	}
 	for (uint32_t i = 0; i < WIDE_FACTS && r == 0; i++) {
-		wide[i] = wide_at + (size_t)i * count;
 		struct column_wide column = column_open_wide(from, count);
 		r = from->failed ? -EBADMSG
 		                 : column_get_u64(&column, UINT64_MAX, wide[i], &memory->scratch);
@@ -446,10 +457,10 @@ int sum_block_get_groups(const struct sum_block *block, struct sum_memory *memor
 	if (!groups)
 		return -ENOMEM;
 	int r = sum_get_facts(block, memory, &from, narrow, wide);
-	r = r < 0 ? r : sum_get_instances(block, memory, &from, narrow[FACT_INSTANCES]);
-	r = r < 0 ? r : sum_get_losses(block, memory, &from, narrow[FACT_LOSSES]);
-	r = r < 0 ? r : sum_open_values(block, memory, &from);
-	if (r < 0)
+	r = r ? r : sum_get_instances(block, memory, &from, narrow[FACT_INSTANCES]);
+	r = r ? r : sum_get_losses(block, memory, &from, narrow[FACT_LOSSES]);
+	r = r ? r : sum_open_values(block, memory, &from);
+	if (r != 0)
 		return r;
 
 	const uint32_t *instances = (const void *)memory->instances.bytes;
@@ -487,7 +498,8 @@ int sum_block_get_groups(const struct sum_block *block, struct sum_memory *memor
 	return 0;
 }
 
-/* Values, checked to add up to `samples`: in *ret_narrow, or in *ret_wide if one is past 32 bits. */
+/* Values, checked to add up to `samples`: in *ret_narrow, or in *ret_wide if one is past 32 bits.
+ */
 static int sum_get_values(struct sum_memory *memory, const struct column_wide *column,
         uint64_t samples, const uint32_t **ret_narrow, const uint64_t **ret_wide)
 {
@@ -518,8 +530,8 @@ static int sum_get_values(struct sum_memory *memory, const struct column_wide *c
 	return r;
 }
 
-int sum_block_get_order(const struct sum_block *block, struct sum_memory *memory,
-        const uint32_t **ret_order)
+int sum_block_get_order(
+        const struct sum_block *block, struct sum_memory *memory, const uint32_t **ret_order)
 {
 	uint32_t count = block->dictionary_count;
 	uint32_t *order = sum_room(&memory->order, count, sizeof(*order));
@@ -561,6 +573,7 @@ static int sum_add(struct sum_memory *memory, const struct column_wide *column, 
 	int r = sum_get_values(memory, column, samples, &narrow, &wide);
 	if (r < 0)
 		return r;
+	assert(narrow || wide);
 	if (narrow && samples <= UINT32_MAX) {
 		sum_add_narrow(narrow, count, stack_sums_narrow(sums, samples));
 		return 0;
@@ -729,8 +742,9 @@ static int merge_totals(struct merge *merge)
 		const uint32_t *order, *narrow;
 		const uint64_t *wide;
 		int r = sum_block_get_order(block, source->memory, &order);
-		r = r < 0 ? r : sum_get_values(source->memory, &block->totals, block->samples,
-		                        &narrow, &wide);
+		r = r < 0 ? r
+		          : sum_get_values(
+		                    source->memory, &block->totals, block->samples, &narrow, &wide);
 		if (r < 0)
 			return r;
 		for (uint32_t i = 0; i < block->dictionary_count; i++) {

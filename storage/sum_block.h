@@ -15,9 +15,9 @@
  * number.
  *
  * Values lie dense, one per stack, zeroes included: at ten minutes and 16 buckets about every third
- * stack has a value in a group, and then bits beat places; and reading is adding vectors. Totals are
- * in the order of the dictionary. Groups are in an order of their own, in which stacks of about the
- * same total are neighbours (block_format.h); readers add groups up in that order and take the
+ * stack has a value in a group, and then bits beat places; and reading is adding vectors. Totals
+ * are in the order of the dictionary. Groups are in an order of their own, in which stacks of about
+ * the same total are neighbours (block_format.h); readers add groups up in that order and take the
  * nodes in it as well, so it costs them one pass per block.
  *
  * Blocks add up (sum_merge) into one over the union of their dictionaries: 10 minutes to an hour,
@@ -95,7 +95,8 @@ DEFINE_AUTO(sum_writer);
 
 /*
  * Groups in ascending order of their keys; `values` one per place of the dictionary. `samples` of
- * the group is not read but summed up here. -EOVERFLOW (also over all groups), -ENOMEM.
+ * the group is not read but summed up here. -EOVERFLOW (also over all groups), -E2BIG (more
+ * instances or losses than a block holds), -ENOMEM.
  */
 int sum_writer_put(
         struct sum_writer *writer, const struct sum_group *group, const uint64_t *values);
@@ -149,8 +150,8 @@ int sum_block_add_total(
  * The order of the groups: value i of a group is of the stack at place order[i]. Borrowed from the
  * memory until its next block. -EBADMSG, -ENOMEM.
  */
-int sum_block_get_order(const struct sum_block *block, struct sum_memory *memory,
-        const uint32_t **ret_order);
+int sum_block_get_order(
+        const struct sum_block *block, struct sum_memory *memory, const uint32_t **ret_order);
 
 /*
  * Adds the values of one group into sums that are in the order of the groups. After
@@ -180,8 +181,9 @@ struct sum_merge_options {
 
 /*
  * Adds blocks into one, in an empty buf, which may not be any of theirs. The window is the span of
- * all. The same sources give the same union, so that two results can share one dictionary. -EOVERFLOW, -EBADMSG (a source; also a dictionary that is not the one it
- * names), -E2BIG (more stacks or groups than a block holds), -ENOMEM.
+ * all. The same sources give the same union, so that two results can share one dictionary.
+ * -EOVERFLOW, -EBADMSG (a source; also a dictionary that is not the one it names), -E2BIG (more
+ * stacks or groups than a block holds), -ENOMEM.
  */
 int sum_merge(const struct sum_source *sources, uint32_t count, struct sum_merge_options options,
         struct kv_bytes key, struct buf *to);

@@ -95,11 +95,11 @@ class Program:
 
 
 class Aggregator(Program):
-    def __init__(self, fleet, data=None, listen="tcp://127.0.0.1:0", options=(), netns=None):
+    def __init__(self, fleet, data=None, listen="tcp://127.0.0.1:0", options=(), netns=None, env=None):
         self.data = data or os.path.join(fleet.dir, "data")
         super().__init__(fleet, "aggregator",
                          [f"{BIN}/profleet-aggregator", "--data", self.data, "--listen", listen,
-                          "--http", "127.0.0.1:0", *options], netns=netns)
+                          "--http", "127.0.0.1:0", *options], netns=netns, env=env)
         self.address = re.search(r"tcp://\S+", self.ready_text).group(0)
         self.http = re.search(r"http://\S+", self.ready_text).group(0)
 
@@ -116,8 +116,10 @@ class Agent(Program):
             if '"agent-summary"' in line:
                 text = json.loads(line)["text"]
                 counts = {key: int(value) for key, value in re.findall(r"(\w+)=(\d+)", text)}
-                names = {key for key in counts if not key.startswith("samples_")}
-                counts["samples_lost"] = sum(counts[key] for key in names)
+                # "lost: ring_full 17, spool_full 4", or "lost: none".
+                lost = re.findall(r"(\w+) (\d+)", text.split("lost: ", 1)[1])
+                counts.update((reason, int(count)) for reason, count in lost)
+                counts["samples_lost"] = sum(int(count) for _, count in lost)
                 return counts
         raise AssertionError("the agent said no agent-summary:\n" + self.text())
 

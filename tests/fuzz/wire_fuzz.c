@@ -131,7 +131,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count)
 
 	autofree uint8_t *repaired = malloc(count);
 	memcpy(repaired, bytes, count);
-	memcpy(repaired, "PFLT\1\0\0\0", 8);
+	static const uint8_t opening[8] = { 'P', 'F', 'L', 'T', 1 };
+	memcpy(repaired, opening, sizeof(opening));
 	put_u32(repaired + 20, (uint32_t)(count - 28));
 	if (!(repaired[18] & 1))
 		put_u32(repaired + 24, (uint32_t)(count - 28));

@@ -7,6 +7,8 @@
 #include "aggregator/ingest.h"
 
 #include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "aggregator/refusal.h"
@@ -220,7 +222,7 @@ static struct outcome sender_send(struct sender *sender, const struct buf *paylo
 		return outcome;
 	}
 	assert_true(message.kind == WIRE_PUSH_REPLY);
-	static struct wire_section_status sections[WIRE_SECTIONS_MAX];
+	struct wire_section_status sections[WIRE_SECTIONS_MAX];
 	struct wire_push_reply reply = { .sections = sections };
 	CHECK_OK(wire_get_push_reply(&message.payload, &reply));
 	outcome.status = reply.status;
@@ -448,6 +450,142 @@ static void a_symbol_table_is_kept_only_when_it_can_be_read(void **state)
 	bench_close(&bench);
 }
 
+/* Many rows for few bytes: nodes and series in all combinations, values of one. */
+static struct batch *sender_grid(struct sender *sender, uint32_t nodes, uint32_t series)
+{
+	struct batch *batch = batch_new(sender->dict);
+	assert_true(batch);
+	uint32_t type, unit, name, node = DICT_NODE_ROOT;
+	CHECK_OK(dict_cstring(sender->dict, "cpu", &type));
+	CHECK_OK(dict_cstring(sender->dict, "count", &unit));
+	CHECK_OK(dict_cstring(sender->dict, "n", &name));
+	for (uint32_t i = 0; i < nodes; i++) {
+		struct frame frame = { .kind = FRAME_MANAGED, .line = i + 1 };
+		uint32_t id;
+		CHECK_OK(dict_frame(sender->dict, &frame, &id));
+		CHECK_OK(dict_node(sender->dict, DICT_NODE_ROOT, id, &node));
+	}
+	for (uint32_t i = 0; i < series; i++) {
+		struct label label = { .name = name };
+		struct series of = { .type = type, .unit = unit, .period = 1 };
+		char text[16];
+		uint32_t id;
+		snprintf(text, sizeof(text), "%u", i + 1);
+		CHECK_OK(dict_cstring(sender->dict, text, &label.value));
+		CHECK_OK(dict_series(sender->dict, &of, &label, 1, &id));
+		for (uint32_t j = 0; j < nodes; j++)
+			CHECK_OK(batch_add_row(batch, id, node - j, 1));
+	}
+	CHECK_OK(batch_settle(batch));
+	batch->start_ns = UNIX_NS;
+	batch->duration_ns = NS_PER_S;
+	return batch;
+}
+
+static void a_message_that_would_unpack_to_too_much_is_refused(void **state)
+{
+	(void)state;
+	struct bench bench;
+	bench_open(&bench);
+	struct sender sender = sender_open(&bench, WIRE_ROLE_AGENT);
+
+	/* 30 MiB of zeroes are 120 KiB on the wire: legal for an envelope, and a bomb for us. */
+	AUTO_BUF bomb = { 0 };
+	assert_true(buf_reserve(&bomb, 30u << 20));
+	memset(bomb.bytes, 0, 30u << 20);
+	bomb.count = 30u << 20;
+	assert_int_equal(sender_send(&sender, &bomb).status, WIRE_MALFORMED);
+	assert_int_equal(ingest_state(bench.ingest).malformed, 1);
+
+	/* Nothing of it was kept, and the session knows nothing of it. */
+	assert_int_equal(sender_push(&sender, "f", 5, UNIX_NS, 1).section, WIRE_OK);
+	dict_free(sender.dict);
+	bench_close(&bench);
+}
+
+struct bomber {
+	struct bench *bench;
+	pthread_t thread;
+	uint32_t seed;
+	uint64_t rows;
+};
+
+static void *bomber_run(void *argument)
+{
+	struct bomber *bomber = argument;
+	struct sender sender = sender_open(bomber->bench, WIRE_ROLE_AGENT);
+	AUTO(batch) batch = sender_grid(&sender, 20000, 100);
+	AUTO_BUF payload = { 0 };
+	sender_put(&sender, batch, bomber->seed, &payload);
+	assert_int_equal(sender_send(&sender, &payload).section, WIRE_OK);
+	bomber->rows = batch->rows_count;
+	dict_free(sender.dict);
+	return NULL;
+}
+
+/*
+ * Each of these is 4 MiB unpacked, a few dozen KiB packed, and 32 MiB of rows when decoded: all at
+ * once they would be one group. Decoded memory is bounded, so the group is committed in parts, and
+ * everything counts once.
+ */
+static void a_group_is_committed_early_when_it_holds_much(void **state)
+{
+	(void)state;
+	struct bench bench;
+	bench_open(&bench);
+	struct bomber bombers[4] = { 0 };
+	uint64_t rows = 0;
+	for (size_t i = 0; i < COUNT_OF(bombers); i++) {
+		bombers[i].bench = &bench;
+		bombers[i].seed = (uint32_t)i + 1;
+		assert_int_equal(
+		        pthread_create(&bombers[i].thread, NULL, bomber_run, &bombers[i]), 0);
+	}
+	for (size_t i = 0; i < COUNT_OF(bombers); i++) {
+		(void)pthread_join(bombers[i].thread, NULL);
+		rows += bombers[i].rows;
+	}
+	assert_int_equal(rows, 4 * 20000 * 100);
+	assert_int_equal(ingest_state(bench.ingest).rows, rows);
+	assert_int_equal(bench_kept(&bench).samples, rows);
+	assert_true(ingest_state(bench.ingest).groups >= 2);
+	bench_close(&bench);
+}
+
+/* A sender that brings ever new names is told to start again; its session stays within bounds. */
+static void a_session_full_of_names_is_started_again(void **state)
+{
+	(void)state;
+	struct bench bench;
+	bench_open(&bench);
+	struct sender sender = sender_open(&bench, WIRE_ROLE_AGENT);
+	char name[4096];
+	uint32_t pushes = 0;
+	struct outcome outcome = { 0 };
+	for (uint32_t i = 0; outcome.status == WIRE_OK && i < 200; i++) {
+		for (uint32_t j = 0; j < 200; j++) {
+			uint32_t id;
+			memset(name, 'a' + (int)(j % 26), sizeof(name));
+			snprintf(name, 32, "%u-%u", i, j);
+			name[strlen(name)] = '-';
+			CHECK_OK(dict_string(sender.dict, name, sizeof(name), &id));
+		}
+		outcome = sender_push(&sender, "f", 1, UNIX_NS, i + 1);
+		pushes += outcome.status == WIRE_OK;
+	}
+	/* 65536 nodes, 256 bytes each: 16 MiB of names, 800 KiB with each push. */
+	assert_int_equal(outcome.status, WIRE_RESET);
+	assert_true(pushes == 20);
+	assert_true(ingest_state(bench.ingest).session_memory < 64u << 20);
+
+	struct sender again = sender_open(&bench, WIRE_ROLE_AGENT);
+	assert_int_equal(sender_push(&again, "f", 1, UNIX_NS, pushes + 1).section, WIRE_OK);
+	assert_int_equal(bench_kept(&bench).samples, pushes + 1);
+	dict_free(sender.dict);
+	dict_free(again.dict);
+	bench_close(&bench);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -458,6 +596,9 @@ int main(void)
 		cmocka_unit_test(a_section_of_a_foreign_shard_is_sent_elsewhere),
 		cmocka_unit_test(an_interval_from_the_future_is_kept_under_our_time),
 		cmocka_unit_test(a_symbol_table_is_kept_only_when_it_can_be_read),
+		cmocka_unit_test(a_message_that_would_unpack_to_too_much_is_refused),
+		cmocka_unit_test(a_group_is_committed_early_when_it_holds_much),
+		cmocka_unit_test(a_session_full_of_names_is_started_again),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -106,6 +106,13 @@ static void what_is_wrong_is_named_with_what_to_write(void **state)
 		{ "relabel:\n - { source: x }\n", { 0 }, "target" },
 		{ "relabel:\n - { source: x, action: burn }\n", { 0 }, "drop" },
 		{ "relabel:\n - { source: x, colour: red }\n", { 0 }, "colour" },
+		{ "relabel:\n - { source: x, action: drop }\n - { source: y, match: \"(\", target: "
+		  "z }\n",
+		        { 0 }, "line 3, rule 2: match" },
+		{ "relabel:\n - { source: x, target: not-a-name }\n", { 0 },
+		        "target: 'not-a-name'" },
+		{ "hz: 9\nlabel: [fine=1, none]\n", { 0 }, "agent.yaml:2: label: 'none'" },
+		{ NULL, { "--label", "none" }, "name=value" },
 		{ "hurz: 3\n", { 0 }, "hurz" },
 	};
 

@@ -2,6 +2,7 @@
 
 #include "agent/identity.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -123,6 +124,30 @@ static void epochs_differ(void **state)
 	assert_true(identity_epoch() != first);
 }
 
+static void who_was_killed_leaves_its_mark(void **state)
+{
+	TEST_DIR(dir);
+	bool killed = false;
+	char missing[300];
+
+	int mark = identity_running(dir.path, &killed);
+	assert_true(mark >= 0);
+	assert_false(killed);
+	/* Another one beside it says nothing of it. */
+	assert_int_equal(identity_running(dir.path, &killed), -EWOULDBLOCK);
+	identity_stopped(mark);
+	mark = identity_running(dir.path, &killed);
+	assert_true(mark >= 0);
+	assert_false(killed);
+	/* All that is left of one that was killed: the file, without the lock. */
+	(void)close(mark);
+	mark = identity_running(dir.path, &killed);
+	assert_true(killed);
+	identity_stopped(mark);
+	snprintf(missing, sizeof(missing), "%s/missing", dir.path);
+	assert_int_equal(identity_running(missing, &killed), -ENOENT);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -132,6 +157,7 @@ int main(void)
 		cmocka_unit_test(without_a_folder_the_machine_decides),
 		cmocka_unit_test(without_anything_it_is_random),
 		cmocka_unit_test(epochs_differ),
+		cmocka_unit_test(who_was_killed_leaves_its_mark),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -429,6 +429,17 @@ static void a_forked_leader_of_its_own_group_is_known_as_one(void **state)
 	assert_int_equal(gone->group_start_ticks, 500);
 }
 
+/* Tier perf tells every process of another pid namespace as 0: one must not name the others. */
+static void who_has_no_pid_here_has_no_name_either(void **state)
+{
+	FIXTURE(f, 0);
+
+	assert_string_equal(sample(&f, 0, (struct observed_sample){ 0 })->comm, "[hidden]");
+	tell_comm(&f, OBSERVED_EXEC, 0, "other");
+	tell_fork(&f, 0, 0);
+	assert_string_equal(sample(&f, 0, (struct observed_sample){ 0 })->comm, "[hidden]");
+}
+
 static void the_last_steps_of_an_exit_belong_to_who_exits(void **state)
 {
 	FIXTURE(f, 0);
@@ -515,6 +526,7 @@ int main(void)
 		cmocka_unit_test(stat_is_read_whatever_the_process_calls_itself),
 		cmocka_unit_test(the_perf_tier_reads_start_group_and_cgroup_from_proc),
 		cmocka_unit_test(a_forked_leader_of_its_own_group_is_known_as_one),
+		cmocka_unit_test(who_has_no_pid_here_has_no_name_either),
 		cmocka_unit_test(the_last_steps_of_an_exit_belong_to_who_exits),
 		cmocka_unit_test(environments_are_read_only_when_a_rule_asks_and_within_a_bound),
 		cmocka_unit_test(a_full_table_refuses_new_processes_and_keeps_the_known),

@@ -213,6 +213,46 @@ static void a_full_table_forgets_what_nobody_uses_and_refuses_beyond(void **stat
 	assert_int_equal(symbol_files_count(files), 2);
 }
 
+/* Two MiB that begin like a program and have no notes; `mark` makes each another one. */
+static void write_large(const char *path, uint8_t mark)
+{
+	static uint8_t bytes[2u << 20] = { ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS64,
+		ELFDATA2LSB, EV_CURRENT };
+
+	bytes[1000] = mark;
+	test_file_write(path, bytes, sizeof(bytes));
+}
+
+/* Whoever maps sparse files of any size would else keep the agent reading holes for ever. */
+static void content_is_hashed_no_faster_than_allowed(void **state)
+{
+	TEST_DIR(dir);
+	struct clock_virtual clock;
+	char path[300];
+	struct symbol_file *seen[3];
+
+	clock_virtual_init(&clock, 0);
+	AUTO(symbol_files) files = symbol_files_new((struct symbol_files_options){
+	        .hash_bytes_max = 3u << 20, .hash_bytes_s = 1u << 20, .clock = &clock.clock });
+	for (uint32_t at = 0; at < COUNT_OF(seen); at++) {
+		snprintf(path, sizeof(path), "%s/large%u", dir.path, at);
+		write_large(path, (uint8_t)at);
+		struct symbol_file_sighting sighting = { .path = path, .pid = getpid() };
+		seen[at] = symbol_files_see(files, &sighting);
+		assert_non_null(seen[at]);
+	}
+	/* Three MiB allow one of two MiB and, with what is left, another one. */
+	assert_memory_equal(symbol_file_build_id(files, seen[0]), "xxh3:", 5);
+	assert_memory_equal(symbol_file_build_id(files, seen[1]), "xxh3:", 5);
+	assert_string_equal(symbol_file_build_id(files, seen[2]), "");
+	clock_virtual_advance(&clock, NS_PER_S / 2);
+	assert_string_equal(symbol_file_build_id(files, seen[2]), "");
+	clock_virtual_advance(&clock, NS_PER_S);
+	assert_memory_equal(symbol_file_build_id(files, seen[2]), "xxh3:", 5);
+	assert_string_not_equal(
+	        symbol_file_build_id(files, seen[2]), symbol_file_build_id(files, seen[1]));
+}
+
 static void the_vdso_is_a_file_too(void **state)
 {
 	AUTO(symbol_files) files = symbol_files_new((struct symbol_files_options){ 0 });
@@ -241,6 +281,7 @@ int main(void)
 		cmocka_unit_test(what_could_block_is_never_opened),
 		cmocka_unit_test(descriptors_are_bounded_and_the_path_does_instead),
 		cmocka_unit_test(a_full_table_forgets_what_nobody_uses_and_refuses_beyond),
+		cmocka_unit_test(content_is_hashed_no_faster_than_allowed),
 		cmocka_unit_test(the_vdso_is_a_file_too),
 	};
 

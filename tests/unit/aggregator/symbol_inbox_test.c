@@ -75,6 +75,33 @@ static void two_uploads_do_not_mix(void **state)
 	assert_true(memcmp(table->bytes, "a1a2", 4) == 0);
 }
 
+/* Sixteen half-sent tables of the largest size would be a gigabyte that nobody asked for. */
+static void half_sent_tables_share_one_bound(void **state)
+{
+	(void)state;
+	AUTO(symbol_inbox) inbox = symbol_inbox_new();
+	const struct buf *table = NULL;
+	const uint32_t half = SYMBOL_INBOX_BYTES_MAX / 2;
+	autofree uint8_t *bytes = calloc(1, half);
+	assert_true(inbox && bytes);
+	static const char *const build_ids[] = { "a", "b", "c", "d", "e", "f" };
+
+	for (size_t i = 0; i < COUNT_OF(build_ids); i++) {
+		struct wire_symbols part = part_of(build_ids[i], 0, 2, 2 * half, "");
+		part.bytes = bytes;
+		part.count = half;
+		assert_int_equal(symbol_inbox_add(inbox, &part, &table), 0);
+	}
+	/* Four of them fit: the first two were dropped, the newest gets through. */
+	for (size_t i = 0; i < COUNT_OF(build_ids); i += 5) {
+		struct wire_symbols part = part_of(build_ids[i], 1, 2, 2 * half, "");
+		part.bytes = bytes;
+		part.count = half;
+		assert_int_equal(symbol_inbox_add(inbox, &part, &table), i == 0 ? -EBADMSG : 1);
+	}
+	assert_int_equal(table->count, 2 * half);
+}
+
 /* Whoever was dropped is asked again: what matters is that the newest upload always gets through.
  */
 static void more_uploads_than_places_drop_the_longest_idle(void **state)
@@ -110,6 +137,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(parts_make_a_table_in_order_only),
 		cmocka_unit_test(two_uploads_do_not_mix),
+		cmocka_unit_test(half_sent_tables_share_one_bound),
 		cmocka_unit_test(more_uploads_than_places_drop_the_longest_idle),
 		cmocka_unit_test(a_table_is_asked_for_once_and_again_after_a_while),
 	};

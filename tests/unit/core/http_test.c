@@ -247,6 +247,8 @@ static void addresses_are_checked_and_bound(void **state)
 		print_message("%s\n", cases[i].address);
 		assert_int_equal(
 		        http_server_open(cases[i].address, routes, NULL, &server), cases[i].result);
+		assert_int_equal(
+		        http_address_is_valid(cases[i].address), cases[i].result != -EINVAL);
 		if (server) {
 			const char *bound = http_server_address(server);
 			CHECK(strcmp(strrchr(bound, ':'), ":0") != 0);

@@ -142,12 +142,38 @@ static void growth_that_fails_loses_nothing(void **state)
 	}
 }
 
+/*
+ * What a hostile sender would make: hashes of which one half is always the same, or all end in the
+ * same bits. With each in one run of the table this would be 10^11 steps, and no test would end.
+ */
+static void hashes_made_to_collide_do_not(void **state)
+{
+	const uint64_t count = 300000;
+	for (unsigned int shift = 0; shift <= 40; shift += 20) {
+		AUTO(id_map) low = id_map_new(1u << 20);
+		AUTO(id_map) high = id_map_new(1u << 20);
+		uint32_t id = 0;
+		bool added = false;
+		for (uint64_t i = 0; i < count; i++) {
+			CHECK_OK(id_map_intern(
+			        low, (struct hash128){ .low = i << shift }, &id, &added));
+			CHECK(added && id == i);
+			CHECK_OK(id_map_intern(high,
+			        (struct hash128){ .low = 7, .high = i << shift }, &id, &added));
+			CHECK(added && id == i);
+		}
+		assert_int_equal(
+		        id_map_find(low, (struct hash128){ .low = UINT64_C(5) << shift }), 5);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(random_programs_agree_with_the_model),
 		cmocka_unit_test(full_map_refuses_only_new_hashes),
 		cmocka_unit_test(growth_that_fails_loses_nothing),
+		cmocka_unit_test(hashes_made_to_collide_do_not),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

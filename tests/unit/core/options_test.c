@@ -553,8 +553,8 @@ static void help_has_everything_within_the_width(void **state)
 		"  -h, --help              show this text\n",
 		"  rules:                  a table of rules",
 		"TIME is now",
-		"\nExamples:\n  profleet demo 'cpu{service=\"cart\"}' --since now-1h\n  profleet "
-		"demo \\\n      -o json\n",
+		"\n  profleet demo \\\n      -o json\n",
+		"\nExamples:\n  profleet demo 'cpu{service=\"cart\"}' --since now-1h\n",
 		"\nExit codes:\n  0  done\n  2  usage\n",
 	};
 	static const char *const widths[] = { "80", "40", "200", "1", "x" };

@@ -62,7 +62,9 @@ static void ready_is_one_line_and_an_end_of_file(void **state)
 	int ends[2];
 	char line[64] = "";
 	CHECK(pipe(ends) == 0);
+	CHECK(service_fd_is_open(ends[1]));
 	service_ready(ends[1], "tcp://127.0.0.1:7470");
+	CHECK(!service_fd_is_open(ends[1]));
 	FILE *said = fdopen(ends[0], "r");
 	assert_non_null(said);
 	assert_non_null(fgets(line, sizeof(line), said));

@@ -111,12 +111,53 @@ static void functions_are_joined_by_name_and_module_alone(void **state)
 	assert_string_equal((const char *)text.bytes, "[unknown] libx.so.1");
 }
 
+static void canonical_names_join_what_compilers_told_apart(void **state)
+{
+	AUTO(dict) dict = dict_new(dict_limits_default);
+	AUTO(names) names = names_new();
+	autofree uint32_t *ids = NULL;
+	names_use_canon(names);
+	uint32_t plain = frame_of(dict, FRAME_NATIVE, "_Z3fooi", "libx.so.1", "aa", 0x10);
+	uint32_t cloned = frame_of(
+	        dict, FRAME_NATIVE, "_Z3fooi.isra.0.cold", "libx.so.1", "bb", 0x99);
+	uint32_t elsewhere = frame_of(dict, FRAME_NATIVE, "_Z3fooi.cold", "liby.so", "cc", 0x10);
+	uint32_t given = frame_of(dict, FRAME_MANAGED, "a::b::h0123456789abcdef", "", "", 0);
+	uint32_t nameless = frame_of(dict, FRAME_NATIVE, "", "libx.so.1", "aa", 0x10);
+	CHECK_OK(names_of_dict(names, dict, &ids));
+
+	assert_int_equal(ids[plain], ids[cloned]);
+	assert_int_not_equal(ids[plain], ids[elsewhere]);
+	assert_string_equal(names_function(names, ids[cloned]), "foo(int)");
+	assert_string_equal(names_function(names, ids[given]), "a::b");
+	assert_true(names_is_unknown(names, ids[nameless]));
+	assert_int_equal(names_rewritten(names), 3);
+}
+
+static void a_zero_byte_does_not_end_a_name(void **state)
+{
+	AUTO(dict) dict = dict_new(dict_limits_default);
+	AUTO(names) names = names_new();
+	autofree uint32_t *ids = NULL;
+	struct frame frames[2] = { { .kind = FRAME_MANAGED }, { .kind = FRAME_MANAGED } };
+	uint32_t at[2];
+	CHECK_OK(dict_string(dict, "nul\0a", 5, &frames[0].function));
+	CHECK_OK(dict_string(dict, "nul\0b", 5, &frames[1].function));
+	for (int i = 0; i < 2; i++)
+		CHECK_OK(dict_frame(dict, &frames[i], &at[i]));
+	CHECK_OK(names_of_dict(names, dict, &ids));
+
+	assert_int_not_equal(ids[at[0]], ids[at[1]]);
+	assert_string_equal(names_function(names, ids[at[0]]), "nul\\x00a");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(mangled_names_become_readable),
 		cmocka_unit_test(a_name_that_would_unfold_without_end_is_left_alone),
 		cmocka_unit_test(functions_are_joined_by_name_and_module_alone),
+		cmocka_unit_test(canonical_names_join_what_compilers_told_apart),
+		cmocka_unit_test(a_zero_byte_does_not_end_a_name),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

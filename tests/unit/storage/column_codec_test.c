@@ -12,8 +12,9 @@
 #include "core/auto.h"
 #include "core/rng.h"
 #include "tests/lib/fault.h"
-#include "tests/lib/test.h"
+#include "tests/unit/profile/golden_hex.h"
 
+#define GOLDEN    "tests/golden/block_v1.hex"
 #define COUNT_MAX 3000
 
 static const uint32_t counts[] = { 1, 2, 3, 7, 8, 9, 31, 32, 33, 255, 256, 257, 511, 512, 513, 1000,
@@ -151,7 +152,7 @@ static void every_shape_and_length_comes_back_on_both_paths(void **state)
 		autofree uint8_t *exact = malloc(fixture->bytes.count);
 		memcpy(exact, fixture->bytes.bytes, fixture->bytes.count);
 		for (int path = 0; path < 2; path++) {
-			enum column_codec codec;
+			enum column_codec codec = COLUMN_CODECS;
 			column_use_path(path ? COLUMN_PATH_PLAIN : COLUMN_PATH_BEST);
 			CHECK_OK(get(fixture, exact, fixture->bytes.count, fixture->max, &codec));
 			assert_memory_equal(
@@ -365,6 +366,69 @@ static void ids_past_32_bits_are_refused(void **state)
 	assert_int_equal(column_ids(bad, 3), -EBADMSG);
 }
 
+static uint32_t golden_constant(uint32_t i)
+{
+	return 300;
+}
+
+static uint32_t golden_patched(uint32_t i)
+{
+	return i == 7 ? 1700 : 1000 + i % 4;
+}
+
+static uint32_t golden_bytes(uint32_t i)
+{
+	return i == 3 ? 70000 : i == 4 ? 300 : i == 5 ? 20 : 0;
+}
+
+static uint32_t golden_raw(uint32_t i)
+{
+	return 0xfedcba98 - i * 0x01010101;
+}
+
+static uint32_t golden_periodic(uint32_t i)
+{
+	return i % 5;
+}
+
+/* What zstd writes may change with its releases; it must stay readable. */
+static void golden_columns_are_written_and_read(void **state)
+{
+	static const struct {
+		const char *name;
+		uint32_t (*value)(uint32_t i);
+		uint32_t count;
+		enum column_codec codec;
+		bool is_written;
+	} cases[] = {
+		{ "column constant", golden_constant, 20, COLUMN_CONSTANT, true },
+		{ "column pfor", golden_patched, 20, COLUMN_PFOR, true },
+		{ "column svb", golden_bytes, 7, COLUMN_SVB, true },
+		{ "column raw", golden_raw, 3, COLUMN_RAW, true },
+		{ "column pfor zstd", golden_periodic, 1024, COLUMN_PFOR_ZSTD, false },
+		{ "column svb zstd", golden_periodic, 1024, COLUMN_SVB_ZSTD, false },
+	};
+	AUTO(fixture) fixture = fixture_new();
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		AUTO_BUF golden = { 0 };
+		enum column_codec codec = COLUMN_CODECS;
+		fixture->count = cases[i].count;
+		for (uint32_t n = 0; n < cases[i].count; n++)
+			fixture->values[n] = cases[i].value(n);
+		buf_reset(&fixture->bytes);
+		column_put_u32(fixture->values, fixture->count,
+		        cases[i].is_written ? COLUMN_FAST : COLUMN_SMALL, &fixture->scratch,
+		        &fixture->bytes);
+		if (cases[i].is_written)
+			golden_hex_check(GOLDEN, cases[i].name, &fixture->bytes);
+		golden_hex_read(GOLDEN, cases[i].name, &golden);
+		CHECK_OK(get(fixture, golden.bytes, golden.count, UINT32_MAX, &codec));
+		assert_int_equal(codec, cases[i].codec);
+		assert_memory_equal(
+		        fixture->got, fixture->values, fixture->count * sizeof(uint32_t));
+	}
+}
+
 static void out_of_memory_is_said_and_nothing_else_happens(void **state)
 {
 	AUTO(fixture) fixture = fixture_new();
@@ -394,6 +458,7 @@ int main(void)
 		cmocka_unit_test(wide_values_come_back_exactly),
 		cmocka_unit_test(places_are_sums_of_distances),
 		cmocka_unit_test(ids_past_32_bits_are_refused),
+		cmocka_unit_test(golden_columns_are_written_and_read),
 		cmocka_unit_test(out_of_memory_is_said_and_nothing_else_happens),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

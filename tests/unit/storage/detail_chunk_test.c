@@ -258,7 +258,6 @@ static int read_all(struct kv_bytes value, struct detail_memory *memory)
 static void every_flipped_bit_is_refused(void **state)
 {
 	AUTO(random_detail) detail = random_detail_new(7, 3);
-	AUTO(detail_memory) memory = detail_memory_new();
 	AUTO_BUF bytes = { 0 };
 	encode(&detail->contents, COLUMN_FAST, &bytes);
 	CHECK(detail->contents.rows_count > 50);
