@@ -303,7 +303,7 @@ static int store_write_format(struct store *store)
 	int r = batch ? store_put_format(store, batch, STORE_FORMAT_OPEN) : -ENOMEM;
 	r = r < 0 ? r : store_write(store, batch, KV_SYNC, "beginning a store");
 	if (r == 0)
-		store->format_version = STORE_FORMAT_OPEN;
+		store->format_version_min = STORE_FORMAT_OPEN;
 	return r;
 }
 
@@ -350,7 +350,7 @@ static int store_check_format(struct store *store)
 		        "folder",
 		        store->path);
 	else
-		store->format_version = format.version;
+		store->format_version_min = format.version_min;
 	return r;
 }
 

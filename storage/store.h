@@ -231,7 +231,7 @@ struct store_size {
 	uint64_t bytes_memory;
 	struct dict_mark dict;
 	uint64_t first_ns, last_ns; /* start of the oldest and newest batch; 0 when empty */
-	uint64_t windows; /* sealed, of every generation */
+	uint64_t windows;           /* sealed, of every generation */
 	uint64_t corrupt; /* records met since the open that could not be read and were left out */
 };
 

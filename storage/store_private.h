@@ -88,9 +88,9 @@ struct store {
 
 	/* One seal or deletion at a time, each longer than it may have the writer. */
 	pthread_mutex_t sealing;
-	struct window_list windows; /* changed by the writer in the gate, with what is on disk */
-	uint32_t format_version;    /* of the folder */
-	uint32_t reopens;           /* how often kv was opened again */
+	struct window_list windows;  /* changed by the writer in the gate, with what is on disk */
+	uint32_t format_version_min; /* the oldest reader of the folder */
+	uint32_t reopens;            /* how often kv was opened again */
 	/* What came into the window that is being sealed, since that began. */
 	struct {
 		bool is_active;

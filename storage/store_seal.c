@@ -1297,7 +1297,7 @@ static int seal_commit(struct seal *seal, const struct window *window)
 		return -ENOMEM;
 	int r = seal_may_write(seal) ? seal_list_spared(seal, &spared) : -EAGAIN;
 	r = r < 0 ? r : seal_put_window(seal, window, write);
-	if (r == 0 && store->format_version < STORE_FORMAT_SEALED)
+	if (r == 0 && store->format_version_min < STORE_FORMAT_SEALED)
 		r = store_put_format(store, write, STORE_FORMAT_SEALED);
 	if (r < 0)
 		return r;
@@ -1308,7 +1308,7 @@ static int seal_commit(struct seal *seal, const struct window *window)
 	r = window_list_reserve(&store->windows);
 	r = r < 0 ? r : store_write(store, write, KV_SYNC, "sealing a window");
 	if (r == 0) {
-		store->format_version = STORE_FORMAT_SEALED;
+		store->format_version_min = STORE_FORMAT_SEALED;
 		window_list_add(&store->windows, (struct window_entry){
 		                                         .key = seal->key,
 		                                         .first_ns = window->first_ns,
