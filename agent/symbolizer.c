@@ -34,9 +34,11 @@
 #include "core/auto.h"
 #include "core/clock.h"
 
-#define SYMBOLIZER_NOBODY  65534
-#define SYMBOLIZER_FILE_FD 3
-#define SYMBOLIZER_PIPE_FD 4
+#define SYMBOLIZER_NOBODY 65534
+/* A file may be so many times as large as the memory that is allowed. */
+#define SYMBOLIZER_FILE_SHARE 16
+#define SYMBOLIZER_FILE_FD    3
+#define SYMBOLIZER_PIPE_FD    4
 
 const struct symbolizer_limits symbolizer_limits_default = {
 	.memory_bytes = UINT64_C(1) << 30,
@@ -71,7 +73,7 @@ static int symbolizer_limit(int resource, uint64_t value)
 	return setrlimit((__rlimit_resource_t)resource, &limit) < 0 ? -errno : 0;
 }
 
-static int symbolizer_limit_all(struct symbolizer_limits limits)
+static int symbolizer_limit_all(struct symbolizer_limits limits, uint64_t file_bytes)
 {
 	int result = symbolizer_limit(RLIMIT_CPU, limits.cpu_s);
 
@@ -83,7 +85,7 @@ static int symbolizer_limit_all(struct symbolizer_limits limits)
 		result = symbolizer_limit(RLIMIT_NOFILE, 0);
 	/* A sanitizer keeps terabytes of address space for its shadow. */
 	if (result == 0 && !SYMBOLIZER_SANITIZED)
-		result = symbolizer_limit(RLIMIT_AS, limits.memory_bytes);
+		result = symbolizer_limit(RLIMIT_AS, limits.memory_bytes + file_bytes);
 	return result;
 }
 
@@ -156,7 +158,8 @@ static _Noreturn void symbolizer_child(const struct symbolizer_request *request)
 		        NULL, request->file_bytes, PROT_READ, MAP_PRIVATE, SYMBOLIZER_FILE_FD, 0);
 		result = image == MAP_FAILED ? -errno : 0;
 	}
-	if (result == 0 && (symbolizer_limit_all(request->limits) < 0 || symbolizer_lock_in() < 0))
+	if (result == 0 && (symbolizer_limit_all(request->limits, request->file_bytes) < 0 ||
+	                           symbolizer_lock_in() < 0))
 		_exit(1);
 	if (result == 0)
 		result = symbolizer.work(image, request->file_bytes, &table);
@@ -448,7 +451,8 @@ int symbolizer_extract(int fd, struct symbolizer_limits limits, struct buf *to)
 	if (!S_ISREG(status.st_mode))
 		return -EINVAL;
 	request.file_bytes = (uint64_t)status.st_size;
-	if (request.file_bytes > limits.memory_bytes / 2)
+	/* Mapped, and the pages can be had back: large only by their debugging information. */
+	if (request.file_bytes / SYMBOLIZER_FILE_SHARE > limits.memory_bytes)
 		return -E2BIG;
 
 	pthread_mutex_lock(&symbolizer.lock);

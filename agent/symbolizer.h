@@ -20,7 +20,7 @@
 #include "core/buf.h"
 
 struct symbolizer_limits {
-	uint64_t memory_bytes; /* address space of the child: 1 GiB */
+	uint64_t memory_bytes; /* address space of the child beside the file: 1 GiB */
 	uint32_t cpu_s;        /* 10 */
 	uint64_t result_bytes; /* 64 MiB */
 };

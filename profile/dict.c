@@ -22,6 +22,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "profile/dict_private.h"
+
 #define DICT_FIRST_CAPACITY 64
 
 /* So many frames of a stack are looked at together, with their hashes on ours. */
@@ -39,40 +41,7 @@ const struct dict_limits dict_limits_default = {
 	.string_bytes = 2ull << 30,
 };
 
-struct string_entry {
-	uint64_t offset;
-	uint32_t count;
-};
-
-struct dict {
-	struct dict_limits limits;
-	struct dict_mark count;
-	uint64_t truncations; /* how often ids were taken back: a remap must not trust older ones */
-
-	struct id_map *string_ids;
-	struct id_map *module_ids;
-	struct id_map *frame_ids;
-	struct id_map *node_ids;
-	struct id_map *series_ids;
-
-	char *bytes; /* every string with a zero behind it */
-	size_t bytes_count, bytes_capacity;
-	struct string_entry *strings;
-	struct module *modules;
-	struct frame *frames;
-	struct node *nodes;
-	struct series *series;
-	struct label *labels;
-	uint32_t strings_capacity;
-	uint32_t modules_capacity;
-	uint32_t frames_capacity;
-	uint32_t nodes_capacity;
-	uint32_t series_capacity;
-	uint32_t labels_count, labels_capacity;
-};
-
-/* The array with room for `needed`, or NULL and the old one is still good. */
-static void *dict_grow(void *array, uint32_t *capacity, uint64_t needed, size_t each)
+void *dict_grow(void *array, uint32_t *capacity, uint64_t needed, size_t each)
 {
 	if (needed <= *capacity)
 		return array;
@@ -145,8 +114,7 @@ static int dict_string_append(struct dict *dict, const char *bytes, size_t count
 	return 0;
 }
 
-/* In each _add the hash must be the content's: it is what finds the thing from now on. */
-static int dict_string_add(
+int dict_string_add(
         struct dict *dict, struct hash128 hash, const char *bytes, size_t count, uint32_t *ret_id)
 {
 	uint32_t id;
@@ -165,8 +133,7 @@ static int dict_string_add(
 	return 0;
 }
 
-static int dict_module_add(
-        struct dict *dict, struct hash128 hash, struct module module, uint32_t *ret_id)
+int dict_module_add(struct dict *dict, struct hash128 hash, struct module module, uint32_t *ret_id)
 {
 	uint32_t id;
 	bool added;
@@ -188,8 +155,7 @@ static int dict_module_add(
 	return 0;
 }
 
-static int dict_frame_add(
-        struct dict *dict, struct hash128 hash, struct frame frame, uint32_t *ret_id)
+int dict_frame_add(struct dict *dict, struct hash128 hash, struct frame frame, uint32_t *ret_id)
 {
 	uint32_t id;
 	bool added;
@@ -211,7 +177,7 @@ static int dict_frame_add(
 	return 0;
 }
 
-static int dict_node_add(struct dict *dict, struct hash128 hash, struct node node, uint32_t *ret_id)
+int dict_node_add(struct dict *dict, struct hash128 hash, struct node node, uint32_t *ret_id)
 {
 	uint32_t id;
 	bool added;
@@ -258,8 +224,7 @@ static int dict_series_append(
 	return 0;
 }
 
-/* `labels` must not lie in the dict: they are copied after its arrays may have moved. */
-static int dict_series_add(struct dict *dict, struct hash128 hash, struct series series,
+int dict_series_add(struct dict *dict, struct hash128 hash, struct series series,
         const struct label *labels, uint32_t labels_count, uint32_t *ret_id)
 {
 	uint32_t id;
@@ -526,9 +491,8 @@ static struct hash128 dict_series_content(const struct dict *dict, const struct 
 	return dict_hash_words(words, (size_t)(at - words));
 }
 
-/* Labels as they must be stored. */
-static int dict_series_sorted(struct dict *dict, const struct series *series,
-        const struct label *labels, uint32_t labels_count, uint32_t *ret_id)
+int dict_series_sorted(struct dict *dict, const struct series *series, const struct label *labels,
+        uint32_t labels_count, uint32_t *ret_id)
 {
 	if (!dict_series_is_possible(dict, series, labels, labels_count))
 		return -EINVAL;
@@ -640,8 +604,7 @@ struct dict_mark dict_mark(const struct dict *dict)
 	return dict->count;
 }
 
-/* A zeroed mark means the beginning, where the first entries already are. */
-static struct dict_mark dict_mark_from_first(struct dict_mark mark)
+struct dict_mark dict_mark_from_first(struct dict_mark mark)
 {
 	mark.strings = mark.strings ? mark.strings : 1;
 	mark.modules = mark.modules ? mark.modules : 1;
@@ -649,14 +612,14 @@ static struct dict_mark dict_mark_from_first(struct dict_mark mark)
 	return mark;
 }
 
-static bool dict_mark_is_within(struct dict_mark mark, struct dict_mark count)
+bool dict_mark_is_within(struct dict_mark mark, struct dict_mark count)
 {
 	return mark.strings <= count.strings && mark.modules <= count.modules &&
 	       mark.frames <= count.frames && mark.nodes <= count.nodes &&
 	       mark.series <= count.series;
 }
 
-static bool dict_mark_equal(struct dict_mark a, struct dict_mark b)
+bool dict_mark_equal(struct dict_mark a, struct dict_mark b)
 {
 	return dict_mark_is_within(a, b) && dict_mark_is_within(b, a);
 }
@@ -696,584 +659,4 @@ size_t dict_memory(const struct dict *dict)
 	       dict->labels_capacity * sizeof(*dict->labels) + id_map_memory(dict->string_ids) +
 	       id_map_memory(dict->module_ids) + id_map_memory(dict->frame_ids) +
 	       id_map_memory(dict->node_ids) + id_map_memory(dict->series_ids);
-}
-
-/*
- * The encoding of a frame: docs/formats/dict.md. A head says which fields are not what they
- * mostly are, and neighbours predict each other: an address the last one of its module, a function
- * and a file those of the frame before.
- */
-enum {
-	HEAD_KIND = 7,        /* mask */
-	HEAD_MODULE = 1 << 3, /* another module than the frame before */
-	HEAD_ADDRESS = 1 << 4,
-	HEAD_FUNCTION = 1 << 5,
-	HEAD_FILE = 1 << 6,
-	HEAD_LINE = 1 << 7,
-	HEAD_SYSTEM_NAME = 1 << 8,
-	HEAD_COLUMN = 1 << 9,
-	HEAD_START_LINE = 1 << 10,
-	HEAD_FLAGS_SHIFT = 11,
-	HEAD_MAX = (1 << 13) - 1,
-};
-
-/* Modules share these places by their low bits: a clash costs bytes, never correctness. */
-#define FRAME_ADDRESSES 64
-
-struct frame_neighbours {
-	uint64_t addresses[FRAME_ADDRESSES];
-	uint32_t module;
-	uint32_t function;
-	uint32_t file;
-};
-
-static void dict_encode_frame(
-        const struct frame *frame, struct frame_neighbours *before, struct buf *to)
-{
-	uint32_t head = frame->kind | (uint32_t)frame->flags << HEAD_FLAGS_SHIFT;
-	head |= frame->module != before->module ? HEAD_MODULE : 0;
-	head |= frame->address ? HEAD_ADDRESS : 0;
-	head |= frame->function ? HEAD_FUNCTION : 0;
-	head |= frame->file ? HEAD_FILE : 0;
-	head |= frame->line ? HEAD_LINE : 0;
-	head |= frame->system_name ? HEAD_SYSTEM_NAME : 0;
-	head |= frame->column ? HEAD_COLUMN : 0;
-	head |= frame->start_line ? HEAD_START_LINE : 0;
-	buf_put_varint(to, head);
-
-	if (head & HEAD_MODULE) {
-		buf_put_varint(to, frame->module);
-		before->module = frame->module;
-	}
-	if (head & HEAD_ADDRESS) {
-		uint64_t *last = &before->addresses[frame->module % FRAME_ADDRESSES];
-		buf_put_zigzag(to, (int64_t)(frame->address - *last));
-		*last = frame->address;
-	}
-	if (head & HEAD_FUNCTION) {
-		buf_put_zigzag(to, (int64_t)frame->function - (int64_t)before->function);
-		before->function = frame->function;
-	}
-	if (head & HEAD_FILE) {
-		buf_put_zigzag(to, (int64_t)frame->file - (int64_t)before->file);
-		before->file = frame->file;
-	}
-	if (head & HEAD_LINE)
-		buf_put_zigzag(to, frame->line);
-	if (head & HEAD_SYSTEM_NAME)
-		buf_put_zigzag(to, (int64_t)frame->system_name - (int64_t)frame->function);
-	if (head & HEAD_COLUMN)
-		buf_put_zigzag(to, frame->column);
-	if (head & HEAD_START_LINE)
-		buf_put_zigzag(to, frame->start_line);
-}
-
-void dict_encode(const struct dict *dict, struct dict_mark from, struct buf *to)
-{
-	from = dict_mark_from_first(from);
-	assert(dict_mark_is_within(from, dict->count));
-
-	buf_put_varint(to, from.strings);
-	buf_put_varint(to, from.modules);
-	buf_put_varint(to, from.frames);
-	buf_put_varint(to, from.nodes);
-	buf_put_varint(to, from.series);
-	buf_put_varint(to, dict->count.strings - from.strings);
-	buf_put_varint(to, dict->count.modules - from.modules);
-	buf_put_varint(to, dict->count.frames - from.frames);
-	buf_put_varint(to, dict->count.nodes - from.nodes);
-	buf_put_varint(to, dict->count.series - from.series);
-
-	for (uint32_t i = from.strings; i < dict->count.strings; i++)
-		buf_put_varint(to, dict->strings[i].count);
-	for (uint32_t i = from.strings; i < dict->count.strings; i++)
-		buf_put(to, dict->bytes + dict->strings[i].offset, dict->strings[i].count);
-
-	for (uint32_t i = from.modules; i < dict->count.modules; i++) {
-		const struct module *module = &dict->modules[i];
-		buf_put_varint(to, module->name);
-		buf_put_varint(to, module->build_id);
-		buf_put_varint(to, module->start);
-		buf_put_varint(to, module->limit);
-		buf_put_varint(to, module->offset);
-		buf_put_varint(to, module->flags);
-	}
-
-	struct frame_neighbours before = { 0 };
-	for (uint32_t i = from.frames; i < dict->count.frames; i++)
-		dict_encode_frame(&dict->frames[i], &before, to);
-
-	uint32_t frame = 0;
-	for (uint32_t i = from.nodes; i < dict->count.nodes; i++) {
-		buf_put_varint(to, i - dict->nodes[i].parent);
-		buf_put_zigzag(to, (int64_t)dict->nodes[i].frame - (int64_t)frame);
-		frame = dict->nodes[i].frame;
-	}
-
-	for (uint32_t i = from.series; i < dict->count.series; i++) {
-		const struct series *series = &dict->series[i];
-		buf_put_varint(to, series->type);
-		buf_put_varint(to, series->unit);
-		buf_put_varint(to, series->period);
-		buf_put_varint(to, series->labels_count);
-		for (uint32_t j = 0; j < series->labels_count; j++) {
-			buf_put_varint(to, dict->labels[series->labels_first + j].name);
-			buf_put_varint(to, dict->labels[series->labels_first + j].value);
-		}
-	}
-}
-
-static uint32_t dict_decode_id(struct reader *from)
-{
-	return (uint32_t)reader_varint_max(from, UINT32_MAX - 1);
-}
-
-/* An id written as its distance from another; what no id can be fails the reader. */
-static uint32_t dict_decode_id_after(struct reader *from, uint32_t before)
-{
-	uint64_t id = before + (uint64_t)reader_zigzag(from);
-	if (id >= ID_NONE) {
-		reader_fail(from);
-		return 0;
-	}
-	return (uint32_t)id;
-}
-
-/*
- * In each step: what the bytes say is added like anything else, which checks every id in it, and
- * must get the next id: an entry that is there already is no encoding of ours.
- */
-static int dict_decode_strings(struct dict *dict, uint32_t count, struct reader *from)
-{
-	struct reader lengths = *from;
-	for (uint32_t i = 0; i < count; i++)
-		(void)reader_varint_max(from, DICT_STRING_BYTES_MAX);
-
-	for (uint32_t i = 0; i < count; i++) {
-		size_t length = (size_t)reader_varint_max(&lengths, DICT_STRING_BYTES_MAX);
-		const uint8_t *bytes = reader_bytes(from, length);
-		uint32_t expected = dict->count.strings;
-		uint32_t id;
-		if (!bytes || lengths.failed)
-			return -EBADMSG;
-		int r = dict_string(dict, (const char *)bytes, length, &id);
-		if (r < 0)
-			return r;
-		if (id != expected)
-			return -EBADMSG;
-	}
-	return 0;
-}
-
-static int dict_decode_modules(struct dict *dict, uint32_t count, struct reader *from)
-{
-	for (uint32_t i = 0; i < count; i++) {
-		struct module module = { 0 };
-		module.name = dict_decode_id(from);
-		module.build_id = dict_decode_id(from);
-		module.start = reader_varint(from);
-		module.limit = reader_varint(from);
-		module.offset = reader_varint(from);
-		module.flags = (uint32_t)reader_varint_max(from, UINT32_MAX);
-		uint32_t expected = dict->count.modules;
-		uint32_t id;
-		if (from->failed)
-			return -EBADMSG;
-		int r = dict_module(dict, &module, &id);
-		if (r < 0)
-			return r;
-		if (id != expected)
-			return -EBADMSG;
-	}
-	return 0;
-}
-
-static struct frame dict_decode_frame(struct reader *from, struct frame_neighbours *before)
-{
-	uint32_t head = (uint32_t)reader_varint_max(from, HEAD_MAX);
-	struct frame frame = {
-		.kind = head & HEAD_KIND,
-		.flags = (uint8_t)(head >> HEAD_FLAGS_SHIFT),
-	};
-
-	if (head & HEAD_MODULE)
-		before->module = dict_decode_id(from);
-	frame.module = before->module;
-	if (head & HEAD_ADDRESS) {
-		uint64_t *last = &before->addresses[frame.module % FRAME_ADDRESSES];
-		*last += (uint64_t)reader_zigzag(from);
-		frame.address = *last;
-	}
-	if (head & HEAD_FUNCTION) {
-		before->function = dict_decode_id_after(from, before->function);
-		frame.function = before->function;
-	}
-	if (head & HEAD_FILE) {
-		before->file = dict_decode_id_after(from, before->file);
-		frame.file = before->file;
-	}
-	if (head & HEAD_LINE)
-		frame.line = reader_zigzag(from);
-	if (head & HEAD_SYSTEM_NAME)
-		frame.system_name = dict_decode_id_after(from, frame.function);
-	if (head & HEAD_COLUMN)
-		frame.column = reader_zigzag(from);
-	if (head & HEAD_START_LINE)
-		frame.start_line = reader_zigzag(from);
-	return frame;
-}
-
-static int dict_decode_frames(struct dict *dict, uint32_t count, struct reader *from)
-{
-	struct frame_neighbours before = { 0 };
-	for (uint32_t i = 0; i < count; i++) {
-		struct frame frame = dict_decode_frame(from, &before);
-		uint32_t expected = dict->count.frames;
-		uint32_t id;
-		if (from->failed)
-			return -EBADMSG;
-		int r = dict_frame(dict, &frame, &id);
-		if (r < 0)
-			return r;
-		if (id != expected)
-			return -EBADMSG;
-	}
-	return 0;
-}
-
-static int dict_decode_nodes(struct dict *dict, uint32_t count, struct reader *from)
-{
-	uint32_t frame = 0;
-	for (uint32_t i = 0; i < count; i++) {
-		uint32_t expected = dict->count.nodes;
-		uint32_t distance = (uint32_t)reader_varint_max(from, expected);
-		frame = dict_decode_id_after(from, frame);
-		uint32_t id;
-		if (from->failed || distance == 0)
-			return -EBADMSG;
-		int r = dict_node(dict, expected - distance, frame, &id);
-		if (r < 0)
-			return r;
-		if (id != expected)
-			return -EBADMSG;
-	}
-	return 0;
-}
-
-static int dict_decode_series(struct dict *dict, uint32_t count, struct reader *from)
-{
-	for (uint32_t i = 0; i < count; i++) {
-		struct series series = { 0 };
-		struct label labels[DICT_LABELS_MAX];
-		series.type = dict_decode_id(from);
-		series.unit = dict_decode_id(from);
-		series.period = reader_varint(from);
-		uint32_t labels_count = (uint32_t)reader_varint_max(from, DICT_LABELS_MAX);
-		for (uint32_t j = 0; j < labels_count; j++) {
-			labels[j].name = dict_decode_id(from);
-			labels[j].value = dict_decode_id(from);
-		}
-		uint32_t expected = dict->count.series;
-		uint32_t id;
-		if (from->failed)
-			return -EBADMSG;
-		int r = dict_series_sorted(dict, &series, labels, labels_count, &id);
-		if (r < 0)
-			return r;
-		if (id != expected)
-			return -EBADMSG;
-	}
-	return 0;
-}
-
-static int dict_decode_all(struct dict *dict, struct reader *from)
-{
-	struct dict_mark mark = {
-		.strings = dict_decode_id(from),
-		.modules = dict_decode_id(from),
-		.frames = dict_decode_id(from),
-		.nodes = dict_decode_id(from),
-		.series = dict_decode_id(from),
-	};
-	struct dict_mark added = {
-		.strings = dict_decode_id(from),
-		.modules = dict_decode_id(from),
-		.frames = dict_decode_id(from),
-		.nodes = dict_decode_id(from),
-		.series = dict_decode_id(from),
-	};
-	/* The least that so many entries can take: a count beyond it is refused before any work. */
-	uint64_t bytes_min = (uint64_t)added.strings + 6 * (uint64_t)added.modules + added.frames +
-	                     2 * (uint64_t)added.nodes + 4 * (uint64_t)added.series;
-	if (from->failed || !dict_mark_equal(mark, dict->count) || bytes_min > reader_left(from))
-		return -EBADMSG;
-	if (added.strings > dict->limits.strings - mark.strings ||
-	        added.modules > dict->limits.modules - mark.modules ||
-	        added.frames > dict->limits.frames - mark.frames ||
-	        added.nodes > dict->limits.nodes - mark.nodes ||
-	        added.series > dict->limits.series - mark.series)
-		return -ENOSPC;
-
-	int r = dict_decode_strings(dict, added.strings, from);
-	r = r < 0 ? r : dict_decode_modules(dict, added.modules, from);
-	r = r < 0 ? r : dict_decode_frames(dict, added.frames, from);
-	r = r < 0 ? r : dict_decode_nodes(dict, added.nodes, from);
-	return r < 0 ? r : dict_decode_series(dict, added.series, from);
-}
-
-int dict_decode(struct dict *dict, struct reader *from)
-{
-	struct dict_mark before = dict->count;
-	int r = dict_decode_all(dict, from);
-	if (r < 0)
-		dict_truncate(dict, before);
-	return r == -EINVAL ? -EBADMSG : r;
-}
-
-/* The ids of one noun: ids[id in from] = id in to, or ID_NONE. */
-struct dict_remap_ids {
-	uint32_t *ids;
-	uint32_t capacity;
-};
-
-struct dict_remap {
-	const struct dict *from;
-	struct dict *to;
-	uint64_t from_truncations;
-	uint64_t to_truncations;
-	struct dict_remap_ids strings;
-	struct dict_remap_ids modules;
-	struct dict_remap_ids frames;
-	struct dict_remap_ids nodes;
-	struct dict_remap_ids series;
-	uint32_t *path; /* nodes from the one asked for towards the root that `to` lacks */
-	uint32_t path_capacity;
-};
-
-struct dict_remap *dict_remap_new(const struct dict *from, struct dict *to)
-{
-	assert(from != to);
-
-	struct dict_remap *remap = calloc(1, sizeof(*remap));
-	if (!remap)
-		return NULL;
-	remap->from = from;
-	remap->to = to;
-	remap->from_truncations = from->truncations;
-	remap->to_truncations = to->truncations;
-	return remap;
-}
-
-void dict_remap_free(struct dict_remap *remap)
-{
-	if (!remap)
-		return;
-	free(remap->strings.ids);
-	free(remap->modules.ids);
-	free(remap->frames.ids);
-	free(remap->nodes.ids);
-	free(remap->series.ids);
-	free(remap->path);
-	free(remap);
-}
-
-/* Forgets the translations to `first` and above. */
-static void dict_remap_forget(struct dict_remap_ids *column, uint32_t first)
-{
-	for (uint32_t i = 0; i < column->capacity; i++) {
-		if (column->ids[i] >= first)
-			column->ids[i] = ID_NONE;
-	}
-}
-
-static void dict_remap_forget_from(struct dict_remap *remap, struct dict_mark to)
-{
-	dict_remap_forget(&remap->strings, to.strings);
-	dict_remap_forget(&remap->modules, to.modules);
-	dict_remap_forget(&remap->frames, to.frames);
-	dict_remap_forget(&remap->nodes, to.nodes);
-	dict_remap_forget(&remap->series, to.series);
-	remap->from_truncations = remap->from->truncations;
-	remap->to_truncations = remap->to->truncations;
-}
-
-void dict_remap_truncate(struct dict_remap *remap, struct dict_mark to)
-{
-	/* After more than the one truncation that is told, older ids may have been given anew. */
-	if (remap->from_truncations != remap->from->truncations ||
-	        remap->to->truncations - remap->to_truncations > 1)
-		to = (struct dict_mark){ 0 };
-	dict_remap_forget_from(remap, to);
-}
-
-/* The translation, or ID_NONE. Whoever forgot to tell of a truncation only pays for it. */
-static uint32_t dict_remap_find(
-        struct dict_remap *remap, const struct dict_remap_ids *column, uint32_t id)
-{
-	if (__builtin_expect(remap->from_truncations != remap->from->truncations ||
-	                             remap->to_truncations != remap->to->truncations,
-	            0))
-		dict_remap_forget_from(remap, (struct dict_mark){ 0 });
-	return id < column->capacity ? column->ids[id] : ID_NONE;
-}
-
-static int dict_remap_keep(
-        struct dict_remap_ids *column, uint32_t id, uint32_t translated, uint32_t *ret_id)
-{
-	if (id >= column->capacity) {
-		uint32_t before = column->capacity;
-		uint32_t *ids = dict_grow(
-		        column->ids, &column->capacity, (uint64_t)id + 1, sizeof(*ids));
-		if (!ids)
-			return -ENOMEM;
-		memset(ids + before, 0xff, (column->capacity - before) * sizeof(*ids));
-		column->ids = ids;
-	}
-	column->ids[id] = translated;
-	*ret_id = translated;
-	return 0;
-}
-
-int dict_remap_string(struct dict_remap *remap, uint32_t id, uint32_t *ret_id)
-{
-	uint32_t translated = dict_remap_find(remap, &remap->strings, id);
-	if (translated != ID_NONE) {
-		*ret_id = translated;
-		return 0;
-	}
-	if (id >= remap->from->count.strings)
-		return -EINVAL;
-
-	struct string_entry entry = remap->from->strings[id];
-	int r = dict_string_add(remap->to, id_map_hash(remap->from->string_ids, id),
-	        remap->from->bytes + entry.offset, entry.count, &translated);
-	return r < 0 ? r : dict_remap_keep(&remap->strings, id, translated, ret_id);
-}
-
-static int dict_remap_module(struct dict_remap *remap, uint32_t id, uint32_t *ret_id)
-{
-	uint32_t translated = dict_remap_find(remap, &remap->modules, id);
-	if (translated != ID_NONE) {
-		*ret_id = translated;
-		return 0;
-	}
-
-	struct hash128 hash = id_map_hash(remap->from->module_ids, id);
-	translated = id_map_find(remap->to->module_ids, hash);
-	if (translated == ID_NONE) {
-		struct module module = remap->from->modules[id];
-		int r = dict_remap_string(remap, module.name, &module.name);
-		r = r < 0 ? r : dict_remap_string(remap, module.build_id, &module.build_id);
-		r = r < 0 ? r : dict_module_add(remap->to, hash, module, &translated);
-		if (r < 0)
-			return r;
-	}
-	return dict_remap_keep(&remap->modules, id, translated, ret_id);
-}
-
-int dict_remap_frame(struct dict_remap *remap, uint32_t id, uint32_t *ret_id)
-{
-	uint32_t translated = dict_remap_find(remap, &remap->frames, id);
-	if (translated != ID_NONE) {
-		*ret_id = translated;
-		return 0;
-	}
-	if (id >= remap->from->count.frames)
-		return -EINVAL;
-
-	struct hash128 hash = id_map_hash(remap->from->frame_ids, id);
-	translated = id_map_find(remap->to->frame_ids, hash);
-	if (translated == ID_NONE) {
-		struct frame frame = remap->from->frames[id];
-		int r = dict_remap_module(remap, frame.module, &frame.module);
-		r = r < 0 ? r : dict_remap_string(remap, frame.function, &frame.function);
-		r = r < 0 ? r : dict_remap_string(remap, frame.system_name, &frame.system_name);
-		r = r < 0 ? r : dict_remap_string(remap, frame.file, &frame.file);
-		r = r < 0 ? r : dict_frame_add(remap->to, hash, frame, &translated);
-		if (r < 0)
-			return r;
-	}
-	return dict_remap_keep(&remap->frames, id, translated, ret_id);
-}
-
-/* The nearest ancestor, or the node itself, that `to` has; the way there is left in remap->path. */
-static int dict_remap_walk(
-        struct dict_remap *remap, uint32_t id, uint32_t *ret_known, uint32_t *ret_path_count)
-{
-	const struct dict *from = remap->from;
-	uint32_t path_count = 0;
-	uint32_t known;
-	for (;;) {
-		known = dict_remap_find(remap, &remap->nodes, id);
-		if (known == ID_NONE)
-			known = id_map_find(remap->to->node_ids, id_map_hash(from->node_ids, id));
-		if (known != ID_NONE)
-			break;
-		uint32_t *path = dict_grow(remap->path, &remap->path_capacity,
-		        (uint64_t)path_count + 1, sizeof(*path));
-		if (!path)
-			return -ENOMEM;
-		remap->path = path;
-		path[path_count++] = id;
-		id = from->nodes[id].parent;
-	}
-	*ret_known = known;
-	*ret_path_count = path_count;
-	return 0;
-}
-
-int dict_remap_node(struct dict_remap *remap, uint32_t id, uint32_t *ret_id)
-{
-	uint32_t node = dict_remap_find(remap, &remap->nodes, id);
-	if (node != ID_NONE) {
-		*ret_id = node;
-		return 0;
-	}
-	if (id >= remap->from->count.nodes)
-		return -EINVAL;
-
-	uint32_t path_count;
-	int r = dict_remap_walk(remap, id, &node, &path_count);
-	while (r == 0 && path_count > 0) {
-		uint32_t step = remap->path[--path_count];
-		uint32_t frame, translated;
-		r = dict_remap_frame(remap, remap->from->nodes[step].frame, &frame);
-		r = r < 0 ? r
-		          : dict_node_add(remap->to, id_map_hash(remap->from->node_ids, step),
-		                    (struct node){ .parent = node, .frame = frame }, &translated);
-		r = r < 0 ? r : dict_remap_keep(&remap->nodes, step, translated, &node);
-	}
-	return r < 0 ? r : dict_remap_keep(&remap->nodes, id, node, ret_id);
-}
-
-int dict_remap_series(struct dict_remap *remap, uint32_t id, uint32_t *ret_id)
-{
-	uint32_t translated = dict_remap_find(remap, &remap->series, id);
-	if (translated != ID_NONE) {
-		*ret_id = translated;
-		return 0;
-	}
-	if (id >= remap->from->count.series)
-		return -EINVAL;
-
-	struct hash128 hash = id_map_hash(remap->from->series_ids, id);
-	translated = id_map_find(remap->to->series_ids, hash);
-	if (translated == ID_NONE) {
-		struct series series = remap->from->series[id];
-		const struct label *before = dict_get_labels(remap->from, id);
-		struct label labels[DICT_LABELS_MAX];
-		int r = dict_remap_string(remap, series.type, &series.type);
-		r = r < 0 ? r : dict_remap_string(remap, series.unit, &series.unit);
-		/* Sorted by the bytes of the name there, so sorted here. */
-		for (uint32_t i = 0; r == 0 && i < series.labels_count; i++) {
-			r = dict_remap_string(remap, before[i].name, &labels[i].name);
-			r = r < 0 ? r : dict_remap_string(remap, before[i].value, &labels[i].value);
-		}
-		r = r < 0 ? r
-		          : dict_series_add(remap->to, hash, series, labels, series.labels_count,
-		                    &translated);
-		if (r < 0)
-			return r;
-	}
-	return dict_remap_keep(&remap->series, id, translated, ret_id);
 }

@@ -483,6 +483,9 @@ static int cmd_diff_run(void *opaque, const struct option_args *words)
 	AUTO(source) source = NULL;
 	AUTO_BUF text = { 0 };
 
+	if (strcmp(words->items[0], "-") == 0 && strcmp(words->items[1], "-") == 0)
+		return complain(EXIT_CODE_USAGE, "standard input can be one side only; name a "
+		                                 "file for the other");
 	int code = diff_ranges(args, &request);
 	if (code == 0)
 		code = source_load(&args->shared, &request, &source);

@@ -91,6 +91,7 @@ struct doctor_finding {
 struct doctor {
 	struct doctor_finding findings[DOCTOR_FINDINGS_MAX];
 	uint32_t count;
+	bool has_perfmon;
 };
 
 static void doctor_say(struct doctor *doctor, enum doctor_state state, const char *check,
@@ -170,7 +171,7 @@ static void doctor_capabilities(struct doctor *doctor)
 		        "run the agent with CAP_BPF (systemd: AmbientCapabilities=CAP_BPF "
 		        "CAP_PERFMON)" },
 		{ DOCTOR_CAP_PERFMON, "capability.perfmon",
-		        "run the agent with CAP_PERFMON, or lower kernel.perf_event_paranoid" },
+		        "run the agent with CAP_PERFMON, or set kernel.perf_event_paranoid=0" },
 		{ DOCTOR_CAP_SYSLOG, "capability.syslog",
 		        "give CAP_SYSLOG to name kernel functions, or set kernel.kptr_restrict=0" },
 	};
@@ -196,6 +197,8 @@ static void doctor_capabilities(struct doctor *doctor)
 		bool own = effective >> wanted[i].number & 1;
 		/* CAP_SYS_ADMIN contains the first two, and not CAP_SYSLOG. */
 		bool granted = own || (admin && wanted[i].number != DOCTOR_CAP_SYSLOG);
+		if (wanted[i].number == DOCTOR_CAP_PERFMON)
+			doctor->has_perfmon = granted;
 		doctor_say(doctor, granted ? DOCTOR_OK : DOCTOR_WARN, wanted[i].check,
 		        wanted[i].remedy, "this process (uid %u) %s it", (unsigned int)geteuid(),
 		        granted ? "has" : "lacks");
@@ -206,9 +209,11 @@ static void doctor_settings(struct doctor *doctor)
 {
 	long number;
 	if (doctor_read_number("/proc/sys/kernel/perf_event_paranoid", &number))
-		doctor_say(doctor, number <= 2 ? DOCTOR_OK : DOCTOR_WARN, "perf.paranoid",
-		        "without CAP_PERFMON nothing can be sampled: grant it, or sysctl "
-		        "kernel.perf_event_paranoid=1",
+		/* From 1 on, whole CPUs are only for those with CAP_PERFMON. */
+		doctor_say(doctor, number <= 0 || doctor->has_perfmon ? DOCTOR_OK : DOCTOR_WARN,
+		        "perf.paranoid",
+		        "this process can sample nothing: grant CAP_PERFMON, or sysctl "
+		        "kernel.perf_event_paranoid=0",
 		        "kernel.perf_event_paranoid = %ld", number);
 	else
 		doctor_say(doctor, DOCTOR_WARN, "perf.paranoid",

@@ -371,10 +371,18 @@ static int cmd_import_run(void *opaque, const struct option_args *words)
 	char error[256];
 	if (args->type && !*args->type)
 		return complain(EXIT_CODE_USAGE, "--type: a type needs a name, such as cpu");
+	uint32_t inputs = 0;
+	for (uint32_t i = 0; i < words->count; i++)
+		inputs += strcmp(words->items[i], "-") == 0;
+	if (inputs > 1)
+		return complain(EXIT_CODE_USAGE,
+		        "standard input is named %u times, and can be "
+		        "read once",
+		        inputs);
 	if (option_time_ns(&args->at, import.now_ns, 0, &import.at_ns, error, sizeof(error)) < 0)
 		return complain(EXIT_CODE_USAGE, "--at: %s", error);
 
-	autofree struct import_file *files = calloc(words->count, sizeof(*files));
+	autofree struct import_file *files = calloc((size_t)words->count + 1, sizeof(*files));
 	if (!files)
 		return complain(EXIT_CODE_FAILED, "out of memory");
 	for (uint32_t i = 0; i < words->count; i++)

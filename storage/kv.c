@@ -293,13 +293,24 @@ static uint64_t kv_acked_read(const struct kv *kv)
 	return acked.sequence;
 }
 
-static void kv_acked_write(const struct kv *kv)
+/*
+ * After a synced write. A file without a name left is of a folder that was removed: whatever is
+ * synced there is gone with the process, so it must not be acknowledged.
+ */
+static int kv_acked_write(struct kv *kv)
 {
 	struct kv_acked acked = { .sequence = rocksdb_get_latest_sequence_number(kv->db) };
-	acked.checksum = hash64_bytes(&acked.sequence, sizeof(acked.sequence));
+	struct stat status;
+	if (kv->acked_fd < 0)
+		return 0;
+	if (fstat(kv->acked_fd, &status) == 0 && status.st_nlink == 0) {
+		kv_set_error(kv, "writing to", "the folder was removed while it was in use");
+		return -EIO;
+	}
 	/* The write itself is safe; what would be missed is damage to the log later. */
-	if (kv->acked_fd >= 0)
-		(void)!pwrite(kv->acked_fd, &acked, sizeof(acked), 0);
+	acked.checksum = hash64_bytes(&acked.sequence, sizeof(acked.sequence));
+	(void)!pwrite(kv->acked_fd, &acked, sizeof(acked), 0);
+	return 0;
 }
 
 static void kv_acked_open(struct kv *kv)
@@ -567,9 +578,7 @@ int kv_write(struct kv *kv, struct kv_batch *batch, enum kv_durability durabilit
 		return kv_refuse(kv, "writing to");
 	rocksdb_write(kv->db, kv->write[durability], batch->batch, &text);
 	int r = kv_result(kv, "writing to", text);
-	if (r == 0 && durability == KV_SYNC)
-		kv_acked_write(kv);
-	return r;
+	return r == 0 && durability == KV_SYNC ? kv_acked_write(kv) : r;
 }
 
 int kv_get(struct kv *kv, enum kv_family family, struct kv_bytes key, struct buf *to)

@@ -399,9 +399,9 @@ static int store_prepare_folder(const char *path, char *ret_error, size_t error_
 	if (faccessat(AT_FDCWD, path, R_OK | W_OK | X_OK, AT_EACCESS) < 0) {
 		int r = -errno;
 		snprintf(ret_error, error_bytes,
-		        "%s: cannot be read and written by user %u: %s: change its owner, or name "
-		        "another",
-		        path, geteuid(), strerror(-r));
+		        "%s: cannot be read and written by user %u: %s: %s, or name another", path,
+		        geteuid(), strerror(-r),
+		        r == -EROFS ? "mount it for writing" : "change its owner");
 		return r;
 	}
 	return 0;
@@ -1068,12 +1068,20 @@ int store_agent_put(struct store *store, const struct store_agent *agent)
 	if (strnlen(agent->tenant, sizeof(agent->tenant)) > KEYS_TENANT_BYTES_MAX)
 		return -EINVAL;
 	struct kv_bytes key = { key_bytes, keys_put_agent(&agent->uuid, agent->tenant, key_bytes) };
-	record_put_agent(agent, key, &value);
-	if (value.failed)
-		return -ENOMEM;
 
 	pthread_mutex_lock(&store->writer);
 	int r = store_make_writable(store);
+	if (r == 0) {
+		struct store_agent first = *agent, known;
+		AUTO_BUF before = { 0 };
+		/* What cannot be read is written anew: nothing but this moment is lost by it. */
+		if (kv_get(store->kv, KV_AGENT, key, &before) == 0 &&
+		        record_get_agent(key, store_bytes(&before), &known) == 0 &&
+		        known.first_seen_ns < first.first_seen_ns)
+			first.first_seen_ns = known.first_seen_ns;
+		record_put_agent(&first, key, &value);
+		r = value.failed ? -ENOMEM : 0;
+	}
 	if (r == 0) {
 		kv_put(store->kv, write, KV_AGENT, key, store_bytes(&value));
 		r = store_write(store, write, KV_UNSYNCED, "keeping what an agent said");

@@ -233,6 +233,67 @@ def imports_go_on(fleet):
     check(aggregator.stop() == 0, "the aggregator stops with 0")
 
 
+def folder_removed(fleet):
+    """Nothing is acknowledged into a folder that is not there any more."""
+    aggregator = Aggregator(fleet)
+    path, total = write_folded(fleet, "one.folded", 200, 1)
+    finish_import(fleet, start_import(fleet, aggregator.address, "one", path), "one")
+    shutil.rmtree(aggregator.data)
+    late = start_import(fleet, aggregator.address, "two", path)
+    check(aggregator.process.wait(60) == 71, "the aggregator ends with 71")
+    check("removed" in aggregator.text(), f"and says why: {aggregator.text()}")
+    check(late.poll() is None, "the import was not told that it is kept")
+
+    # With a folder again, the import goes on by itself.
+    again = Aggregator(fleet, data=aggregator.data, listen=aggregator.address)
+    finish_import(fleet, late, "two")
+    check(job_sum(fleet, again.address, "two") == total, "what was sent later is whole")
+    check(again.stop() == 0, "the aggregator stops with 0")
+
+
+def silent_connections(fleet):
+    """Six hundred connections that say nothing, and some that stop in the middle, cost others nothing;
+    with too few file descriptors for them, all goes on when they are gone."""
+    import resource
+    import socket
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
+
+    def fill(address, count, patience):
+        host, port = address.removeprefix("tcp://").rsplit(":", 1)
+        sockets = []
+        try:
+            for i in range(count):
+                sockets.append(socket.create_connection((host, int(port)), timeout=patience))
+                if i % 2:
+                    sockets[-1].sendall(b"\x00SP\x00\x00\x30\x00\x00" + (4 << 20).to_bytes(8, "big") + b"\x80")
+        except TimeoutError:
+            pass  # not taken: nothing is left to take it with
+        return sockets
+
+    path, total = write_folded(fleet, "one.folded", 200, 1)
+    aggregator = Aggregator(fleet)
+    held = fill(aggregator.address, 600, 30)
+    check(len(held) == 600, f"only {len(held)} connections were taken")
+    finish_import(fleet, start_import(fleet, aggregator.address, "one", path), "one")
+    check(job_sum(fleet, aggregator.address, "one") == total, "an honest sender is served beside them")
+    check(aggregator.stop() == 0, "they do not hold up the end")
+    for each in held:
+        each.close()
+
+    few = Aggregator(fleet, data=aggregator.data,
+                     user=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256)))
+    held = fill(few.address, 600, 3)
+    check(len(held) < 600, "256 files take 600 connections")
+    late = start_import(fleet, few.address, "two", path)
+    for each in held:
+        each.close()
+    finish_import(fleet, late, "two")
+    check(job_sum(fleet, few.address, "two") == total, "an honest sender is served after them")
+    check(few.stop() == 0, "the aggregator stops with 0")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
 def wrong_bytes(fleet):
     """Each file of a store gets a wrong byte: an exact answer, a refusal with words, or a counted loss."""
     aggregator = Aggregator(fleet)
@@ -301,7 +362,8 @@ def wrong_byte(fleet, good, name, at, total):
 
 
 if __name__ == "__main__":
-    tests = (kill_nine, terminated, power_loss, sync_that_hangs, imports_go_on, wrong_bytes)
+    tests = (kill_nine, terminated, power_loss, sync_that_hangs, imports_go_on, folder_removed, silent_connections,
+             wrong_bytes)
     for test in tests:
         if len(sys.argv) < 2 or test.__name__ in sys.argv[1:]:
             run(test)

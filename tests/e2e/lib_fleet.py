@@ -95,11 +95,12 @@ class Program:
 
 
 class Aggregator(Program):
-    def __init__(self, fleet, data=None, listen="tcp://127.0.0.1:0", options=(), netns=None, env=None):
+    def __init__(self, fleet, data=None, listen="tcp://127.0.0.1:0", options=(), netns=None, env=None,
+                 user=None):
         self.data = data or os.path.join(fleet.dir, "data")
         super().__init__(fleet, "aggregator",
                          [f"{BIN}/profleet-aggregator", "--data", self.data, "--listen", listen,
-                          "--http", "127.0.0.1:0", *options], netns=netns, env=env)
+                          "--http", "127.0.0.1:0", *options], netns=netns, env=env, user=user)
         self.address = re.search(r"tcp://\S+", self.ready_text).group(0)
         self.http = re.search(r"http://\S+", self.ready_text).group(0)
 

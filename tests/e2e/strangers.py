@@ -8,16 +8,15 @@ it more than a little.
 import os
 import re
 import subprocess
-import sys
 
 from lib_fleet import Agent, Aggregator, check, compile_c, cpu_seconds, needs_root, run, wait_for
+from lib_strangers import SOURCE
 
 HZ = 199
 
 
 def build(fleet):
-    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "strangers.c"), encoding="utf-8") as file:
-        return compile_c(fleet, "strangers", file.read(), "-pthread")
+    return compile_c(fleet, "strangers", SOURCE, "-pthread")
 
 
 class Watched:
@@ -127,7 +126,7 @@ def places(fleet):
     os.mkdir(odd)
     root = os.path.join(fleet.dir, "root")
     os.mkdir(root)
-    static = compile_c(fleet, "static", open(program + ".c", encoding="utf-8").read(), "-pthread", "-static")
+    static = compile_c(fleet, "static", SOURCE, "-pthread", "-static")
     os.link(static, os.path.join(root, "pfchroot"))
     os.link(program, os.path.join(odd, "pfodd"))
     os.link(program, os.path.join(fleet.dir, "pfspace"))

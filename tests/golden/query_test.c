@@ -155,6 +155,8 @@ static void every_mistake_has_a_code_and_one_line_with_a_remedy(void **state)
 		{ 5, "No such file", { "top", "./missing.folded" } },
 		{ 5, "profleet-aggregator --data DIR", { "import", BEFORE, "--timeout", "200ms" } },
 		{ 2, "--since and --from", { "top", "cpu", "--since", "1h", "--from", "now-1h" } },
+		{ 2, "one side only", { "diff", "-", "-" } },
+		{ 2, "read once", { "import", "-", "-" } },
 		{ 2, "a type needs a name", { "import", BEFORE, "--type", "" } },
 		{ 2, "NAME=VALUE", { "import", BEFORE, "--label", "novalue" } },
 		{ 2, "no completion for that shell", { "completion", "tcsh" } },

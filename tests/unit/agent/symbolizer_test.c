@@ -19,7 +19,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "agent/build_id.h"
@@ -202,6 +204,34 @@ static void only_regular_files_of_bounded_size_are_read(void **state)
 	assert_int_equal(symbolizer_extract(device, quick, &table), -EINVAL);
 	assert_int_equal(symbolizer_extract(-1, quick, &table), -EBADF);
 	assert_int_equal(symbolizer_extract(self, small, &table), -E2BIG);
+}
+
+/* Programs with their debugging information have gigabytes; only the tables are ever looked at. */
+static void a_file_may_be_larger_than_the_memory(void **state)
+{
+	TEST_DIR(dir);
+	AUTO_BUF table = { 0 };
+	AUTO(symbols) symbols = NULL;
+	struct stat status;
+	char path[300];
+	autoclose int self = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+
+	snprintf(path, sizeof(path), "%s/large", dir.path);
+	autoclose int large = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	assert_int_equal(fstat(self, &status), 0);
+	for (off_t at = 0; at < status.st_size;) {
+		ssize_t count = copy_file_range(
+		        self, NULL, large, NULL, (size_t)(status.st_size - at), 0);
+		if (count < 0 && (errno == EXDEV || errno == EINVAL))
+			count = sendfile(large, self, &at, (size_t)(status.st_size - at));
+		else
+			at += count;
+		assert_true(count > 0);
+	}
+	assert_int_equal(ftruncate(large, (off_t)(4 * quick.memory_bytes)), 0);
+	CHECK_OK(symbolizer_extract(large, quick, &table));
+	CHECK_OK(symbols_open(table.bytes, table.count, &symbols));
+	assert_true(symbols_count(symbols) > 0);
 }
 
 static void a_table_past_the_limit_is_refused(void **state)
@@ -439,6 +469,7 @@ int main(void)
 		cmocka_unit_test(a_file_without_functions_has_no_table),
 		cmocka_unit_test(huge_counts_take_no_memory),
 		cmocka_unit_test(only_regular_files_of_bounded_size_are_read),
+		cmocka_unit_test(a_file_may_be_larger_than_the_memory),
 		cmocka_unit_test(a_table_past_the_limit_is_refused),
 		cmocka_unit_test(the_vdso_is_read_in_place),
 		cmocka_unit_test(work_that_behaves_is_heard),

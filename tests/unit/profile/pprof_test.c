@@ -1044,12 +1044,33 @@ static void note_negative_time(struct maker *maker)
 	put_number(maker, 9, (uint64_t)-6795364578871345152);
 }
 
+static void note_period_of_one(struct maker *maker)
+{
+	make_one_sample(maker);
+	period(maker, "cpu", "nanoseconds", 1);
+}
+
+static void note_empty_mapping(struct maker *maker)
+{
+	Pprof__Location message = PPROF__LOCATION__INIT;
+
+	make_one_sample(maker);
+	mapping(maker, 9, NULL, NULL, 0, 0, 0, 0);
+	message.id = 77;
+	message.mapping_id = 9;
+	message.address = 1;
+	put_message(maker, 4, &message.base);
+	sample_with(maker, IDS(77), VALUES(5), NULL, 0);
+}
+
 static const struct {
 	void (*make)(struct maker *maker);
 	const char *note; /* NULL: none */
 } notes[] = {
 	{ make_one_sample, NULL },
 	{ note_fields, "not kept: 3 comments drop_frames keep_frames doc_url default_sample_type" },
+	{ note_period_of_one, "not kept: a period of 1" },
+	{ note_empty_mapping, "not kept, because they say nothing: 1 mappings" },
 	{ note_zero_samples, "1 samples have only zero values and are not kept" },
 	{ note_unused,
 	        "not kept, because nothing uses them: 1 mappings, 1 locations, 1 functions" },

@@ -601,7 +601,9 @@ static void what_an_agent_said_survives(void **state)
 
 	CHECK_OK(store_agent_put(store, &agent));
 	agent.last_seen_ns = 20;
+	agent.first_seen_ns = 15; /* who says so knows only of this push */
 	CHECK_OK(store_agent_put(store, &agent));
+	agent.first_seen_ns = 1;
 	store_free(store);
 	store = store_fixture_open(dir.path);
 	CHECK_OK(store_agents(store, count_agent, &seen));

@@ -1,9 +1,8 @@
-/*
- * strangers is what an agent may meet on a host that it does not know: one program, one strange
- * behaviour per argument, each of which burns CPU so that it is sampled. tests/e2e/strangers.py
- * runs them.
- */
+"""A program for tests/e2e/strangers.py: what an agent may meet on a host that it does not know. One strange
+behaviour per argument, each of which burns CPU so that it is sampled.
+"""
 
+SOURCE = r"""
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <pthread.h>
@@ -283,3 +282,4 @@ int main(int argc, char **argv)
 	for (;;)
 		burn_for(1);
 }
+"""

@@ -1,0 +1,62 @@
+#pragma once
+
+/*
+ * What the three files of dict share: dict.c keeps the things, dict_codec.c writes and reads them,
+ * dict_remap.c carries them from one dict to another.
+ */
+
+#include "profile/dict.h"
+
+struct string_entry {
+	uint64_t offset;
+	uint32_t count;
+};
+
+struct dict {
+	struct dict_limits limits;
+	struct dict_mark count;
+	uint64_t truncations; /* how often ids were taken back: a remap must not trust older ones */
+
+	struct id_map *string_ids;
+	struct id_map *module_ids;
+	struct id_map *frame_ids;
+	struct id_map *node_ids;
+	struct id_map *series_ids;
+
+	char *bytes; /* every string with a zero behind it */
+	size_t bytes_count, bytes_capacity;
+	struct string_entry *strings;
+	struct module *modules;
+	struct frame *frames;
+	struct node *nodes;
+	struct series *series;
+	struct label *labels;
+	uint32_t strings_capacity;
+	uint32_t modules_capacity;
+	uint32_t frames_capacity;
+	uint32_t nodes_capacity;
+	uint32_t series_capacity;
+	uint32_t labels_count, labels_capacity;
+};
+
+/* The array with room for `needed`, or NULL and the old one is still good. */
+void *dict_grow(void *array, uint32_t *capacity, uint64_t needed, size_t each);
+
+/* In each _add the hash must be the content's: it is what finds the thing from now on. */
+int dict_string_add(
+        struct dict *dict, struct hash128 hash, const char *bytes, size_t count, uint32_t *ret_id);
+int dict_module_add(struct dict *dict, struct hash128 hash, struct module module, uint32_t *ret_id);
+int dict_frame_add(struct dict *dict, struct hash128 hash, struct frame frame, uint32_t *ret_id);
+int dict_node_add(struct dict *dict, struct hash128 hash, struct node node, uint32_t *ret_id);
+/* `labels` must not lie in the dict: they are copied after its arrays may have moved. */
+int dict_series_add(struct dict *dict, struct hash128 hash, struct series series,
+        const struct label *labels, uint32_t labels_count, uint32_t *ret_id);
+
+/* Labels as they must be stored. */
+int dict_series_sorted(struct dict *dict, const struct series *series, const struct label *labels,
+        uint32_t labels_count, uint32_t *ret_id);
+
+/* A zeroed mark means the beginning, where the first entries already are. */
+struct dict_mark dict_mark_from_first(struct dict_mark mark);
+bool dict_mark_is_within(struct dict_mark mark, struct dict_mark count);
+bool dict_mark_equal(struct dict_mark a, struct dict_mark b);

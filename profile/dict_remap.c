@@ -1,0 +1,261 @@
+/*
+ * A column of ids for each noun of `from`, filled when first asked for. What is new to `to` is
+ * added with the hash that it has already, so that nothing is hashed twice.
+ */
+
+#include "profile/dict.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "profile/dict_private.h"
+
+/* The ids of one noun: ids[id in from] = id in to, or ID_NONE. */
+struct dict_remap_ids {
+	uint32_t *ids;
+	uint32_t capacity;
+};
+
+struct dict_remap {
+	const struct dict *from;
+	struct dict *to;
+	uint64_t from_truncations;
+	uint64_t to_truncations;
+	struct dict_remap_ids strings;
+	struct dict_remap_ids modules;
+	struct dict_remap_ids frames;
+	struct dict_remap_ids nodes;
+	struct dict_remap_ids series;
+	uint32_t *path; /* nodes from the one asked for towards the root that `to` lacks */
+	uint32_t path_capacity;
+};
+
+struct dict_remap *dict_remap_new(const struct dict *from, struct dict *to)
+{
+	assert(from != to);
+
+	struct dict_remap *remap = calloc(1, sizeof(*remap));
+	if (!remap)
+		return NULL;
+	remap->from = from;
+	remap->to = to;
+	remap->from_truncations = from->truncations;
+	remap->to_truncations = to->truncations;
+	return remap;
+}
+
+void dict_remap_free(struct dict_remap *remap)
+{
+	if (!remap)
+		return;
+	free(remap->strings.ids);
+	free(remap->modules.ids);
+	free(remap->frames.ids);
+	free(remap->nodes.ids);
+	free(remap->series.ids);
+	free(remap->path);
+	free(remap);
+}
+
+/* Forgets the translations to `first` and above. */
+static void dict_remap_forget(struct dict_remap_ids *column, uint32_t first)
+{
+	for (uint32_t i = 0; i < column->capacity; i++) {
+		if (column->ids[i] >= first)
+			column->ids[i] = ID_NONE;
+	}
+}
+
+static void dict_remap_forget_from(struct dict_remap *remap, struct dict_mark to)
+{
+	dict_remap_forget(&remap->strings, to.strings);
+	dict_remap_forget(&remap->modules, to.modules);
+	dict_remap_forget(&remap->frames, to.frames);
+	dict_remap_forget(&remap->nodes, to.nodes);
+	dict_remap_forget(&remap->series, to.series);
+	remap->from_truncations = remap->from->truncations;
+	remap->to_truncations = remap->to->truncations;
+}
+
+void dict_remap_truncate(struct dict_remap *remap, struct dict_mark to)
+{
+	/* After more than the one truncation that is told, older ids may have been given anew. */
+	if (remap->from_truncations != remap->from->truncations ||
+	        remap->to->truncations - remap->to_truncations > 1)
+		to = (struct dict_mark){ 0 };
+	dict_remap_forget_from(remap, to);
+}
+
+/* The translation, or ID_NONE. Whoever forgot to tell of a truncation only pays for it. */
+static uint32_t dict_remap_find(
+        struct dict_remap *remap, const struct dict_remap_ids *column, uint32_t id)
+{
+	if (__builtin_expect(remap->from_truncations != remap->from->truncations ||
+	                             remap->to_truncations != remap->to->truncations,
+	            0))
+		dict_remap_forget_from(remap, (struct dict_mark){ 0 });
+	return id < column->capacity ? column->ids[id] : ID_NONE;
+}
+
+static int dict_remap_keep(
+        struct dict_remap_ids *column, uint32_t id, uint32_t translated, uint32_t *ret_id)
+{
+	if (id >= column->capacity) {
+		uint32_t before = column->capacity;
+		uint32_t *ids = dict_grow(
+		        column->ids, &column->capacity, (uint64_t)id + 1, sizeof(*ids));
+		if (!ids)
+			return -ENOMEM;
+		memset(ids + before, 0xff, (column->capacity - before) * sizeof(*ids));
+		column->ids = ids;
+	}
+	column->ids[id] = translated;
+	*ret_id = translated;
+	return 0;
+}
+
+int dict_remap_string(struct dict_remap *remap, uint32_t id, uint32_t *ret_id)
+{
+	uint32_t translated = dict_remap_find(remap, &remap->strings, id);
+	if (translated != ID_NONE) {
+		*ret_id = translated;
+		return 0;
+	}
+	if (id >= remap->from->count.strings)
+		return -EINVAL;
+
+	struct string_entry entry = remap->from->strings[id];
+	int r = dict_string_add(remap->to, id_map_hash(remap->from->string_ids, id),
+	        remap->from->bytes + entry.offset, entry.count, &translated);
+	return r < 0 ? r : dict_remap_keep(&remap->strings, id, translated, ret_id);
+}
+
+static int dict_remap_module(struct dict_remap *remap, uint32_t id, uint32_t *ret_id)
+{
+	uint32_t translated = dict_remap_find(remap, &remap->modules, id);
+	if (translated != ID_NONE) {
+		*ret_id = translated;
+		return 0;
+	}
+
+	struct hash128 hash = id_map_hash(remap->from->module_ids, id);
+	translated = id_map_find(remap->to->module_ids, hash);
+	if (translated == ID_NONE) {
+		struct module module = remap->from->modules[id];
+		int r = dict_remap_string(remap, module.name, &module.name);
+		r = r < 0 ? r : dict_remap_string(remap, module.build_id, &module.build_id);
+		r = r < 0 ? r : dict_module_add(remap->to, hash, module, &translated);
+		if (r < 0)
+			return r;
+	}
+	return dict_remap_keep(&remap->modules, id, translated, ret_id);
+}
+
+int dict_remap_frame(struct dict_remap *remap, uint32_t id, uint32_t *ret_id)
+{
+	uint32_t translated = dict_remap_find(remap, &remap->frames, id);
+	if (translated != ID_NONE) {
+		*ret_id = translated;
+		return 0;
+	}
+	if (id >= remap->from->count.frames)
+		return -EINVAL;
+
+	struct hash128 hash = id_map_hash(remap->from->frame_ids, id);
+	translated = id_map_find(remap->to->frame_ids, hash);
+	if (translated == ID_NONE) {
+		struct frame frame = remap->from->frames[id];
+		int r = dict_remap_module(remap, frame.module, &frame.module);
+		r = r < 0 ? r : dict_remap_string(remap, frame.function, &frame.function);
+		r = r < 0 ? r : dict_remap_string(remap, frame.system_name, &frame.system_name);
+		r = r < 0 ? r : dict_remap_string(remap, frame.file, &frame.file);
+		r = r < 0 ? r : dict_frame_add(remap->to, hash, frame, &translated);
+		if (r < 0)
+			return r;
+	}
+	return dict_remap_keep(&remap->frames, id, translated, ret_id);
+}
+
+/* The nearest ancestor, or the node itself, that `to` has; the way there is left in remap->path. */
+static int dict_remap_walk(
+        struct dict_remap *remap, uint32_t id, uint32_t *ret_known, uint32_t *ret_path_count)
+{
+	const struct dict *from = remap->from;
+	uint32_t path_count = 0;
+	uint32_t known;
+	for (;;) {
+		known = dict_remap_find(remap, &remap->nodes, id);
+		if (known == ID_NONE)
+			known = id_map_find(remap->to->node_ids, id_map_hash(from->node_ids, id));
+		if (known != ID_NONE)
+			break;
+		uint32_t *path = dict_grow(remap->path, &remap->path_capacity,
+		        (uint64_t)path_count + 1, sizeof(*path));
+		if (!path)
+			return -ENOMEM;
+		remap->path = path;
+		path[path_count++] = id;
+		id = from->nodes[id].parent;
+	}
+	*ret_known = known;
+	*ret_path_count = path_count;
+	return 0;
+}
+
+int dict_remap_node(struct dict_remap *remap, uint32_t id, uint32_t *ret_id)
+{
+	uint32_t node = dict_remap_find(remap, &remap->nodes, id);
+	if (node != ID_NONE) {
+		*ret_id = node;
+		return 0;
+	}
+	if (id >= remap->from->count.nodes)
+		return -EINVAL;
+
+	uint32_t path_count;
+	int r = dict_remap_walk(remap, id, &node, &path_count);
+	while (r == 0 && path_count > 0) {
+		uint32_t step = remap->path[--path_count];
+		uint32_t frame, translated;
+		r = dict_remap_frame(remap, remap->from->nodes[step].frame, &frame);
+		r = r < 0 ? r
+		          : dict_node_add(remap->to, id_map_hash(remap->from->node_ids, step),
+		                    (struct node){ .parent = node, .frame = frame }, &translated);
+		r = r < 0 ? r : dict_remap_keep(&remap->nodes, step, translated, &node);
+	}
+	return r < 0 ? r : dict_remap_keep(&remap->nodes, id, node, ret_id);
+}
+
+int dict_remap_series(struct dict_remap *remap, uint32_t id, uint32_t *ret_id)
+{
+	uint32_t translated = dict_remap_find(remap, &remap->series, id);
+	if (translated != ID_NONE) {
+		*ret_id = translated;
+		return 0;
+	}
+	if (id >= remap->from->count.series)
+		return -EINVAL;
+
+	struct hash128 hash = id_map_hash(remap->from->series_ids, id);
+	translated = id_map_find(remap->to->series_ids, hash);
+	if (translated == ID_NONE) {
+		struct series series = remap->from->series[id];
+		const struct label *before = dict_get_labels(remap->from, id);
+		struct label labels[DICT_LABELS_MAX];
+		int r = dict_remap_string(remap, series.type, &series.type);
+		r = r < 0 ? r : dict_remap_string(remap, series.unit, &series.unit);
+		/* Sorted by the bytes of the name there, so sorted here. */
+		for (uint32_t i = 0; r == 0 && i < series.labels_count; i++) {
+			r = dict_remap_string(remap, before[i].name, &labels[i].name);
+			r = r < 0 ? r : dict_remap_string(remap, before[i].value, &labels[i].value);
+		}
+		r = r < 0 ? r
+		          : dict_series_add(remap->to, hash, series, labels, series.labels_count,
+		                    &translated);
+		if (r < 0)
+			return r;
+	}
+	return dict_remap_keep(&remap->series, id, translated, ret_id);
+}
