@@ -1234,13 +1234,13 @@ static int seal_compare_key_to_interval(const void *key, const void *interval)
 	        *(const struct key_batch *)key, ((const struct seal_interval *)interval)->key);
 }
 
-/* Deletes the batches of the window but those in `spared`, which is sorted. */
-static void seal_delete_batches(struct seal *seal, struct kv_batch *write,
+/* Deletes the batches of [from_ns, end of the window) but those in `spared`, which is sorted. */
+static void seal_delete_batches(struct seal *seal, struct kv_batch *write, uint64_t from_ns,
         const struct key_batch *spared, size_t spared_count)
 {
 	uint8_t from_bytes[KEYS_BATCH_BYTES];
 	uint8_t to_bytes[KEYS_BATCH_BYTES];
-	struct key_batch from = { .start_ns = seal->key.from_ns };
+	struct key_batch from = { .start_ns = from_ns };
 	struct key_batch end = { .start_ns = seal->key.to_ns };
 	for (size_t i = 0; i <= spared_count; i++) {
 		struct key_batch to = i < spared_count ? spared[i] : end;
@@ -1253,6 +1253,23 @@ static void seal_delete_batches(struct seal *seal, struct kv_batch *write,
 		}
 		from = key_batch_next(to);
 	}
+}
+
+/*
+ * Where the deletion may begin: at the beginning of time when nothing is open before the window. A
+ * file holds batches of several windows, and goes only when a deletion covers all of it. Under
+ * writer.
+ */
+static int seal_delete_from(const struct seal *seal, uint64_t *ret_from_ns)
+{
+	uint8_t to[KEYS_TIME_BYTES];
+	keys_put_time(seal->key.from_ns, to);
+	AUTO(kv_iterator) it = kv_iterator_new(seal->store->kv, KV_BATCH, (struct kv_bytes){ 0 },
+	        (struct kv_bytes){ to, sizeof(to) });
+	if (!it)
+		return -ENOMEM;
+	*ret_from_ns = kv_iterator_is_valid(it) ? seal->key.from_ns : 0;
+	return kv_iterator_result(it);
 }
 
 /* What is to stay: what could not be read, and what came too late to be. Under writer. */
@@ -1295,14 +1312,16 @@ static int seal_commit(struct seal *seal, const struct window *window)
 	AUTO_BUF spared = { 0 };
 	if (!write)
 		return -ENOMEM;
+	uint64_t from_ns = seal->key.from_ns;
 	int r = seal_may_write(seal) ? seal_list_spared(seal, &spared) : -EAGAIN;
+	r = r < 0 ? r : seal_delete_from(seal, &from_ns);
 	r = r < 0 ? r : seal_put_window(seal, window, write);
 	if (r == 0 && store->format_version_min < STORE_FORMAT_SEALED)
 		r = store_put_format(store, write, STORE_FORMAT_SEALED);
 	if (r < 0)
 		return r;
 	size_t spared_count = ARRAY_COUNT(struct key_batch, spared);
-	seal_delete_batches(seal, write, ARRAY(struct key_batch, spared), spared_count);
+	seal_delete_batches(seal, write, from_ns, ARRAY(struct key_batch, spared), spared_count);
 
 	gate_lock(&store->gate);
 	r = window_list_reserve(&store->windows);
@@ -1321,7 +1340,7 @@ static int seal_commit(struct seal *seal, const struct window *window)
 	if (r == 0 && spared_count == 0) {
 		uint8_t from[KEYS_TIME_BYTES];
 		uint8_t to[KEYS_TIME_BYTES];
-		keys_put_time(seal->key.from_ns, from);
+		keys_put_time(from_ns, from);
 		keys_put_time(seal->key.to_ns, to);
 		/* Only for the space: compaction gives it back as well. */
 		(void)kv_delete_files(store->kv, KV_BATCH, (struct kv_bytes){ from, sizeof(from) },
