@@ -160,6 +160,9 @@ def network_cut(fleet):
     for _ in range(3):
         before = sent()
         wait_for("data before the cut", lambda: sent() > before)
+        # The agent says only when it changes: it must have noticed the last end before the next begins.
+        wait_for("the agent to be back", lambda: agent.text().count("aggregator-back") ==
+                 agent.text().count("aggregator-unreachable"), 90)
         ip("link", "set", f"{name}a", "down")
         # Long enough that intervals pile up: counted by the agent's own log of failed calls.
         failures = agent.text().count("aggregator-unreachable")

@@ -8,11 +8,11 @@ import json
 import os
 import subprocess
 
-from lib_fleet import BIN, Aggregator, check, needs_root, run, wait_for
+from lib_fleet import Aggregator, bin_for_all, check, needs_root, run, wait_for
 
 
 def checks(fleet, address, *options, status=None, user=None):
-    done = subprocess.run([f"{BIN}/profleet", "--server", address, "doctor", "-o", "json", *options],
+    done = subprocess.run([f"{bin_for_all(fleet)}/profleet", "--server", address, "doctor", "-o", "json", *options],
                           capture_output=True, check=False, timeout=60, preexec_fn=user)
     if status is not None:
         check(done.returncode == status, f"exit {done.returncode}, not {status}: {done.stdout} {done.stderr}")

@@ -14,7 +14,7 @@ import threading
 import urllib.error
 import urllib.request
 
-from lib_fleet import BIN, Aggregator, check, needs_root, run, wait_for
+from lib_fleet import BIN, Aggregator, bin_for_all, check, needs_root, run, wait_for
 
 SP_REQ = b"\x00SP\x00" + struct.pack(">HH", 48, 0)
 SP_REP = b"\x00SP\x00" + struct.pack(">HH", 49, 0)
@@ -171,7 +171,8 @@ def folders_and_ports(fleet):
         os.chmod(fleet.dir, 0o755)
         locked = os.path.join(fleet.dir, "locked")
         os.mkdir(locked, 0o700)
-        start_fails(fleet, [program, "--data", locked, *free], 73, locked, user=become_nobody)
+        start_fails(fleet, [f"{bin_for_all(fleet)}/profleet-aggregator", "--data", locked, *free], 73, locked,
+                    user=become_nobody)
 
     # The CLI without an aggregator, and against one that vanished.
     gone = aggregator.address
@@ -195,7 +196,7 @@ def agent_without_rights(fleet):
     if paranoid < 1:
         print("perf_event_paranoid lets everyone sample here: nothing is missing")
         return
-    done = subprocess.run([f"{BIN}/profleet-agent", "--duration", "1s", "--output",
+    done = subprocess.run([f"{bin_for_all(fleet)}/profleet-agent", "--duration", "1s", "--output",
                            os.path.join(fleet.dir, "out.folded")], capture_output=True, timeout=60, check=False, text=True,
                           preexec_fn=become_nobody)
     text = done.stdout + done.stderr

@@ -180,6 +180,29 @@ def needs_root():
         skip("needs root to load eBPF programs, make namespaces and cgroups")
 
 
+def open_to_all(path):
+    """Whether every user gets there: a checkout below /root is nobody else's business."""
+    path = os.path.abspath(path)
+    while path != "/":
+        if not os.stat(path).st_mode & 0o001:
+            return False
+        path = os.path.dirname(path)
+    return True
+
+
+def bin_for_all(fleet):
+    """The folder of programs that a test may run as another user."""
+    if open_to_all(BIN):
+        return BIN
+    os.chmod(fleet.dir, 0o755)
+    copies = os.path.join(fleet.dir, "bin-for-all")
+    if not os.path.isdir(copies):
+        os.mkdir(copies)
+        for name in ("profleet", "profleet-agent", "profleet-aggregator"):
+            shutil.copy(os.path.join(BIN, name), copies)
+    return copies
+
+
 def have(program):
     return shutil.which(program) is not None
 

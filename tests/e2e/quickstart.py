@@ -7,19 +7,20 @@ nothing, on the recorded fleet; and it leaves nothing running.
 import os
 import pwd
 import re
+import shutil
 import signal
 import subprocess
 
-from lib_fleet import SOURCE, check, needs_root, run, wait_for
+from lib_fleet import SOURCE, check, needs_root, open_to_all, run, wait_for
 
 QUICKSTART = os.path.join(SOURCE, "deploy", "quickstart")
 
 
-def start(fleet, name, *options, env=None, user=None):
+def start(fleet, name, *options, env=None, user=None, quickstart=QUICKSTART):
     folder = os.path.join(fleet.dir, name)
     os.mkdir(folder)
     os.chmod(folder, 0o777)
-    return subprocess.Popen([QUICKSTART, "--seconds", "8", *options], stdin=subprocess.DEVNULL, cwd=folder, stdout=subprocess.PIPE,
+    return subprocess.Popen([quickstart, "--seconds", "8", *options], stdin=subprocess.DEVNULL, cwd=folder, stdout=subprocess.PIPE,
                             stderr=subprocess.STDOUT, text=True, env={**os.environ, "NO_COLOR": "1", **(env or {})},
                             preexec_fn=user), folder
 
@@ -120,9 +121,14 @@ def without_rights_the_tour_runs_on_the_recorded_fleet(fleet):
         os.setuid(nobody.pw_uid)
 
     os.chmod(fleet.dir, 0o755)
-    # Everything was built by the runs above; nobody may not write there and need not.
-    process, folder = start(fleet, "recorded", user=become_nobody, env={"HOME": fleet.dir,
-                                                                        "PROFLEET_QUICKSTART_BUILT": "1"})
+    # Everything was built by the runs above; nobody may not write there and need not, but must get there.
+    source = SOURCE
+    if not open_to_all(source):
+        source = os.path.join(fleet.dir, "checkout")
+        for part in ("deploy", "build/release/bin"):
+            shutil.copytree(os.path.join(SOURCE, part), os.path.join(source, part))
+    process, folder = start(fleet, "recorded", user=become_nobody, quickstart=os.path.join(source, "deploy/quickstart"),
+                            env={"HOME": fleet.dir, "PROFLEET_QUICKSTART_BUILT": "1"})
     text = finish(process, folder)
     check("recorded" in text and "CAP_BPF" in text and "CAP_PERFMON" in text,
           f"says what would have to be granted, and that the data is recorded:\n{text}")
