@@ -1543,13 +1543,12 @@ int store_seal(struct store *store, uint64_t until_ns)
 
 /* ---- what is sealed ---- */
 
-int store_load_windows(struct store *store)
+static int seal_load_windows(struct store *store, struct window_list *list)
 {
 	AUTO(kv_iterator) it = kv_iterator_new(
 	        store->kv, KV_WINDOW, (struct kv_bytes){ 0 }, (struct kv_bytes){ 0 });
 	if (!it)
 		return -ENOMEM;
-	store->windows.count = 0;
 	for (; kv_iterator_is_valid(it); kv_iterator_next(it)) {
 		struct kv_bytes key = kv_iterator_key(it);
 		AUTO_WINDOW window = { 0 };
@@ -1559,16 +1558,30 @@ int store_load_windows(struct store *store)
 			continue;
 		}
 		int r = window_get(key, kv_iterator_value(it), entry.key, &window);
-		if (r == -ENOMEM || window_list_reserve(&store->windows) < 0)
+		if (r == -ENOMEM || window_list_reserve(list) < 0)
 			return -ENOMEM;
 		entry.is_corrupt = r < 0;
 		entry.first_ns = r < 0 ? entry.key.from_ns : window.first_ns;
 		entry.last_ns = r < 0 ? entry.key.from_ns : window.last_ns;
 		entry.batches = window.batches;
 		entry.sealed_ns = window.sealed_ns;
-		window_list_add(&store->windows, entry);
+		window_list_add(list, entry);
 	}
 	return kv_iterator_result(it);
+}
+
+/* On failure the list stays as it was: readers go on by it until the next attempt. */
+int store_load_windows(struct store *store)
+{
+	struct window_list list = { 0 };
+	int r = seal_load_windows(store, &list);
+	if (r < 0) {
+		window_list_fini(&list);
+		return r;
+	}
+	window_list_fini(&store->windows);
+	store->windows = list;
+	return 0;
 }
 
 /* Does one window have it? What cannot be read may have: then it must not be kept twice. */

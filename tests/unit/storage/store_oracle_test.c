@@ -642,6 +642,9 @@ static void random_programs_agree_with_the_model(void **state)
 	}
 	for (uint64_t seed = 1; seed <= SEEDS; seed++)
 		program_run(seed);
+	/* No memory while the database is opened again after a failed seal. */
+	program_run(108);
+	program_run(111);
 }
 
 int main(void)
