@@ -162,23 +162,32 @@ static int store_load_dict(struct store *store)
 	return kv_iterator_result(it);
 }
 
-static int store_load_stream(struct store *store, struct kv_bytes key, struct kv_bytes value)
+/* `number` streams were read. One that is known keeps its place, so that readers can go on. */
+static int store_load_stream(
+        struct store *store, uint32_t number, struct kv_bytes key, struct kv_bytes value)
 {
 	uint32_t stream;
 	struct record_stream who;
 	struct seq_set seqs = { 0 };
 	int r = keys_get_stream(key.bytes, key.count, &stream);
-	if (r == 0 && stream != store->streams_count)
+	if (r == 0 && stream != number)
 		r = -EBADMSG;
 	r = r < 0 ? r : record_get_stream(key, value, &who, &seqs);
-	if (r == 0 && id_map_find(store->stream_ids, store_stream_hash(&who)) != ID_NONE)
-		r = -EBADMSG;
-	r = r < 0 ? r : store_stream_add(store, &who, &stream);
-	if (r < 0)
+	if (r == 0) {
+		uint32_t known = id_map_find(store->stream_ids, store_stream_hash(&who));
+		if (known == ID_NONE && number == store->streams_count)
+			r = store_stream_add(store, &who, &stream);
+		else if (known != number)
+			r = -EBADMSG;
+	}
+	if (r < 0) {
 		seq_set_fini(&seqs);
-	else
-		store->streams[stream].seqs = seqs;
-	return r;
+		return r;
+	}
+	seq_set_fini(&store->streams[number].seqs);
+	store->streams[number].who = who;
+	store->streams[number].seqs = seqs;
+	return 0;
 }
 
 /* A damaged watermark cannot be passed over: without it batches would be counted twice. */
@@ -186,19 +195,22 @@ static int store_load_streams(struct store *store)
 {
 	AUTO(kv_iterator) it = kv_iterator_new(
 	        store->kv, KV_STREAM, (struct kv_bytes){ 0 }, (struct kv_bytes){ 0 });
+	uint32_t number = 0;
 	if (!it)
 		return -ENOMEM;
-	store_streams_truncate(store, 0);
-	for (; kv_iterator_is_valid(it); kv_iterator_next(it)) {
-		int r = store_load_stream(store, kv_iterator_key(it), kv_iterator_value(it));
+	for (; kv_iterator_is_valid(it); kv_iterator_next(it), number++) {
+		int r = store_load_stream(
+		        store, number, kv_iterator_key(it), kv_iterator_value(it));
 		if (r < 0) {
-			store_set_error(store, "%s: stream %" PRIu32 ": %s", store->path,
-			        store->streams_count,
+			store_set_error(store, "%s: stream %" PRIu32 ": %s", store->path, number,
 			        r == -ENOMEM ? "out of memory" : "missing or damaged");
 			return r;
 		}
 	}
-	return kv_iterator_result(it);
+	int r = kv_iterator_result(it);
+	if (r == 0)
+		store_streams_truncate(store, number);
+	return r;
 }
 
 static int store_load_counters(struct store *store)
