@@ -1,6 +1,7 @@
 /*
- * profleet-aggregator: opens the store, listens, and lets three things run until a signal: ingest
- * (one thread, changes the store), queries (a few threads, read it), HTTP (health and metrics).
+ * profleet-aggregator: opens the store, listens, and lets four things run until a signal: ingest
+ * (one thread, appends to the store), the sealer (one thread, makes what is old compact), queries
+ * (a few threads, read), HTTP (health and metrics).
  *
  * Start: store, workers, doors; then "ready". Stop: doors, workers, store: whatever was accepted is
  * answered before the store closes.
@@ -17,6 +18,7 @@
 #include "aggregator/metrics.h"
 #include "aggregator/query_pool.h"
 #include "aggregator/refusal.h"
+#include "aggregator/sealer.h"
 #include "core/clock.h"
 #include "core/http.h"
 #include "core/log.h"
@@ -32,6 +34,10 @@
 #define BUSY_RETRY_MS   500
 #define STOP_TIMEOUT_MS 30000
 #define FILES_WANTED    65536
+/* An agent's interval, its sending, and a little for clocks that are not quite alike. */
+#define SEAL_GRACE_NS (30 * NS_PER_S)
+#define SEAL_EVERY_MS 30000
+#define SEAL_LATE_NS  (600 * NS_PER_S)
 /* Room for names, for each stack node the store may hold; most nodes bring no new name. */
 #define STRING_BYTES_EACH 64
 
@@ -42,6 +48,7 @@ struct aggregator {
 	struct store *store;
 	struct ingest *ingest;
 	struct query_pool *queries;
+	struct sealer *sealer;
 	struct net_server *server;
 	struct http_server *http;
 	struct metrics_source metrics;
@@ -129,6 +136,7 @@ static int aggregator_open_store(struct aggregator *aggregator)
 		},
 		.block_cache_bytes = config->block_cache,
 		.symbols_cache_bytes = config->symbol_cache,
+		.late_ns = SEAL_LATE_NS,
 	};
 	char error[512] = "";
 	int r = store_open(options, &aggregator->store, error, sizeof(error));
@@ -166,6 +174,15 @@ static int aggregator_open_workers(struct aggregator *aggregator)
 		                .owner = aggregator,
 		        },
 		        &aggregator->queries);
+	if (r == 0)
+		r = sealer_new(
+		        (struct sealer_options){
+		                .store = aggregator->store,
+		                .clock = clock_real(),
+		                .grace_ns = SEAL_GRACE_NS,
+		                .every_ms = SEAL_EVERY_MS,
+		        },
+		        &aggregator->sealer);
 	if (r < 0)
 		log_error("workers-failed", "%s: give the process more memory or threads",
 		        strerror(-r));
@@ -227,6 +244,7 @@ static void aggregator_close(struct aggregator *aggregator)
 	http_server_free(aggregator->http);
 	query_pool_free(aggregator->queries);
 	ingest_free(aggregator->ingest);
+	sealer_free(aggregator->sealer);
 	store_free(aggregator->store);
 }
 

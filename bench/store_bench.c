@@ -1,6 +1,8 @@
 /*
  * What the store alone can do, without a network: synced appends of a seeded synthetic fleet with
- * known stacks, bytes per row on disk, and the time of sums over what was appended.
+ * known stacks, bytes per row on disk, and the time of sums over what was appended, while it is
+ *open and when it is sealed: from sums, and from detail where the question cuts a window or a
+ *group.
  *
  *	bench.store_bench [FOLDER [TICKS]]     a folder on the disk that is to be measured; 60 ticks
  *
@@ -15,6 +17,7 @@
 #include <unistd.h>
 
 #include "core/rng.h"
+#include "storage/kv.h"
 #include "storage/store.h"
 
 #define SERVICES  12
@@ -244,6 +247,40 @@ static void measure_new_stacks(struct load *load)
 	        load->append_cpu * 1e6 / (after.nodes - before.nodes), "us");
 }
 
+/* Bytes of the values of one family; the store is closed meanwhile. */
+static void say_family(const char *folder, struct store **store, const char *name,
+        enum kv_family family, uint64_t rows)
+{
+	struct kv *kv;
+	struct kv_options options = { .path = folder, .memtables_bytes = 64 << 20 };
+	char error[512];
+	uint64_t bytes = 0;
+	store_free(*store);
+	OR_DIE(kv_open(options, &kv, error, sizeof(error)));
+	struct kv_iterator *it = kv_iterator_new(
+	        kv, family, (struct kv_bytes){ 0 }, (struct kv_bytes){ 0 });
+	for (; kv_iterator_is_valid(it); kv_iterator_next(it))
+		bytes += kv_iterator_key(it).count + kv_iterator_value(it).count;
+	OR_DIE(kv_iterator_result(it));
+	kv_iterator_free(it);
+	kv_free(kv);
+	say(name, (double)bytes / (double)rows, "B/row");
+	*store = open_store(folder);
+}
+
+static void queries(struct store *store, uint64_t tick)
+{
+	query(store, "sum of one service, all", "cpu{service=\"service0\"}", 0, UINT64_MAX);
+	query(store, "sum of one instance, all", "cpu{instance=\"i0\"}", 0, UINT64_MAX);
+	query(store, "sum of some instances, all", "cpu{service=\"service0\",instance=~\"i.*4\"}",
+	        0, UINT64_MAX);
+	query(store, "sum of everything", "cpu", 0, UINT64_MAX);
+	query(store, "sum of one service, last 5 min", "cpu{service=\"service0\"}",
+	        (tick - 29) * TICK_NS, UINT64_MAX);
+	query(store, "sum of one service, all but one interval", "cpu{service=\"service0\"}",
+	        2 * TICK_NS, UINT64_MAX);
+}
+
 int main(int argc, char **argv)
 {
 	static struct load load;
@@ -281,15 +318,29 @@ int main(int argc, char **argv)
 	say("rows", (double)counters.rows / 1e6, "M");
 	say("nodes in the dictionary", size.dict.nodes, "");
 	say("memory, whole store", (double)size.bytes_memory / 1048576, "MiB");
-	OR_DIE(store_seal(load.store, UINT64_MAX));
+	OR_DIE(store_flush(load.store));
 	OR_DIE(store_size(load.store, &size));
 	say("on disk after a flush", (double)size.bytes_disk / (double)counters.rows, "B/row");
 	say("draws per row", (double)rows / (double)counters.rows, "");
-	query(load.store, "sum of one service, all", "cpu{service=\"service0\"}", 0, UINT64_MAX);
-	query(load.store, "sum of one instance, all", "cpu{instance=\"i0\"}", 0, UINT64_MAX);
-	query(load.store, "sum of everything", "cpu", 0, UINT64_MAX);
-	query(load.store, "sum of one service, last 5 min", "cpu{service=\"service0\"}",
-	        (tick - 29) * TICK_NS, UINT64_MAX);
+	queries(load.store, tick);
+
+	double wall = seconds(CLOCK_MONOTONIC);
+	double cpu = seconds(CLOCK_PROCESS_CPUTIME_ID);
+	OR_DIE(store_seal(load.store, UINT64_MAX));
+	say("seal, wall", (double)counters.rows / (seconds(CLOCK_MONOTONIC) - wall) / 1e6,
+	        "Mrow/s");
+	say("seal, per core",
+	        (double)counters.rows / (seconds(CLOCK_PROCESS_CPUTIME_ID) - cpu) / 1e6, "Mrow/s");
+	OR_DIE(store_flush(load.store));
+	/* Opening again ends with what compaction and the log still had. */
+	store_free(load.store);
+	load.store = open_store(folder);
+	OR_DIE(store_size(load.store, &size));
+	say("sealed windows", (double)size.windows, "");
+	say("on disk, sealed", (double)size.bytes_disk / (double)counters.rows, "B/row");
+	say_family(folder, &load.store, "detail", KV_DETAIL, counters.rows);
+	say_family(folder, &load.store, "sums, members, watchers", KV_SUMS, counters.rows);
+	queries(load.store, tick);
 	store_free(load.store);
 	store_free(open_store(folder));
 	return 0;

@@ -41,9 +41,59 @@ int keys_get_batch(const void *bytes, size_t count, struct key_batch *ret_key)
 	return 0;
 }
 
+int key_batch_compare(struct key_batch a, struct key_batch b)
+{
+	if (a.start_ns != b.start_ns)
+		return a.start_ns < b.start_ns ? -1 : 1;
+	if (a.stream != b.stream)
+		return a.stream < b.stream ? -1 : 1;
+	return a.seq < b.seq ? -1 : a.seq > b.seq;
+}
+
+struct key_batch key_batch_next(struct key_batch key)
+{
+	if (++key.seq > 0)
+		return key;
+	if (++key.stream > 0)
+		return key;
+	key.start_ns++;
+	return key;
+}
+
 void keys_put_time(uint64_t start_ns, uint8_t ret_bytes[KEYS_TIME_BYTES])
 {
 	keys_put_big(start_ns, ret_bytes, 8);
+}
+
+void keys_put_window(struct key_window key, uint8_t ret_bytes[KEYS_WINDOW_BYTES])
+{
+	keys_put_big(key.from_ns, ret_bytes, 8);
+	keys_put_big(key.to_ns, ret_bytes + 8, 8);
+	keys_put_big(key.generation, ret_bytes + 16, 4);
+}
+
+int keys_get_window(const void *bytes, size_t count, struct key_window *ret_key)
+{
+	const uint8_t *at = bytes;
+	if (count != KEYS_WINDOW_BYTES)
+		return -EBADMSG;
+	struct key_window key = {
+		.from_ns = keys_get_big(at, 8),
+		.to_ns = keys_get_big(at + 8, 8),
+		.generation = (uint32_t)keys_get_big(at + 16, 4),
+	};
+	if (key.from_ns >= key.to_ns)
+		return -EBADMSG;
+	*ret_key = key;
+	return 0;
+}
+
+void keys_put_block(struct key_block key, uint8_t ret_bytes[KEYS_BLOCK_BYTES])
+{
+	keys_put_window(key.window, ret_bytes);
+	keys_put_big(key.unit, ret_bytes + KEYS_WINDOW_BYTES, 4);
+	ret_bytes[KEYS_WINDOW_BYTES + 4] = (uint8_t)key.part;
+	keys_put_big(key.chunk, ret_bytes + KEYS_WINDOW_BYTES + 5, 4);
 }
 
 void keys_put_dict(uint64_t ordinal, uint8_t ret_bytes[KEYS_DICT_BYTES])

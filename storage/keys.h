@@ -9,6 +9,8 @@
  *	stream    stream u32                              who it is and which seqs were kept
  *	counters  tenant                                  text
  *	agent     uuid 16 bytes | tenant
+ *	window    from_ns u64 | to_ns u64 | generation u32                 what a seal made
+ *	sums, detail   window | unit u32 | part u8 | chunk u32             its blocks
  *	symbols   'h' or 'b' | build-id                   head (is there a table?) and body apart,
  *so that all heads can be read without the bodies meta      text "format"
  *
@@ -31,6 +33,12 @@
 
 #define KEYS_META_FORMAT "format"
 
+/* A sealed window, and a block of one: windows first, so that forgetting one is a range. */
+#define KEYS_WINDOW_BYTES 20
+#define KEYS_BLOCK_BYTES  (KEYS_WINDOW_BYTES + 4 + 1 + 4)
+
+#define KEYS_UNIT_NONE UINT32_MAX /* of blocks that are of the whole window */
+
 enum keys_symbols_part { KEYS_SYMBOLS_BODY = 'b', KEYS_SYMBOLS_HEAD = 'h' };
 
 struct key_batch {
@@ -42,9 +50,40 @@ struct key_batch {
 void keys_put_batch(struct key_batch key, uint8_t ret_bytes[KEYS_BATCH_BYTES]);
 int keys_get_batch(const void *bytes, size_t count, struct key_batch *ret_key);
 
+/* In the order of the keys. */
+int key_batch_compare(struct key_batch a, struct key_batch b);
+/* The least key behind this one. */
+struct key_batch key_batch_next(struct key_batch key);
+
 /* The first possible key of a start: bounds of a range. */
 #define KEYS_TIME_BYTES 8
 void keys_put_time(uint64_t start_ns, uint8_t ret_bytes[KEYS_TIME_BYTES]);
+
+struct key_window {
+	uint64_t from_ns;
+	uint64_t to_ns;
+	uint32_t generation; /* 0, and one more for each seal of what came late */
+};
+
+/* Which block of a unit it is; watchers are of the whole window. */
+enum keys_block_part {
+	KEYS_BLOCK_DETAIL = 'd',
+	KEYS_BLOCK_MEMBERS = 'm',
+	KEYS_BLOCK_SUMS = 's',
+	KEYS_BLOCK_WATCHERS = 'w',
+};
+
+struct key_block {
+	struct key_window window;
+	uint32_t unit;
+	enum keys_block_part part;
+	uint32_t chunk;
+};
+
+void keys_put_window(struct key_window key, uint8_t ret_bytes[KEYS_WINDOW_BYTES]);
+/* -EBADMSG also for a window that ends before it begins. */
+int keys_get_window(const void *bytes, size_t count, struct key_window *ret_key);
+void keys_put_block(struct key_block key, uint8_t ret_bytes[KEYS_BLOCK_BYTES]);
 
 void keys_put_dict(uint64_t ordinal, uint8_t ret_bytes[KEYS_DICT_BYTES]);
 int keys_get_dict(const void *bytes, size_t count, uint64_t *ret_ordinal);

@@ -3,10 +3,10 @@
  *
  * How it is set up, and why:
  *
- * Batch values are packed and checksummed before they come here, so that family is not compressed
- * again. Its keys lead with time, so files of it hardly overlap: most are moved down the levels,
- * not rewritten. Small memtables bound memory; a bounded log bounds how long an open takes, and how
- * much room a reopening needs.
+ * Batches and blocks are packed and checksummed before they come here, so those families are not
+ * compressed again. Their keys lead with time, so files of them hardly overlap: most are moved down
+ * the levels, not rewritten. Small memtables bound memory; a bounded log bounds how long an open
+ * takes, and how much room a reopening needs.
  *
  * The log is read up to the first record that is torn (point in time): a write that was not synced
  * may be missing after a crash, but never one before it. A damaged byte in the middle of the log
@@ -56,6 +56,9 @@ static const char *const kv_family_names[KV_FAMILIES] = {
 	[KV_COUNTERS] = "counters",
 	[KV_AGENT] = "agent",
 	[KV_SYMBOLS] = "symbols",
+	[KV_WINDOW] = "window",
+	[KV_SUMS] = "sums",
+	[KV_DETAIL] = "detail",
 };
 
 #if defined(__has_feature)
@@ -176,7 +179,7 @@ static void kv_make_family_options(struct kv *kv, uint64_t memtables_bytes)
 {
 	for (int i = 0; i < KV_FAMILIES; i++) {
 		rocksdb_options_t *options = rocksdb_options_create();
-		bool is_bulk = i == KV_BATCH || i == KV_SYMBOLS;
+		bool is_bulk = i == KV_BATCH || i == KV_SYMBOLS || i == KV_SUMS || i == KV_DETAIL;
 
 		rocksdb_options_set_block_based_table_factory(
 		        options, is_bulk ? kv->table_large : kv->table);

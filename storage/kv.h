@@ -39,6 +39,9 @@ enum kv_family {
 	KV_COUNTERS,
 	KV_AGENT,
 	KV_SYMBOLS,
+	KV_WINDOW,
+	KV_SUMS,
+	KV_DETAIL,
 	KV_FAMILIES,
 };
 

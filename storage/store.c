@@ -28,18 +28,15 @@
 #include "core/hash.h"
 #include "storage/store_private.h"
 
-#define STORE_FORMAT_VERSION    1
+#define STORE_FORMAT_VERSION    STORE_FORMAT_SEALED
 #define STORE_MEMTABLES_BYTES   (64u << 20)
 #define STORE_BLOCK_CACHE_BYTES (64u << 20) /* when the options say 0 */
 #define STORE_FOLDER_MODE       0750
 #define STORE_STREAMS_MAX       (16u << 20)
+#define STORE_WINDOW_NS         (600 * NS_PER_S)
+#define STORE_SEAL_ROWS_MAX     (4u << 20)
 
 static const struct kv_bytes store_format_key = { KEYS_META_FORMAT, sizeof(KEYS_META_FORMAT) - 1 };
-
-static struct kv_bytes store_bytes(const struct buf *buf)
-{
-	return (struct kv_bytes){ buf->bytes, buf->count };
-}
 
 void store_set_error(struct store *store, const char *format, ...)
 {
@@ -165,23 +162,32 @@ static int store_load_dict(struct store *store)
 	return kv_iterator_result(it);
 }
 
-static int store_load_stream(struct store *store, struct kv_bytes key, struct kv_bytes value)
+/* `number` streams were read. One that is known keeps its place, so that readers can go on. */
+static int store_load_stream(
+        struct store *store, uint32_t number, struct kv_bytes key, struct kv_bytes value)
 {
 	uint32_t stream;
 	struct record_stream who;
 	struct seq_set seqs = { 0 };
 	int r = keys_get_stream(key.bytes, key.count, &stream);
-	if (r == 0 && stream != store->streams_count)
+	if (r == 0 && stream != number)
 		r = -EBADMSG;
 	r = r < 0 ? r : record_get_stream(key, value, &who, &seqs);
-	if (r == 0 && id_map_find(store->stream_ids, store_stream_hash(&who)) != ID_NONE)
-		r = -EBADMSG;
-	r = r < 0 ? r : store_stream_add(store, &who, &stream);
-	if (r < 0)
+	if (r == 0) {
+		uint32_t known = id_map_find(store->stream_ids, store_stream_hash(&who));
+		if (known == ID_NONE && number == store->streams_count)
+			r = store_stream_add(store, &who, &stream);
+		else if (known != number)
+			r = -EBADMSG;
+	}
+	if (r < 0) {
 		seq_set_fini(&seqs);
-	else
-		store->streams[stream].seqs = seqs;
-	return r;
+		return r;
+	}
+	seq_set_fini(&store->streams[number].seqs);
+	store->streams[number].who = who;
+	store->streams[number].seqs = seqs;
+	return 0;
 }
 
 /* A damaged watermark cannot be passed over: without it batches would be counted twice. */
@@ -189,19 +195,22 @@ static int store_load_streams(struct store *store)
 {
 	AUTO(kv_iterator) it = kv_iterator_new(
 	        store->kv, KV_STREAM, (struct kv_bytes){ 0 }, (struct kv_bytes){ 0 });
+	uint32_t number = 0;
 	if (!it)
 		return -ENOMEM;
-	store_streams_truncate(store, 0);
-	for (; kv_iterator_is_valid(it); kv_iterator_next(it)) {
-		int r = store_load_stream(store, kv_iterator_key(it), kv_iterator_value(it));
+	for (; kv_iterator_is_valid(it); kv_iterator_next(it), number++) {
+		int r = store_load_stream(
+		        store, number, kv_iterator_key(it), kv_iterator_value(it));
 		if (r < 0) {
-			store_set_error(store, "%s: stream %" PRIu32 ": %s", store->path,
-			        store->streams_count,
+			store_set_error(store, "%s: stream %" PRIu32 ": %s", store->path, number,
 			        r == -ENOMEM ? "out of memory" : "missing or damaged");
 			return r;
 		}
 	}
-	return kv_iterator_result(it);
+	int r = kv_iterator_result(it);
+	if (r == 0)
+		store_streams_truncate(store, number);
+	return r;
 }
 
 static int store_load_counters(struct store *store)
@@ -230,8 +239,8 @@ static int store_load_counters(struct store *store)
 	return kv_iterator_result(it);
 }
 
-/* Starts of the oldest and the newest batch, from the ends of their family. */
-static int store_load_ends(struct store *store)
+/* Of open batches from the ends of their family, of sealed ones from their windows. */
+int store_load_ends(struct store *store)
 {
 	struct key_batch first = { 0 }, last = { 0 };
 	AUTO(kv_iterator) it = kv_iterator_new(
@@ -252,10 +261,18 @@ static int store_load_ends(struct store *store)
 	if (r < 0)
 		return r;
 
+	uint64_t first_ns = has_batches ? first.start_ns : 0;
+	uint64_t last_ns = has_batches ? last.start_ns : 0;
+	for (uint32_t i = 0; i < store->windows.count; i++) {
+		const struct window_entry *entry = &store->windows.entries[i];
+		first_ns = has_batches && first_ns < entry->first_ns ? first_ns : entry->first_ns;
+		last_ns = has_batches && last_ns > entry->last_ns ? last_ns : entry->last_ns;
+		has_batches = true;
+	}
 	pthread_mutex_lock(&store->stats);
 	store->has_batches = has_batches;
-	store->first_ns = has_batches ? first.start_ns : 0;
-	store->last_ns = has_batches ? last.start_ns : 0;
+	store->first_ns = first_ns;
+	store->last_ns = last_ns;
 	pthread_mutex_unlock(&store->stats);
 	return 0;
 }
@@ -271,6 +288,7 @@ static int store_load(struct store *store)
 	r = r < 0 ? r : label_index_extend(store->index, store->dict);
 	r = r < 0 ? r : store_load_streams(store);
 	r = r < 0 ? r : store_load_counters(store);
+	r = r < 0 ? r : store_load_windows(store);
 	r = r < 0 ? r : store_load_ends(store);
 	r = r < 0 ? r : store_load_symbols(store);
 	if (r == 0)
@@ -280,21 +298,25 @@ static int store_load(struct store *store)
 	return r;
 }
 
-static int store_write_format(struct store *store)
+int store_put_format(struct store *store, struct kv_batch *write, uint32_t version)
 {
-	AUTO(kv_batch) batch = kv_batch_new();
 	AUTO_BUF value = { 0 };
-	struct record_format format = {
-		.version = STORE_FORMAT_VERSION,
-		.version_min = STORE_FORMAT_VERSION,
-	};
-	if (!batch)
-		return -ENOMEM;
+	struct record_format format = { .version = version, .version_min = version };
 	record_put_format(format, store_format_key, &value);
 	if (value.failed)
 		return -ENOMEM;
-	kv_put(store->kv, batch, KV_META, store_format_key, store_bytes(&value));
-	return store_write(store, batch, KV_SYNC, "beginning a store");
+	kv_put(store->kv, write, KV_META, store_format_key, store_bytes(&value));
+	return 0;
+}
+
+static int store_write_format(struct store *store)
+{
+	AUTO(kv_batch) batch = kv_batch_new();
+	int r = batch ? store_put_format(store, batch, STORE_FORMAT_OPEN) : -ENOMEM;
+	r = r < 0 ? r : store_write(store, batch, KV_SYNC, "beginning a store");
+	if (r == 0)
+		store->format_version_min = STORE_FORMAT_OPEN;
+	return r;
 }
 
 static bool store_is_empty(struct store *store)
@@ -339,6 +361,8 @@ static int store_check_format(struct store *store)
 		        "%s: the format record is damaged: restore a backup, or name another "
 		        "folder",
 		        store->path);
+	else
+		store->format_version_min = format.version_min;
 	return r;
 }
 
@@ -434,7 +458,12 @@ static struct store *store_new(struct store_options options)
 		store->options.limits = dict_limits_default;
 	if (store->options.block_cache_bytes == 0)
 		store->options.block_cache_bytes = STORE_BLOCK_CACHE_BYTES;
+	if (store->options.window_ns == 0)
+		store->options.window_ns = STORE_WINDOW_NS;
+	if (store->options.seal_rows_max == 0)
+		store->options.seal_rows_max = STORE_SEAL_ROWS_MAX;
 	store->clock = options.clock ? options.clock : clock_real();
+	pthread_mutex_init(&store->sealing, NULL);
 	pthread_mutex_init(&store->writer, NULL);
 	pthread_mutex_init(&store->stats, NULL);
 	gate_init(&store->gate);
@@ -495,8 +524,12 @@ void store_free(struct store *store)
 	free(store->tenants);
 	label_index_free(store->index);
 	dict_free(store->dict);
+	window_list_fini(&store->windows);
+	free(store->late.keys);
+	free(store->unsealable);
 	free(store->path);
 	gate_fini(&store->gate);
+	pthread_mutex_destroy(&store->sealing);
 	pthread_mutex_destroy(&store->stats);
 	pthread_mutex_destroy(&store->writer);
 	free(store);
@@ -542,6 +575,7 @@ int store_make_writable(struct store *store)
 
 	gate_lock(&store->gate);
 	store_take_back(store, store->streams_count);
+	store->reopens++;
 	int r = kv_reopen(store->kv);
 	if (r < 0)
 		kv_error(store->kv, store->error, sizeof(store->error));
@@ -692,14 +726,15 @@ static int store_is_kept(struct store *store, const struct group *group, uint32_
 
 	uint8_t key[KEYS_BATCH_BYTES];
 	AUTO_BUF value = { 0 };
-	keys_put_batch(
-	        (struct key_batch){ append->batch->start_ns, stream, append->stream.seq }, key);
+	struct key_batch of = { append->batch->start_ns, stream, append->stream.seq };
+	keys_put_batch(of, key);
 	int r = kv_get(store->kv, KV_BATCH, (struct kv_bytes){ key, sizeof(key) }, &value);
-	if (r == 0 || r == -ENOENT) {
-		*ret_is_kept = r == 0;
-		return 0;
-	}
-	kv_error(store->kv, store->error, sizeof(store->error));
+	if (r == 0)
+		*ret_is_kept = true;
+	else if (r == -ENOENT)
+		r = store_is_sealed(store, of, ret_is_kept);
+	if (r < 0)
+		kv_error(store->kv, store->error, sizeof(store->error));
 	return r;
 }
 
@@ -948,6 +983,12 @@ static void store_group_is_kept(struct store *store, const struct group *group)
 	store->kept = mark;
 	store->series_published = mark.series;
 	store_unstage(store, group, true);
+	for (uint32_t i = 0; i < group->count; i++) {
+		const struct section *section = &group->sections[i];
+		if (section->batch)
+			store_note_late(store, (struct key_batch){ section->batch->start_ns,
+			                               section->stream, section->seq });
+	}
 
 	pthread_mutex_lock(&store->stats);
 	for (uint32_t i = 0; i < group->count; i++) {
@@ -1012,7 +1053,7 @@ int store_append(struct store *store, struct store_append *appends, uint32_t cou
 	return r;
 }
 
-int store_seal(struct store *store, uint64_t until_ns)
+int store_flush(struct store *store)
 {
 	pthread_mutex_lock(&store->writer);
 	int r = store_make_writable(store);
@@ -1023,65 +1064,6 @@ int store_seal(struct store *store, uint64_t until_ns)
 			store->is_broken = true;
 		}
 	}
-	pthread_mutex_unlock(&store->writer);
-	return r;
-}
-
-/* ---- deleting ---- */
-
-static int store_count_range(
-        struct store *store, struct kv_bytes from, struct kv_bytes to, uint64_t *ret_batches)
-{
-	AUTO(kv_iterator) it = kv_iterator_new(store->kv, KV_BATCH, from, to);
-	uint64_t batches = 0;
-	if (!it)
-		return -ENOMEM;
-	for (; kv_iterator_is_valid(it); kv_iterator_next(it))
-		batches++;
-	*ret_batches = batches;
-	return kv_iterator_result(it);
-}
-
-static int store_delete(
-        struct store *store, struct kv_bytes from, struct kv_bytes to, uint64_t *ret_batches)
-{
-	AUTO(kv_batch) write = kv_batch_new();
-	uint64_t batches;
-	int r = write ? store_count_range(store, from, to, &batches) : -ENOMEM;
-	if (r < 0)
-		return r;
-	if (batches > 0) {
-		kv_delete_range(store->kv, write, KV_BATCH, from, to);
-		r = store_write(store, write, KV_SYNC, "deleting a range");
-		/*
-		 * Whole files go at once. They may hold older deletions of keys that live on in
-		 * files which stay, but the one just written covers those as well, and is not in a
-		 * file yet.
-		 */
-		r = r < 0 ? r : kv_delete_files(store->kv, KV_BATCH, from, to);
-		r = r < 0 ? r : store_load_ends(store);
-	}
-	if (r == 0)
-		*ret_batches = batches;
-	return r;
-}
-
-int store_delete_range(struct store *store, uint64_t from_ns, uint64_t to_ns, uint64_t *ret_batches)
-{
-	uint8_t from[KEYS_TIME_BYTES];
-	uint8_t to[KEYS_TIME_BYTES];
-	if (from_ns >= to_ns) {
-		*ret_batches = 0;
-		return 0;
-	}
-	keys_put_time(from_ns, from);
-	keys_put_time(to_ns, to);
-
-	pthread_mutex_lock(&store->writer);
-	int r = store_make_writable(store);
-	r = r < 0 ? r
-	          : store_delete(store, (struct kv_bytes){ from, sizeof(from) },
-	                    (struct kv_bytes){ to, sizeof(to) }, ret_batches);
 	pthread_mutex_unlock(&store->writer);
 	return r;
 }
@@ -1170,6 +1152,7 @@ int store_size(struct store *store, struct store_size *ret_size)
 	                    symbols_cache_memory(store->symbols) +
 	                    store->streams_capacity * (sizeof(*store->streams) + 96);
 	size.dict = dict_mark(store->dict);
+	size.windows = store->windows.count;
 	store_read_unlock(store);
 
 	pthread_mutex_lock(&store->stats);

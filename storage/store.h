@@ -38,6 +38,9 @@ struct store_options {
 	uint64_t block_cache_bytes;
 	uint64_t symbols_cache_bytes; /* open symbol tables */
 	struct clock *clock;          /* NULL: the machine's */
+	uint64_t window_ns;           /* what is sealed together; 0: 10 minutes */
+	uint64_t late_ns; /* how long after a seal what came late waits for the next; 0: not */
+	uint64_t seal_rows_max; /* rows in memory while sealing; 0: 4 million */
 };
 
 /* On failure ret_error says what, where, and what to do. */
@@ -88,12 +91,24 @@ struct store_append {
 int store_append(struct store *store, struct store_append *appends, uint32_t count);
 
 /*
- * The interface that columnar blocks will sit behind: makes what lies wholly before `until_ns`
- * compact. For now the open form is also the kept form, so this only flushes.
+ * Makes every window that ends at or before `until_ns` compact: its batches become columns and sums
+ * in one synced write, without holding up appends while it works. What comes later for a window
+ * stays open and is sealed beside it the next time. Answers are the same before and after. A
+ * window that cannot be sealed (its sums are past 64 bits) stays open.
+ *
+ * Any thread but never two at the same time work: the second waits. Returns as store_append(); what
+ * was sealed before a failure stays so.
  */
 int store_seal(struct store *store, uint64_t until_ns);
 
-/* Removes every batch that starts in [from, to). Counts what went. */
+/* Moves what is only in memory and log into files; appends wait for it. */
+int store_flush(struct store *store);
+
+/*
+ * Removes every batch that starts in [from, to). Counts what went. -EBADMSG: the range cuts a
+ * sealed window that is damaged, so that nobody can say what is to stay: choose one that does not
+ * cut it.
+ */
 int store_delete_range(
         struct store *store, uint64_t from_ns, uint64_t to_ns, uint64_t *ret_batches);
 
@@ -216,6 +231,7 @@ struct store_size {
 	uint64_t bytes_memory;
 	struct dict_mark dict;
 	uint64_t first_ns, last_ns; /* start of the oldest and newest batch; 0 when empty */
+	uint64_t windows;           /* sealed, of every generation */
 	uint64_t corrupt; /* records met since the open that could not be read and were left out */
 };
 

@@ -14,7 +14,7 @@
  * below `series_published`, which moves after the write. When the write fails, the entries are
  *taken back, and nobody can have an id of theirs.
  *
- * Order: writer before gate before stats. Never wait for the writer inside the gate.
+ * Order: sealing before writer before gate before stats. Never wait for the writer inside the gate.
  */
 
 #include <pthread.h>
@@ -29,8 +29,12 @@
 #include "storage/record.h"
 #include "storage/store.h"
 #include "storage/symbols_cache.h"
+#include "storage/window.h"
 
 #define STORE_ERROR_BYTES 512
+
+/* A folder is of the first format until it has a sealed window, which older readers would miss. */
+enum { STORE_FORMAT_OPEN = 1, STORE_FORMAT_SEALED = 2 };
 
 struct stream {
 	struct record_stream who;
@@ -81,6 +85,24 @@ struct store {
 	_Atomic uint64_t corrupt; /* records met that could not be read */
 
 	struct symbols_cache *symbols;
+
+	/* One seal or deletion at a time, each longer than it may have the writer. */
+	pthread_mutex_t sealing;
+	struct window_list windows;  /* changed by the writer in the gate, with what is on disk */
+	uint32_t format_version_min; /* the oldest reader of the folder */
+	uint32_t reopens;            /* how often kv was opened again */
+	/* What came into the window that is being sealed, since that began. */
+	struct {
+		bool is_active;
+		bool is_incomplete; /* there was no memory to note one */
+		uint64_t from_ns;
+		uint64_t to_ns;
+		struct key_batch *keys;
+		uint32_t count;
+		uint32_t capacity;
+	} late;
+	uint64_t *unsealable; /* windows that are left open, by their from_ns; under sealing */
+	uint32_t unsealable_count;
 };
 
 void store_set_error(struct store *store, const char *format, ...)
@@ -91,6 +113,33 @@ int store_make_writable(struct store *store);
 /* A synced or unsynced write; on failure the store is broken and store_error() says why. */
 int store_write(struct store *store, struct kv_batch *batch, enum kv_durability durability,
         const char *doing);
+
+static inline struct kv_bytes store_bytes(const struct buf *buf)
+{
+	return (struct kv_bytes){ buf->bytes, buf->count };
+}
+
+/* Adds the record that says which version reads the folder. -ENOMEM. */
+int store_put_format(struct store *store, struct kv_batch *write, uint32_t version);
+
+/* The list of sealed windows, from the disk. Gate locked, or at open. */
+int store_load_windows(struct store *store);
+/* Starts of the oldest and the newest batch, from the disk. */
+int store_load_ends(struct store *store);
+/* Is this batch in a sealed window? Under writer. */
+int store_is_sealed(struct store *store, struct key_batch key, bool *ret_is_sealed);
+/* An append that was written: the seal that is under way must leave it where it is. Under writer.
+ */
+void store_note_late(struct store *store, struct key_batch key);
+
+/*
+ * Tells of every batch that a sealed window holds, as it went in, in order of the keys. -EBADMSG,
+ * -EPROTONOSUPPORT: something of it cannot be read; some may have been told of. Takes the gate, and
+ * tells inside it.
+ */
+typedef int (*store_visit_sealed)(void *owner, struct key_batch key, const struct batch *batch);
+int store_scan_sealed(struct store *store, const struct window_entry *window,
+        store_visit_sealed visit, void *owner);
 
 /* The symbol heads into the cache: of store_open() and after opening again. */
 int store_load_symbols(struct store *store);

@@ -1,8 +1,13 @@
 /*
- * Scanning and summing. A scan goes through the batches of a range in stretches of a few megabytes:
- * inside the gate for one stretch, out for a moment, in again with a new iterator behind the last
- * key. Keys are never changed, so nothing is read twice; what was acknowledged before the scan
- * began is read; of what arrives meanwhile, some.
+ * Scanning and summing. A walk goes through a range in the order of the batches' keys: inside the
+ * gate for one stretch, out for a moment, in again behind the last key. A stretch is a few
+ * megabytes of open batches, or a span: sealed windows that overlap, with what is open in them.
+ * What is sealed while a walk is out of the gate has the same keys as before, so nothing is read
+ * twice; what was acknowledged before the walk began is read; of what arrives meanwhile, some.
+ *
+ * A sum takes the sums of a window that it wants as a whole, where their groups tell apart what it
+ * wants told apart; otherwise detail. Whatever says who was there and how long (members, watchers)
+ * is kept apart from the rows, and exact in both cases.
  *
  * Each record is checked (checksum over key and value, then ids against the dict) before
  * a number of it is used. One that fails is left out and counted.
@@ -13,11 +18,17 @@
 #include <string.h>
 
 #include "core/hash.h"
+#include "storage/sealed.h"
 #include "storage/store_private.h"
+#include "storage/sum_groups.h"
 #include "storage/sums.h"
 
 #define STORE_STRETCH_BYTES (4u << 20)
 #define STORE_GAP_NS_MIN    (50 * NS_PER_MS) /* what an agent's timer may be late */
+#define SCAN_SLICE_ROWS     (1u << 20)       /* of sealed windows in memory */
+
+#define ARRAY(type, buf)       ((type *)(void *)(buf).bytes)
+#define ARRAY_COUNT(type, buf) ((buf).count / sizeof(type))
 
 void store_read_lock(struct store *store)
 {
@@ -64,13 +75,23 @@ struct walk {
 	const bool *cancelled;
 	/* Each record that opened; -EBADMSG makes it a corrupt one, other than 0 ends the walk. */
 	int (*visit)(void *owner, struct key_batch key, const struct record_batch *record);
+	/* Reads a span from walk->at on, and moves it. */
+	int (*visit_span)(void *owner, struct walk *walk, const struct window_span *span);
 	void *owner;
+	struct key_batch at; /* what is before it was read */
+	struct sealed sealed;
 	uint64_t corrupt;
 };
 
 static bool walk_is_cancelled(const struct walk *walk)
 {
 	return walk->cancelled && __atomic_load_n(walk->cancelled, __ATOMIC_RELAXED);
+}
+
+static void walk_count_corrupt(struct walk *walk)
+{
+	walk->corrupt++;
+	walk->store->corrupt++;
 }
 
 static int walk_record(struct walk *walk, struct kv_bytes key_bytes, struct kv_bytes value)
@@ -85,23 +106,26 @@ static int walk_record(struct walk *walk, struct kv_bytes key_bytes, struct kv_b
 		r = -EBADMSG;
 	r = r < 0 ? r : walk->visit(walk->owner, key, &record);
 	if (r == -EBADMSG || r == -EPROTONOSUPPORT) {
-		walk->corrupt++;
-		walk->store->corrupt++;
+		walk_count_corrupt(walk);
 		r = 0;
 	}
 	return r;
 }
 
-/*
- * Reads from `at` on, and leaves behind it where to go on. *ret_is_done: the range is read.
- * Inside the gate.
- */
-static int walk_stretch(struct walk *walk, struct buf *at, bool *ret_is_done)
+static struct kv_iterator *walk_iterator(const struct walk *walk, uint64_t to_ns)
 {
+	uint8_t from[KEYS_BATCH_BYTES];
 	uint8_t to[KEYS_TIME_BYTES];
-	keys_put_time(walk->to_ns, to);
-	AUTO(kv_iterator) it = kv_iterator_new(walk->store->kv, KV_BATCH,
-	        (struct kv_bytes){ at->bytes, at->count }, (struct kv_bytes){ to, sizeof(to) });
+	keys_put_batch(walk->at, from);
+	keys_put_time(to_ns, to);
+	return kv_iterator_new(walk->store->kv, KV_BATCH, (struct kv_bytes){ from, sizeof(from) },
+	        (struct kv_bytes){ to, sizeof(to) });
+}
+
+/* Open batches from walk->at on to to_ns, or as many as one stretch has. Inside the gate. */
+static int walk_batches(struct walk *walk, uint64_t to_ns, bool may_break)
+{
+	AUTO(kv_iterator) it = walk_iterator(walk, to_ns);
 	if (!it)
 		return -ENOMEM;
 
@@ -110,42 +134,75 @@ static int walk_stretch(struct walk *walk, struct buf *at, bool *ret_is_done)
 	for (; r == 0 && kv_iterator_is_valid(it); kv_iterator_next(it)) {
 		struct kv_bytes key = kv_iterator_key(it);
 		struct kv_bytes value = kv_iterator_value(it);
+		struct key_batch read;
 		if (walk_is_cancelled(walk))
 			return -ECANCELED;
 		r = walk_record(walk, key, value);
 		bytes += key.count + value.count;
 		/* There is no point in a break when the caller keeps the gate to himself. */
-		if (bytes >= STORE_STRETCH_BYTES && gate_is_outermost(&walk->store->gate)) {
-			/* The least key behind this one is this one and a zero byte. */
-			buf_reset(at);
-			buf_put(at, key.bytes, key.count);
-			buf_put_u8(at, 0);
-			return r ? r : at->failed ? -ENOMEM : 0;
+		if (may_break && bytes >= STORE_STRETCH_BYTES &&
+		        keys_get_batch(key.bytes, key.count, &read) == 0) {
+			walk->at = key_batch_next(read);
+			return r;
 		}
 	}
-	*ret_is_done = true;
+	if (may_break)
+		walk->at = (struct key_batch){ .start_ns = to_ns };
 	return r ? r : kv_iterator_result(it);
+}
+
+/* Inside the gate. */
+static int walk_stretch(struct walk *walk)
+{
+	bool may_break = gate_is_outermost(&walk->store->gate);
+	struct window_span span;
+	uint64_t to_ns = walk->to_ns;
+	bool has_span = window_list_span(&walk->store->windows, walk->at.start_ns, to_ns, &span);
+	if (has_span && walk->at.start_ns >= span.from_ns) {
+		if (walk_is_cancelled(walk))
+			return -ECANCELED;
+		return walk->visit_span(walk->owner, walk, &span);
+	}
+	if (has_span)
+		to_ns = span.from_ns;
+	if (may_break)
+		return walk_batches(walk, to_ns, true);
+	int r = walk_batches(walk, to_ns, false);
+	walk->at = (struct key_batch){ .start_ns = to_ns };
+	return r;
 }
 
 static int walk_run(struct walk *walk)
 {
-	AUTO_BUF at = { 0 };
-	uint8_t from[KEYS_TIME_BYTES];
-	bool is_done = false;
-	int r = 0;
-
-	if (walk->from_ns >= walk->to_ns)
-		return 0;
-	keys_put_time(walk->from_ns, from);
-	buf_put(&at, from, sizeof(from));
-	if (at.failed)
-		return -ENOMEM;
-	while (r == 0 && !is_done) {
+	int r = sealed_init(&walk->sealed, walk->store);
+	walk->at = (struct key_batch){ .start_ns = walk->from_ns };
+	while (r == 0 && walk->at.start_ns < walk->to_ns) {
 		store_read_lock(walk->store);
-		r = walk_stretch(walk, &at, &is_done);
+		r = walk_stretch(walk);
 		store_read_unlock(walk->store);
 	}
+	sealed_fini(&walk->sealed);
 	return r;
+}
+
+/* Of what walk->at and to_ns bound. */
+static bool walk_has(const struct walk *walk, struct key_batch key)
+{
+	return key_batch_compare(walk->at, key) <= 0 && key.start_ns < walk->to_ns;
+}
+
+static struct key_batch interval_key(const struct detail_interval *interval)
+{
+	return (struct key_batch){ interval->start_ns, interval->stream, interval->seq };
+}
+
+/* 0 when the block is only to be left out: it is counted. */
+static int walk_forgive(struct walk *walk, int result)
+{
+	if (!sealed_is_corrupt(&walk->sealed, result))
+		return result;
+	walk_count_corrupt(walk);
+	return 0;
 }
 
 /* ---- which series are asked for ---- */
@@ -191,16 +248,64 @@ static bool places_meet(const struct places *places, const struct record_batch *
 	return false;
 }
 
+/* Is any of them in [first, last]? `series` is what the places were made of. */
+static bool series_meet(
+        const uint32_t *series, uint32_t series_count, uint32_t first, uint32_t last)
+{
+	uint32_t low = 0;
+	uint32_t high = series_count;
+	while (low < high) {
+		uint32_t middle = low + (high - low) / 2;
+		if (series[middle] < first)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < series_count && series[low] <= last;
+}
+
 /* ---- scanning ---- */
 
 struct scan {
 	struct store *store;
 	bool is_limited;
+	const uint32_t *series;
+	uint32_t series_count;
 	struct places places;
 	struct batch *batch;
 	struct buf scratch;
 	store_visit visit;
 	void *owner;
+
+	/* A slice of a span: batches [at, ...) in order, and what blocks say of the sealed ones. */
+	struct buf entries;  /* struct scan_entry */
+	struct buf rows;     /* struct scan_row */
+	struct buf coverage; /* struct scan_coverage */
+	struct buf losses;   /* struct scan_loss */
+	struct buf order;    /* u32: rows by entry */
+	/* Of store_scan_sealed(): damage is not forgiven, and this is told instead of visit. */
+	store_visit_sealed visit_sealed;
+};
+
+struct scan_entry {
+	struct key_batch key;
+	uint64_t duration_ns;
+	bool is_sealed;
+};
+
+struct scan_row {
+	uint32_t entry;
+	struct row row;
+};
+
+struct scan_coverage {
+	uint32_t entry;
+	struct coverage coverage;
+};
+
+struct scan_loss {
+	uint32_t entry;
+	struct loss loss;
 };
 
 static void scan_limit(const struct scan *scan, struct batch *batch)
@@ -233,6 +338,26 @@ struct scan_visit {
 	int result;
 };
 
+/* Tells of scan->batch. */
+static int scan_tell(struct scan_visit *visit, struct key_batch key)
+{
+	struct scan *scan = &visit->scan;
+	if (scan->visit_sealed) {
+		visit->result = scan->visit_sealed(scan->owner, key, scan->batch);
+		return visit->result ? SCAN_STOPPED : 0;
+	}
+	const struct record_stream *who = &scan->store->streams[key.stream].who;
+	struct store_stream stream = {
+		.uuid = who->uuid,
+		.epoch = who->epoch,
+		.shard = who->shard,
+		.seq = key.seq,
+		.tenant = who->tenant,
+	};
+	visit->result = scan->visit(scan->owner, &stream, scan->batch);
+	return visit->result ? SCAN_STOPPED : 0;
+}
+
 static int scan_record(void *owner, struct key_batch key, const struct record_batch *record)
 {
 	struct scan_visit *visit = owner;
@@ -249,30 +374,392 @@ static int scan_record(void *owner, struct key_batch key, const struct record_ba
 		if (scan->is_limited)
 			scan_limit(scan, scan->batch);
 	}
+	return scan_tell(visit, key);
+}
 
-	const struct record_stream *who = &scan->store->streams[key.stream].who;
-	struct store_stream stream = {
-		.uuid = who->uuid,
-		.epoch = who->epoch,
-		.shard = who->shard,
-		.seq = key.seq,
-		.tenant = who->tenant,
-	};
-	visit->result = scan->visit(scan->owner, &stream, scan->batch);
-	return visit->result ? SCAN_STOPPED : 0;
+static int scan_entry_compare(const void *a, const void *b)
+{
+	return key_batch_compare(
+	        ((const struct scan_entry *)a)->key, ((const struct scan_entry *)b)->key);
+}
+
+/* The entry of the slice with this key, or ID_NONE. */
+static uint32_t scan_find_entry(const struct scan *scan, struct key_batch key)
+{
+	const struct scan_entry *entries = ARRAY(struct scan_entry, scan->entries);
+	struct scan_entry wanted = { .key = key };
+	const struct scan_entry *found = bsearch(&wanted, entries,
+	        ARRAY_COUNT(struct scan_entry, scan->entries), sizeof(*entries),
+	        scan_entry_compare);
+	return found && found->is_sealed ? (uint32_t)(found - entries) : ID_NONE;
+}
+
+static bool scan_wants(const struct scan *scan, uint32_t series)
+{
+	return !scan->is_limited || places_find(&scan->places, series) != ID_NONE;
+}
+
+/*
+ * 0: leave the block out. A window is read once per slice; what is wrong with it is counted with
+ * the first one.
+ */
+static int scan_forgive(struct scan *scan, struct walk *walk, int result)
+{
+	if (!sealed_is_corrupt(&walk->sealed, result) || scan->visit_sealed)
+		return result;
+	struct key_batch first = { .start_ns = walk->sealed.key.from_ns };
+	if (walk->at.start_ns == walk->from_ns || key_batch_compare(walk->at, first) <= 0)
+		walk_count_corrupt(walk);
+	return 0;
+}
+
+/* What a window has from walk->at on. */
+static int scan_list_window(
+        struct scan *scan, struct walk *walk, const struct window_entry *window, uint64_t *rows)
+{
+	struct sealed *sealed = &walk->sealed;
+	int r = sealed_open(sealed, window);
+	if (r < 0)
+		return scan_forgive(scan, walk, r);
+	for (uint32_t unit = 0; unit < sealed->window.units_count; unit++)
+		*rows += sealed->window.units[unit].rows;
+	for (uint32_t i = 0; r == 0 && i < sealed->window.watchers_chunks; i++) {
+		struct detail_chunk chunk;
+		struct detail_heads heads;
+		r = sealed_get_watchers(sealed, i, &chunk, &heads);
+		if (r < 0) {
+			r = scan_forgive(scan, walk, r);
+			continue;
+		}
+		for (uint32_t j = 0; j < chunk.intervals_count; j++) {
+			struct scan_entry entry = {
+				.key = interval_key(&heads.intervals[j]),
+				.duration_ns = heads.intervals[j].duration_ns,
+				.is_sealed = true,
+			};
+			if (walk_has(walk, entry.key))
+				buf_put(&scan->entries, &entry, sizeof(entry));
+		}
+	}
+	return r;
+}
+
+static int scan_list_open(struct scan *scan, const struct walk *walk, uint64_t to_ns)
+{
+	AUTO(kv_iterator) it = walk_iterator(walk, to_ns);
+	if (!it)
+		return -ENOMEM;
+	for (; kv_iterator_is_valid(it); kv_iterator_next(it)) {
+		struct kv_bytes key = kv_iterator_key(it);
+		struct scan_entry entry = { 0 };
+		if (keys_get_batch(key.bytes, key.count, &entry.key) == 0)
+			buf_put(&scan->entries, &entry, sizeof(entry));
+	}
+	return kv_iterator_result(it);
+}
+
+static void scan_put_loss(struct scan *scan, uint32_t entry, const struct detail_loss *from)
+{
+	struct scan_loss loss = { entry, { from->series, from->reason, from->count } };
+	buf_put(&scan->losses, &loss, sizeof(loss));
+}
+
+/* The rows, coverage and losses of one chunk that are of the slice. */
+static int scan_take_chunk(struct scan *scan, struct sealed *sealed,
+        const struct detail_chunk *chunk, const struct detail_heads *heads)
+{
+	struct detail_rows rows = { 0 };
+	const uint32_t *nodes = sealed_nodes(sealed);
+	bool has_rows = false;
+	for (uint32_t i = 0; i < chunk->reports_count; i++) {
+		const struct detail_report *report = &heads->reports[i];
+		uint32_t entry = scan_find_entry(
+		        scan, interval_key(&heads->intervals[report->interval]));
+		if (entry == ID_NONE || !scan_wants(scan, report->series))
+			continue;
+		if (report->rows_count > 0 && !has_rows) {
+			int r = detail_chunk_get_rows(chunk, sealed->detail_memory, &rows);
+			if (r < 0)
+				return r;
+			has_rows = true;
+		}
+		for (uint32_t j = 0; j < report->rows_count; j++) {
+			uint32_t at = report->rows_first + j;
+			struct scan_row row = { entry, { report->series, nodes[rows.places[at]],
+				                               detail_rows_value(&rows, at) } };
+			buf_put(&scan->rows, &row, sizeof(row));
+		}
+		struct scan_coverage coverage = { entry, { report->series, report->coverage_ns } };
+		if (report->has_coverage)
+			buf_put(&scan->coverage, &coverage, sizeof(coverage));
+	}
+	for (uint32_t i = 0; i < chunk->losses_count; i++) {
+		const struct detail_loss *loss = &heads->losses[i];
+		uint32_t entry = scan_find_entry(
+		        scan, interval_key(&heads->intervals[loss->interval]));
+		if (entry != ID_NONE && scan_wants(scan, loss->series))
+			scan_put_loss(scan, entry, loss);
+	}
+	return 0;
+}
+
+static int scan_take_detail(struct scan *scan, struct walk *walk, uint32_t unit, uint32_t number,
+        const struct sum_block *block, struct key_batch last)
+{
+	struct detail_chunk chunk;
+	struct detail_heads heads;
+	int r = sealed_open_detail(&walk->sealed, unit, number, block, &chunk);
+	if (r < 0)
+		return r;
+	if (chunk.first_ns > last.start_ns || chunk.last_ns < walk->at.start_ns)
+		return 0;
+	if (scan->is_limited && chunk.losses_count == 0 &&
+	        !series_meet(
+	                scan->series, scan->series_count, chunk.series_first, chunk.series_last))
+		return 0;
+	r = sealed_get_detail_heads(&walk->sealed, &chunk, &heads);
+	return r < 0 ? r : scan_take_chunk(scan, &walk->sealed, &chunk, &heads);
+}
+
+static int scan_take_unit(
+        struct scan *scan, struct walk *walk, uint32_t unit, struct key_batch last)
+{
+	struct sum_block block;
+	int r = sealed_get_sums(&walk->sealed, unit, &block);
+	if (r < 0)
+		return scan_forgive(scan, walk, r);
+	for (uint32_t i = 0; r == 0 && i < walk->sealed.window.units[unit].chunks; i++)
+		r = scan_forgive(scan, walk, scan_take_detail(scan, walk, unit, i, &block, last));
+	return r;
+}
+
+/* Everything of a window that is of the slice, whose last key is `last`. */
+static int scan_take_window(struct scan *scan, struct walk *walk, const struct window_entry *window,
+        struct key_batch last)
+{
+	struct sealed *sealed = &walk->sealed;
+	int r = sealed_open(sealed, window);
+	if (r < 0)
+		return sealed_is_corrupt(sealed, r) && !scan->visit_sealed ? 0 : r;
+	for (uint32_t i = 0; r == 0 && i < sealed->window.watchers_chunks; i++) {
+		struct detail_chunk chunk;
+		struct detail_heads heads;
+		r = sealed_get_watchers(sealed, i, &chunk, &heads);
+		if (r < 0) {
+			/* It was counted when the window was listed. */
+			r = sealed_is_corrupt(sealed, r) && !scan->visit_sealed ? 0 : r;
+			continue;
+		}
+		for (uint32_t j = 0; j < chunk.losses_count; j++) {
+			uint32_t entry = scan_find_entry(
+			        scan, interval_key(&heads.intervals[heads.losses[j].interval]));
+			if (entry != ID_NONE)
+				scan_put_loss(scan, entry, &heads.losses[j]);
+		}
+	}
+	for (uint32_t unit = 0; r == 0 && unit < sealed->window.units_count; unit++) {
+		if (walk_is_cancelled(walk))
+			return -ECANCELED;
+		r = scan_take_unit(scan, walk, unit, last);
+	}
+	return r;
+}
+
+/* Rows by entry: places in scan->rows, and where each entry's begin. */
+static int scan_order_rows(struct scan *scan, uint32_t **ret_first)
+{
+	size_t entries = ARRAY_COUNT(struct scan_entry, scan->entries);
+	size_t count = ARRAY_COUNT(struct scan_row, scan->rows);
+	const struct scan_row *rows = ARRAY(struct scan_row, scan->rows);
+	uint32_t *first = calloc(entries + 2, sizeof(*first));
+	buf_reset(&scan->order);
+	uint32_t *order = (void *)buf_reserve(&scan->order, (count + 1) * sizeof(*order));
+	if (!first || !order || count > UINT32_MAX) {
+		free(first);
+		return -ENOMEM;
+	}
+	for (size_t i = 0; i < count; i++)
+		first[rows[i].entry + 2]++;
+	for (size_t i = 2; i < entries + 2; i++)
+		first[i] += first[i - 1];
+	for (size_t i = 0; i < count; i++)
+		order[first[rows[i].entry + 1]++] = (uint32_t)i;
+	*ret_first = first;
+	return 0;
+}
+
+static int scan_compare_coverage(const void *a, const void *b)
+{
+	uint32_t x = ((const struct scan_coverage *)a)->entry;
+	uint32_t y = ((const struct scan_coverage *)b)->entry;
+	return x < y ? -1 : x > y;
+}
+
+static int scan_compare_losses(const void *a, const void *b)
+{
+	uint32_t x = ((const struct scan_loss *)a)->entry;
+	uint32_t y = ((const struct scan_loss *)b)->entry;
+	return x < y ? -1 : x > y;
+}
+
+/* Where the coverage and losses of the entries are that were not told yet. */
+struct scan_at {
+	size_t coverage;
+	size_t loss;
+};
+
+/* The batch of a sealed entry, as it went in. */
+static int scan_build(struct scan *scan, uint32_t index, const uint32_t *first, struct scan_at *at)
+{
+	const struct scan_entry *entry = &ARRAY(struct scan_entry, scan->entries)[index];
+	const struct scan_row *rows = ARRAY(struct scan_row, scan->rows);
+	const uint32_t *order = ARRAY(uint32_t, scan->order);
+	const struct scan_coverage *coverage = ARRAY(struct scan_coverage, scan->coverage);
+	const struct scan_loss *losses = ARRAY(struct scan_loss, scan->losses);
+	int r = 0;
+	batch_reset(scan->batch);
+	scan->batch->start_ns = entry->key.start_ns;
+	scan->batch->duration_ns = entry->duration_ns;
+	for (uint32_t i = first[index]; i < first[index + 1] && r == 0; i++) {
+		const struct row *row = &rows[order[i]].row;
+		r = batch_add_row(scan->batch, row->series, row->node, row->value);
+	}
+	for (; at->coverage < ARRAY_COUNT(struct scan_coverage, scan->coverage) &&
+	        coverage[at->coverage].entry == index && r == 0;
+	        at->coverage++)
+		r = batch_add_coverage(scan->batch, coverage[at->coverage].coverage.series,
+		        coverage[at->coverage].coverage.ns);
+	for (; at->loss < ARRAY_COUNT(struct scan_loss, scan->losses) &&
+	        losses[at->loss].entry == index && r == 0;
+	        at->loss++)
+		r = batch_add_loss(scan->batch, losses[at->loss].loss.series,
+		        losses[at->loss].loss.reason, losses[at->loss].loss.count);
+	return r < 0 ? r : batch_settle(scan->batch);
+}
+
+/* Tells of all entries of the slice, open ones from the disk. */
+static int scan_tell_slice(struct scan_visit *visit, struct walk *walk, uint64_t to_ns)
+{
+	struct scan *scan = &visit->scan;
+	const struct scan_entry *entries = ARRAY(struct scan_entry, scan->entries);
+	uint32_t count = (uint32_t)ARRAY_COUNT(struct scan_entry, scan->entries);
+	struct scan_at at = { 0 };
+	autofree uint32_t *first = NULL;
+	int r = scan_order_rows(scan, &first);
+	if (r < 0)
+		return r;
+	if (scan->coverage.count)
+		qsort(scan->coverage.bytes, ARRAY_COUNT(struct scan_coverage, scan->coverage),
+		        sizeof(struct scan_coverage), scan_compare_coverage);
+	if (scan->losses.count)
+		qsort(scan->losses.bytes, ARRAY_COUNT(struct scan_loss, scan->losses),
+		        sizeof(struct scan_loss), scan_compare_losses);
+
+	AUTO(kv_iterator) it = scan->visit_sealed ? NULL : walk_iterator(walk, to_ns);
+	if (!it && !scan->visit_sealed)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < count && r == 0; i++) {
+		if (entries[i].is_sealed) {
+			r = scan_build(scan, i, first, &at);
+			r = r < 0 ? r : scan_tell(visit, entries[i].key);
+			continue;
+		}
+		/* Keys that are none were not listed. */
+		for (; kv_iterator_is_valid(it); kv_iterator_next(it)) {
+			struct kv_bytes bytes = kv_iterator_key(it);
+			struct key_batch key;
+			if (keys_get_batch(bytes.bytes, bytes.count, &key) == 0 &&
+			        key_batch_compare(key, entries[i].key) == 0)
+				break;
+		}
+		if (kv_iterator_is_valid(it))
+			r = walk_record(walk, kv_iterator_key(it), kv_iterator_value(it));
+		else
+			r = kv_iterator_result(it);
+	}
+	return r;
+}
+
+/*
+ * A slice of some windows and, unless only they are asked for, of what is open in their time: as
+ * many batches as hold about SCAN_SLICE_ROWS. Moves walk->at behind it.
+ */
+static int scan_slice(struct scan_visit *visit, struct walk *walk,
+        const struct window_entry *windows, uint32_t windows_count, uint64_t to_ns)
+{
+	struct scan *scan = &visit->scan;
+	uint64_t rows = 0;
+	int r = 0;
+	buf_reset(&scan->entries);
+	buf_reset(&scan->rows);
+	buf_reset(&scan->coverage);
+	buf_reset(&scan->losses);
+	for (uint32_t i = 0; i < windows_count && r == 0; i++)
+		r = scan_list_window(scan, walk, &windows[i], &rows);
+	if (r == 0 && !scan->visit_sealed)
+		r = scan_list_open(scan, walk, to_ns);
+	if (r == 0 && scan->entries.failed)
+		r = -ENOMEM;
+	if (r < 0)
+		return r;
+
+	struct scan_entry *entries = ARRAY(struct scan_entry, scan->entries);
+	size_t count = ARRAY_COUNT(struct scan_entry, scan->entries);
+	size_t slices = (size_t)(rows / SCAN_SLICE_ROWS) + 1;
+	size_t in_slice = count / slices + 1;
+	struct key_batch end = { .start_ns = to_ns };
+	if (count > 1)
+		qsort(entries, count, sizeof(*entries), scan_entry_compare);
+	if (in_slice < count) {
+		end = key_batch_next(entries[in_slice - 1].key);
+		scan->entries.count = in_slice * sizeof(*entries);
+		count = in_slice;
+	}
+	for (uint32_t i = 0; i < windows_count && r == 0 && count > 0; i++)
+		r = scan_take_window(scan, walk, &windows[i], entries[count - 1].key);
+	if (r == 0 && (scan->rows.failed || scan->coverage.failed || scan->losses.failed))
+		r = -ENOMEM;
+	r = r < 0 ? r : scan_tell_slice(visit, walk, to_ns);
+	walk->at = end;
+	return r;
+}
+
+static int scan_span(void *owner, struct walk *walk, const struct window_span *span)
+{
+	uint64_t to_ns = span->to_ns < walk->to_ns ? span->to_ns : walk->to_ns;
+	return scan_slice(
+	        owner, walk, &walk->store->windows.entries[span->first], span->count, to_ns);
+}
+
+static void scan_fini(struct scan *scan)
+{
+	batch_free(scan->batch);
+	buf_fini(&scan->scratch);
+	free(scan->places.place);
+	buf_fini(&scan->entries);
+	buf_fini(&scan->rows);
+	buf_fini(&scan->coverage);
+	buf_fini(&scan->losses);
+	buf_fini(&scan->order);
 }
 
 int store_scan(struct store *store, uint64_t from_ns, uint64_t to_ns, const uint32_t *series,
         uint32_t series_count, store_visit visit, void *owner)
 {
 	struct scan_visit scan = {
-		.scan = { .store = store, .is_limited = series, .visit = visit, .owner = owner },
+		.scan = { .store = store,
+		        .is_limited = series,
+		        .series = series,
+		        .series_count = series_count,
+		        .visit = visit,
+		        .owner = owner },
 	};
 	struct walk walk = {
 		.store = store,
 		.from_ns = from_ns,
 		.to_ns = to_ns,
 		.visit = scan_record,
+		.visit_span = scan_span,
 		.owner = &scan,
 	};
 
@@ -281,9 +768,34 @@ int store_scan(struct store *store, uint64_t from_ns, uint64_t to_ns, const uint
 	if (r == 0 && !scan.scan.batch)
 		r = -ENOMEM;
 	r = r < 0 ? r : walk_run(&walk);
-	batch_free(scan.scan.batch);
-	buf_fini(&scan.scan.scratch);
-	free(scan.scan.places.place);
+	scan_fini(&scan.scan);
+	return r == SCAN_STOPPED ? scan.result : r;
+}
+
+int store_scan_sealed(struct store *store, const struct window_entry *window,
+        store_visit_sealed visit, void *owner)
+{
+	struct scan_visit scan = {
+		.scan = { .store = store, .visit_sealed = visit, .owner = owner },
+	};
+	struct walk walk = {
+		.store = store,
+		.from_ns = window->key.from_ns,
+		.to_ns = window->key.to_ns,
+		.at = { .start_ns = window->key.from_ns },
+		.owner = &scan,
+	};
+	int r = sealed_init(&walk.sealed, store);
+	scan.scan.batch = batch_new(store->dict);
+	if (!scan.scan.batch)
+		r = -ENOMEM;
+	while (r == 0 && walk.at.start_ns < walk.to_ns) {
+		store_read_lock(store);
+		r = scan_slice(&scan, &walk, window, 1, walk.to_ns);
+		store_read_unlock(store);
+	}
+	sealed_fini(&walk.sealed);
+	scan_fini(&scan.scan);
 	return r == SCAN_STOPPED ? scan.result : r;
 }
 
@@ -329,6 +841,16 @@ struct summing {
 	struct batch *batch;
 	struct buf scratch;
 	struct completeness completeness;
+
+	/* For what is sealed. */
+	uint64_t *units; /* service and type of the series asked for: ascending, distinct */
+	uint32_t units_count;
+	bool is_pending; /* intervals go to `pending` */
+	struct buf pending;
+	struct stack_sums *stacks;
+	struct buf keys;   /* struct sum_group_key */
+	uint32_t *keys_of; /* by series: its key plus one */
+	uint32_t keys_of_count;
 };
 
 static void summing_fini(struct summing *summing)
@@ -342,6 +864,11 @@ static void summing_fini(struct summing *summing)
 	free(summing->observer_of);
 	batch_free(summing->batch);
 	buf_fini(&summing->scratch);
+	free(summing->units);
+	buf_fini(&summing->pending);
+	stack_sums_free(summing->stacks);
+	buf_fini(&summing->keys);
+	free(summing->keys_of);
 }
 
 /* Adds, or says that the sum is past 64 bits. */
@@ -354,6 +881,13 @@ static int summing_compare_ids(const void *a, const void *b)
 {
 	uint32_t x = *(const uint32_t *)a;
 	uint32_t y = *(const uint32_t *)b;
+	return x < y ? -1 : x > y;
+}
+
+static int summing_compare_units(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a;
+	uint64_t y = *(const uint64_t *)b;
 	return x < y ? -1 : x > y;
 }
 
@@ -382,6 +916,7 @@ static int summing_init_series(struct summing *summing)
 	uint32_t recorded = dict_find_string(dict, "recorded", 8);
 	uint32_t yes = dict_find_string(dict, "true", 4);
 	uint32_t known = dict_mark(dict).series;
+	struct sum_labels labels = sum_labels_find(dict);
 
 	for (uint32_t i = 0; i < options->series_count; i++) {
 		uint32_t id = options->series[i];
@@ -396,7 +931,15 @@ static int summing_init_series(struct summing *summing)
 			series->instance = dict_label_value(dict, id, instance);
 		if (recorded != ID_NONE && yes != ID_NONE)
 			series->is_recorded = dict_label_value(dict, id, recorded) == yes;
+		summing->units[i] = (uint64_t)sum_labels_service(&labels, dict, id) << 32 |
+		                    dict_get_series(dict, id)->type;
 	}
+
+	qsort(summing->units, options->series_count, sizeof(*summing->units),
+	        summing_compare_units);
+	for (uint32_t i = 0; i < options->series_count; i++)
+		if (i == 0 || summing->units[i] != summing->units[summing->units_count - 1])
+			summing->units[summing->units_count++] = summing->units[i];
 	return 0;
 }
 
@@ -411,7 +954,8 @@ static int summing_init(struct summing *summing)
 	summing->series = calloc((size_t)options->series_count + 1, sizeof(*summing->series));
 	summing->observer_ids = id_map_new(UINT32_MAX - 1);
 	summing->batch = batch_new(store->dict);
-	if (!summing->series || !summing->observer_ids || !summing->batch)
+	summing->units = malloc(((size_t)options->series_count + 1) * sizeof(*summing->units));
+	if (!summing->series || !summing->observer_ids || !summing->batch || !summing->units)
 		return -ENOMEM;
 
 	store_read_lock(store);
@@ -421,7 +965,7 @@ static int summing_init(struct summing *summing)
 	if (r < 0)
 		return r;
 
-	uint64_t fixed = options->series_count * (sizeof(*summing->series) + 8) +
+	uint64_t fixed = options->series_count * (sizeof(*summing->series) + 16) +
 	                 (uint64_t)summing->places.count * sizeof(*summing->places.place);
 	if (fixed > options->memory_max)
 		return -E2BIG;
@@ -575,6 +1119,20 @@ static int summing_add_losses(struct summing *summing, struct observer *observer
 	return r;
 }
 
+/* An interval of a span, kept until all of them are known: they are seen in order. */
+struct pending {
+	uint64_t start_ns;
+	uint64_t duration_ns;
+	uint32_t observer;
+};
+
+static int pending_compare(const void *a, const void *b)
+{
+	uint64_t x = ((const struct pending *)a)->start_ns;
+	uint64_t y = ((const struct pending *)b)->start_ns;
+	return x < y ? -1 : x > y;
+}
+
 static int summing_record(void *owner, struct key_batch key, const struct record_batch *record)
 {
 	struct summing *summing = owner;
@@ -593,13 +1151,522 @@ static int summing_record(void *owner, struct key_batch key, const struct record
 	int r = summing_observer(summing, key.stream, &observer);
 	if (r < 0)
 		return r;
-	observer_see(observer, key.start_ns, record->duration_ns);
+	if (summing->is_pending) {
+		struct pending pending = { key.start_ns, record->duration_ns,
+			(uint32_t)(observer - summing->observers) };
+		buf_put(&summing->pending, &pending, sizeof(pending));
+		if (summing->pending.failed)
+			return -ENOMEM;
+	} else {
+		observer_see(observer, key.start_ns, record->duration_ns);
+	}
 	r = summing_add_losses(summing, observer, &is_matched);
 	if (r == 0 && is_met) {
 		r = summing_add_rows(summing, &is_matched);
 		r = r < 0 ? r : summing_add_coverage(summing, &is_matched);
 	}
 	observer->is_matched |= is_matched;
+	return r;
+}
+
+/* ---- summing what is sealed ---- */
+
+static void summing_see_pending(struct summing *summing)
+{
+	struct pending *pending = ARRAY(struct pending, summing->pending);
+	size_t count = ARRAY_COUNT(struct pending, summing->pending);
+	bool is_sorted = true;
+	for (size_t i = 1; i < count && is_sorted; i++)
+		is_sorted = pending[i - 1].start_ns <= pending[i].start_ns;
+	if (!is_sorted)
+		qsort(pending, count, sizeof(*pending), pending_compare);
+	for (size_t i = 0; i < count; i++)
+		observer_see(&summing->observers[pending[i].observer], pending[i].start_ns,
+		        pending[i].duration_ns);
+	buf_reset(&summing->pending);
+}
+
+/* The group of sums that a series is in, remembered. */
+static int summing_group_key(
+        struct summing *summing, uint32_t series, const struct sum_group_key **ret_key)
+{
+	const struct dict *dict = summing->store->dict;
+	if (series >= summing->keys_of_count) {
+		uint32_t count = dict_mark(dict).series;
+		uint32_t *grown = realloc(summing->keys_of, count * sizeof(*grown));
+		if (!grown)
+			return -ENOMEM;
+		memset(grown + summing->keys_of_count, 0,
+		        (count - summing->keys_of_count) * sizeof(*grown));
+		summing->keys_of = grown;
+		summing->keys_of_count = count;
+	}
+	if (summing->keys_of[series] == 0) {
+		struct sum_labels labels = sum_labels_find(dict);
+		struct sum_group_key key = sum_labels_group(&labels, dict, series);
+		buf_put(&summing->keys, &key, sizeof(key));
+		if (summing->keys.failed)
+			return -ENOMEM;
+		summing->keys_of[series] = (uint32_t)ARRAY_COUNT(
+		        struct sum_group_key, summing->keys);
+	}
+	*ret_key = &ARRAY(struct sum_group_key, summing->keys)[summing->keys_of[series] - 1];
+	return 0;
+}
+
+static struct summed_series *summing_find(struct summing *summing, uint32_t series)
+{
+	uint32_t place = places_find(&summing->places, series);
+	return place == ID_NONE ? NULL : &summing->series[place];
+}
+
+/* Zeroes over a dictionary. */
+static struct stack_sums *summing_stacks(struct summing *summing, uint32_t count)
+{
+	if (summing->stacks && stack_sums_count(summing->stacks) == count) {
+		stack_sums_reset(summing->stacks);
+	} else {
+		stack_sums_free(summing->stacks);
+		summing->stacks = stack_sums_new(count);
+	}
+	return summing->stacks;
+}
+
+/* What is in summing->stacks, of one period, to a group; `samples` is what it adds up to. */
+static int summing_add_stacks(struct summing *summing, uint32_t group, uint64_t period,
+        const uint32_t *nodes, const uint32_t *order, uint64_t samples)
+{
+	const uint64_t *values;
+	uint64_t value = 0;
+	int r = stack_sums_get(summing->stacks, &values);
+	r = r < 0 ? r
+	          : sums_add_all(summing->sums, group, nodes, order, values,
+	                    stack_sums_count(summing->stacks), period);
+	if (r == 0 && __builtin_mul_overflow(samples, period, &value))
+		r = -EOVERFLOW;
+	r = r < 0 ? r : sum_add(&summing->completeness.value, value);
+	return r < 0 ? r : sum_add(&summing->completeness.samples, samples);
+}
+
+/* What is asked for of one group of a block of sums. */
+enum {
+	CHOICE_UNKNOWN = -2,
+	CHOICE_NOTHING = -1
+}; /* else the number of a group that is asked for */
+
+static int summing_compare_group(const void *key, const void *group)
+{
+	return sum_group_key_compare(key, &((const struct sum_group *)group)->key);
+}
+
+/*
+ * Which group asked for each group of the block belongs to. *ret_fits false: one holds series of
+ * several.
+ */
+static int summing_choose(struct summing *summing, const struct sum_block *block,
+        const struct sum_group *groups, const struct detail_chunk *members,
+        const struct detail_heads *heads, int64_t *choices, bool *ret_fits)
+{
+	*ret_fits = true;
+	for (uint32_t i = 0; i < block->groups_count; i++)
+		choices[i] = CHOICE_UNKNOWN;
+	for (uint32_t i = 0; i < members->reports_count; i++) {
+		uint32_t id = heads->reports[i].series;
+		const struct summed_series *series = summing_find(summing, id);
+		const struct sum_group_key *key;
+		int r = summing_group_key(summing, id, &key);
+		if (r < 0)
+			return r;
+		const struct sum_group *group = bsearch(
+		        key, groups, block->groups_count, sizeof(*groups), summing_compare_group);
+		if (!group)
+			return -EBADMSG;
+		int64_t choice = series ? (int64_t)series->group : CHOICE_NOTHING;
+		int64_t *to = &choices[group - groups];
+		if (*to != CHOICE_UNKNOWN && *to != choice)
+			*ret_fits = false;
+		*to = choice;
+	}
+	return 0;
+}
+
+/* All of the block is one group of the question, and of one period. */
+static bool summing_is_total(
+        const struct sum_block *block, const int64_t *choices, uint32_t *ret_group)
+{
+	int64_t only = CHOICE_UNKNOWN;
+	for (uint32_t i = 0; i < block->groups_count; i++) {
+		if (choices[i] == CHOICE_UNKNOWN)
+			continue;
+		if (only != CHOICE_UNKNOWN && choices[i] != only)
+			return false;
+		only = choices[i];
+	}
+	*ret_group = (uint32_t)only;
+	return only >= 0 && block->period > 0;
+}
+
+static int summing_add_groups(struct summing *summing, struct sealed *sealed,
+        const struct sum_block *block, const struct sum_group *groups, int64_t *choices)
+{
+	const uint32_t *order;
+	int r = sum_block_get_order(block, sealed->sums_memory, &order);
+	for (uint32_t i = 0; i < block->groups_count && r == 0; i++) {
+		int64_t choice = choices[i];
+		uint64_t samples = 0;
+		if (choice < 0)
+			continue;
+		struct stack_sums *stacks = summing_stacks(summing, block->dictionary_count);
+		if (!stacks)
+			return -ENOMEM;
+		for (uint32_t j = i; j < block->groups_count && r == 0; j++) {
+			if (choices[j] != choice || groups[j].key.period != groups[i].key.period)
+				continue;
+			choices[j] = CHOICE_NOTHING;
+			r = sum_block_add_group(block, sealed->sums_memory, j, stacks);
+			r = r < 0 ? r : sum_add(&samples, groups[j].samples);
+		}
+		r = r < 0 ? r
+		          : summing_add_stacks(summing, (uint32_t)choice, groups[i].key.period,
+		                    sealed_nodes(sealed), order, samples);
+	}
+	return r;
+}
+
+/*
+ * The rows of a unit from its sums. *ret_fits false: nothing was added, detail has to be asked.
+ * When something is wrong after a part was added, nothing can be left out any more: that ends it.
+ */
+static int summing_add_sums(struct summing *summing, struct sealed *sealed,
+        const struct sum_block *block, const struct detail_chunk *members,
+        const struct detail_heads *heads, bool *ret_fits)
+{
+	const struct sum_group *groups;
+	uint32_t group;
+	autofree int64_t *choices = malloc(((size_t)block->groups_count + 1) * sizeof(*choices));
+	if (!choices)
+		return -ENOMEM;
+	int r = sum_block_get_groups(block, sealed->sums_memory, &groups);
+	r = r < 0 ? r : summing_choose(summing, block, groups, members, heads, choices, ret_fits);
+	if (r < 0 || !*ret_fits)
+		return r;
+	if (!summing_is_total(block, choices, &group)) {
+		r = summing_add_groups(summing, sealed, block, groups, choices);
+		if (r == -EBADMSG)
+			sealed->failed = r;
+		return r;
+	}
+	struct stack_sums *stacks = summing_stacks(summing, block->dictionary_count);
+	if (!stacks)
+		return -ENOMEM;
+	r = sum_block_add_total(block, sealed->sums_memory, stacks);
+	return r < 0 ? r
+	             : summing_add_stacks(summing, group, block->period, sealed_nodes(sealed), NULL,
+	                       block->samples);
+}
+
+static int summing_match_stream(struct summing *summing, uint32_t stream)
+{
+	struct observer *observer;
+	int r = summing_observer(summing, stream, &observer);
+	if (r == 0)
+		observer->is_matched = true;
+	return r;
+}
+
+/* Who was watching, how long, and what was lost: of the reports and losses that are wanted. */
+static int summing_add_heads(struct summing *summing, const struct walk *walk, bool is_whole,
+        const struct detail_chunk *chunk, const struct detail_heads *heads)
+{
+	int r = 0;
+	for (uint32_t i = 0; i < chunk->reports_count && r == 0; i++) {
+		const struct detail_report *report = &heads->reports[i];
+		const struct detail_interval *interval = &heads->intervals[report->interval];
+		struct summed_series *series = summing_find(summing, report->series);
+		if (!series || (!is_whole && !walk_has(walk, interval_key(interval))))
+			continue;
+		summing_meet(summing, series);
+		r = summing_match_stream(summing, interval->stream);
+		r = r < 0 ? r : sum_add(&series->coverage_ns, report->coverage_ns);
+		r = r < 0 ? r : sum_add(&summing->completeness.coverage_ns, report->coverage_ns);
+	}
+	for (uint32_t i = 0; i < chunk->losses_count && r == 0; i++) {
+		const struct detail_loss *loss = &heads->losses[i];
+		const struct detail_interval *interval = &heads->intervals[loss->interval];
+		uint32_t reason = loss->reason <= LOSS_REASON_MAX ? loss->reason : 0;
+		if (!summing_find(summing, loss->series) ||
+		        (!is_whole && !walk_has(walk, interval_key(interval))))
+			continue;
+		r = summing_match_stream(summing, interval->stream);
+		r = r < 0 ? r : sum_add(&summing->completeness.lost[reason], loss->count);
+	}
+	return r;
+}
+
+static bool summing_wants_heads(
+        struct summing *summing, const struct detail_chunk *chunk, const struct detail_heads *heads)
+{
+	for (uint32_t i = 0; i < chunk->reports_count; i++)
+		if (summing_find(summing, heads->reports[i].series))
+			return true;
+	for (uint32_t i = 0; i < chunk->losses_count; i++)
+		if (summing_find(summing, heads->losses[i].series))
+			return true;
+	return false;
+}
+
+/* Detail of one unit, added up over its dictionary as long as group and period stay the same. */
+struct detailing {
+	struct summing *summing;
+	struct walk *walk;
+	const struct sum_block *block;
+	const struct summed_series *of; /* any series of that group and period; NULL: nothing yet */
+	struct buf wanted;              /* u8 per report */
+};
+
+static int detailing_flush(struct detailing *detailing)
+{
+	const struct summed_series *of = detailing->of;
+	struct summing *summing = detailing->summing;
+	uint64_t samples = 0;
+	const uint64_t *values;
+	detailing->of = NULL;
+	int r = of ? stack_sums_get(summing->stacks, &values) : 0;
+	if (!of || r < 0)
+		return r;
+	for (uint32_t i = 0; i < stack_sums_count(summing->stacks) && r == 0; i++)
+		r = sum_add(&samples, values[i]);
+	return r < 0 ? r
+	             : summing_add_stacks(summing, of->group, of->period,
+	                       sealed_nodes(&detailing->walk->sealed), NULL, samples);
+}
+
+/* Rows of several groups or periods, one by one. */
+static int detailing_add_mixed(struct detailing *detailing, const struct detail_chunk *chunk,
+        const struct detail_heads *heads)
+{
+	struct summing *summing = detailing->summing;
+	struct sealed *sealed = &detailing->walk->sealed;
+	const uint8_t *wanted = detailing->wanted.bytes;
+	const uint32_t *nodes = sealed_nodes(sealed);
+	struct detail_rows rows;
+	int r = detail_chunk_get_rows(chunk, sealed->detail_memory, &rows);
+	for (uint32_t i = 0; i < chunk->reports_count && r == 0; i++) {
+		const struct detail_report *report = &heads->reports[i];
+		if (!wanted[i])
+			continue;
+		const struct summed_series *series = summing_find(summing, report->series);
+		for (uint32_t j = 0; j < report->rows_count && r == 0; j++) {
+			uint32_t at = report->rows_first + j;
+			uint64_t value = detail_rows_value(&rows, at);
+			uint64_t in_unit;
+			if (__builtin_mul_overflow(value, series->period, &in_unit))
+				return -EOVERFLOW;
+			r = sums_add(summing->sums, series->group, nodes[rows.places[at]], in_unit);
+			r = r < 0 ? r : sum_add(&summing->completeness.value, in_unit);
+			r = r < 0 ? r : sum_add(&summing->completeness.samples, value);
+		}
+	}
+	return r;
+}
+
+/* Rows of one group and period. */
+static int detailing_add_alike(struct detailing *detailing, const struct detail_chunk *chunk,
+        const struct summed_series *of, bool is_all)
+{
+	struct summing *summing = detailing->summing;
+	struct sealed *sealed = &detailing->walk->sealed;
+	int r = 0;
+	if (detailing->of &&
+	        (detailing->of->group != of->group || detailing->of->period != of->period))
+		r = detailing_flush(detailing);
+	if (r == 0 && !detailing->of && !summing_stacks(summing, chunk->dictionary_count))
+		r = -ENOMEM;
+	if (r < 0)
+		return r;
+	detailing->of = of;
+	r = detail_chunk_sum(chunk, sealed->detail_memory, is_all ? NULL : detailing->wanted.bytes,
+	        summing->stacks);
+	if (r == -EBADMSG)
+		sealed->failed = r; /* a part may be in the sums already */
+	return r;
+}
+
+static int detailing_add_chunk(struct detailing *detailing, const struct detail_chunk *chunk,
+        const struct detail_heads *heads)
+{
+	struct summing *summing = detailing->summing;
+	const struct summed_series *of = NULL;
+	bool is_all = true;
+	bool is_mixed = false;
+	buf_reset(&detailing->wanted);
+	for (uint32_t i = 0; i < chunk->reports_count; i++) {
+		const struct detail_report *report = &heads->reports[i];
+		const struct summed_series *series = summing_find(summing, report->series);
+		bool is_wanted = series && report->rows_count > 0 &&
+		                 walk_has(detailing->walk,
+		                         interval_key(&heads->intervals[report->interval]));
+		buf_put_u8(&detailing->wanted, is_wanted);
+		is_all &= is_wanted || report->rows_count == 0;
+		if (!is_wanted)
+			continue;
+		is_mixed |= of && (of->group != series->group || of->period != series->period);
+		of = series;
+	}
+	if (detailing->wanted.failed)
+		return -ENOMEM;
+	if (!of)
+		return 0;
+	return is_mixed ? detailing_add_mixed(detailing, chunk, heads)
+	                : detailing_add_alike(detailing, chunk, of, is_all);
+}
+
+static int detailing_chunk(struct detailing *detailing, uint32_t unit, uint32_t number)
+{
+	struct summing *summing = detailing->summing;
+	struct walk *walk = detailing->walk;
+	struct detail_chunk chunk;
+	struct detail_heads heads;
+	int r = sealed_open_detail(&walk->sealed, unit, number, detailing->block, &chunk);
+	if (r < 0)
+		return r;
+	if (chunk.first_ns >= walk->to_ns || chunk.last_ns < walk->at.start_ns)
+		return 0;
+	if (chunk.losses_count == 0 &&
+	        !series_meet(summing->options->series, summing->options->series_count,
+	                chunk.series_first, chunk.series_last))
+		return 0;
+	r = sealed_get_detail_heads(&walk->sealed, &chunk, &heads);
+	if (r < 0 || !summing_wants_heads(summing, &chunk, &heads))
+		return r;
+	r = detailing_add_chunk(detailing, &chunk, &heads);
+	return r < 0 ? r : summing_add_heads(summing, walk, false, &chunk, &heads);
+}
+
+static int summing_add_detail(
+        struct summing *summing, struct walk *walk, uint32_t unit, const struct sum_block *block)
+{
+	struct detailing detailing = { .summing = summing, .walk = walk, .block = block };
+	int r = 0;
+	for (uint32_t i = 0; i < walk->sealed.window.units[unit].chunks && r == 0; i++) {
+		r = walk_is_cancelled(walk) ? -ECANCELED : detailing_chunk(&detailing, unit, i);
+		r = walk_forgive(walk, r);
+	}
+	r = r < 0 ? r : detailing_flush(&detailing);
+	buf_fini(&detailing.wanted);
+	return r;
+}
+
+/* A unit of a window that is wanted as a whole. */
+static int summing_whole_unit(struct summing *summing, struct walk *walk, uint32_t unit)
+{
+	struct sealed *sealed = &walk->sealed;
+	struct detail_chunk members;
+	struct detail_heads heads;
+	struct sum_block block;
+	bool fits = false;
+	int r = sealed_get_members(sealed, unit, &members, &heads);
+	bool has_members = r == 0;
+	if (r < 0 && !sealed_is_corrupt(sealed, r))
+		return r;
+	if (has_members && !summing_wants_heads(summing, &members, &heads))
+		return 0;
+	if (!has_members)
+		walk_count_corrupt(walk); /* detail says the same, at more cost */
+	r = sealed_get_sums(sealed, unit, &block);
+	if (r == 0 && has_members)
+		r = summing_add_sums(summing, sealed, &block, &members, &heads, &fits);
+	if (r == 0 && fits)
+		r = summing_add_heads(summing, walk, true, &members, &heads);
+	else if (r == 0)
+		r = summing_add_detail(summing, walk, unit, &block);
+	return walk_forgive(walk, r);
+}
+
+static int summing_cut_unit(struct summing *summing, struct walk *walk, uint32_t unit)
+{
+	struct sum_block block;
+	int r = sealed_get_sums(&walk->sealed, unit, &block);
+	r = r < 0 ? r : summing_add_detail(summing, walk, unit, &block);
+	return walk_forgive(walk, r);
+}
+
+static int summing_watchers(struct summing *summing, struct walk *walk, uint32_t number)
+{
+	struct detail_chunk chunk;
+	struct detail_heads heads;
+	struct observer *observer;
+	int r = sealed_get_watchers(&walk->sealed, number, &chunk, &heads);
+	if (r < 0)
+		return r;
+	for (uint32_t i = 0; i < chunk.intervals_count && r == 0; i++) {
+		const struct detail_interval *interval = &heads.intervals[i];
+		if (!walk_has(walk, interval_key(interval)))
+			continue;
+		r = summing_observer(summing, interval->stream, &observer);
+		if (r < 0)
+			break;
+		struct pending pending = { interval->start_ns, interval->duration_ns,
+			(uint32_t)(observer - summing->observers) };
+		buf_put(&summing->pending, &pending, sizeof(pending));
+	}
+	for (uint32_t i = 0; i < chunk.losses_count && r == 0; i++) {
+		const struct detail_loss *loss = &heads.losses[i];
+		const struct detail_interval *interval = &heads.intervals[loss->interval];
+		uint32_t reason = loss->reason <= LOSS_REASON_MAX ? loss->reason : 0;
+		if (loss->series != SERIES_NONE || !walk_has(walk, interval_key(interval)))
+			continue;
+		r = summing_observer(summing, interval->stream, &observer);
+		r = r < 0 ? r : sum_add(&observer->lost[reason], loss->count);
+	}
+	return r == 0 && summing->pending.failed ? -ENOMEM : r;
+}
+
+/* Has any series that is asked for this service and type? */
+static bool summing_wants_unit(const struct summing *summing, const struct window_unit *unit)
+{
+	uint64_t key = (uint64_t)unit->service << 32 | unit->type;
+	return bsearch(
+	        &key, summing->units, summing->units_count, sizeof(key), summing_compare_units);
+}
+
+static int summing_window(
+        struct summing *summing, struct walk *walk, const struct window_entry *window)
+{
+	struct sealed *sealed = &walk->sealed;
+	struct key_batch first = { .start_ns = window->key.from_ns };
+	bool is_whole = key_batch_compare(walk->at, first) <= 0 && window->key.to_ns <= walk->to_ns;
+	int r = sealed_open(sealed, window);
+	if (r < 0)
+		return walk_forgive(walk, r);
+	for (uint32_t i = 0; i < sealed->window.watchers_chunks && r == 0; i++)
+		r = walk_forgive(walk, summing_watchers(summing, walk, i));
+	for (uint32_t i = 0; i < sealed->window.units_count && r == 0; i++) {
+		if (!summing_wants_unit(summing, &sealed->window.units[i]))
+			continue;
+		if (walk_is_cancelled(walk))
+			return -ECANCELED;
+		r = is_whole ? summing_whole_unit(summing, walk, i)
+		             : summing_cut_unit(summing, walk, i);
+	}
+	return r;
+}
+
+static int summing_span(void *owner, struct walk *walk, const struct window_span *span)
+{
+	struct summing *summing = owner;
+	uint64_t to_ns = span->to_ns < walk->to_ns ? span->to_ns : walk->to_ns;
+	summing->is_pending = true;
+	int r = walk_batches(walk, to_ns, false);
+	for (uint32_t i = 0; i < span->count && r == 0; i++) {
+		const struct window_entry *window = &walk->store->windows.entries[span->first + i];
+		if (window->key.to_ns > walk->at.start_ns && window->key.from_ns < walk->to_ns)
+			r = summing_window(summing, walk, window);
+	}
+	if (r == 0)
+		summing_see_pending(summing);
+	summing->is_pending = false;
+	walk->at = (struct key_batch){ .start_ns = to_ns };
 	return r;
 }
 
@@ -669,6 +1736,7 @@ int store_sum(
 		.to_ns = options->to_ns,
 		.cancelled = options->cancelled,
 		.visit = summing_record,
+		.visit_span = summing_span,
 		.owner = &summing,
 	};
 

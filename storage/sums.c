@@ -136,6 +136,21 @@ int sums_add(struct sums *sums, uint32_t group, uint32_t node, uint64_t value)
 	return 0;
 }
 
+int sums_add_all(struct sums *sums, uint32_t group, const uint32_t *nodes, const uint32_t *order,
+        const uint64_t *values, uint32_t count, uint64_t factor)
+{
+	int r = 0;
+	for (uint32_t i = 0; i < count && r == 0; i++) {
+		uint64_t value;
+		if (values[i] == 0)
+			continue;
+		if (__builtin_mul_overflow(values[i], factor, &value))
+			return -EOVERFLOW;
+		r = sums_add(sums, group, nodes[order ? order[i] : i], value);
+	}
+	return r;
+}
+
 static int sums_compare_rows(const void *a, const void *b)
 {
 	const struct store_sum_row *x = a;

@@ -94,6 +94,14 @@ static void make_room(void)
 	CHECK_OK(unlink(path));
 }
 
+/* With windows of a few intervals, so that there is always one to seal. */
+static struct store *open_store(const char *path)
+{
+	struct store_options options = store_fixture_options(path);
+	options.window_ns = 2 * SECOND;
+	return store_fixture_open_with(options);
+}
+
 struct load {
 	struct store *store;
 	struct source source;
@@ -156,7 +164,7 @@ static void check_exact(struct load *load)
 /* A start on a full disk says so, or succeeds; once there is room everything is there. */
 static void open_while_full(struct load *load, const char *path)
 {
-	struct store_options options = { .path = path };
+	struct store_options options = { .path = path, .window_ns = 2 * SECOND };
 	char error[512] = "";
 	store_free(load->store);
 	int r = store_open(options, &load->store, error, sizeof(error));
@@ -164,7 +172,7 @@ static void open_while_full(struct load *load, const char *path)
 		fail_msg("%d: %s", r, error);
 	make_room();
 	if (r < 0)
-		load->store = store_fixture_open(path);
+		load->store = open_store(path);
 	source_reconnect(&load->source, load->store);
 	check_exact(load);
 }
@@ -174,7 +182,7 @@ static void a_full_disk_stops_writing_only_and_only_while_it_is_full(void **stat
 	char path[400];
 	snprintf(path, sizeof(path), "%s/data", mounted);
 	struct load *load = calloc(1, sizeof(*load));
-	load->store = store_fixture_open(path);
+	load->store = open_store(path);
 	load->source = source_new(load->store, 1);
 	load->series = source_series(&load->source, "cart", "a", 1);
 	rng_init(&load->rng, 1);
@@ -191,7 +199,8 @@ static void a_full_disk_stops_writing_only_and_only_while_it_is_full(void **stat
 			if (groups == 8)
 				fill_disk(UINT64_MAX);
 			if (groups % 3 == cycle % 3 && cycle > 1)
-				r = store_seal(load->store, UINT64_MAX);
+				r = cycle % 2 ? store_flush(load->store)
+				              : store_seal(load->store, UINT64_MAX);
 			if (r == 0 && cycle % 4 == 3) {
 				static const uint8_t blob[200000];
 				char build_id[32];
@@ -231,7 +240,7 @@ static void a_full_disk_stops_writing_only_and_only_while_it_is_full(void **stat
 		CHECK(store_fixture_value(load->store, "cpu", 0, UINT64_MAX) == 0);
 		source_free(&load->source);
 		store_free(load->store);
-		load->store = store_fixture_open(path);
+		load->store = open_store(path);
 		load->source = source_new(load->store, (uint8_t)(cycle + 2));
 		load->tenant[0] = (char)('a' + cycle);
 		load->source.stream.tenant = load->tenant;

@@ -1,7 +1,7 @@
 /*
- * kill -9 while the store appends, flushes and opens: what was acknowledged is there, once, with
- * exactly its content; what was not is there once or not at all; counters agree with the rows; and
- * a section that is sent again is a DUP where it is there.
+ * kill -9 while the store appends, seals, flushes and opens: what was acknowledged is there, once,
+ * with exactly its content; what was not is there once or not at all; counters agree with the rows;
+ * and a section that is sent again is a DUP where it is there.
  *
  * The program runs itself as the process to be killed (RocksDB's threads do not survive a fork).
  * What a section holds follows from its stream and seq alone, so both sides know it. The parent
@@ -19,13 +19,15 @@
 #include "core/rng.h"
 #include "tests/unit/storage/store_fixture.h"
 
-#define CYCLES     60
-#define STREAMS    4
-#define SEQS_MAX   65536
-#define FUNCTIONS  2000
-#define GROUP_MAX  6
-#define ACKS_MAX   150
-#define SEAL_EVERY 41
+#define CYCLES      60
+#define STREAMS     4
+#define SEQS_MAX    65536
+#define FUNCTIONS   2000
+#define GROUP_MAX   6
+#define ACKS_MAX    150
+#define FLUSH_EVERY 41
+#define SEAL_EVERY  7
+#define WINDOW_S    16 /* a few sections of each stream */
 
 extern char **environ;
 
@@ -83,6 +85,15 @@ static void content_fill(struct source *source, uint32_t series, uint32_t stream
 	}
 }
 
+/* With windows so short that seals are under way most of the time. */
+static struct store *open_store(const char *path)
+{
+	struct store_options options = store_fixture_options(path);
+	options.window_ns = WINDOW_S * SECOND;
+	options.seal_rows_max = 200;
+	return store_fixture_open_with(options);
+}
+
 /* ---- the process that is killed ---- */
 
 static void say(uint32_t stream, uint32_t seq, uint32_t status)
@@ -103,7 +114,7 @@ static int append_until_killed(char **argv)
 	for (uint32_t i = 0; i < STREAMS; i++)
 		next[i] = (uint32_t)strtoul(argv[3 + i], NULL, 10);
 	say(0, 0, ACK_OPENING);
-	struct store *store = store_fixture_open(argv[1]);
+	struct store *store = open_store(argv[1]);
 	say(0, 0, ACK_OPENED);
 	for (uint32_t i = 0; i < GROUP_MAX; i++)
 		sources[i] = source_new(store, 1);
@@ -129,7 +140,11 @@ static int append_until_killed(char **argv)
 		for (uint32_t i = 0; i < count; i++)
 			say(appends[i].stream.shard, (uint32_t)appends[i].stream.seq,
 			        appends[i].ret_status);
-		if (groups % SEAL_EVERY == 0 && store_seal(store, UINT64_MAX) < 0)
+		if (groups % FLUSH_EVERY == 0 && store_flush(store) < 0)
+			return 1;
+		/* Everything, or all but the newest: then some comes late. */
+		uint64_t until = rng_below(&rng, 2) ? UINT64_MAX : content_start(0, next[0]);
+		if (groups % SEAL_EVERY == 0 && store_seal(store, until) < 0)
 			return 1;
 	}
 }
@@ -245,7 +260,7 @@ static void world_send_again(struct world *world, struct store *store)
 
 static void world_check(struct world *world)
 {
-	AUTO(store) store = store_fixture_open(world->dir->path);
+	AUTO(store) store = open_store(world->dir->path);
 	struct store_counters counters;
 
 	memset(world->seen, 0, sizeof(world->seen));

@@ -7,23 +7,10 @@
  * which is right only together with a new version number.
  */
 
-#include <ctype.h>
-
 #include "core/clock.h"
-#include "storage/kv.h"
-#include "tests/unit/storage/store_fixture.h"
+#include "tests/golden/store_golden.h"
 
 #define GOLDEN "tests/golden/store_v1.txt"
-
-static const char *const family_names[KV_FAMILIES] = {
-	[KV_META] = "meta",
-	[KV_BATCH] = "batch",
-	[KV_DICT] = "dict",
-	[KV_STREAM] = "stream",
-	[KV_COUNTERS] = "counters",
-	[KV_AGENT] = "agent",
-	[KV_SYMBOLS] = "symbols",
-};
 
 static void fill_store(const char *path)
 {
@@ -107,51 +94,6 @@ static void check_store(const char *path)
 	source_free(&source);
 }
 
-static struct kv *open_kv(const char *path)
-{
-	struct kv *kv;
-	struct kv_options options = { .path = path, .memtables_bytes = 8 << 20 };
-	char error[256];
-	CHECK_OK(kv_open(options, &kv, error, sizeof(error)));
-	return kv;
-}
-
-static void put_hex(struct kv_bytes bytes, struct buf *to)
-{
-	buf_put_u8(to, ' ');
-	for (size_t i = 0; i < bytes.count; i++)
-		buf_printf(to, "%02x", ((const uint8_t *)bytes.bytes)[i]);
-}
-
-static void dump(const char *path, struct buf *to)
-{
-	AUTO(kv) kv = open_kv(path);
-	for (int family = 0; family < KV_FAMILIES; family++) {
-		AUTO(kv_iterator) it = kv_iterator_new(
-		        kv, (enum kv_family)family, (struct kv_bytes){ 0 }, (struct kv_bytes){ 0 });
-		for (; kv_iterator_is_valid(it); kv_iterator_next(it)) {
-			buf_printf(to, "%s", family_names[family]);
-			put_hex(kv_iterator_key(it), to);
-			put_hex(kv_iterator_value(it), to);
-			buf_put_u8(to, '\n');
-		}
-		CHECK_OK(kv_iterator_result(it));
-	}
-	buf_put_u8(to, 0);
-	CHECK(!to->failed);
-}
-
-static size_t read_hex(const char *text, uint8_t *bytes, size_t bytes_max)
-{
-	size_t count = 0;
-	for (; isxdigit((unsigned char)text[0]); text += 2) {
-		char digits[3] = { text[0], text[1], 0 };
-		CHECK(count < bytes_max);
-		bytes[count++] = (uint8_t)strtoul(digits, NULL, 16);
-	}
-	return count;
-}
-
 /* The columns of a batch are packed when the first bit of the flags behind checksum and version is
  * set. */
 static bool is_packed_batch(const char *line)
@@ -193,29 +135,7 @@ static void a_store_writes_these_bytes(void **state)
 static void these_bytes_are_read_as_the_store_they_were(void **state)
 {
 	TEST_DIR(dir);
-	size_t count;
-	autofree char *golden = test_file_read(GOLDEN, &count);
-	struct kv *kv = open_kv(dir.path);
-	AUTO(kv_batch) batch = kv_batch_new();
-	char *next;
-
-	for (char *line = strtok_r(golden, "\n", &next); line; line = strtok_r(NULL, "\n", &next)) {
-		static uint8_t key[512];
-		static uint8_t value[65536];
-		char *key_text = strchr(line, ' ');
-		char *value_text = strrchr(line, ' ');
-		CHECK(key_text && value_text && key_text < value_text);
-		*key_text = 0;
-		int family = 0;
-		while (family < KV_FAMILIES && strcmp(family_names[family], line) != 0)
-			family++;
-		CHECK(family < KV_FAMILIES);
-		kv_put(kv, batch, (enum kv_family)family,
-		        (struct kv_bytes){ key, read_hex(key_text + 1, key, sizeof(key)) },
-		        (struct kv_bytes){ value, read_hex(value_text + 1, value, sizeof(value)) });
-	}
-	CHECK_OK(kv_write(kv, batch, KV_SYNC));
-	kv_free(kv);
+	restore(GOLDEN, dir.path);
 	check_store(dir.path);
 }
 

@@ -14,20 +14,29 @@
 
 #define SECOND UINT64_C(1000000000)
 
-static inline struct store *store_fixture_open(const char *path)
+static inline struct store_options store_fixture_options(const char *path)
 {
-	struct store_options options = {
+	return (struct store_options){
 		.path = path,
 		.limits = dict_limits_default,
 		.block_cache_bytes = 8 << 20,
 		.symbols_cache_bytes = 1 << 20,
 	};
+}
+
+static inline struct store *store_fixture_open_with(struct store_options options)
+{
 	struct store *store = NULL;
 	char error[512] = "";
 	int r = store_open(options, &store, error, sizeof(error));
 	if (r < 0)
-		fail_msg("%s: %s", path, error);
+		fail_msg("%s: %s", options.path, error);
 	return store;
+}
+
+static inline struct store *store_fixture_open(const char *path)
+{
+	return store_fixture_open_with(store_fixture_options(path));
 }
 
 struct source {

@@ -463,7 +463,7 @@ static void a_deleted_range_is_gone_and_stays_so(void **state)
 		fill(&source, cart, "work", i * SECOND, 1);
 		assert_int_equal(source_append(&source, store, i), WIRE_OK);
 		if (i % 3 == 0)
-			CHECK_OK(store_seal(store, UINT64_MAX));
+			CHECK_OK(store_flush(store));
 	}
 	CHECK_OK(store_delete_range(store, 3 * SECOND, 8 * SECOND, &batches));
 	assert_int_equal(batches, 5);
@@ -471,7 +471,7 @@ static void a_deleted_range_is_gone_and_stays_so(void **state)
 	assert_int_equal(batches, 0);
 	CHECK_OK(store_delete_range(store, 8, 3, &batches));
 	assert_int_equal(batches, 0);
-	CHECK_OK(store_seal(store, UINT64_MAX));
+	CHECK_OK(store_flush(store));
 	CHECK_OK(store_delete_range(store, 0, 3 * SECOND, &batches));
 	assert_int_equal(batches, 2);
 	for (int restarts = 0; restarts < 2; restarts++) {
@@ -893,7 +893,7 @@ static void put_format(const char *path, struct record_format format, const char
 static void a_newer_format_is_refused_unless_it_says_we_can_read_it(void **state)
 {
 	TEST_DIR(dir);
-	put_format(dir.path, (struct record_format){ 9, 2 }, KEYS_META_FORMAT);
+	put_format(dir.path, (struct record_format){ 9, 3 }, KEYS_META_FORMAT);
 	expect_refusal(dir.path, -EPROTONOSUPPORT, "newer profleet");
 	put_format(dir.path, (struct record_format){ 9, 1 }, KEYS_META_FORMAT);
 	store_free(store_fixture_open(dir.path));

@@ -1,8 +1,8 @@
 /*
- * One writer, several readers, at once; made for ThreadSanitizer. What a reader sees lies between
- * what was acknowledged before he asked and what was begun when he had his answer, whole groups
- * only, and every name he is given is the one that belongs to the number, also while groups fail
- * and are taken back and the database is closed and opened again under him.
+ * One writer, one who seals, several readers, at once; made for ThreadSanitizer. What a reader sees
+ * lies between what was acknowledged before he asked and what was begun when he had his answer,
+ * whole groups only, and every name he is given is the one that belongs to the number, also while
+ * groups fail and are taken back and the database is closed and opened again under him.
  */
 
 #include <errno.h>
@@ -84,6 +84,17 @@ static void *read_until_over(void *argument)
 	return NULL;
 }
 
+/* All the time, also what is just being appended to: most of that comes late. */
+static void *seal_until_over(void *argument)
+{
+	while (!is_over) {
+		/* Fails when the disk does, or when the store is opened again under it. */
+		int r = store_seal(argument, UINT64_MAX);
+		CHECK(r == 0 || r == -EIO || r == -EAGAIN);
+	}
+	return NULL;
+}
+
 static void limit_files(rlim_t bytes)
 {
 	struct rlimit limit;
@@ -95,14 +106,18 @@ static void limit_files(rlim_t bytes)
 static void readers_see_whole_acknowledged_groups_with_their_names(void **state)
 {
 	TEST_DIR(dir);
-	AUTO(store) store = store_fixture_open(dir.path);
+	struct store_options options = store_fixture_options(dir.path);
+	options.window_ns = 20 * SECOND;
+	AUTO(store) store = store_fixture_open_with(options);
 	struct source sources[2] = { source_new(store, 1), source_new(store, 2) };
 	struct sigaction ignore = { .sa_handler = SIG_IGN };
 	pthread_t readers[READERS];
+	pthread_t sealer;
 
 	CHECK_OK(sigaction(SIGXFSZ, &ignore, NULL));
 	for (uint32_t i = 0; i < READERS; i++)
 		CHECK_OK(pthread_create(&readers[i], NULL, read_until_over, store));
+	CHECK_OK(pthread_create(&sealer, NULL, seal_until_over, store));
 	for (uint64_t group = 1; group <= GROUPS; group++) {
 		if (group % FAILS_EACH == 0) {
 			limit_files(0);
@@ -115,6 +130,7 @@ static void readers_see_whole_acknowledged_groups_with_their_names(void **state)
 		CHECK_OK(store_symbols_put(store, "abc", "x", group % 2));
 	}
 	is_over = true;
+	CHECK_OK(pthread_join(sealer, NULL));
 	for (uint32_t i = 0; i < READERS; i++)
 		CHECK_OK(pthread_join(readers[i], NULL));
 	assert_int_equal(store_fixture_value(store, "cpu", 0, UINT64_MAX), 2 * GROUPS);

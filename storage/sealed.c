@@ -1,0 +1,183 @@
+/*
+ * A block that is missing is as bad as one that is damaged: the window says that it is there.
+ * Besides what the blocks' own readers check, ids are checked against the store: series, streams
+ * and nodes that do not exist are never looked up.
+ */
+
+#include "storage/sealed.h"
+
+#include <errno.h>
+
+int sealed_init(struct sealed *sealed, struct store *store)
+{
+	*sealed = (struct sealed){ .store = store };
+	sealed->watchers_memory = detail_memory_new();
+	sealed->members_memory = detail_memory_new();
+	sealed->detail_memory = detail_memory_new();
+	sealed->sums_memory = sum_memory_new();
+	if (sealed->watchers_memory && sealed->members_memory && sealed->detail_memory &&
+	        sealed->sums_memory)
+		return 0;
+	return -ENOMEM;
+}
+
+void sealed_fini(struct sealed *sealed)
+{
+	window_fini(&sealed->window);
+	buf_fini(&sealed->watchers_bytes);
+	buf_fini(&sealed->members_bytes);
+	buf_fini(&sealed->sums_bytes);
+	buf_fini(&sealed->detail_bytes);
+	detail_memory_free(sealed->watchers_memory);
+	detail_memory_free(sealed->members_memory);
+	detail_memory_free(sealed->detail_memory);
+	sum_memory_free(sealed->sums_memory);
+	buf_fini(&sealed->nodes);
+}
+
+bool sealed_is_corrupt(const struct sealed *sealed, int result)
+{
+	return sealed->failed == 0 && (result == -EBADMSG || result == -EPROTONOSUPPORT);
+}
+
+static int sealed_get(
+        struct sealed *sealed, enum kv_family family, struct kv_bytes key, struct buf *to)
+{
+	buf_reset(to);
+	int r = kv_get(sealed->store->kv, family, key, to);
+	if (r == -ENOENT)
+		return -EBADMSG;
+	if (r < 0)
+		sealed->failed = r;
+	return r;
+}
+
+int sealed_open(struct sealed *sealed, const struct window_entry *entry)
+{
+	uint8_t key_bytes[KEYS_WINDOW_BYTES];
+	struct kv_bytes key = { key_bytes, sizeof(key_bytes) };
+	window_fini(&sealed->window);
+	sealed->key = entry->key;
+	keys_put_window(entry->key, key_bytes);
+	int r = sealed_get(sealed, KV_WINDOW, key, &sealed->detail_bytes);
+	if (r < 0)
+		return r;
+	struct kv_bytes value = { sealed->detail_bytes.bytes, sealed->detail_bytes.count };
+	r = window_get(key, value, entry->key, &sealed->window);
+	if (r == -ENOMEM)
+		sealed->failed = r;
+	return r;
+}
+
+static struct key_block sealed_key(
+        const struct sealed *sealed, uint32_t unit, enum keys_block_part part, uint32_t chunk)
+{
+	return (struct key_block){
+		.window = sealed->key,
+		.unit = unit,
+		.part = part,
+		.chunk = chunk,
+	};
+}
+
+/* Every stream, series and node place of the heads is one that there is. */
+static int sealed_check_heads(const struct sealed *sealed, const struct detail_chunk *chunk,
+        const struct detail_heads *heads)
+{
+	uint32_t streams_count = sealed->store->streams_count;
+	uint32_t series_count = dict_mark(sealed->store->dict).series;
+	for (uint32_t i = 0; i < chunk->intervals_count; i++)
+		if (heads->intervals[i].stream >= streams_count)
+			return -EBADMSG;
+	for (uint32_t i = 0; i < chunk->reports_count; i++)
+		if (heads->reports[i].series >= series_count)
+			return -EBADMSG;
+	for (uint32_t i = 0; i < chunk->losses_count; i++)
+		if (heads->losses[i].series >= series_count &&
+		        heads->losses[i].series != SERIES_NONE)
+			return -EBADMSG;
+	return 0;
+}
+
+static int sealed_get_chunk(struct sealed *sealed, struct key_block key, struct buf *bytes,
+        struct detail_memory *memory, struct detail_chunk *ret_chunk,
+        struct detail_heads *ret_heads)
+{
+	uint8_t key_bytes[KEYS_BLOCK_BYTES];
+	struct kv_bytes at = { key_bytes, sizeof(key_bytes) };
+	keys_put_block(key, key_bytes);
+	int r = sealed_get(sealed, KV_SUMS, at, bytes);
+	r = r < 0 ? r
+	          : detail_chunk_open(
+	                    at, (struct kv_bytes){ bytes->bytes, bytes->count }, ret_chunk);
+	r = r < 0 ? r : detail_chunk_get_heads(ret_chunk, memory, ret_heads);
+	return r < 0 ? r : sealed_check_heads(sealed, ret_chunk, ret_heads);
+}
+
+int sealed_get_watchers(struct sealed *sealed, uint32_t chunk, struct detail_chunk *ret_chunk,
+        struct detail_heads *ret_heads)
+{
+	struct key_block key = sealed_key(sealed, KEYS_UNIT_NONE, KEYS_BLOCK_WATCHERS, chunk);
+	return sealed_get_chunk(sealed, key, &sealed->watchers_bytes, sealed->watchers_memory,
+	        ret_chunk, ret_heads);
+}
+
+int sealed_get_members(struct sealed *sealed, uint32_t unit, struct detail_chunk *ret_chunk,
+        struct detail_heads *ret_heads)
+{
+	struct key_block key = sealed_key(sealed, unit, KEYS_BLOCK_MEMBERS, 0);
+	return sealed_get_chunk(
+	        sealed, key, &sealed->members_bytes, sealed->members_memory, ret_chunk, ret_heads);
+}
+
+static int sealed_get_nodes(struct sealed *sealed, const struct sum_block *block)
+{
+	uint32_t count = block->dictionary_count;
+	buf_reset(&sealed->nodes);
+	uint32_t *nodes = (uint32_t *)(void *)buf_reserve(
+	        &sealed->nodes, ((size_t)count + 1) * sizeof(*nodes));
+	if (!nodes)
+		return -ENOMEM;
+	int r = sum_block_get_dictionary(block, sealed->sums_memory, nodes);
+	if (r < 0)
+		return r;
+	/* Ascending: the last one says it for all. */
+	if (count > 0 && nodes[count - 1] >= dict_mark(sealed->store->dict).nodes)
+		return -EBADMSG;
+	/* Detail is believed because it names this dictionary. */
+	struct sum_dictionary dictionary = { nodes, count };
+	return sum_dictionary_hash(dictionary) == block->dictionary_hash ? 0 : -EBADMSG;
+}
+
+int sealed_get_sums(struct sealed *sealed, uint32_t unit, struct sum_block *ret_block)
+{
+	uint8_t key_bytes[KEYS_BLOCK_BYTES];
+	struct kv_bytes at = { key_bytes, sizeof(key_bytes) };
+	keys_put_block(sealed_key(sealed, unit, KEYS_BLOCK_SUMS, 0), key_bytes);
+	int r = sealed_get(sealed, KV_SUMS, at, &sealed->sums_bytes);
+	struct kv_bytes value = { sealed->sums_bytes.bytes, sealed->sums_bytes.count };
+	r = r < 0 ? r : sum_block_open(at, value, ret_block);
+	return r < 0 ? r : sealed_get_nodes(sealed, ret_block);
+}
+
+int sealed_open_detail(struct sealed *sealed, uint32_t unit, uint32_t chunk,
+        const struct sum_block *block, struct detail_chunk *ret_chunk)
+{
+	uint8_t key_bytes[KEYS_BLOCK_BYTES];
+	struct kv_bytes at = { key_bytes, sizeof(key_bytes) };
+	keys_put_block(sealed_key(sealed, unit, KEYS_BLOCK_DETAIL, chunk), key_bytes);
+	int r = sealed_get(sealed, KV_DETAIL, at, &sealed->detail_bytes);
+	struct kv_bytes value = { sealed->detail_bytes.bytes, sealed->detail_bytes.count };
+	r = r < 0 ? r : detail_chunk_open(at, value, ret_chunk);
+	if (r == 0 && (ret_chunk->dictionary_count != block->dictionary_count ||
+	                      ret_chunk->dictionary_hash != block->dictionary_hash))
+		r = -EBADMSG;
+	return r;
+}
+
+int sealed_get_detail_heads(
+        struct sealed *sealed, const struct detail_chunk *chunk, struct detail_heads *ret_heads)
+{
+	int r = detail_chunk_get_heads(chunk, sealed->detail_memory, ret_heads);
+	return r < 0 ? r : sealed_check_heads(sealed, chunk, ret_heads);
+}

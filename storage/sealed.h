@@ -1,0 +1,69 @@
+#pragma once
+
+/*
+ * sealed reads the blocks of one sealed window: gets them, checks them and what they refer to, and
+ * keeps their memory until the next of the same kind.
+ *
+ * Errors: -EBADMSG and -EPROTONOSUPPORT are a block that cannot be used or is missing: it is left
+ * out and counted, sealed_is_corrupt() tells it from a database that cannot be read, which ends
+ * what is being done. All calls are inside the gate, one thread's.
+ */
+
+#include "storage/detail_chunk.h"
+#include "storage/store_private.h"
+#include "storage/sum_block.h"
+#include "storage/window.h"
+
+struct sealed {
+	struct store *store;
+	struct key_window key;
+	struct window window;
+	int failed; /* of the database */
+
+	struct buf watchers_bytes;
+	struct buf members_bytes;
+	struct buf sums_bytes;
+	struct buf detail_bytes;
+	struct detail_memory *watchers_memory;
+	struct detail_memory *members_memory;
+	struct detail_memory *detail_memory;
+	struct sum_memory *sums_memory;
+
+	/* Of the unit whose sums were got last: its dictionary. */
+	struct buf nodes; /* array of u32 */
+};
+
+/* For reading any number of windows, one after the other. -ENOMEM. */
+int sealed_init(struct sealed *sealed, struct store *store);
+void sealed_fini(struct sealed *sealed);
+#define AUTO_SEALED __attribute__((cleanup(sealed_fini))) struct sealed
+
+int sealed_open(struct sealed *sealed, const struct window_entry *entry);
+
+/* Is it a block that is to be left out and counted? */
+bool sealed_is_corrupt(const struct sealed *sealed, int result);
+
+/* Who was watching, and losses that are nobody's. */
+int sealed_get_watchers(struct sealed *sealed, uint32_t chunk, struct detail_chunk *ret_chunk,
+        struct detail_heads *ret_heads);
+
+/*
+ * What a unit has of each series: a report for (series, stream) with rows or coverage, which is
+ * summed up, and losses, likewise. The intervals are the streams.
+ */
+int sealed_get_members(struct sealed *sealed, uint32_t unit, struct detail_chunk *ret_chunk,
+        struct detail_heads *ret_heads);
+
+/* With its dictionary in sealed->nodes. */
+int sealed_get_sums(struct sealed *sealed, uint32_t unit, struct sum_block *ret_block);
+
+/* Over the dictionary of the sums that were got last; nothing but the directory is decoded. */
+int sealed_open_detail(struct sealed *sealed, uint32_t unit, uint32_t chunk,
+        const struct sum_block *block, struct detail_chunk *ret_chunk);
+int sealed_get_detail_heads(
+        struct sealed *sealed, const struct detail_chunk *chunk, struct detail_heads *ret_heads);
+
+static inline const uint32_t *sealed_nodes(const struct sealed *sealed)
+{
+	return (const uint32_t *)(const void *)sealed->nodes.bytes;
+}

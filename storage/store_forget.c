@@ -1,0 +1,185 @@
+/*
+ * Deleting a range. Open batches are a range of keys. Sealed windows inside the range go with their
+ * blocks; one that the range cuts is opened again: what is to stay of it becomes batches, as they
+ * were, and the next seal makes a window of them. All in one synced write, so that after a kill
+ * the range is there or gone.
+ *
+ * What is to stay is held in memory, packed, for at most two windows.
+ */
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "storage/store_private.h"
+
+static const enum kv_family forget_families[] = { KV_BATCH, KV_WINDOW, KV_SUMS, KV_DETAIL };
+
+struct forget {
+	struct store *store;
+	uint64_t from_ns;
+	uint64_t to_ns;
+	struct kv_batch *write;
+	struct buf windows; /* struct window_entry: those that go */
+	uint64_t batches;
+	struct buf scratch;
+	struct buf value;
+};
+
+static void forget_fini(struct forget *forget)
+{
+	kv_batch_free(forget->write);
+	buf_fini(&forget->windows);
+	buf_fini(&forget->scratch);
+	buf_fini(&forget->value);
+}
+
+/* A batch of a window that is opened again. In the gate. */
+static int forget_visit(void *owner, struct key_batch of, const struct batch *batch)
+{
+	struct forget *forget = owner;
+	uint8_t key_bytes[KEYS_BATCH_BYTES];
+	struct kv_bytes key = { key_bytes, sizeof(key_bytes) };
+	if (of.start_ns >= forget->from_ns && of.start_ns < forget->to_ns) {
+		forget->batches++;
+		return 0;
+	}
+	keys_put_batch(of, key_bytes);
+	buf_reset(&forget->value);
+	record_put_batch(batch, key, &forget->scratch, &forget->value);
+	if (forget->value.failed)
+		return -ENOMEM;
+	kv_put(forget->store->kv, forget->write, KV_BATCH, key, store_bytes(&forget->value));
+	return 0;
+}
+
+static int forget_window(struct forget *forget, const struct window_entry *window)
+{
+	const struct key_window *key = &window->key;
+	if (key->from_ns >= forget->from_ns && key->to_ns <= forget->to_ns) {
+		forget->batches += window->batches;
+		return 0;
+	}
+	return store_scan_sealed(forget->store, window, forget_visit, forget);
+}
+
+/* Which windows go. The list does not change meanwhile: the caller has `sealing`. */
+static int forget_list_windows(struct forget *forget)
+{
+	struct store *store = forget->store;
+	gate_enter(&store->gate);
+	for (uint32_t i = 0; i < store->windows.count; i++) {
+		const struct window_entry *window = &store->windows.entries[i];
+		if (window->key.from_ns < forget->to_ns && window->key.to_ns > forget->from_ns)
+			buf_put(&forget->windows, window, sizeof(*window));
+	}
+	gate_leave(&store->gate);
+	return forget->windows.failed ? -ENOMEM : 0;
+}
+
+/* Under writer. */
+static int forget_count_open(struct forget *forget, struct kv_bytes from, struct kv_bytes to)
+{
+	AUTO(kv_iterator) it = kv_iterator_new(forget->store->kv, KV_BATCH, from, to);
+	if (!it)
+		return -ENOMEM;
+	for (; kv_iterator_is_valid(it); kv_iterator_next(it))
+		forget->batches++;
+	return kv_iterator_result(it);
+}
+
+static void forget_put_window(struct forget *forget, const struct window_entry *window)
+{
+	struct kv *kv = forget->store->kv;
+	struct key_window after = window->key;
+	uint8_t from_bytes[KEYS_WINDOW_BYTES];
+	uint8_t to_bytes[KEYS_WINDOW_BYTES + 1];
+	struct kv_bytes from = { from_bytes, sizeof(from_bytes) };
+	struct kv_bytes to = { to_bytes, KEYS_WINDOW_BYTES };
+	keys_put_window(window->key, from_bytes);
+	/* The next generation: blocks of this one are before it. */
+	after.generation++;
+	keys_put_window(after, to_bytes);
+	if (after.generation == 0) {
+		memset(to_bytes + KEYS_WINDOW_BYTES - 4, UINT8_MAX, 5);
+		to.count = sizeof(to_bytes);
+	}
+	kv_delete_range(kv, forget->write, KV_WINDOW, from, to);
+	kv_delete_range(kv, forget->write, KV_SUMS, from, to);
+	kv_delete_range(kv, forget->write, KV_DETAIL, from, to);
+}
+
+/* Under writer. */
+static int forget_commit(struct forget *forget)
+{
+	struct store *store = forget->store;
+	const struct window_entry *windows = (const void *)forget->windows.bytes;
+	size_t windows_count = forget->windows.count / sizeof(*windows);
+	uint8_t from_bytes[KEYS_TIME_BYTES];
+	uint8_t to_bytes[KEYS_TIME_BYTES];
+	struct kv_bytes from = { from_bytes, sizeof(from_bytes) };
+	struct kv_bytes to = { to_bytes, sizeof(to_bytes) };
+	keys_put_time(forget->from_ns, from_bytes);
+	keys_put_time(forget->to_ns, to_bytes);
+
+	int r = forget_count_open(forget, from, to);
+	if (r < 0 || (forget->batches == 0 && windows_count == 0))
+		return r;
+	/* Windows that begin in the range are gone or opened again: nothing of theirs stays. */
+	for (size_t i = 0; i < COUNT_OF(forget_families); i++)
+		kv_delete_range(store->kv, forget->write, forget_families[i], from, to);
+	for (size_t i = 0; i < windows_count; i++)
+		if (windows[i].key.from_ns < forget->from_ns)
+			forget_put_window(forget, &windows[i]);
+
+	gate_lock(&store->gate);
+	r = store_write(store, forget->write, KV_SYNC, "deleting a range");
+	for (size_t i = 0; i < windows_count && r == 0; i++)
+		window_list_remove(&store->windows, windows[i].key);
+	gate_unlock(&store->gate);
+	/*
+	 * Whole files go at once. They may hold older deletions of keys that live on in files which
+	 * stay, but the one just written covers those as well, and is not in a file yet.
+	 */
+	for (size_t i = 0; i < COUNT_OF(forget_families) && r == 0; i++)
+		r = kv_delete_files(store->kv, forget_families[i], from, to);
+	return r < 0 ? r : store_load_ends(store);
+}
+
+static int forget_run(struct forget *forget)
+{
+	struct store *store = forget->store;
+	const struct window_entry *windows;
+	forget->write = kv_batch_new();
+	int r = forget->write ? forget_list_windows(forget) : -ENOMEM;
+	windows = (const void *)forget->windows.bytes;
+	for (size_t i = 0; i < forget->windows.count / sizeof(*windows) && r == 0; i++)
+		r = forget_window(forget, &windows[i]);
+
+	pthread_mutex_lock(&store->writer);
+	if (r == -EBADMSG || r == -EPROTONOSUPPORT)
+		store_set_error(store,
+		        "the range cuts a sealed window of which something is damaged: choose a "
+		        "range that does not cut it (multiples of %" PRIu64 " s do not)",
+		        store->options.window_ns / NS_PER_S);
+	r = r < 0 ? r : store_make_writable(store);
+	r = r < 0 ? r : forget_commit(forget);
+	pthread_mutex_unlock(&store->writer);
+	return r;
+}
+
+int store_delete_range(struct store *store, uint64_t from_ns, uint64_t to_ns, uint64_t *ret_batches)
+{
+	struct forget forget = { .store = store, .from_ns = from_ns, .to_ns = to_ns };
+	if (from_ns >= to_ns) {
+		*ret_batches = 0;
+		return 0;
+	}
+	pthread_mutex_lock(&store->sealing);
+	int r = forget_run(&forget);
+	pthread_mutex_unlock(&store->sealing);
+	if (r == 0)
+		*ret_batches = forget.batches;
+	forget_fini(&forget);
+	return r;
+}

@@ -1,0 +1,220 @@
+/*
+ * The list is an array: a year of windows is some fifty thousand entries, and windows are added
+ * at its end. A span is found by looking back as far as the longest window reaches.
+ */
+
+#include "storage/window.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+#include "core/reader.h"
+#include "storage/record.h"
+
+void window_fini(struct window *window)
+{
+	free(window->tenants);
+	free(window->units);
+	*window = (struct window){ 0 };
+}
+
+void window_put(
+        const struct window *window, struct key_window of, struct kv_bytes key, struct buf *to)
+{
+	record_begin(to);
+	buf_put_varint(to, window->first_ns - of.from_ns);
+	buf_put_varint(to, window->last_ns - window->first_ns);
+	buf_put_varint(to, window->batches);
+	buf_put_varint(to, window->sealed_ns);
+	buf_put_varint(to, window->watchers_chunks);
+	buf_put_varint(to, window->tenants_count);
+	for (uint32_t i = 0; i < window->tenants_count; i++)
+		buf_put_string(to, window->tenants[i], strlen(window->tenants[i]));
+	buf_put_varint(to, window->units_count);
+	for (uint32_t i = 0; i < window->units_count; i++) {
+		const struct window_unit *unit = &window->units[i];
+		buf_put_varint(to, unit->tenant);
+		buf_put_varint(to, unit->service);
+		buf_put_varint(to, unit->type);
+		buf_put_varint(to, unit->chunks);
+		buf_put_varint(to, unit->rows);
+	}
+	record_seal(to, key);
+}
+
+static int window_get_tenants(struct reader *from, struct window *window)
+{
+	size_t count = reader_count(from, 1);
+	if (count > WINDOW_UNITS_MAX)
+		return -EBADMSG;
+	window->tenants = calloc(count + 1, sizeof(*window->tenants));
+	if (!window->tenants)
+		return -ENOMEM;
+	for (size_t i = 0; i < count; i++) {
+		size_t text_count;
+		const char *text = reader_string(from, KEYS_TENANT_BYTES_MAX, &text_count);
+		if (!text || memchr(text, 0, text_count))
+			return -EBADMSG;
+		memcpy(window->tenants[i], text, text_count);
+	}
+	window->tenants_count = (uint32_t)count;
+	return 0;
+}
+
+static int window_get_units(struct reader *from, struct window *window)
+{
+	size_t count = reader_count(from, 5);
+	if (count > WINDOW_UNITS_MAX)
+		return -EBADMSG;
+	window->units = calloc(count + 1, sizeof(*window->units));
+	if (!window->units)
+		return -ENOMEM;
+	for (size_t i = 0; i < count; i++) {
+		struct window_unit *unit = &window->units[i];
+		unit->tenant = (uint32_t)reader_varint_max(from, UINT32_MAX);
+		unit->service = (uint32_t)reader_varint_max(from, UINT32_MAX);
+		unit->type = (uint32_t)reader_varint_max(from, UINT32_MAX);
+		unit->chunks = (uint32_t)reader_varint_max(from, UINT32_MAX);
+		unit->rows = reader_varint(from);
+		if (unit->tenant >= window->tenants_count)
+			reader_fail(from);
+	}
+	window->units_count = (uint32_t)count;
+	return 0;
+}
+
+int window_get(
+        struct kv_bytes key, struct kv_bytes value, struct key_window of, struct window *window)
+{
+	struct reader from;
+	int r = record_open(key, value, &from);
+	if (r < 0)
+		return r;
+	window->first_ns = of.from_ns + reader_varint_max(&from, of.to_ns - 1 - of.from_ns);
+	window->last_ns = window->first_ns +
+	                  reader_varint_max(&from, of.to_ns - 1 - window->first_ns);
+	window->batches = reader_varint(&from);
+	window->sealed_ns = reader_varint(&from);
+	window->watchers_chunks = (uint32_t)reader_varint_max(&from, UINT32_MAX);
+	r = window_get_tenants(&from, window);
+	r = r < 0 ? r : window_get_units(&from, window);
+	if (r == 0 && (from.failed || reader_left(&from) > 0))
+		r = -EBADMSG;
+	if (r < 0)
+		window_fini(window);
+	return r;
+}
+
+/* ---- all windows there are ---- */
+
+void window_list_fini(struct window_list *list)
+{
+	free(list->entries);
+	*list = (struct window_list){ 0 };
+}
+
+int window_list_reserve(struct window_list *list)
+{
+	if (list->count < list->capacity)
+		return 0;
+	uint32_t capacity = list->capacity ? list->capacity * 2 : 64;
+	struct window_entry *entries = realloc(list->entries, capacity * sizeof(*entries));
+	if (!entries)
+		return -ENOMEM;
+	list->entries = entries;
+	list->capacity = capacity;
+	return 0;
+}
+
+static int key_window_compare(struct key_window a, struct key_window b)
+{
+	if (a.from_ns != b.from_ns)
+		return a.from_ns < b.from_ns ? -1 : 1;
+	if (a.to_ns != b.to_ns)
+		return a.to_ns < b.to_ns ? -1 : 1;
+	return a.generation < b.generation ? -1 : a.generation > b.generation;
+}
+
+/* The first entry that is not before the key. */
+static uint32_t window_list_find(const struct window_list *list, struct key_window key)
+{
+	uint32_t first = 0;
+	uint32_t end = list->count;
+	while (first < end) {
+		uint32_t middle = first + (end - first) / 2;
+		if (key_window_compare(list->entries[middle].key, key) < 0)
+			first = middle + 1;
+		else
+			end = middle;
+	}
+	return first;
+}
+
+void window_list_add(struct window_list *list, struct window_entry entry)
+{
+	uint32_t at = window_list_find(list, entry.key);
+	assert(list->count < list->capacity);
+	memmove(&list->entries[at + 1], &list->entries[at],
+	        (list->count - at) * sizeof(*list->entries));
+	list->entries[at] = entry;
+	list->count++;
+	if (entry.key.to_ns - entry.key.from_ns > list->longest_ns)
+		list->longest_ns = entry.key.to_ns - entry.key.from_ns;
+}
+
+void window_list_remove(struct window_list *list, struct key_window key)
+{
+	uint32_t at = window_list_find(list, key);
+	if (at == list->count || key_window_compare(list->entries[at].key, key) != 0)
+		return;
+	list->count--;
+	memmove(&list->entries[at], &list->entries[at + 1],
+	        (list->count - at) * sizeof(*list->entries));
+}
+
+uint32_t window_list_generation(const struct window_list *list, uint64_t from_ns, uint64_t to_ns)
+{
+	uint32_t generation = 0;
+	uint32_t at = window_list_find(list, (struct key_window){ from_ns, to_ns, 0 });
+	for (; at < list->count; at++) {
+		struct key_window key = list->entries[at].key;
+		if (key.from_ns != from_ns || key.to_ns != to_ns)
+			break;
+		generation = key.generation + 1;
+	}
+	return generation;
+}
+
+bool window_list_span(const struct window_list *list, uint64_t from_ns, uint64_t to_ns,
+        struct window_span *ret_span)
+{
+	uint64_t earliest = from_ns > list->longest_ns ? from_ns - list->longest_ns : 0;
+	uint32_t at = window_list_find(list, (struct key_window){ .from_ns = earliest });
+	while (at < list->count && list->entries[at].key.to_ns <= from_ns)
+		at++;
+	if (at == list->count || list->entries[at].key.from_ns >= to_ns)
+		return false;
+
+	/* Those before it that overlap it although they end too early belong to it as well. */
+	struct window_span span = {
+		.from_ns = list->entries[at].key.from_ns,
+		.to_ns = list->entries[at].key.to_ns,
+		.first = at,
+	};
+	for (uint32_t i = at; i > 0; i--) {
+		const struct key_window *before = &list->entries[i - 1].key;
+		if (span.from_ns - before->from_ns > list->longest_ns)
+			break;
+		if (before->to_ns > span.from_ns) {
+			span.first = i - 1;
+			span.from_ns = before->from_ns;
+		}
+	}
+	for (; at < list->count && list->entries[at].key.from_ns < span.to_ns; at++)
+		if (list->entries[at].key.to_ns > span.to_ns)
+			span.to_ns = list->entries[at].key.to_ns;
+	span.count = at - span.first;
+	*ret_span = span;
+	return true;
+}

@@ -1,0 +1,96 @@
+#pragma once
+
+/*
+ * window is what a seal wrote down of itself: one sealed window of one generation, which units it
+ * has and how many blocks each. A block counts only when the window that names it is there, and
+ * blocks and window come and go together.
+ *
+ * A unit is one (tenant, service, profile type), or a part of its series where it is too large to
+ * be sealed at once. docs/formats/store.md has the bytes.
+ *
+ * Two forms: struct window is the record, read when it is needed; struct window_list is what the
+ * store keeps of every window in memory, to know where to look. The list is changed by the writer
+ * alone in the gate.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/auto.h"
+#include "core/buf.h"
+#include "storage/keys.h"
+#include "storage/kv.h"
+
+#define WINDOW_UNITS_MAX (1u << 24)
+
+struct window_unit {
+	uint32_t tenant;  /* index of window.tenants */
+	uint32_t service; /* string id of the label's value, 0 for none */
+	uint32_t type;    /* string id */
+	uint32_t chunks;  /* of detail */
+	uint64_t rows;
+};
+
+struct window {
+	uint64_t first_ns; /* start of the oldest and the newest batch */
+	uint64_t last_ns;
+	uint64_t batches;
+	uint64_t sealed_ns;       /* unix, when it was made */
+	uint32_t watchers_chunks; /* blocks that say who was watching */
+	char (*tenants)[KEYS_TENANT_BYTES_MAX + 1];
+	uint32_t tenants_count;
+	struct window_unit *units;
+	uint32_t units_count;
+};
+
+void window_fini(struct window *window);
+#define AUTO_WINDOW __attribute__((cleanup(window_fini))) struct window
+
+void window_put(
+        const struct window *window, struct key_window of, struct kv_bytes key, struct buf *to);
+/* Into a zeroed one. -EBADMSG, -EPROTONOSUPPORT, -ENOMEM. */
+int window_get(
+        struct kv_bytes key, struct kv_bytes value, struct key_window of, struct window *window);
+
+/* ---- all windows there are ---- */
+
+struct window_entry {
+	struct key_window key;
+	uint64_t first_ns;
+	uint64_t last_ns;
+	uint64_t batches;
+	uint64_t sealed_ns;
+	bool is_corrupt; /* its record cannot be read: all that is known is the key */
+};
+
+/* Sorted by the key. A zeroed one is empty. */
+struct window_list {
+	struct window_entry *entries;
+	uint32_t count;
+	uint32_t capacity;
+	uint64_t longest_ns; /* no window is longer */
+};
+
+void window_list_fini(struct window_list *list);
+/* -ENOMEM. */
+int window_list_reserve(struct window_list *list);
+/* After window_list_reserve(): cannot fail. */
+void window_list_add(struct window_list *list, struct window_entry entry);
+void window_list_remove(struct window_list *list, struct key_window key);
+
+/* The first generation of [from_ns, to_ns) that is free. */
+uint32_t window_list_generation(const struct window_list *list, uint64_t from_ns, uint64_t to_ns);
+
+/*
+ * Windows that overlap in time, of whatever generation, are read together: a span.
+ */
+struct window_span {
+	uint64_t from_ns;
+	uint64_t to_ns;
+	uint32_t first; /* entries of the list */
+	uint32_t count;
+};
+
+/* The first span that ends behind from_ns and begins before to_ns. false: there is none. */
+bool window_list_span(const struct window_list *list, uint64_t from_ns, uint64_t to_ns,
+        struct window_span *ret_span);

@@ -1,0 +1,397 @@
+/*
+ * What sealing leaves behind, and what it must not: the same answers from other bytes. Random
+ * programs over all of it are in store_oracle_test.c.
+ */
+
+#include <errno.h>
+#include <inttypes.h>
+
+#include "core/clock.h"
+#include "core/rng.h"
+#include "storage/kv.h"
+#include "tests/unit/storage/store_fixture.h"
+
+#define WINDOW_S 60
+
+static struct store *open_store(const char *path)
+{
+	struct store_options options = store_fixture_options(path);
+	options.window_ns = WINDOW_S * SECOND;
+	return store_fixture_open_with(options);
+}
+
+static uint32_t labelled(struct source *source, const char *service, const char *version,
+        const char *region, const char *instance)
+{
+	struct series series = {
+		.type = source_string(source, "cpu"),
+		.unit = source_string(source, "nanoseconds"),
+		.period = 20408163,
+	};
+	struct label labels[] = {
+		{ source_string(source, "service"), source_string(source, service) },
+		{ source_string(source, "version"), source_string(source, version) },
+		{ source_string(source, "region"), source_string(source, region) },
+		{ source_string(source, "instance"), source_string(source, instance) },
+	};
+	uint32_t id;
+	CHECK_OK(dict_series(source->dict, &series, labels, COUNT_OF(labels), &id));
+	return id;
+}
+
+/* Two services, two versions, two regions, some thirty instances, over three windows. */
+static void fill_fleet(struct store *store, struct source *source)
+{
+	static const char *const services[] = { "cart", "shop" };
+	static const char *const versions[] = { "1", "2" };
+	static const char *const regions[] = { "eu", "us" };
+	struct rng rng;
+	rng_init(&rng, 1);
+	for (uint32_t seq = 1; seq <= 18; seq++) {
+		source_begin(source, seq * 10 * SECOND - 10 * SECOND, 10 * SECOND);
+		for (uint32_t i = 0; i < 32; i++) {
+			char instance[16];
+			snprintf(instance, sizeof(instance), "i%u", i);
+			uint32_t series = labelled(source, services[i % 2], versions[i / 2 % 2],
+			        regions[i / 4 % 2], instance);
+			for (uint64_t rows = rng_below(&rng, 8); rows > 0; rows--) {
+				char function[16];
+				snprintf(function, sizeof(function), "f%u",
+				        (unsigned int)rng_below(&rng, 100));
+				CHECK_OK(batch_add_row(source->batch, series,
+				        source_stack(source, function), 1 + rng_below(&rng, 9)));
+			}
+			CHECK_OK(batch_add_coverage(source->batch, series, 9 * SECOND + i));
+			if (i % 5 == 0)
+				CHECK_OK(batch_add_loss(
+				        source->batch, series, LOSS_RING_FULL, 1 + i));
+		}
+		CHECK_OK(batch_add_loss(source->batch, SERIES_NONE, LOSS_PERF_LOST, seq));
+		assert_int_equal(source_append(source, store, seq), WIRE_OK);
+	}
+}
+
+static uint64_t count_keys(const char *path, enum kv_family family)
+{
+	struct kv *kv;
+	struct kv_options options = { .path = path, .memtables_bytes = 8 << 20 };
+	char error[256];
+	uint64_t count = 0;
+	CHECK_OK(kv_open(options, &kv, error, sizeof(error)));
+	struct kv_iterator *it = kv_iterator_new(
+	        kv, family, (struct kv_bytes){ 0 }, (struct kv_bytes){ 0 });
+	for (; kv_iterator_is_valid(it); kv_iterator_next(it))
+		count++;
+	CHECK_OK(kv_iterator_result(it));
+	kv_iterator_free(it);
+	kv_free(kv);
+	return count;
+}
+
+static void expect_equal(const struct store_sum *a, const struct store_sum *b)
+{
+	assert_int_equal(a->rows_count, b->rows_count);
+	for (uint32_t i = 0; i < a->rows_count; i++)
+		CHECK(a->rows[i].group == b->rows[i].group && a->rows[i].node == b->rows[i].node &&
+		        a->rows[i].value == b->rows[i].value);
+	assert_int_equal(a->coverage_count, b->coverage_count);
+	for (uint32_t i = 0; i < a->coverage_count; i++)
+		CHECK(a->coverage[i].series == b->coverage[i].series &&
+		        a->coverage[i].ns == b->coverage[i].ns);
+	assert_memory_equal(&a->completeness, &b->completeness, sizeof(a->completeness));
+}
+
+/* Sums of a selector over a range, all of it in one group, or grouped by the label version. */
+static struct store_sum sum_grouped(
+        struct store *store, const char *text, uint64_t from_s, uint64_t to_s, bool is_by_version)
+{
+	char error[256] = "";
+	struct selector *selector;
+	uint32_t *series;
+	struct store_sum sum;
+	struct store_sum_options options = {
+		.from_ns = from_s * SECOND,
+		.to_ns = to_s * SECOND,
+		.memory_max = 64 << 20,
+	};
+	CHECK_OK(selector_parse(text, &selector, error, sizeof(error)));
+	CHECK_OK(store_find_series(store, selector, &series, &options.series_count));
+	autofree uint32_t *groups = calloc(options.series_count + 1, sizeof(*groups));
+	struct dict *dict = store_dict(store);
+	for (uint32_t i = 0; i < options.series_count && is_by_version; i++)
+		groups[i] = dict_label_value(dict, series[i], dict_find_string(dict, "version", 7));
+	options.series = series;
+	options.groups = groups;
+	CHECK_OK(store_sum(store, &options, &sum));
+	selector_free(selector);
+	free(series);
+	return sum;
+}
+
+static void sealed_windows_answer_as_open_ones_whatever_is_asked(void **state)
+{
+	static const struct {
+		const char *selector;
+		uint64_t from_s, to_s;
+		bool is_by_version;
+	} questions[] = {
+		{ "cpu", 0, 180, false },
+		{ "cpu", 0, 180, true },
+		{ "cpu{service=\"cart\"}", 0, 180, false },
+		{ "cpu{service=\"cart\",version=\"1\"}", 0, 120, false },
+		{ "cpu{region=\"us\"}", 60, 120, true },
+		{ "cpu{version!=\"1\",region=\"eu\"}", 0, 1000, false },
+		{ "cpu{instance=\"i3\"}", 0, 180, false },
+		{ "cpu{instance=~\"i[12].\"}", 0, 180, true },
+		{ "cpu{service=\"cart\"}", 10, 170, false },
+		{ "cpu{service=\"cart\"}", 65, 75, true },
+		{ "cpu{service=\"nobody\"}", 0, 180, false },
+	};
+	TEST_DIR(dir);
+	struct store *store = open_store(dir.path);
+	struct source source = source_new(store, 1);
+	struct store_sum open[COUNT_OF(questions)];
+	struct store_size size;
+	fill_fleet(store, &source);
+	for (size_t i = 0; i < COUNT_OF(questions); i++)
+		open[i] = sum_grouped(store, questions[i].selector, questions[i].from_s,
+		        questions[i].to_s, questions[i].is_by_version);
+
+	CHECK_OK(store_seal(store, 179 * SECOND)); /* the third has not ended */
+	CHECK_OK(store_size(store, &size));
+	assert_int_equal(size.windows, 2);
+	for (int round = 0; round < 3; round++) {
+		for (size_t i = 0; i < COUNT_OF(questions); i++) {
+			struct store_sum sealed = sum_grouped(store, questions[i].selector,
+			        questions[i].from_s, questions[i].to_s, questions[i].is_by_version);
+			expect_equal(&open[i], &sealed);
+			store_sum_fini(&sealed);
+		}
+		if (round == 0)
+			CHECK_OK(store_seal(store, UINT64_MAX));
+		store_free(store);
+		store = open_store(dir.path);
+	}
+	for (size_t i = 0; i < COUNT_OF(questions); i++)
+		store_sum_fini(&open[i]);
+	source_free(&source);
+	store_free(store);
+	assert_int_equal(count_keys(dir.path, KV_BATCH), 0);
+	assert_int_equal(count_keys(dir.path, KV_WINDOW), 3);
+	assert_int_equal(count_keys(dir.path, KV_DETAIL), 6);
+}
+
+static void what_comes_late_waits_and_becomes_another_generation(void **state)
+{
+	TEST_DIR(dir);
+	struct clock_virtual clock;
+	struct store_options options = store_fixture_options(dir.path);
+	clock_virtual_init(&clock, 1000 * SECOND);
+	options.window_ns = WINDOW_S * SECOND;
+	options.clock = &clock.clock;
+	options.late_ns = 100 * SECOND;
+	struct store *store = store_fixture_open_with(options);
+	struct source source = source_new(store, 1);
+	uint32_t cart = source_series(&source, "cart", "a", 1);
+	struct store_size size;
+	/* Advanced before each seal, and how many windows there must be then. */
+	static const struct {
+		uint64_t advance_s;
+		uint64_t windows;
+	} steps[] = { { 0, 1 }, { 50, 1 }, { 49, 1 }, { 1, 2 }, { 99, 2 }, { 1, 3 } };
+
+	for (uint32_t i = 0; i < COUNT_OF(steps); i++) {
+		source_begin(&source, (1 + i) * SECOND, SECOND);
+		CHECK_OK(batch_add_row(source.batch, cart, source_stack(&source, "work"), 1));
+		assert_int_equal(source_append(&source, store, i + 1), WIRE_OK);
+		clock_virtual_advance(&clock, steps[i].advance_s * SECOND);
+		CHECK_OK(store_seal(store, UINT64_MAX));
+		CHECK_OK(store_size(store, &size));
+		assert_int_equal(size.windows, steps[i].windows);
+		assert_int_equal(store_fixture_value(store, "cpu", 0, UINT64_MAX), i + 1);
+		assert_int_equal(store_fixture_value(store, "cpu", 0, WINDOW_S * SECOND), i + 1);
+	}
+	source_free(&source);
+	store_free(store);
+}
+
+static void a_sealed_section_that_comes_again_is_known(void **state)
+{
+	TEST_DIR(dir);
+	struct store *store = open_store(dir.path);
+	struct source source = source_new(store, 1);
+	uint32_t cart = source_series(&source, "cart", "a", 1);
+	/* So many gaps that the stream forgets the lowest, and only the windows know. */
+	for (uint32_t i = 0; i < 400; i++) {
+		source_begin(&source, i * SECOND, SECOND);
+		CHECK_OK(batch_add_row(source.batch, cart, source_stack(&source, "work"), 1));
+		assert_int_equal(source_append(&source, store, 1 + 2 * i), WIRE_OK);
+	}
+	CHECK_OK(store_seal(store, UINT64_MAX));
+	for (uint32_t i = 0; i < 400; i += 7) {
+		source_begin(&source, i * SECOND, SECOND);
+		CHECK_OK(batch_add_row(source.batch, cart, source_stack(&source, "work"), 1));
+		assert_int_equal(source_append(&source, store, 1 + 2 * i), WIRE_DUP);
+	}
+	source_begin(&source, 3 * SECOND, SECOND);
+	CHECK_OK(batch_add_row(source.batch, cart, source_stack(&source, "work"), 1));
+	assert_int_equal(source_append(&source, store, 2), WIRE_OK);
+	assert_int_equal(store_fixture_value(store, "cpu", 0, UINT64_MAX), 401);
+	source_free(&source);
+	store_free(store);
+}
+
+static void a_window_past_64_bits_stays_open(void **state)
+{
+	TEST_DIR(dir);
+	struct store *store = open_store(dir.path);
+	struct source source = source_new(store, 1);
+	uint32_t cart = source_series(&source, "cart", "a", 1);
+	struct store_size size;
+	for (uint32_t i = 0; i < 4; i++) {
+		source_begin(&source, (1 + 30 * i) * SECOND, SECOND);
+		CHECK_OK(batch_add_row(source.batch, cart, source_stack(&source, "work"),
+		        i < 2 ? UINT64_MAX - 1 : 1));
+		assert_int_equal(source_append(&source, store, i + 1), WIRE_OK);
+	}
+	for (int round = 0; round < 2; round++) {
+		CHECK_OK(store_seal(store, UINT64_MAX));
+		CHECK_OK(store_size(store, &size));
+		assert_int_equal(size.windows, 1);
+		assert_int_equal(store_fixture_value(store, "cpu", 0, 30 * SECOND), UINT64_MAX - 1);
+		assert_int_equal(store_fixture_value(store, "cpu", 60 * SECOND, UINT64_MAX), 2);
+	}
+	source_free(&source);
+	store_free(store);
+	assert_int_equal(count_keys(dir.path, KV_BATCH), 2);
+	assert_int_equal(count_keys(dir.path, KV_DETAIL), 1);
+}
+
+/* Flips one bit of the value number `index` of a family. false: there is none. */
+static bool flip(const char *path, enum kv_family family, uint64_t index, struct rng *rng)
+{
+	struct kv *kv;
+	struct kv_options options = { .path = path, .memtables_bytes = 8 << 20 };
+	char error[256];
+	AUTO(kv_batch) batch = kv_batch_new();
+	AUTO_BUF key = { 0 };
+	AUTO_BUF value = { 0 };
+	CHECK_OK(kv_open(options, &kv, error, sizeof(error)));
+	struct kv_iterator *it = kv_iterator_new(
+	        kv, family, (struct kv_bytes){ 0 }, (struct kv_bytes){ 0 });
+	while (index-- > 0 && kv_iterator_is_valid(it))
+		kv_iterator_next(it);
+	bool is_there = kv_iterator_is_valid(it);
+	if (is_there) {
+		struct kv_bytes bytes = kv_iterator_key(it);
+		buf_put(&key, bytes.bytes, bytes.count);
+		bytes = kv_iterator_value(it);
+		buf_put(&value, bytes.bytes, bytes.count);
+		value.bytes[rng_below(rng, value.count)] ^= (uint8_t)(1u << rng_below(rng, 8));
+	}
+	kv_iterator_free(it);
+	if (is_there) {
+		kv_put(kv, batch, family, (struct kv_bytes){ key.bytes, key.count },
+		        (struct kv_bytes){ value.bytes, value.count });
+		CHECK_OK(kv_write(kv, batch, KV_SYNC));
+	}
+	kv_free(kv);
+	return is_there;
+}
+
+static void a_damaged_block_is_never_a_wrong_number(void **state)
+{
+	static const enum kv_family families[] = { KV_WINDOW, KV_SUMS, KV_DETAIL, KV_BATCH };
+	struct rng rng;
+	rng_init(&rng, 1);
+	for (size_t f = 0; f < COUNT_OF(families); f++) {
+		for (uint64_t index = 0;; index++) {
+			TEST_DIR(dir);
+			struct store *store = open_store(dir.path);
+			struct source source = source_new(store, 1);
+			uint64_t batches;
+			fill_fleet(store, &source);
+			CHECK_OK(store_seal(store, 120 * SECOND));
+			uint64_t whole = store_fixture_value(store, "cpu", 0, 180 * SECOND);
+			uint64_t cut = store_fixture_value(store, "cpu", 10 * SECOND, 170 * SECOND);
+			source_free(&source);
+			store_free(store);
+			if (!flip(dir.path, families[f], index, &rng))
+				break;
+
+			store = open_store(dir.path);
+			for (int round = 0; round < 2; round++) {
+				struct store_sum sum = store_fixture_sum(
+				        store, "cpu", 0, 180 * SECOND);
+				CHECK(sum.completeness.value == whole ||
+				        sum.completeness.corrupt > 0);
+				CHECK(sum.completeness.value <= whole);
+				bool is_seen = sum.completeness.corrupt > 0;
+				store_sum_fini(&sum);
+				sum = store_fixture_sum(store, "cpu", 10 * SECOND, 170 * SECOND);
+				CHECK(sum.completeness.value == cut ||
+				        sum.completeness.corrupt > 0);
+				is_seen |= sum.completeness.corrupt > 0;
+				store_sum_fini(&sum);
+				/* Somebody has to notice, and sealing the rest hides nothing. */
+				CHECK(is_seen);
+				CHECK_OK(store_seal(store, UINT64_MAX));
+			}
+			/* A cut through the damaged window is refused, the window can go. */
+			int r = store_delete_range(store, 0, 10 * SECOND, &batches);
+			CHECK(r == 0 || r == -EBADMSG);
+			CHECK_OK(store_delete_range(store, 0, 180 * SECOND, &batches));
+			struct store_sum sum = store_fixture_sum(store, "cpu", 0, UINT64_MAX);
+			assert_int_equal(sum.completeness.value, 0);
+			assert_int_equal(sum.completeness.corrupt, 0);
+			store_sum_fini(&sum);
+			store_free(store);
+		}
+	}
+}
+
+static void a_deletion_that_cuts_a_window_leaves_the_rest_as_it_was(void **state)
+{
+	TEST_DIR(dir);
+	struct store *store = open_store(dir.path);
+	struct source source = source_new(store, 1);
+	uint64_t batches;
+	struct store_size size;
+	fill_fleet(store, &source);
+	struct store_sum before = sum_grouped(store, "cpu", 100, 130, true);
+	CHECK_OK(store_seal(store, UINT64_MAX));
+	CHECK_OK(store_delete_range(store, 10 * SECOND, 100 * SECOND, &batches));
+	assert_int_equal(batches, 9);
+	CHECK_OK(store_size(store, &size));
+	assert_int_equal(size.windows, 1);
+	assert_int_equal(size.first_ns, 0);
+	assert_int_equal(size.last_ns, 170 * SECOND);
+	for (int round = 0; round < 2; round++) {
+		struct store_sum after = sum_grouped(store, "cpu", 100, 130, true);
+		expect_equal(&before, &after);
+		store_sum_fini(&after);
+		struct store_sum gone = sum_grouped(store, "cpu", 10, 100, true);
+		assert_int_equal(gone.completeness.value, 0);
+		assert_int_equal(gone.completeness.intervals, 0);
+		store_sum_fini(&gone);
+		CHECK_OK(store_seal(store, UINT64_MAX));
+	}
+	CHECK_OK(store_size(store, &size));
+	assert_int_equal(size.windows, 3);
+	store_sum_fini(&before);
+	source_free(&source);
+	store_free(store);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(sealed_windows_answer_as_open_ones_whatever_is_asked),
+		cmocka_unit_test(what_comes_late_waits_and_becomes_another_generation),
+		cmocka_unit_test(a_sealed_section_that_comes_again_is_known),
+		cmocka_unit_test(a_window_past_64_bits_stays_open),
+		cmocka_unit_test(a_damaged_block_is_never_a_wrong_number),
+		cmocka_unit_test(a_deletion_that_cuts_a_window_leaves_the_rest_as_it_was),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
