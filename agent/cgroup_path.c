@@ -10,6 +10,8 @@
  *	.../kubepods-podU_I_D.slice:cri-containerd:ID                   containerd, drivers mixed up
  *	/machine.slice/libpod-ID.scope/container                        podman
  *	.../crio-ID.scope                                               CRI-O
+ *	/lxc.payload.NAME, /lxc/NAME                                    LXC, Incus
+ *	/machine.slice/machine-NAME.scope                               systemd-nspawn
  */
 
 #include "agent/cgroup_path.h"
@@ -17,6 +19,7 @@
 #include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "core/auto.h"
@@ -130,7 +133,53 @@ static void cgroup_set_container(
 {
 	cgroup_set(names->container_id, sizeof(names->container_id), id);
 	snprintf(names->container_runtime, sizeof(names->container_runtime), "%s", runtime);
+	names->container_name[0] = 0;
 	names->unit[0] = 0;
+}
+
+/* systemd writes a byte that has a meaning in unit names as \xHH. */
+static void cgroup_set_unescaped(char *to, size_t bytes, struct cgroup_text text)
+{
+	size_t at = 0;
+
+	for (size_t i = 0; i < text.count && at + 1 < bytes; i++) {
+		unsigned int byte;
+
+		if (text.count - i >= 4 && text.bytes[i] == '\\' && text.bytes[i + 1] == 'x' &&
+		        cgroup_is_hex(text.bytes + i + 2, 2)) {
+			char digits[3] = { text.bytes[i + 2], text.bytes[i + 3], 0 };
+
+			byte = (unsigned int)strtoul(digits, NULL, 16);
+			i += 3;
+		} else {
+			byte = (unsigned char)text.bytes[i];
+		}
+		to[at++] = byte ? (char)byte : '?';
+	}
+	to[at] = 0;
+}
+
+/* Containers that are known by a name and have no id. */
+static bool cgroup_find_named(
+        struct cgroup_text name, struct cgroup_text parent, struct cgroup_names *names)
+{
+	static const char payload[] = "lxc.payload.", machine[] = "machine-", scope[] = ".scope";
+	const char *runtime = "lxc";
+
+	if (cgroup_starts(name, payload) && name.count > sizeof(payload) - 1) {
+		name.bytes += sizeof(payload) - 1;
+		name.count -= sizeof(payload) - 1;
+	} else if (cgroup_starts(name, machine) && cgroup_ends(name, scope) &&
+	           name.count > sizeof(machine) - 1 + sizeof(scope) - 1) {
+		name.bytes += sizeof(machine) - 1;
+		name.count -= sizeof(machine) - 1 + sizeof(scope) - 1;
+		runtime = "nspawn";
+	} else if (!cgroup_equals(parent, "lxc")) {
+		return false;
+	}
+	cgroup_set_container(names, (struct cgroup_text){ "", 0 }, runtime);
+	cgroup_set_unescaped(names->container_name, sizeof(names->container_name), name);
+	return true;
 }
 
 /* "NAME-ID.scope", "NAME-ID", "ID". True when the folder is a container or a runtime's helper. */
@@ -208,7 +257,8 @@ static bool cgroup_find_colons(struct cgroup_text name, struct cgroup_names *nam
 static void cgroup_visit(
         struct cgroup_text name, struct cgroup_text parent, struct cgroup_names *names)
 {
-	if (cgroup_find_colons(name, names) || cgroup_find_container(name, parent, names))
+	if (cgroup_find_colons(name, names) || cgroup_find_container(name, parent, names) ||
+	        cgroup_find_named(name, parent, names))
 		return;
 	cgroup_find_pod(name, names);
 	if (cgroup_ends(name, ".service") || cgroup_ends(name, ".scope"))

@@ -14,7 +14,9 @@
 struct cgroup_names {
 	char leaf[128];             /* last component, cut to fit */
 	char container_id[72];      /* 64 hex digits, or "" */
-	char container_runtime[16]; /* "docker", "containerd", "crio", "podman", or "" */
+	char container_runtime[16]; /* "docker", "containerd", "crio", "podman", "lxc", "nspawn", ""
+	                             */
+	char container_name[64];    /* where the runtime writes one: LXC, systemd-nspawn; or "" */
 	char pod_uid[40];           /* with dashes, or "" */
 	char unit[128];             /* innermost systemd unit: "nginx.service", "" */
 };

@@ -185,7 +185,9 @@ static void labeler_set_service(struct labeler_slots *slots, const struct proces
 {
 	size_t unit_bytes = labeler_unit_service_bytes(names->unit);
 
-	if (unit_bytes > 0)
+	if (names->container_name[0])
+		labeler_set_text(slots, "service", names->container_name);
+	else if (unit_bytes > 0)
 		labeler_set(slots, "service", strlen("service"), names->unit, unit_bytes);
 	else if (labeler_is_kernel_thread(facts))
 		labeler_set_text(slots, "service", "kernel");
@@ -218,7 +220,8 @@ static void labeler_set_known(const struct labeler *labeler, struct labeler_slot
 	labeler_set_text(slots, "comm", facts->comm);
 	labeler_set_text(slots, "exe", facts->exe);
 	labeler_set_text(slots, "cgroup", names.leaf);
-	labeler_set_text(slots, "container", names.container_id);
+	labeler_set_text(slots, "container",
+	        names.container_id[0] ? names.container_id : names.container_name);
 	labeler_set_text(slots, "container_runtime", names.container_runtime);
 	labeler_set_text(slots, "pod_uid", names.pod_uid);
 	labeler_set_text(slots, "unit", names.unit);

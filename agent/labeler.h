@@ -9,10 +9,11 @@
  *
  * service, first rule that gives a value:
  *	1. an allowed environment variable (only those that the configuration lists are ever read)
- *	2. the systemd service without its suffix (user@ managers, scopes and transient run-* units
- *do not count)
- *	3. "kernel" for kernel threads, else comm
- * A relabel rule may set it from anything else, such as a container's id.
+ *	2. the container's name, where its runtime writes one into the cgroup (LXC, systemd-nspawn)
+ *	3. the systemd service without its suffix; user@ managers, scopes and run-* units do not
+ *count
+ *	4. "kernel" for kernel threads, else comm
+ * A relabel rule may set it from anything else, such as the id of a container without a name.
  *
  * instance is one life of one process group on one host: the first 12 digits of the container's id
  * in a container, else "HOST:GROUP-START" (process group and its start in 1/100 s since boot), or

@@ -37,7 +37,11 @@ static const struct {
 	        "user@1000.service" },
 	{ "/system.slice/nginx.service (deleted)", "nginx.service", "", "", "", "nginx.service" },
 	{ "/machine.slice/machine-web.scope/payload/system.slice/cron.service", "cron.service", "",
-	        "", "", "cron.service" },
+	        "nspawn", "", "cron.service" },
+	{ "/lxc.payload.web/system.slice/cron.service", "cron.service", "", "lxc", "",
+	        "cron.service" },
+	{ "/lxc/web", "web", "", "lxc", "", "" },
+	{ "/lxc.monitor.web", "lxc.monitor.web", "", "", "", "" },
 	/* Docker: cgroupfs, systemd, and one in the other. */
 	{ "/docker/" ID, ID, ID, "docker", "", "" },
 	{ "/system.slice/docker-" ID ".scope", "docker-" ID ".scope", ID, "docker", "", "" },
@@ -188,9 +192,38 @@ static void a_path_that_does_not_fit_is_refused(void **state)
 	assert_string_equal(path, "/ab");
 }
 
+static void runtimes_that_write_a_name_are_read(void **state)
+{
+	static const struct {
+		const char *path;
+		const char *name;
+	} cases[] = {
+		{ "/lxc.payload.web", "web" },
+		{ "/lxc.payload/web", "" },
+		{ "/lxc.payload.", "" },
+		{ "/lxc/db-1/init.scope", "db-1" },
+		{ "/machine.slice/machine-my\\x2dweb.scope/payload", "my-web" },
+		{ "/machine.slice/machine-.scope", "" },
+		{ "/machine.slice/machine-odd\\x0.scope", "odd\\x0" },
+		/* What is further in is who it is: a container with an id has no name there. */
+		{ "/lxc.payload.web/docker/" ID, "" },
+		{ "/docker/" ID "/lxc.payload.inner", "inner" },
+		{ "/system.slice/nginx.service", "" },
+	};
+
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		struct cgroup_names names;
+
+		cgroup_path_parse(cases[i].path, &names);
+		print_message("%s\n", cases[i].path);
+		assert_string_equal(names.container_name, cases[i].name);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(runtimes_that_write_a_name_are_read),
 		cmocka_unit_test(each_known_path_says_whose_it_is),
 		cmocka_unit_test(a_long_name_is_cut_to_fit),
 		cmocka_unit_test(the_path_that_says_most_is_picked),

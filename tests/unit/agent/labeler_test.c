@@ -76,6 +76,18 @@ static void a_unit_names_the_service(void **state)
 	        "unit=web.service");
 }
 
+/* The order of the rules: environment (tested below), container, unit, comm. */
+static void a_named_container_is_the_service_before_its_unit(void **state)
+{
+	struct process_facts facts = nginx();
+
+	facts.cgroup = "/lxc.payload.shop/system.slice/web.service";
+	expect(plain_options(), facts,
+	        "cgroup=web.service comm=nginx container=shop container_runtime=lxc "
+	        "exe=/usr/sbin/nginx host=web-1 instance=web-1:4240-990 service=shop "
+	        "unit=web.service");
+}
+
 static void units_that_are_no_services_do_not_count(void **state)
 {
 	static const char *const cgroups[] = { "/init.scope", "/user.slice/session-1.scope",
@@ -312,6 +324,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_unit_names_the_service),
+		cmocka_unit_test(a_named_container_is_the_service_before_its_unit),
 		cmocka_unit_test(units_that_are_no_services_do_not_count),
 		cmocka_unit_test(a_container_is_an_instance),
 		cmocka_unit_test(kernel_threads_are_one_service),
