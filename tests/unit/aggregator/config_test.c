@@ -82,7 +82,8 @@ static void check_same(const struct option_spec *option, const struct aggregator
 	const char *in_a = (const char *)a + option->offset;
 	const char *in_b = (const char *)b + option->offset;
 	if (option->kind == OPTION_TEXT) {
-		assert_string_equal(*(char *const *)in_a, *(char *const *)in_b);
+		assert_string_equal(
+		        *(char *const *)(const void *)in_a, *(char *const *)(const void *)in_b);
 		return;
 	}
 	size_t count = option->kind == OPTION_BYTES ? sizeof(uint64_t) : sizeof(uint32_t);
