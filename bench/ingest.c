@@ -19,7 +19,7 @@
 #include "core/rng.h"
 #include "profile/wire.h"
 
-#define STACKS   20000
+#define STACKS   5000 /* what a session may hold by default */
 #define DEPTH    30
 #define SERIES   10
 #define CALL_MS  60000
