@@ -1,8 +1,9 @@
 #pragma once
 
 /*
- * ingest is the one thread that changes the store: it opens sessions, decodes pushes, appends what
- * many senders sent as one synced group, and only then answers them. It also takes symbol tables.
+ * ingest is the one thread that appends to the store: it opens sessions, decodes pushes, appends
+ * what many senders sent as one synced group, and only then answers them. It also takes symbol
+ * tables.
  *
  * Requests wait in a bounded queue; ingest_submit() says -EBUSY when that is full and the caller
  * answers BUSY. While the disk is full everything is answered BUSY and nothing is lost: senders

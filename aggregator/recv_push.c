@@ -271,6 +271,7 @@ static void recv_push_count(struct ingest *ingest, const struct push_job *job,
 			ingest->state.sections_duplicate++;
 			break;
 		case WIRE_BUSY:
+		case WIRE_NOT_OWNER: /* kept by its sender, for whoever owns the shard */
 			ingest->state.sections_busy++;
 			break;
 		default:
