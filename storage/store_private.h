@@ -33,6 +33,10 @@
 
 #define STORE_ERROR_BYTES 512
 
+/* Of a buf that holds nothing but such. */
+#define ARRAY(type, buf)       ((type *)(void *)(buf).bytes)
+#define ARRAY_COUNT(type, buf) ((buf).count / sizeof(type))
+
 /* A folder is of the first format until it has a sealed window, which older readers would miss. */
 enum { STORE_FORMAT_OPEN = 1, STORE_FORMAT_SEALED = 2 };
 

@@ -1,0 +1,400 @@
+/*
+ * Summing. A sum takes the sums of a window that it wants as a whole, where their groups tell apart
+ * what it wants told apart; otherwise detail. Whatever says who was there and how long (members,
+ * watchers) is kept apart from the rows, and exact in both cases.
+ */
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+#include "core/hash.h"
+#include "storage/store_sum_private.h"
+
+#define STORE_GAP_NS_MIN (50 * NS_PER_MS) /* what an agent's timer may be late */
+
+static void summing_fini(struct summing *summing)
+{
+	free(summing->places.place);
+	free(summing->series);
+	free(summing->groups);
+	sums_free(summing->sums);
+	id_map_free(summing->observer_ids);
+	free(summing->observers);
+	free(summing->observer_of);
+	batch_free(summing->batch);
+	buf_fini(&summing->scratch);
+	free(summing->units);
+	buf_fini(&summing->pending);
+	stack_sums_free(summing->stacks);
+	buf_fini(&summing->keys);
+	free(summing->keys_of);
+}
+
+static int summing_compare_ids(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a;
+	uint32_t y = *(const uint32_t *)b;
+	return x < y ? -1 : x > y;
+}
+
+int summing_compare_units(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a;
+	uint64_t y = *(const uint64_t *)b;
+	return x < y ? -1 : x > y;
+}
+
+static int summing_init_groups(struct summing *summing)
+{
+	const struct store_sum_options *options = summing->options;
+	uint32_t count = options->series_count;
+	summing->groups = malloc(((size_t)count + 1) * sizeof(*summing->groups));
+	if (!summing->groups)
+		return -ENOMEM;
+	if (count)
+		memcpy(summing->groups, options->groups, count * sizeof(*summing->groups));
+	qsort(summing->groups, count, sizeof(*summing->groups), summing_compare_ids);
+	for (uint32_t i = 0; i < count; i++)
+		if (i == 0 || summing->groups[i] != summing->groups[summing->groups_count - 1])
+			summing->groups[summing->groups_count++] = summing->groups[i];
+	return 0;
+}
+
+/* What the dict says of each series, so that the walk need not ask it per row. In the gate. */
+static int summing_init_series(struct summing *summing)
+{
+	const struct store_sum_options *options = summing->options;
+	const struct dict *dict = summing->store->dict;
+	uint32_t instance = dict_find_string(dict, "instance", 8);
+	uint32_t recorded = dict_find_string(dict, "recorded", 8);
+	uint32_t yes = dict_find_string(dict, "true", 4);
+	uint32_t known = dict_mark(dict).series;
+	struct sum_labels labels = sum_labels_find(dict);
+
+	for (uint32_t i = 0; i < options->series_count; i++) {
+		uint32_t id = options->series[i];
+		struct summed_series *series = &summing->series[i];
+		if (id >= known)
+			return -EINVAL;
+		const uint32_t *group = bsearch(&options->groups[i], summing->groups,
+		        summing->groups_count, sizeof(*summing->groups), summing_compare_ids);
+		series->group = (uint32_t)(group - summing->groups);
+		series->period = dict_get_series(dict, id)->period;
+		if (instance != ID_NONE)
+			series->instance = dict_label_value(dict, id, instance);
+		if (recorded != ID_NONE && yes != ID_NONE)
+			series->is_recorded = dict_label_value(dict, id, recorded) == yes;
+		summing->units[i] = (uint64_t)sum_labels_service(&labels, dict, id) << 32 |
+		                    dict_get_series(dict, id)->type;
+	}
+
+	qsort(summing->units, options->series_count, sizeof(*summing->units),
+	        summing_compare_units);
+	for (uint32_t i = 0; i < options->series_count; i++)
+		if (i == 0 || summing->units[i] != summing->units[summing->units_count - 1])
+			summing->units[summing->units_count++] = summing->units[i];
+	return 0;
+}
+
+static int summing_init(struct summing *summing)
+{
+	const struct store_sum_options *options = summing->options;
+	struct store *store = summing->store;
+	int r = places_init(&summing->places, options->series, options->series_count);
+	r = r < 0 ? r : summing_init_groups(summing);
+	if (r < 0)
+		return r;
+	summing->series = calloc((size_t)options->series_count + 1, sizeof(*summing->series));
+	summing->observer_ids = id_map_new(UINT32_MAX - 1);
+	summing->batch = batch_new(store->dict);
+	summing->units = malloc(((size_t)options->series_count + 1) * sizeof(*summing->units));
+	if (!summing->series || !summing->observer_ids || !summing->batch || !summing->units)
+		return -ENOMEM;
+
+	store_read_lock(store);
+	uint32_t nodes_count = dict_mark(store->dict).nodes;
+	r = summing_init_series(summing);
+	store_read_unlock(store);
+	if (r < 0)
+		return r;
+
+	uint64_t fixed = options->series_count * (sizeof(*summing->series) + 16) +
+	                 (uint64_t)summing->places.count * sizeof(*summing->places.place);
+	if (fixed > options->memory_max)
+		return -E2BIG;
+	summing->sums = sums_new(
+	        summing->groups, summing->groups_count, nodes_count, options->memory_max - fixed);
+	return summing->sums ? 0 : -ENOMEM;
+}
+
+int summing_observer(struct summing *summing, uint32_t stream, struct observer **ret_observer)
+{
+	if (stream >= summing->observer_of_count) {
+		uint32_t count = summing->store->streams_count;
+		uint32_t *grown = realloc(summing->observer_of, count * sizeof(*grown));
+		if (!grown)
+			return -ENOMEM;
+		memset(grown + summing->observer_of_count, 0,
+		        (count - summing->observer_of_count) * sizeof(*grown));
+		summing->observer_of = grown;
+		summing->observer_of_count = count;
+	}
+	if (summing->observer_of[stream]) {
+		*ret_observer = &summing->observers[summing->observer_of[stream] - 1];
+		return 0;
+	}
+
+	const struct record_stream *who = &summing->store->streams[stream].who;
+	uint8_t key[KEYS_AGENT_BYTES_MAX];
+	size_t key_count = keys_put_agent(&who->uuid, who->tenant, key);
+	uint32_t count = id_map_count(summing->observer_ids);
+	if (count == summing->observers_capacity) {
+		uint32_t capacity = count ? count * 2 : 16;
+		struct observer *observers = realloc(
+		        summing->observers, capacity * sizeof(*observers));
+		if (!observers)
+			return -ENOMEM;
+		summing->observers = observers;
+		summing->observers_capacity = capacity;
+	}
+	uint32_t id;
+	bool added;
+	int r = id_map_intern(summing->observer_ids, hash128_bytes(key, key_count), &id, &added);
+	if (r < 0)
+		return r;
+	if (added)
+		summing->observers[id] = (struct observer){ 0 };
+	summing->observer_of[stream] = id + 1;
+	*ret_observer = &summing->observers[id];
+	return 0;
+}
+
+void observer_see(struct observer *observer, uint64_t start_ns, uint64_t duration_ns)
+{
+	uint64_t end_ns = start_ns + duration_ns; /* walk_record() saw that it fits */
+	observer->intervals++;
+	if (!observer->is_seen) {
+		observer->is_seen = true;
+		observer->first_ns = start_ns;
+		observer->covered_until_ns = start_ns;
+	}
+	if (start_ns > observer->covered_until_ns &&
+	        start_ns - observer->covered_until_ns > STORE_GAP_NS_MIN)
+		observer->missing_ns += start_ns - observer->covered_until_ns;
+	if (end_ns > observer->covered_until_ns)
+		observer->covered_until_ns = end_ns;
+	if (end_ns > observer->last_ns)
+		observer->last_ns = end_ns;
+}
+
+void summing_meet(struct summing *summing, struct summed_series *series)
+{
+	struct completeness *to = &summing->completeness;
+	if (series->is_met)
+		return;
+	series->is_met = true;
+	to->series++;
+	to->has_recorded |= series->is_recorded;
+	if (to->period_min == 0 || series->period < to->period_min)
+		to->period_min = series->period;
+	if (series->period > to->period_max)
+		to->period_max = series->period;
+}
+
+static int summing_add_rows(struct summing *summing, bool *is_matched)
+{
+	const struct batch *batch = summing->batch;
+	uint32_t id = SERIES_NONE;
+	struct summed_series *series = NULL;
+	uint64_t value = 0;
+	uint64_t samples = 0;
+
+	for (uint32_t i = 0; i < batch->rows_count; i++) {
+		const struct row *row = &batch->rows[i];
+		uint64_t in_unit;
+		if (row->series != id) {
+			id = row->series;
+			uint32_t place = places_find(&summing->places, id);
+			series = place == ID_NONE ? NULL : &summing->series[place];
+			if (series) {
+				summing_meet(summing, series);
+				*is_matched = true;
+			}
+		}
+		if (!series)
+			continue;
+		if (__builtin_mul_overflow(row->value, series->period, &in_unit) ||
+		        __builtin_add_overflow(value, in_unit, &value) ||
+		        __builtin_add_overflow(samples, row->value, &samples))
+			return -EOVERFLOW;
+		int r = sums_add(summing->sums, series->group, row->node, in_unit);
+		if (r < 0)
+			return r;
+	}
+	int r = sum_add(&summing->completeness.value, value);
+	return r < 0 ? r : sum_add(&summing->completeness.samples, samples);
+}
+
+static int summing_add_coverage(struct summing *summing, bool *is_matched)
+{
+	const struct batch *batch = summing->batch;
+	int r = 0;
+	for (uint32_t i = 0; i < batch->coverage_count && r == 0; i++) {
+		uint32_t place = places_find(&summing->places, batch->coverage[i].series);
+		if (place == ID_NONE)
+			continue;
+		struct summed_series *series = &summing->series[place];
+		summing_meet(summing, series);
+		*is_matched = true;
+		r = sum_add(&series->coverage_ns, batch->coverage[i].ns);
+		r = r < 0 ? r : sum_add(&summing->completeness.coverage_ns, batch->coverage[i].ns);
+	}
+	return r;
+}
+
+static int summing_add_losses(struct summing *summing, struct observer *observer, bool *is_matched)
+{
+	const struct batch *batch = summing->batch;
+	int r = 0;
+	for (uint32_t i = 0; i < batch->losses_count && r == 0; i++) {
+		const struct loss *loss = &batch->losses[i];
+		uint32_t reason = loss->reason <= LOSS_REASON_MAX ? loss->reason : 0;
+		if (loss->series == SERIES_NONE) {
+			r = sum_add(&observer->lost[reason], loss->count);
+		} else if (places_find(&summing->places, loss->series) != ID_NONE) {
+			*is_matched = true;
+			r = sum_add(&summing->completeness.lost[reason], loss->count);
+		}
+	}
+	return r;
+}
+
+static int summing_record(void *owner, struct key_batch key, const struct record_batch *record)
+{
+	struct summing *summing = owner;
+	bool is_met = places_meet(&summing->places, record);
+	bool is_matched = false;
+
+	batch_reset(summing->batch);
+	if (is_met || record->has_loss_of_none) {
+		int r = record_unpack_batch(
+		        record, key.start_ns, &summing->scratch, summing->batch);
+		if (r < 0)
+			return r;
+	}
+	/* From here on the record is good, and whatever goes wrong is not its fault. */
+	struct observer *observer;
+	int r = summing_observer(summing, key.stream, &observer);
+	if (r < 0)
+		return r;
+	if (summing->is_pending) {
+		struct pending pending = { key.start_ns, record->duration_ns,
+			(uint32_t)(observer - summing->observers) };
+		buf_put(&summing->pending, &pending, sizeof(pending));
+		if (summing->pending.failed)
+			return -ENOMEM;
+	} else {
+		observer_see(observer, key.start_ns, record->duration_ns);
+	}
+	r = summing_add_losses(summing, observer, &is_matched);
+	if (r == 0 && is_met) {
+		r = summing_add_rows(summing, &is_matched);
+		r = r < 0 ? r : summing_add_coverage(summing, &is_matched);
+	}
+	observer->is_matched |= is_matched;
+	return r;
+}
+static int summing_finish_observers(struct summing *summing)
+{
+	struct completeness *to = &summing->completeness;
+	uint32_t count = id_map_count(summing->observer_ids);
+	int r = 0;
+	assert(count == 0 || summing->observers);
+	for (uint32_t i = 0; i < count && r == 0; i++) {
+		const struct observer *observer = &summing->observers[i];
+		if (!observer->is_matched)
+			continue;
+		to->observers++;
+		to->intervals += observer->intervals;
+		r = sum_add(&to->missing_ns, observer->missing_ns);
+		for (int j = 0; j <= LOSS_REASON_MAX && r == 0; j++)
+			r = sum_add(&to->lost[j], observer->lost[j]);
+		if (to->observers == 1 || observer->first_ns < to->first_ns)
+			to->first_ns = observer->first_ns;
+		if (observer->last_ns > to->last_ns)
+			to->last_ns = observer->last_ns;
+	}
+	return r;
+}
+
+/* Distinct values of the label instance, of series that were met. */
+static int summing_count_instances(struct summing *summing)
+{
+	uint32_t count = 0;
+	uint32_t series_count = summing->options->series_count;
+	autofree uint32_t *instances = malloc(((size_t)series_count + 1) * sizeof(*instances));
+	if (!instances)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < series_count; i++)
+		if (summing->series[i].is_met && summing->series[i].instance)
+			instances[count++] = summing->series[i].instance;
+	qsort(instances, count, sizeof(*instances), summing_compare_ids);
+	for (uint32_t i = 0; i < count; i++)
+		summing->completeness.instances += i == 0 || instances[i] != instances[i - 1];
+	return 0;
+}
+
+static int summing_take_coverage(struct summing *summing, struct store_sum *sum)
+{
+	uint32_t series_count = summing->options->series_count;
+	sum->coverage = calloc((size_t)series_count + 1, sizeof(*sum->coverage));
+	if (!sum->coverage)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < series_count; i++)
+		if (summing->series[i].coverage_ns)
+			sum->coverage[sum->coverage_count++] = (struct coverage){
+				.series = summing->options->series[i],
+				.ns = summing->series[i].coverage_ns,
+			};
+	return 0;
+}
+
+int store_sum(
+        struct store *store, const struct store_sum_options *options, struct store_sum *ret_sum)
+{
+	struct summing summing = { .store = store, .options = options };
+	struct store_sum sum = { 0 };
+	struct walk walk = {
+		.store = store,
+		.from_ns = options->from_ns,
+		.to_ns = options->to_ns,
+		.cancelled = options->cancelled,
+		.visit = summing_record,
+		.visit_span = summing_span,
+		.owner = &summing,
+	};
+
+	int r = summing_init(&summing);
+	r = r < 0 ? r : walk_run(&walk);
+	r = r < 0 ? r : summing_finish_observers(&summing);
+	r = r < 0 ? r : summing_count_instances(&summing);
+	r = r < 0 ? r : summing_take_coverage(&summing, &sum);
+	r = r < 0 ? r : sums_take_rows(summing.sums, &sum.rows, &sum.rows_count);
+	if (r == 0) {
+		summing.completeness.corrupt = walk.corrupt;
+		sum.completeness = summing.completeness;
+		*ret_sum = sum;
+	} else {
+		store_sum_fini(&sum);
+	}
+	summing_fini(&summing);
+	return r;
+}
+
+void store_sum_fini(struct store_sum *sum)
+{
+	free(sum->rows);
+	free(sum->coverage);
+	*sum = (struct store_sum){ 0 };
+}

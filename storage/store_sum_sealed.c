@@ -1,0 +1,514 @@
+/*
+ * Summing what is sealed: by the sums of a window where they can answer, else by its detail.
+ */
+
+#include <errno.h>
+#include <string.h>
+
+#include "storage/store_sum_private.h"
+
+static int pending_compare(const void *a, const void *b)
+{
+	uint64_t x = ((const struct pending *)a)->start_ns;
+	uint64_t y = ((const struct pending *)b)->start_ns;
+	return x < y ? -1 : x > y;
+}
+
+static void summing_see_pending(struct summing *summing)
+{
+	struct pending *pending = ARRAY(struct pending, summing->pending);
+	size_t count = ARRAY_COUNT(struct pending, summing->pending);
+	bool is_sorted = true;
+	for (size_t i = 1; i < count && is_sorted; i++)
+		is_sorted = pending[i - 1].start_ns <= pending[i].start_ns;
+	if (!is_sorted)
+		qsort(pending, count, sizeof(*pending), pending_compare);
+	for (size_t i = 0; i < count; i++)
+		observer_see(&summing->observers[pending[i].observer], pending[i].start_ns,
+		        pending[i].duration_ns);
+	buf_reset(&summing->pending);
+}
+
+/* The group of sums that a series is in, remembered. */
+static int summing_group_key(
+        struct summing *summing, uint32_t series, const struct sum_group_key **ret_key)
+{
+	const struct dict *dict = summing->store->dict;
+	if (series >= summing->keys_of_count) {
+		uint32_t count = dict_mark(dict).series;
+		uint32_t *grown = realloc(summing->keys_of, count * sizeof(*grown));
+		if (!grown)
+			return -ENOMEM;
+		memset(grown + summing->keys_of_count, 0,
+		        (count - summing->keys_of_count) * sizeof(*grown));
+		summing->keys_of = grown;
+		summing->keys_of_count = count;
+	}
+	if (summing->keys_of[series] == 0) {
+		struct sum_labels labels = sum_labels_find(dict);
+		struct sum_group_key key = sum_labels_group(&labels, dict, series);
+		buf_put(&summing->keys, &key, sizeof(key));
+		if (summing->keys.failed)
+			return -ENOMEM;
+		summing->keys_of[series] = (uint32_t)ARRAY_COUNT(
+		        struct sum_group_key, summing->keys);
+	}
+	*ret_key = &ARRAY(struct sum_group_key, summing->keys)[summing->keys_of[series] - 1];
+	return 0;
+}
+
+static struct summed_series *summing_find(struct summing *summing, uint32_t series)
+{
+	uint32_t place = places_find(&summing->places, series);
+	return place == ID_NONE ? NULL : &summing->series[place];
+}
+
+/* Zeroes over a dictionary. */
+static struct stack_sums *summing_stacks(struct summing *summing, uint32_t count)
+{
+	if (summing->stacks && stack_sums_count(summing->stacks) == count) {
+		stack_sums_reset(summing->stacks);
+	} else {
+		stack_sums_free(summing->stacks);
+		summing->stacks = stack_sums_new(count);
+	}
+	return summing->stacks;
+}
+
+/* What is in summing->stacks, of one period, to a group; `samples` is what it adds up to. */
+static int summing_add_stacks(struct summing *summing, uint32_t group, uint64_t period,
+        const uint32_t *nodes, const uint32_t *order, uint64_t samples)
+{
+	const uint64_t *values;
+	uint64_t value = 0;
+	int r = stack_sums_get(summing->stacks, &values);
+	r = r < 0 ? r
+	          : sums_add_all(summing->sums, group, nodes, order, values,
+	                    stack_sums_count(summing->stacks), period);
+	if (r == 0 && __builtin_mul_overflow(samples, period, &value))
+		r = -EOVERFLOW;
+	r = r < 0 ? r : sum_add(&summing->completeness.value, value);
+	return r < 0 ? r : sum_add(&summing->completeness.samples, samples);
+}
+
+/* What is asked for of one group of a block of sums. */
+enum {
+	CHOICE_UNKNOWN = -2,
+	CHOICE_NOTHING = -1
+}; /* else the number of a group that is asked for */
+
+static int summing_compare_group(const void *key, const void *group)
+{
+	return sum_group_key_compare(key, &((const struct sum_group *)group)->key);
+}
+
+/*
+ * Which group asked for each group of the block belongs to. *ret_fits false: one holds series of
+ * several.
+ */
+static int summing_choose(struct summing *summing, const struct sum_block *block,
+        const struct sum_group *groups, const struct detail_chunk *members,
+        const struct detail_heads *heads, int64_t *choices, bool *ret_fits)
+{
+	*ret_fits = true;
+	for (uint32_t i = 0; i < block->groups_count; i++)
+		choices[i] = CHOICE_UNKNOWN;
+	for (uint32_t i = 0; i < members->reports_count; i++) {
+		uint32_t id = heads->reports[i].series;
+		const struct summed_series *series = summing_find(summing, id);
+		const struct sum_group_key *key;
+		int r = summing_group_key(summing, id, &key);
+		if (r < 0)
+			return r;
+		const struct sum_group *group = bsearch(
+		        key, groups, block->groups_count, sizeof(*groups), summing_compare_group);
+		if (!group)
+			return -EBADMSG;
+		int64_t choice = series ? (int64_t)series->group : CHOICE_NOTHING;
+		int64_t *to = &choices[group - groups];
+		if (*to != CHOICE_UNKNOWN && *to != choice)
+			*ret_fits = false;
+		*to = choice;
+	}
+	return 0;
+}
+
+/* All of the block is one group of the question, and of one period. */
+static bool summing_is_total(
+        const struct sum_block *block, const int64_t *choices, uint32_t *ret_group)
+{
+	int64_t only = CHOICE_UNKNOWN;
+	for (uint32_t i = 0; i < block->groups_count; i++) {
+		if (choices[i] == CHOICE_UNKNOWN)
+			continue;
+		if (only != CHOICE_UNKNOWN && choices[i] != only)
+			return false;
+		only = choices[i];
+	}
+	*ret_group = (uint32_t)only;
+	return only >= 0 && block->period > 0;
+}
+
+static int summing_add_groups(struct summing *summing, struct sealed *sealed,
+        const struct sum_block *block, const struct sum_group *groups, int64_t *choices)
+{
+	const uint32_t *order;
+	int r = sum_block_get_order(block, sealed->sums_memory, &order);
+	for (uint32_t i = 0; i < block->groups_count && r == 0; i++) {
+		int64_t choice = choices[i];
+		uint64_t samples = 0;
+		if (choice < 0)
+			continue;
+		struct stack_sums *stacks = summing_stacks(summing, block->dictionary_count);
+		if (!stacks)
+			return -ENOMEM;
+		for (uint32_t j = i; j < block->groups_count && r == 0; j++) {
+			if (choices[j] != choice || groups[j].key.period != groups[i].key.period)
+				continue;
+			choices[j] = CHOICE_NOTHING;
+			r = sum_block_add_group(block, sealed->sums_memory, j, stacks);
+			r = r < 0 ? r : sum_add(&samples, groups[j].samples);
+		}
+		r = r < 0 ? r
+		          : summing_add_stacks(summing, (uint32_t)choice, groups[i].key.period,
+		                    sealed_nodes(sealed), order, samples);
+	}
+	return r;
+}
+
+/*
+ * The rows of a unit from its sums. *ret_fits false: nothing was added, detail has to be asked.
+ * When something is wrong after a part was added, nothing can be left out any more: that ends it.
+ */
+static int summing_add_sums(struct summing *summing, struct sealed *sealed,
+        const struct sum_block *block, const struct detail_chunk *members,
+        const struct detail_heads *heads, bool *ret_fits)
+{
+	const struct sum_group *groups;
+	uint32_t group;
+	autofree int64_t *choices = malloc(((size_t)block->groups_count + 1) * sizeof(*choices));
+	if (!choices)
+		return -ENOMEM;
+	int r = sum_block_get_groups(block, sealed->sums_memory, &groups);
+	r = r < 0 ? r : summing_choose(summing, block, groups, members, heads, choices, ret_fits);
+	if (r < 0 || !*ret_fits)
+		return r;
+	if (!summing_is_total(block, choices, &group)) {
+		r = summing_add_groups(summing, sealed, block, groups, choices);
+		if (r == -EBADMSG)
+			sealed->failed = r;
+		return r;
+	}
+	struct stack_sums *stacks = summing_stacks(summing, block->dictionary_count);
+	if (!stacks)
+		return -ENOMEM;
+	r = sum_block_add_total(block, sealed->sums_memory, stacks);
+	return r < 0 ? r
+	             : summing_add_stacks(summing, group, block->period, sealed_nodes(sealed), NULL,
+	                       block->samples);
+}
+
+static int summing_match_stream(struct summing *summing, uint32_t stream)
+{
+	struct observer *observer;
+	int r = summing_observer(summing, stream, &observer);
+	if (r == 0)
+		observer->is_matched = true;
+	return r;
+}
+
+/* Who was watching, how long, and what was lost: of the reports and losses that are wanted. */
+static int summing_add_heads(struct summing *summing, const struct walk *walk, bool is_whole,
+        const struct detail_chunk *chunk, const struct detail_heads *heads)
+{
+	int r = 0;
+	for (uint32_t i = 0; i < chunk->reports_count && r == 0; i++) {
+		const struct detail_report *report = &heads->reports[i];
+		const struct detail_interval *interval = &heads->intervals[report->interval];
+		struct summed_series *series = summing_find(summing, report->series);
+		if (!series || (!is_whole && !walk_has(walk, interval_key(interval))))
+			continue;
+		summing_meet(summing, series);
+		r = summing_match_stream(summing, interval->stream);
+		r = r < 0 ? r : sum_add(&series->coverage_ns, report->coverage_ns);
+		r = r < 0 ? r : sum_add(&summing->completeness.coverage_ns, report->coverage_ns);
+	}
+	for (uint32_t i = 0; i < chunk->losses_count && r == 0; i++) {
+		const struct detail_loss *loss = &heads->losses[i];
+		const struct detail_interval *interval = &heads->intervals[loss->interval];
+		uint32_t reason = loss->reason <= LOSS_REASON_MAX ? loss->reason : 0;
+		if (!summing_find(summing, loss->series) ||
+		        (!is_whole && !walk_has(walk, interval_key(interval))))
+			continue;
+		r = summing_match_stream(summing, interval->stream);
+		r = r < 0 ? r : sum_add(&summing->completeness.lost[reason], loss->count);
+	}
+	return r;
+}
+
+static bool summing_wants_heads(
+        struct summing *summing, const struct detail_chunk *chunk, const struct detail_heads *heads)
+{
+	for (uint32_t i = 0; i < chunk->reports_count; i++)
+		if (summing_find(summing, heads->reports[i].series))
+			return true;
+	for (uint32_t i = 0; i < chunk->losses_count; i++)
+		if (summing_find(summing, heads->losses[i].series))
+			return true;
+	return false;
+}
+
+/* Detail of one unit, added up over its dictionary as long as group and period stay the same. */
+struct detailing {
+	struct summing *summing;
+	struct walk *walk;
+	const struct sum_block *block;
+	const struct summed_series *of; /* any series of that group and period; NULL: nothing yet */
+	struct buf wanted;              /* u8 per report */
+};
+
+static int detailing_flush(struct detailing *detailing)
+{
+	const struct summed_series *of = detailing->of;
+	struct summing *summing = detailing->summing;
+	uint64_t samples = 0;
+	const uint64_t *values;
+	detailing->of = NULL;
+	int r = of ? stack_sums_get(summing->stacks, &values) : 0;
+	if (!of || r < 0)
+		return r;
+	for (uint32_t i = 0; i < stack_sums_count(summing->stacks) && r == 0; i++)
+		r = sum_add(&samples, values[i]);
+	return r < 0 ? r
+	             : summing_add_stacks(summing, of->group, of->period,
+	                       sealed_nodes(&detailing->walk->sealed), NULL, samples);
+}
+
+/* Rows of several groups or periods, one by one. */
+static int detailing_add_mixed(struct detailing *detailing, const struct detail_chunk *chunk,
+        const struct detail_heads *heads)
+{
+	struct summing *summing = detailing->summing;
+	struct sealed *sealed = &detailing->walk->sealed;
+	const uint8_t *wanted = detailing->wanted.bytes;
+	const uint32_t *nodes = sealed_nodes(sealed);
+	struct detail_rows rows;
+	int r = detail_chunk_get_rows(chunk, sealed->detail_memory, &rows);
+	for (uint32_t i = 0; i < chunk->reports_count && r == 0; i++) {
+		const struct detail_report *report = &heads->reports[i];
+		if (!wanted[i])
+			continue;
+		const struct summed_series *series = summing_find(summing, report->series);
+		for (uint32_t j = 0; j < report->rows_count && r == 0; j++) {
+			uint32_t at = report->rows_first + j;
+			uint64_t value = detail_rows_value(&rows, at);
+			uint64_t in_unit;
+			if (__builtin_mul_overflow(value, series->period, &in_unit))
+				return -EOVERFLOW;
+			r = sums_add(summing->sums, series->group, nodes[rows.places[at]], in_unit);
+			r = r < 0 ? r : sum_add(&summing->completeness.value, in_unit);
+			r = r < 0 ? r : sum_add(&summing->completeness.samples, value);
+		}
+	}
+	return r;
+}
+
+/* Rows of one group and period. */
+static int detailing_add_alike(struct detailing *detailing, const struct detail_chunk *chunk,
+        const struct summed_series *of, bool is_all)
+{
+	struct summing *summing = detailing->summing;
+	struct sealed *sealed = &detailing->walk->sealed;
+	int r = 0;
+	if (detailing->of &&
+	        (detailing->of->group != of->group || detailing->of->period != of->period))
+		r = detailing_flush(detailing);
+	if (r == 0 && !detailing->of && !summing_stacks(summing, chunk->dictionary_count))
+		r = -ENOMEM;
+	if (r < 0)
+		return r;
+	detailing->of = of;
+	r = detail_chunk_sum(chunk, sealed->detail_memory, is_all ? NULL : detailing->wanted.bytes,
+	        summing->stacks);
+	if (r == -EBADMSG)
+		sealed->failed = r; /* a part may be in the sums already */
+	return r;
+}
+
+static int detailing_add_chunk(struct detailing *detailing, const struct detail_chunk *chunk,
+        const struct detail_heads *heads)
+{
+	struct summing *summing = detailing->summing;
+	const struct summed_series *of = NULL;
+	bool is_all = true;
+	bool is_mixed = false;
+	buf_reset(&detailing->wanted);
+	for (uint32_t i = 0; i < chunk->reports_count; i++) {
+		const struct detail_report *report = &heads->reports[i];
+		const struct summed_series *series = summing_find(summing, report->series);
+		bool is_wanted = series && report->rows_count > 0 &&
+		                 walk_has(detailing->walk,
+		                         interval_key(&heads->intervals[report->interval]));
+		buf_put_u8(&detailing->wanted, is_wanted);
+		is_all &= is_wanted || report->rows_count == 0;
+		if (!is_wanted)
+			continue;
+		is_mixed |= of && (of->group != series->group || of->period != series->period);
+		of = series;
+	}
+	if (detailing->wanted.failed)
+		return -ENOMEM;
+	if (!of)
+		return 0;
+	return is_mixed ? detailing_add_mixed(detailing, chunk, heads)
+	                : detailing_add_alike(detailing, chunk, of, is_all);
+}
+
+static int detailing_chunk(struct detailing *detailing, uint32_t unit, uint32_t number)
+{
+	struct summing *summing = detailing->summing;
+	struct walk *walk = detailing->walk;
+	struct detail_chunk chunk;
+	struct detail_heads heads;
+	int r = sealed_open_detail(&walk->sealed, unit, number, detailing->block, &chunk);
+	if (r < 0)
+		return r;
+	if (chunk.first_ns >= walk->to_ns || chunk.last_ns < walk->at.start_ns)
+		return 0;
+	if (chunk.losses_count == 0 &&
+	        !series_meet(summing->options->series, summing->options->series_count,
+	                chunk.series_first, chunk.series_last))
+		return 0;
+	r = sealed_get_detail_heads(&walk->sealed, &chunk, &heads);
+	if (r < 0 || !summing_wants_heads(summing, &chunk, &heads))
+		return r;
+	r = detailing_add_chunk(detailing, &chunk, &heads);
+	return r < 0 ? r : summing_add_heads(summing, walk, false, &chunk, &heads);
+}
+
+static int summing_add_detail(
+        struct summing *summing, struct walk *walk, uint32_t unit, const struct sum_block *block)
+{
+	struct detailing detailing = { .summing = summing, .walk = walk, .block = block };
+	int r = 0;
+	for (uint32_t i = 0; i < walk->sealed.window.units[unit].chunks && r == 0; i++) {
+		r = walk_is_cancelled(walk) ? -ECANCELED : detailing_chunk(&detailing, unit, i);
+		r = walk_forgive(walk, r);
+	}
+	r = r < 0 ? r : detailing_flush(&detailing);
+	buf_fini(&detailing.wanted);
+	return r;
+}
+
+/* A unit of a window that is wanted as a whole. */
+static int summing_whole_unit(struct summing *summing, struct walk *walk, uint32_t unit)
+{
+	struct sealed *sealed = &walk->sealed;
+	struct detail_chunk members;
+	struct detail_heads heads;
+	struct sum_block block;
+	bool fits = false;
+	int r = sealed_get_members(sealed, unit, &members, &heads);
+	bool has_members = r == 0;
+	if (r < 0 && !sealed_is_corrupt(sealed, r))
+		return r;
+	if (has_members && !summing_wants_heads(summing, &members, &heads))
+		return 0;
+	if (!has_members)
+		walk_count_corrupt(walk); /* detail says the same, at more cost */
+	r = sealed_get_sums(sealed, unit, &block);
+	if (r == 0 && has_members)
+		r = summing_add_sums(summing, sealed, &block, &members, &heads, &fits);
+	if (r == 0 && fits)
+		r = summing_add_heads(summing, walk, true, &members, &heads);
+	else if (r == 0)
+		r = summing_add_detail(summing, walk, unit, &block);
+	return walk_forgive(walk, r);
+}
+
+static int summing_cut_unit(struct summing *summing, struct walk *walk, uint32_t unit)
+{
+	struct sum_block block;
+	int r = sealed_get_sums(&walk->sealed, unit, &block);
+	r = r < 0 ? r : summing_add_detail(summing, walk, unit, &block);
+	return walk_forgive(walk, r);
+}
+
+static int summing_watchers(struct summing *summing, struct walk *walk, uint32_t number)
+{
+	struct detail_chunk chunk;
+	struct detail_heads heads;
+	struct observer *observer;
+	int r = sealed_get_watchers(&walk->sealed, number, &chunk, &heads);
+	if (r < 0)
+		return r;
+	for (uint32_t i = 0; i < chunk.intervals_count && r == 0; i++) {
+		const struct detail_interval *interval = &heads.intervals[i];
+		if (!walk_has(walk, interval_key(interval)))
+			continue;
+		r = summing_observer(summing, interval->stream, &observer);
+		if (r < 0)
+			break;
+		struct pending pending = { interval->start_ns, interval->duration_ns,
+			(uint32_t)(observer - summing->observers) };
+		buf_put(&summing->pending, &pending, sizeof(pending));
+	}
+	for (uint32_t i = 0; i < chunk.losses_count && r == 0; i++) {
+		const struct detail_loss *loss = &heads.losses[i];
+		const struct detail_interval *interval = &heads.intervals[loss->interval];
+		uint32_t reason = loss->reason <= LOSS_REASON_MAX ? loss->reason : 0;
+		if (loss->series != SERIES_NONE || !walk_has(walk, interval_key(interval)))
+			continue;
+		r = summing_observer(summing, interval->stream, &observer);
+		r = r < 0 ? r : sum_add(&observer->lost[reason], loss->count);
+	}
+	return r == 0 && summing->pending.failed ? -ENOMEM : r;
+}
+
+/* Has any series that is asked for this service and type? */
+static bool summing_wants_unit(const struct summing *summing, const struct window_unit *unit)
+{
+	uint64_t key = (uint64_t)unit->service << 32 | unit->type;
+	return bsearch(
+	        &key, summing->units, summing->units_count, sizeof(key), summing_compare_units);
+}
+
+static int summing_window(
+        struct summing *summing, struct walk *walk, const struct window_entry *window)
+{
+	struct sealed *sealed = &walk->sealed;
+	struct key_batch first = { .start_ns = window->key.from_ns };
+	bool is_whole = key_batch_compare(walk->at, first) <= 0 && window->key.to_ns <= walk->to_ns;
+	int r = sealed_open(sealed, window);
+	if (r < 0)
+		return walk_forgive(walk, r);
+	for (uint32_t i = 0; i < sealed->window.watchers_chunks && r == 0; i++)
+		r = walk_forgive(walk, summing_watchers(summing, walk, i));
+	for (uint32_t i = 0; i < sealed->window.units_count && r == 0; i++) {
+		if (!summing_wants_unit(summing, &sealed->window.units[i]))
+			continue;
+		if (walk_is_cancelled(walk))
+			return -ECANCELED;
+		r = is_whole ? summing_whole_unit(summing, walk, i)
+		             : summing_cut_unit(summing, walk, i);
+	}
+	return r;
+}
+
+int summing_span(void *owner, struct walk *walk, const struct window_span *span)
+{
+	struct summing *summing = owner;
+	uint64_t to_ns = span->to_ns < walk->to_ns ? span->to_ns : walk->to_ns;
+	summing->is_pending = true;
+	int r = walk_batches(walk, to_ns, false);
+	for (uint32_t i = 0; i < span->count && r == 0; i++) {
+		const struct window_entry *window = &walk->store->windows.entries[span->first + i];
+		if (window->key.to_ns > walk->at.start_ns && window->key.from_ns < walk->to_ns)
+			r = summing_window(summing, walk, window);
+	}
+	if (r == 0)
+		summing_see_pending(summing);
+	summing->is_pending = false;
+	walk->at = (struct key_batch){ .start_ns = to_ns };
+	return r;
+}

@@ -1,0 +1,168 @@
+/*
+ * Each record is checked (checksum over key and value, then ids against the dict) before a number
+ * of it is used. One that fails is left out and counted.
+ */
+
+#include "storage/store_walk_private.h"
+
+#include <errno.h>
+
+#define STORE_STRETCH_BYTES (4u << 20)
+
+bool walk_is_cancelled(const struct walk *walk)
+{
+	return walk->cancelled && __atomic_load_n(walk->cancelled, __ATOMIC_RELAXED);
+}
+
+void walk_count_corrupt(struct walk *walk)
+{
+	walk->corrupt++;
+	walk->store->corrupt++;
+}
+
+int walk_record(struct walk *walk, struct kv_bytes key_bytes, struct kv_bytes value)
+{
+	struct key_batch key;
+	struct record_batch record;
+	int r = keys_get_batch(key_bytes.bytes, key_bytes.count, &key);
+	r = r < 0 ? r : record_get_batch(key_bytes, value, &record);
+	uint64_t end_ns;
+	if (r == 0 && (key.stream >= walk->store->streams_count ||
+	                      __builtin_add_overflow(key.start_ns, record.duration_ns, &end_ns)))
+		r = -EBADMSG;
+	r = r < 0 ? r : walk->visit(walk->owner, key, &record);
+	if (r == -EBADMSG || r == -EPROTONOSUPPORT) {
+		walk_count_corrupt(walk);
+		r = 0;
+	}
+	return r;
+}
+
+struct kv_iterator *walk_iterator(const struct walk *walk, uint64_t to_ns)
+{
+	uint8_t from[KEYS_BATCH_BYTES];
+	uint8_t to[KEYS_TIME_BYTES];
+	keys_put_batch(walk->at, from);
+	keys_put_time(to_ns, to);
+	return kv_iterator_new(walk->store->kv, KV_BATCH, (struct kv_bytes){ from, sizeof(from) },
+	        (struct kv_bytes){ to, sizeof(to) });
+}
+
+int walk_batches(struct walk *walk, uint64_t to_ns, bool may_break)
+{
+	AUTO(kv_iterator) it = walk_iterator(walk, to_ns);
+	if (!it)
+		return -ENOMEM;
+
+	uint64_t bytes = 0;
+	int r = 0;
+	for (; r == 0 && kv_iterator_is_valid(it); kv_iterator_next(it)) {
+		struct kv_bytes key = kv_iterator_key(it);
+		struct kv_bytes value = kv_iterator_value(it);
+		struct key_batch read;
+		if (walk_is_cancelled(walk))
+			return -ECANCELED;
+		r = walk_record(walk, key, value);
+		bytes += key.count + value.count;
+		/* There is no point in a break when the caller keeps the gate to himself. */
+		if (may_break && bytes >= STORE_STRETCH_BYTES &&
+		        keys_get_batch(key.bytes, key.count, &read) == 0) {
+			walk->at = key_batch_next(read);
+			return r;
+		}
+	}
+	if (may_break)
+		walk->at = (struct key_batch){ .start_ns = to_ns };
+	return r ? r : kv_iterator_result(it);
+}
+
+/* Inside the gate. */
+static int walk_stretch(struct walk *walk)
+{
+	bool may_break = gate_is_outermost(&walk->store->gate);
+	struct window_span span;
+	uint64_t to_ns = walk->to_ns;
+	bool has_span = window_list_span(&walk->store->windows, walk->at.start_ns, to_ns, &span);
+	if (has_span && walk->at.start_ns >= span.from_ns) {
+		if (walk_is_cancelled(walk))
+			return -ECANCELED;
+		return walk->visit_span(walk->owner, walk, &span);
+	}
+	if (has_span)
+		to_ns = span.from_ns;
+	if (may_break)
+		return walk_batches(walk, to_ns, true);
+	int r = walk_batches(walk, to_ns, false);
+	walk->at = (struct key_batch){ .start_ns = to_ns };
+	return r;
+}
+
+int walk_run(struct walk *walk)
+{
+	int r = sealed_init(&walk->sealed, walk->store);
+	walk->at = (struct key_batch){ .start_ns = walk->from_ns };
+	while (r == 0 && walk->at.start_ns < walk->to_ns) {
+		store_read_lock(walk->store);
+		r = walk_stretch(walk);
+		store_read_unlock(walk->store);
+	}
+	sealed_fini(&walk->sealed);
+	return r;
+}
+
+bool walk_has(const struct walk *walk, struct key_batch key)
+{
+	return key_batch_compare(walk->at, key) <= 0 && key.start_ns < walk->to_ns;
+}
+
+int walk_forgive(struct walk *walk, int result)
+{
+	if (!sealed_is_corrupt(&walk->sealed, result))
+		return result;
+	walk_count_corrupt(walk);
+	return 0;
+}
+
+/* ---- which series are asked for ---- */
+
+int places_init(struct places *places, const uint32_t *series, uint32_t series_count)
+{
+	for (uint32_t i = 1; i < series_count; i++)
+		if (series[i - 1] >= series[i])
+			return -EINVAL;
+	places->count = series_count ? series[series_count - 1] + 1 : 0;
+	places->place = calloc((size_t)places->count + 1, sizeof(*places->place));
+	if (!places->place)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < series_count; i++)
+		places->place[series[i]] = i + 1;
+	return 0;
+}
+
+bool places_meet(const struct places *places, const struct record_batch *record)
+{
+	struct reader reader = record->series;
+	uint64_t series = 0;
+	for (uint32_t i = 0; i < record->series_count; i++) {
+		series += reader_varint(&reader);
+		if (series >= places->count)
+			return false;
+		if (places->place[series])
+			return true;
+	}
+	return false;
+}
+
+bool series_meet(const uint32_t *series, uint32_t series_count, uint32_t first, uint32_t last)
+{
+	uint32_t low = 0;
+	uint32_t high = series_count;
+	while (low < high) {
+		uint32_t middle = low + (high - low) / 2;
+		if (series[middle] < first)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < series_count && series[low] <= last;
+}

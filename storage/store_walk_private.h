@@ -1,0 +1,72 @@
+#pragma once
+
+/*
+ * walk goes through a range in the order of the batches' keys: inside the gate for one stretch, out
+ * for a moment, in again behind the last key. A stretch is a few megabytes of open batches, or a
+ * span: sealed windows that overlap, with what is open in them. What is sealed while a walk is out
+ * of the gate has the same keys as before, so nothing is read twice; what was acknowledged before
+ * the walk began is read; of what arrives meanwhile, some.
+ *
+ * places say which series are asked for. One thread owns each.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "storage/sealed.h"
+#include "storage/store_private.h"
+
+struct walk {
+	struct store *store;
+	uint64_t from_ns;
+	uint64_t to_ns;
+	const bool *cancelled;
+	/* Each record that opened; -EBADMSG makes it a corrupt one, other than 0 ends the walk. */
+	int (*visit)(void *owner, struct key_batch key, const struct record_batch *record);
+	/* Reads a span from walk->at on, and moves it. */
+	int (*visit_span)(void *owner, struct walk *walk, const struct window_span *span);
+	void *owner;
+	struct key_batch at; /* what is before it was read */
+	struct sealed sealed;
+	uint64_t corrupt;
+};
+
+int walk_run(struct walk *walk);
+bool walk_is_cancelled(const struct walk *walk);
+void walk_count_corrupt(struct walk *walk);
+/* 0 when the block is only to be left out: it is counted. */
+int walk_forgive(struct walk *walk, int result);
+
+/* Open batches of [walk->at, to_ns). */
+struct kv_iterator *walk_iterator(const struct walk *walk, uint64_t to_ns);
+/* Checks one, and tells walk->visit of it. */
+int walk_record(struct walk *walk, struct kv_bytes key_bytes, struct kv_bytes value);
+/* Open batches from walk->at on to to_ns, or as many as one stretch has. Inside the gate. */
+int walk_batches(struct walk *walk, uint64_t to_ns, bool may_break);
+
+/* Of what walk->at and to_ns bound. */
+bool walk_has(const struct walk *walk, struct key_batch key);
+
+static inline struct key_batch interval_key(const struct detail_interval *interval)
+{
+	return (struct key_batch){ interval->start_ns, interval->stream, interval->seq };
+}
+
+/* place[series] is its index in the array that was asked for, plus one. */
+struct places {
+	uint32_t *place;
+	uint32_t count;
+};
+
+int places_init(struct places *places, const uint32_t *series, uint32_t series_count);
+
+/* The index, or ID_NONE. */
+static inline uint32_t places_find(const struct places *places, uint32_t series)
+{
+	return series < places->count ? places->place[series] - 1 : ID_NONE;
+}
+
+/* Does the record's directory name any of them? */
+bool places_meet(const struct places *places, const struct record_batch *record);
+/* Is any of them in [first, last]? `series` is what the places were made of. */
+bool series_meet(const uint32_t *series, uint32_t series_count, uint32_t first, uint32_t last);
