@@ -96,6 +96,23 @@ void keys_put_block(struct key_block key, uint8_t ret_bytes[KEYS_BLOCK_BYTES])
 	keys_put_big(key.chunk, ret_bytes + KEYS_WINDOW_BYTES + 5, 4);
 }
 
+int keys_get_block(const void *bytes, size_t count, struct key_block *ret_key)
+{
+	const uint8_t *at = bytes;
+	struct key_block key = { .chunk = 0 };
+	if (count != KEYS_BLOCK_BYTES || keys_get_window(at, KEYS_WINDOW_BYTES, &key.window) < 0)
+		return -EBADMSG;
+	at += KEYS_WINDOW_BYTES;
+	if (at[4] != KEYS_BLOCK_DETAIL && at[4] != KEYS_BLOCK_MEMBERS && at[4] != KEYS_BLOCK_SUMS &&
+	        at[4] != KEYS_BLOCK_WATCHERS)
+		return -EBADMSG;
+	key.unit = (uint32_t)keys_get_big(at, 4);
+	key.part = (enum keys_block_part)at[4];
+	key.chunk = (uint32_t)keys_get_big(at + 5, 4);
+	*ret_key = key;
+	return 0;
+}
+
 void keys_put_dict(uint64_t ordinal, uint8_t ret_bytes[KEYS_DICT_BYTES])
 {
 	keys_put_big(ordinal, ret_bytes, 8);

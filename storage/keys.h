@@ -84,6 +84,8 @@ void keys_put_window(struct key_window key, uint8_t ret_bytes[KEYS_WINDOW_BYTES]
 /* -EBADMSG also for a window that ends before it begins. */
 int keys_get_window(const void *bytes, size_t count, struct key_window *ret_key);
 void keys_put_block(struct key_block key, uint8_t ret_bytes[KEYS_BLOCK_BYTES]);
+/* -EBADMSG also for a part that there is not. */
+int keys_get_block(const void *bytes, size_t count, struct key_block *ret_key);
 
 void keys_put_dict(uint64_t ordinal, uint8_t ret_bytes[KEYS_DICT_BYTES]);
 int keys_get_dict(const void *bytes, size_t count, uint64_t *ret_ordinal);

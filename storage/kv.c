@@ -46,6 +46,8 @@
 #define KV_INFO_LEVEL_NONE     6 /* one above the highest, which are headers */
 #define KV_BLOOM_BITS          10
 #define KV_ACKED_NAME          "profleet-acked"
+/* A folder that cannot be: RocksDB then goes on without its text log. */
+#define KV_NO_LOG_FOLDER "/dev/null/none"
 
 /* Names are on the disk: they never change. RocksDB insists on one called default. */
 static const char *const kv_family_names[KV_FAMILIES] = {
@@ -90,7 +92,8 @@ struct kv {
 	char *path;
 	rocksdb_t *db; /* NULL when not even reading works */
 	bool writable;
-	int acked_fd; /* -1: could not be opened, and then damage to the log goes unseen */
+	bool is_reader; /* kv_open_reader(): nothing in the folder may change */
+	int acked_fd;   /* -1: could not be opened, and then damage to the log goes unseen */
 	rocksdb_column_family_handle_t *families[KV_FAMILIES];
 	/* Families a newer version made and we do not know: RocksDB wants all of them opened. */
 	rocksdb_column_family_handle_t *strangers[KV_FAMILIES_MAX];
@@ -114,6 +117,7 @@ struct kv_batch {
 
 struct kv_iterator {
 	struct kv *kv;
+	enum kv_family family;
 	rocksdb_readoptions_t *options;
 	rocksdb_iterator_t *iterator;
 	/* RocksDB borrows the bounds for as long as the iterator lives. */
@@ -341,7 +345,9 @@ static void kv_disconnect(struct kv *kv)
 	if (!kv->db)
 		return;
 	for (int i = 0; i < KV_FAMILIES; i++)
-		rocksdb_column_family_handle_destroy(kv->families[i]);
+		if (kv->families[i])
+			rocksdb_column_family_handle_destroy(kv->families[i]);
+	memset(kv->families, 0, sizeof(kv->families));
 	for (size_t i = 0; i < kv->strangers_count; i++)
 		rocksdb_column_family_handle_destroy(kv->strangers[i]);
 	rocksdb_close(kv->db);
@@ -350,23 +356,62 @@ static void kv_disconnect(struct kv *kv)
 	kv->strangers_count = 0;
 }
 
+/* What kv_connect() opens: our families in their order, then those we do not know. */
+struct kv_opening {
+	const char *names[KV_FAMILIES_MAX];
+	const rocksdb_options_t *options[KV_FAMILIES_MAX];
+	rocksdb_column_family_handle_t *handles[KV_FAMILIES_MAX];
+	enum kv_family ours[KV_FAMILIES];
+	size_t ours_count;
+	size_t count;
+};
+
+static bool kv_is_listed(char *const *names, size_t count, const char *name)
+{
+	for (size_t i = 0; i < count; i++)
+		if (strcmp(names[i], name) == 0)
+			return true;
+	return false;
+}
+
+/* Reading cannot make a family that an older version did not know: it is not there, and empty. */
+static void kv_list_opening(struct kv *kv, char *const *found, size_t found_count,
+        bool for_reading_only, struct kv_opening *opening)
+{
+	for (int i = 0; i < KV_FAMILIES; i++) {
+		if (for_reading_only && !kv_is_listed(found, found_count, kv_family_names[i]))
+			continue;
+		opening->names[opening->count] = kv_family_names[i];
+		opening->options[opening->count++] = kv->family_options[i];
+		opening->ours[opening->ours_count++] = (enum kv_family)i;
+	}
+	for (size_t i = 0; i < found_count && opening->count < KV_FAMILIES_MAX; i++) {
+		if (kv_family_find(found[i]) >= 0)
+			continue;
+		opening->names[opening->count] = found[i];
+		opening->options[opening->count++] = kv->options;
+	}
+}
+
+static void kv_take_handles(struct kv *kv, const struct kv_opening *opening)
+{
+	for (size_t i = 0; i < opening->ours_count; i++)
+		kv->families[opening->ours[i]] = opening->handles[i];
+	kv->strangers_count = opening->count - opening->ours_count;
+	for (size_t i = 0; i < kv->strangers_count; i++)
+		kv->strangers[i] = opening->handles[opening->ours_count + i];
+}
+
 /* Opens every family there is on disk, and ours where they are missing. */
 static int kv_connect(struct kv *kv, bool for_reading_only)
 {
-	const char *names[KV_FAMILIES_MAX];
-	const rocksdb_options_t *options[KV_FAMILIES_MAX];
-	rocksdb_column_family_handle_t *handles[KV_FAMILIES_MAX] = { NULL };
+	struct kv_opening opening = { .count = 0 };
 	char **found = NULL;
 	size_t found_count = 0;
 	char *text = NULL;
-	size_t count = KV_FAMILIES;
 
 	assert(!kv->db);
 	uint64_t acked = kv_acked_read(kv); /* before: another process may be writing there */
-	for (int i = 0; i < KV_FAMILIES; i++) {
-		names[i] = kv_family_names[i];
-		options[i] = kv->family_options[i];
-	}
 	if (kv_exists(kv)) {
 		found = rocksdb_list_column_families(kv->options, kv->path, &found_count, &text);
 		if (text) {
@@ -374,19 +419,14 @@ static int kv_connect(struct kv *kv, bool for_reading_only)
 			return kv_result(kv, "reading the families of", text);
 		}
 	}
-	for (size_t i = 0; i < found_count && count < KV_FAMILIES_MAX; i++) {
-		if (kv_family_find(found[i]) >= 0)
-			continue;
-		names[count] = found[i];
-		options[count++] = kv->options;
-	}
-
+	kv_list_opening(kv, found, found_count, for_reading_only, &opening);
 	if (for_reading_only)
-		kv->db = rocksdb_open_for_read_only_column_families(
-		        kv->options, kv->path, (int)count, names, options, handles, 0, &text);
+		kv->db = rocksdb_open_for_read_only_column_families(kv->options, kv->path,
+		        (int)opening.count, opening.names, opening.options, opening.handles, 0,
+		        &text);
 	else
-		kv->db = rocksdb_open_column_families(
-		        kv->options, kv->path, (int)count, names, options, handles, &text);
+		kv->db = rocksdb_open_column_families(kv->options, kv->path, (int)opening.count,
+		        opening.names, opening.options, opening.handles, &text);
 	if (found)
 		rocksdb_list_column_families_destroy(found, found_count);
 	if (text) {
@@ -396,29 +436,37 @@ static int kv_connect(struct kv *kv, bool for_reading_only)
 	kv->writable = !for_reading_only;
 	if (kv->writable)
 		kv_sweep_options(kv);
-	memcpy(kv->families, handles, sizeof(kv->families));
-	kv->strangers_count = count - KV_FAMILIES;
-	for (size_t i = 0; i < kv->strangers_count; i++)
-		kv->strangers[i] = handles[KV_FAMILIES + i];
+	kv_take_handles(kv, &opening);
 	int r = kv_acked_check(kv, acked);
-	if (r < 0)
+	if (r < 0 && !kv->is_reader)
 		kv_disconnect(kv);
 	return r;
 }
 
-int kv_open(struct kv_options options, struct kv **ret_kv, char *ret_error, size_t error_bytes)
+/* On failure there is nothing to free. */
+static struct kv *kv_new(struct kv_options options)
 {
-	AUTO(kv) kv = calloc(1, sizeof(*kv));
+	struct kv *kv = calloc(1, sizeof(*kv));
 	char *path = strdup(options.path);
 	if (!kv || !path) {
+		free(kv);
 		free(path);
-		snprintf(ret_error, error_bytes, "out of memory");
-		return -ENOMEM;
+		return NULL;
 	}
 	kv->path = path;
 	kv->acked_fd = -1;
 	pthread_mutex_init(&kv->error_mutex, NULL);
 	kv_make_options(kv, options);
+	return kv;
+}
+
+int kv_open(struct kv_options options, struct kv **ret_kv, char *ret_error, size_t error_bytes)
+{
+	AUTO(kv) kv = kv_new(options);
+	if (!kv) {
+		snprintf(ret_error, error_bytes, "out of memory");
+		return -ENOMEM;
+	}
 
 	/*
 	 * To open for writing is to throw away what is behind the end of the log. So it is looked
@@ -439,6 +487,46 @@ int kv_open(struct kv_options options, struct kv **ret_kv, char *ret_error, size
 	}
 	if (kv->acked_fd < 0)
 		kv_acked_open(kv);
+	*ret_kv = TAKE(kv);
+	return 0;
+}
+
+/* Does another process have the folder open? RocksDB holds a lock on a file of its own. */
+static bool kv_is_in_use(const struct kv *kv)
+{
+	char path[4096];
+	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+	snprintf(path, sizeof(path), "%s/LOCK", kv->path);
+	autoclose int fd = open(path, O_RDONLY | O_CLOEXEC);
+	return fd >= 0 && fcntl(fd, F_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+}
+
+int kv_open_reader(struct kv_options options, struct kv **ret_kv, bool *ret_is_whole,
+        char *ret_error, size_t error_bytes)
+{
+	AUTO(kv) kv = kv_new(options);
+	char path[4096];
+	if (!kv) {
+		snprintf(ret_error, error_bytes, "out of memory");
+		return -ENOMEM;
+	}
+	kv->is_reader = true;
+	rocksdb_options_set_db_log_dir(kv->options, KV_NO_LOG_FOLDER);
+	/* A file that is damaged or missing takes its own keys with it and no others. */
+	rocksdb_options_set_paranoid_checks(kv->options, 0);
+	snprintf(path, sizeof(path), "%s/%s", kv->path, KV_ACKED_NAME);
+	kv->acked_fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	int r = kv_exists(kv) ? 0 : -ENOENT;
+	if (r < 0)
+		kv_set_error(kv, "opening", "there is no database");
+	else if (kv_is_in_use(kv))
+		r = -EBUSY;
+	r = r < 0 ? r : kv_connect(kv, true);
+	kv_error(kv, ret_error, error_bytes);
+	if (r < 0 && r != -ENODATA)
+		return r;
+	*ret_is_whole = r == 0;
 	*ret_kv = TAKE(kv);
 	return 0;
 }
@@ -586,6 +674,8 @@ int kv_get(struct kv *kv, enum kv_family family, struct kv_bytes key, struct buf
 	char *text = NULL;
 	if (!kv->db)
 		return kv_refuse(kv, "reading from");
+	if (!kv->families[family])
+		return -ENOENT;
 	rocksdb_pinnableslice_t *slice = rocksdb_get_pinned_cf(
 	        kv->db, kv->read, kv->families[family], key.bytes, key.count, &text);
 	if (text)
@@ -614,10 +704,13 @@ struct kv_iterator *kv_iterator_new(
 	if (!it)
 		return NULL;
 	it->kv = kv;
+	it->family = family;
 	if (!kv->db) {
 		it->failed = kv_refuse(kv, "reading from");
 		return TAKE(it);
 	}
+	if (!kv->families[family])
+		return TAKE(it); /* an empty one */
 	it->options = rocksdb_readoptions_create();
 	rocksdb_readoptions_set_verify_checksums(it->options, 1);
 	if (from.count) {
@@ -687,6 +780,65 @@ int kv_iterator_result(struct kv_iterator *iterator)
 		return iterator->failed;
 	rocksdb_iter_get_error(iterator->iterator, &text);
 	return kv_result(iterator->kv, "reading from", text);
+}
+
+static int kv_compare(struct kv_bytes a, struct kv_bytes b)
+{
+	size_t count = a.count < b.count ? a.count : b.count;
+	int order = count ? memcmp(a.bytes, b.bytes, count) : 0;
+	return order ? order : (a.count > b.count) - (a.count < b.count);
+}
+
+/* The least bound of a file of the family that is behind the key. Borrowed from the list. */
+static bool kv_find_bound(const rocksdb_livefiles_t *files, enum kv_family family,
+        struct kv_bytes behind, struct kv_bytes *ret_bound)
+{
+	bool is_found = false;
+	for (int i = 0; i < rocksdb_livefiles_count(files); i++) {
+		struct kv_bytes bounds[2];
+		if (strcmp(rocksdb_livefiles_column_family_name(files, i),
+		            kv_family_names[family]) != 0)
+			continue;
+		bounds[0].bytes = rocksdb_livefiles_smallestkey(files, i, &bounds[0].count);
+		bounds[1].bytes = rocksdb_livefiles_largestkey(files, i, &bounds[1].count);
+		for (int j = 0; j < 2; j++) {
+			if (kv_compare(bounds[j], behind) <= 0 ||
+			        (is_found && kv_compare(bounds[j], *ret_bound) >= 0))
+				continue;
+			*ret_bound = bounds[j];
+			is_found = true;
+		}
+	}
+	return is_found;
+}
+
+bool kv_iterator_skip(struct kv_iterator *iterator, struct kv_bytes behind)
+{
+	struct kv *kv = iterator->kv;
+	if (!iterator->iterator)
+		return false;
+	const rocksdb_livefiles_t *files = rocksdb_livefiles(kv->db);
+	while (kv_find_bound(files, iterator->family, behind, &behind)) {
+		rocksdb_iter_seek(iterator->iterator, behind.bytes, behind.count);
+		if (rocksdb_iter_valid(iterator->iterator))
+			break;
+	}
+	rocksdb_livefiles_destroy(files);
+	return rocksdb_iter_valid(iterator->iterator);
+}
+
+int kv_checkpoint(struct kv *kv, const char *path)
+{
+	char *text = NULL;
+	if (!kv->db || !kv->writable)
+		return kv_refuse(kv, "copying");
+	rocksdb_checkpoint_t *checkpoint = rocksdb_checkpoint_object_create(kv->db, &text);
+	if (text)
+		return kv_result(kv, "copying", text);
+	/* The log is copied as it is: a flush would take longer, and room beside it. */
+	rocksdb_checkpoint_create(checkpoint, path, UINT64_MAX, &text);
+	rocksdb_checkpoint_object_destroy(checkpoint);
+	return kv_result(kv, "copying", text);
 }
 
 int kv_delete_files(struct kv *kv, enum kv_family family, struct kv_bytes from, struct kv_bytes to)

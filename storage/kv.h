@@ -61,6 +61,15 @@ void kv_free(struct kv *kv);
 DEFINE_AUTO(kv);
 
 /*
+ * For looking at a folder that no process has open (-EBUSY), damaged ones included: nothing in it
+ * changes, not even a lock. Keys in files that cannot be read are missing, and only they.
+ * *ret_is_whole: the log reaches as far as was ever acknowledged; if not, ret_error says so.
+ * -ENOENT: there is no database.
+ */
+int kv_open_reader(struct kv_options options, struct kv **ret_kv, bool *ret_is_whole,
+        char *ret_error, size_t error_bytes);
+
+/*
  * Closes and opens again, as after a crash: what was synced is there, and so may be a write that
  * was reported as failed. Negative: opened for reading only (kv_is_writable() says so); try again.
  */
@@ -119,6 +128,12 @@ void kv_iterator_last(struct kv_iterator *iterator);
 struct kv_bytes kv_iterator_key(const struct kv_iterator *iterator);
 struct kv_bytes kv_iterator_value(const struct kv_iterator *iterator);
 int kv_iterator_result(struct kv_iterator *iterator);
+/*
+ * After a failure to read: goes on at the next bound of a file behind the key, which is the last
+ * one that was read (empty: none was). What lies between is lost. false: there is nothing behind
+ * it that can be read.
+ */
+bool kv_iterator_skip(struct kv_iterator *iterator, struct kv_bytes behind);
 
 /*
  * Gives back the files that hold nothing but [from, to], at once and without reading them. Only
@@ -128,6 +143,13 @@ int kv_delete_files(struct kv *kv, enum kv_family family, struct kv_bytes from, 
 
 /* Moves what is only in memory and log into files. */
 int kv_flush(struct kv *kv);
+
+/*
+ * Makes a folder at `path`, which must not exist, with all that was written until now: a database
+ * to open. Its files are hard links where they never change, so it must be on the same file system;
+ * elsewhere they are copied.
+ */
+int kv_checkpoint(struct kv *kv, const char *path);
 
 /* On disk: files of this folder. In memory: what RocksDB holds. */
 uint64_t kv_disk_bytes(const struct kv *kv);

@@ -17,11 +17,21 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count)
 	uint32_t stream;
 	struct wire_uuid uuid;
 	enum keys_symbols_part part;
+	struct key_window window;
+	struct key_block block;
 	char text[KEYS_BUILD_ID_BYTES_MAX + 1];
 
 	if (keys_get_batch(bytes, count, &batch) == 0) {
 		keys_put_batch(batch, again);
 		assert(count == KEYS_BATCH_BYTES && memcmp(again, bytes, count) == 0);
+	}
+	if (keys_get_window(bytes, count, &window) == 0) {
+		keys_put_window(window, again);
+		assert(count == KEYS_WINDOW_BYTES && memcmp(again, bytes, count) == 0);
+	}
+	if (keys_get_block(bytes, count, &block) == 0) {
+		keys_put_block(block, again);
+		assert(count == KEYS_BLOCK_BYTES && memcmp(again, bytes, count) == 0);
 	}
 	if (keys_get_dict(bytes, count, &ordinal) == 0) {
 		keys_put_dict(ordinal, again);

@@ -120,12 +120,38 @@ static void symbol_keys_have_a_part_and_a_build_id(void **state)
 	CHECK(keys_get_symbols("hc0\0fee", 7, &part, build_id) == -EBADMSG);
 }
 
+static void window_and_block_keys_have_their_documented_bytes(void **state)
+{
+	static const uint8_t expected[KEYS_BLOCK_BYTES] = { 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0,
+		0, 2, 1, 0, 0, 0, 3, 0, 0, 0, 4, 'd', 0, 0, 0, 5 };
+	static const struct key_block key = { { 256, 513, 3 }, 4, KEYS_BLOCK_DETAIL, 5 };
+	uint8_t bytes[KEYS_BLOCK_BYTES];
+	struct key_block read;
+	struct key_window window;
+	keys_put_block(key, bytes);
+	assert_memory_equal(bytes, expected, sizeof(expected));
+	CHECK_OK(keys_get_block(bytes, sizeof(bytes), &read));
+	CHECK(read.window.generation == 3 && read.unit == 4 && read.part == KEYS_BLOCK_DETAIL &&
+	        read.chunk == 5);
+	CHECK_OK(keys_get_window(bytes, KEYS_WINDOW_BYTES, &window));
+	CHECK(window.from_ns == 256 && window.to_ns == 513 && window.generation == 3);
+
+	CHECK(keys_get_block(bytes, sizeof(bytes) - 1, &read) == -EBADMSG);
+	bytes[24] = 'x'; /* no part */
+	CHECK(keys_get_block(bytes, sizeof(bytes), &read) == -EBADMSG);
+	bytes[24] = 'd';
+	bytes[0] = 1; /* ends before it begins */
+	CHECK(keys_get_block(bytes, sizeof(bytes), &read) == -EBADMSG);
+	CHECK(keys_get_window(bytes, KEYS_WINDOW_BYTES, &window) == -EBADMSG);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(batch_keys_have_their_documented_bytes),
 		cmocka_unit_test(batch_keys_sort_by_start_then_stream_then_seq),
 		cmocka_unit_test(keys_of_a_wrong_length_are_refused),
+		cmocka_unit_test(window_and_block_keys_have_their_documented_bytes),
 		cmocka_unit_test(agent_keys_keep_uuid_and_tenant),
 		cmocka_unit_test(symbol_keys_have_a_part_and_a_build_id),
 	};
