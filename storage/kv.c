@@ -15,6 +15,12 @@
  * written after each sync and never synced itself: it may say too little, never too much. A log
  * that ends before that write is damaged, and is refused and left as it is.
  *
+ * Sealed blocks do not go that way: they are files made here and taken in (kv_files). Their keys
+ * lead with time, so no file lies between them, they land in the lowest level and are never
+ * rewritten; and deleting a range of them is unlinking files. Merging a few files by hand
+ * (kv_reclaim) is for keys that share a file with others. Left to itself, RocksDB would merge
+ * everything between the first and the last deletion.
+ *
  * RocksDB reports failure as malloc'd text of the form "IO error: No space left on device: While
  * appending to file: ...". kv_result() makes it a code by its words; there is nothing else to go by
  * in the C API. Its own recovery from a full disk has no handle in C either, hence kv_reopen().
@@ -46,6 +52,8 @@
 #define KV_INFO_LEVEL_NONE     6 /* one above the highest, which are headers */
 #define KV_BLOOM_BITS          10
 #define KV_ACKED_NAME          "profleet-acked"
+#define KV_MADE_NAME           "profleet-made-"
+#define KV_FILES_MAX           4096 /* taken in at once */
 /* A folder that cannot be: RocksDB then goes on without its text log. */
 #define KV_NO_LOG_FOLDER "/dev/null/none"
 
@@ -107,8 +115,22 @@ struct kv {
 	rocksdb_readoptions_t *read;
 	rocksdb_writeoptions_t *write[2]; /* by enum kv_durability */
 
+	_Atomic uint64_t made; /* files beside the database, for their names */
+
 	pthread_mutex_t error_mutex;
 	char error[KV_ERROR_BYTES];
+};
+
+struct kv_files {
+	struct kv *kv;
+	enum kv_family family;
+	rocksdb_envoptions_t *env;
+	rocksdb_sstfilewriter_t *writer; /* of the last name; NULL: between two files */
+	char **names;
+	size_t names_count;
+	size_t names_capacity;
+	uint64_t bytes;
+	bool is_taken;
 };
 
 struct kv_batch {
@@ -276,6 +298,18 @@ static void kv_sweep_options(const struct kv *kv)
 		        strcmp(entry->d_name + count - (sizeof(last) - 1), last) == 0)
 			(void)unlinkat(dirfd(folder), entry->d_name, 0); /* then the next time */
 	}
+	closedir(folder);
+}
+
+/* Files that a killed process made and did not take in. */
+static void kv_sweep_made(const struct kv *kv)
+{
+	DIR *folder = opendir(kv->path);
+	if (!folder)
+		return;
+	for (struct dirent *entry; (entry = readdir(folder));)
+		if (strncmp(entry->d_name, KV_MADE_NAME, sizeof(KV_MADE_NAME) - 1) == 0)
+			(void)unlinkat(dirfd(folder), entry->d_name, 0); /* then the next time */
 	closedir(folder);
 }
 
@@ -487,6 +521,7 @@ int kv_open(struct kv_options options, struct kv **ret_kv, char *ret_error, size
 	}
 	if (kv->acked_fd < 0)
 		kv_acked_open(kv);
+	kv_sweep_made(kv);
 	*ret_kv = TAKE(kv);
 	return 0;
 }
@@ -851,12 +886,167 @@ int kv_delete_files(struct kv *kv, enum kv_family family, struct kv_bytes from, 
 	return kv_result(kv, "deleting from", text);
 }
 
-int kv_flush(struct kv *kv)
+/* Is there a key in [from, to)? */
+static int kv_has_any(struct kv *kv, enum kv_family family, struct kv_bytes from,
+        struct kv_bytes to, bool *ret_has_any)
+{
+	AUTO(kv_iterator) it = kv_iterator_new(kv, family, from, to);
+	if (!it)
+		return -ENOMEM;
+	*ret_has_any = kv_iterator_is_valid(it);
+	return kv_iterator_result(it);
+}
+
+/*
+ * Files are merged only where a deletion lies above them, so it is put there: a flush of few bytes,
+ * then RocksDB writes the files that overlap the range anew. It does so from the highest level to
+ * the lowest in the calling thread.
+ */
+static int kv_merge_range(
+        struct kv *kv, enum kv_family family, struct kv_bytes from, struct kv_bytes to)
+{
+	AUTO(kv_batch) batch = kv_batch_new();
+	if (!batch)
+		return -ENOMEM;
+	kv_delete_range(kv, batch, family, from, to);
+	int r = kv_write(kv, batch, KV_UNSYNCED);
+	if (r < 0)
+		return r;
+	rocksdb_compactoptions_t *options = rocksdb_compactoptions_create();
+	rocksdb_compactoptions_set_exclusive_manual_compaction(options, 0);
+	rocksdb_compact_range_cf_opt(
+	        kv->db, kv->families[family], options, from.bytes, from.count, to.bytes, to.count);
+	rocksdb_compactoptions_destroy(options);
+	return 0;
+}
+
+int kv_reclaim(struct kv *kv, enum kv_family family, struct kv_bytes from, struct kv_bytes to)
+{
+	bool has_any;
+	int r = kv_delete_files(kv, family, from, to);
+	r = r < 0 ? r : kv_has_any(kv, family, from, to, &has_any);
+	return r < 0 || !has_any ? r : kv_merge_range(kv, family, from, to);
+}
+
+/* ---- files made beside the database ---- */
+
+struct kv_files *kv_files_new(struct kv *kv, enum kv_family family)
+{
+	struct kv_files *files = calloc(1, sizeof(*files));
+	if (!files)
+		return NULL;
+	files->kv = kv;
+	files->family = family;
+	files->env = rocksdb_envoptions_create();
+	return files;
+}
+
+void kv_files_free(struct kv_files *files)
+{
+	if (!files)
+		return;
+	if (files->writer)
+		rocksdb_sstfilewriter_destroy(files->writer);
+	for (size_t i = 0; i < files->names_count; i++) {
+		if (!files->is_taken)
+			(void)unlink(files->names[i]); /* or the next open */
+		free(files->names[i]);
+	}
+	free(files->names);
+	rocksdb_envoptions_destroy(files->env);
+	free(files);
+}
+
+static int kv_files_add_name(struct kv_files *files, char **ret_name)
+{
+	if (files->names_count == KV_FILES_MAX)
+		return -E2BIG;
+	if (files->names_count == files->names_capacity) {
+		size_t capacity = files->names_capacity ? files->names_capacity * 2 : 8;
+		char **names = realloc(files->names, capacity * sizeof(*names));
+		if (!names)
+			return -ENOMEM;
+		files->names = names;
+		files->names_capacity = capacity;
+	}
+	size_t count = strlen(files->kv->path) + sizeof(KV_MADE_NAME) + 24;
+	char *name = malloc(count);
+	if (!name)
+		return -ENOMEM;
+	snprintf(name, count, "%s/%s%" PRIu64, files->kv->path, KV_MADE_NAME, ++files->kv->made);
+	files->names[files->names_count++] = name;
+	*ret_name = name;
+	return 0;
+}
+
+static int kv_files_begin(struct kv_files *files)
+{
+	char *name;
+	char *text = NULL;
+	int r = kv_files_add_name(files, &name);
+	if (r < 0)
+		return r;
+	files->writer = rocksdb_sstfilewriter_create(
+	        files->env, files->kv->family_options[files->family]);
+	rocksdb_sstfilewriter_open(files->writer, name, &text);
+	files->bytes = 0;
+	return kv_result(files->kv, "making a file for", text);
+}
+
+int kv_files_put(struct kv_files *files, struct kv_bytes key, struct kv_bytes value)
+{
+	char *text = NULL;
+	int r = files->writer ? 0 : kv_files_begin(files);
+	if (r < 0)
+		return r;
+	rocksdb_sstfilewriter_put(
+	        files->writer, key.bytes, key.count, value.bytes, value.count, &text);
+	files->bytes += key.count + value.count;
+	return kv_result(files->kv, "making a file for", text);
+}
+
+int kv_files_cut(struct kv_files *files)
+{
+	char *text = NULL;
+	if (!files->writer)
+		return 0;
+	rocksdb_sstfilewriter_finish(files->writer, &text); /* synced */
+	rocksdb_sstfilewriter_destroy(files->writer);
+	files->writer = NULL;
+	files->bytes = 0;
+	return kv_result(files->kv, "making a file for", text);
+}
+
+uint64_t kv_files_bytes(const struct kv_files *files)
+{
+	return files->bytes;
+}
+
+int kv_files_take(struct kv_files *files)
+{
+	struct kv *kv = files->kv;
+	char *text = NULL;
+	int r = kv_files_cut(files);
+	if (r < 0 || files->names_count == 0)
+		return r;
+	if (!kv->db || !kv->writable)
+		return kv_refuse(kv, "adding files to");
+	rocksdb_ingestexternalfileoptions_t *options = rocksdb_ingestexternalfileoptions_create();
+	rocksdb_ingestexternalfileoptions_set_move_files(options, 1);
+	rocksdb_ingest_external_file_cf(kv->db, kv->families[files->family],
+	        (const char *const *)files->names, files->names_count, options, &text);
+	rocksdb_ingestexternalfileoptions_destroy(options);
+	r = kv_result(kv, "adding files to", text);
+	files->is_taken = r == 0;
+	return r;
+}
+
+static int kv_flush_families(struct kv *kv, bool must_wait)
 {
 	if (!kv->db || !kv->writable)
 		return kv_refuse(kv, "flushing");
 	rocksdb_flushoptions_t *options = rocksdb_flushoptions_create();
-	rocksdb_flushoptions_set_wait(options, 1);
+	rocksdb_flushoptions_set_wait(options, must_wait);
 	int r = 0;
 	for (int i = 0; i < KV_FAMILIES && r == 0; i++) {
 		char *text = NULL;
@@ -865,6 +1055,21 @@ int kv_flush(struct kv *kv)
 	}
 	rocksdb_flushoptions_destroy(options);
 	return r;
+}
+
+int kv_flush(struct kv *kv)
+{
+	return kv_flush_families(kv, true);
+}
+
+void kv_flush_begin(struct kv *kv)
+{
+	(void)kv_flush_families(kv, false);
+}
+
+uint64_t kv_log_bytes(const struct kv *kv)
+{
+	return kv_folder_bytes(kv, ".log");
 }
 
 uint64_t kv_disk_bytes(const struct kv *kv)

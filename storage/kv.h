@@ -141,8 +141,45 @@ bool kv_iterator_skip(struct kv_iterator *iterator, struct kv_bytes behind);
  */
 int kv_delete_files(struct kv *kv, enum kv_family family, struct kv_bytes from, struct kv_bytes to);
 
+/*
+ * Gives back the room of [from, to), of whose keys nothing is needed any more: files that hold
+ * nothing else go at once, unread. What then is left of the range lies in files with other keys, in
+ * memory, or above other files: it is deleted, and those few files are written anew without it.
+ * Takes as long as that; anybody may read and write meanwhile. 0 when nothing is left.
+ */
+int kv_reclaim(struct kv *kv, enum kv_family family, struct kv_bytes from, struct kv_bytes to);
+
+/*
+ * Many values for keys that are not there yet, as files that are made beside the database and then
+ * become part of it: they go neither through the log nor through memory, and are never written
+ * again, as long as no other file has keys between theirs. Nothing of them is there
+ * before kv_files_take(); from then on all of it is on the disk.
+ *
+ * One thread owns them. Making them does not touch the database, and kv_reopen() may happen.
+ */
+struct kv_files;
+
+/* NULL when out of memory. */
+struct kv_files *kv_files_new(struct kv *kv, enum kv_family family);
+/* What was not taken in is removed. */
+void kv_files_free(struct kv_files *files);
+DEFINE_AUTO(kv_files);
+/* Keys ascend. -EINVAL when they do not. */
+int kv_files_put(struct kv_files *files, struct kv_bytes key, struct kv_bytes value);
+/* The next key begins a new file: what may be deleted alone lies apart. */
+int kv_files_cut(struct kv_files *files);
+/* Of the file that grows. */
+uint64_t kv_files_bytes(const struct kv_files *files);
+/* Ends them and makes all of them part of the database, or none. Not to be used again. */
+int kv_files_take(struct kv_files *files);
+
 /* Moves what is only in memory and log into files. */
 int kv_flush(struct kv *kv);
+/* The same, in the background. Only for the space: a failure shows with the next write. */
+void kv_flush_begin(struct kv *kv);
+
+/* On disk, of the log alone: what an open reads again, and what a flush gives back. */
+uint64_t kv_log_bytes(const struct kv *kv);
 
 /*
  * Makes a folder at `path`, which must not exist, with all that was written until now: a database

@@ -537,16 +537,25 @@ void store_free(struct store *store)
 
 /* ---- writing ---- */
 
+void store_note_failure(struct store *store, const char *doing)
+{
+	char reason[STORE_ERROR_BYTES - 64];
+	kv_error(store->kv, reason, sizeof(reason));
+	store_set_error(store, "%s: %s", doing, reason);
+}
+
+void store_write_failed(struct store *store, const char *doing)
+{
+	store_note_failure(store, doing);
+	store->is_broken = true;
+}
+
 int store_write(struct store *store, struct kv_batch *batch, enum kv_durability durability,
         const char *doing)
 {
 	int r = kv_write(store->kv, batch, durability);
-	if (r < 0) {
-		char reason[STORE_ERROR_BYTES - 64];
-		kv_error(store->kv, reason, sizeof(reason));
-		store_set_error(store, "%s: %s", doing, reason);
-		store->is_broken = true;
-	}
+	if (r < 0)
+		store_write_failed(store, doing);
 	return r;
 }
 

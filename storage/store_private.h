@@ -118,6 +118,11 @@ int store_make_writable(struct store *store);
 int store_write(struct store *store, struct kv_batch *batch, enum kv_durability durability,
         const char *doing);
 
+/* The database's last failure becomes store_error(). Under writer. */
+void store_note_failure(struct store *store, const char *doing);
+/* And it has to be opened again before the next write. Under writer. */
+void store_write_failed(struct store *store, const char *doing);
+
 static inline struct kv_bytes store_bytes(const struct buf *buf)
 {
 	return (struct kv_bytes){ buf->bytes, buf->count };

@@ -3,20 +3,24 @@
  *
  *	note      from here on appends say what they put into the window (late)
  *	collect   its batches are read and taken apart into items: what one series had in one
- *interval; in the gate for a few megabytes at a time write     items in the order (tenant, service,
- *type, series, stream, time); per unit a block of sums, one of members, chunks of detail; put in
- *pieces, without a sync, under the next generation's keys, where nobody looks commit    one synced
- *write: the window's record, which makes the blocks count, and the deletion of the batches that are
- *in them
+ *	          interval; in the gate for a few megabytes at a time
+ *	write     items in the order (tenant, service, type, series, stream, time); per unit a block
+ *	          of members, one of sums, chunks of detail; into files beside the database, under
+ *	          the next generation's keys
+ *	take in   the files become part of the database: synced, where nobody looks
+ *	commit    one synced write: the window's record, which makes the blocks count, and the
+ *	          deletion of the batches that are in them
  *
- * A kill before the commit leaves blocks that nothing names: the next seal of the window has the
- * same generation and removes them first. The log is one, so the synced commit is on the disk only
- * together with the blocks that were written before it. What came late, and what cannot be read,
- * is spared by the deletion and stays open.
+ * A kill before the commit leaves files, or blocks that nothing names: the next open removes the
+ * former, the next seal of the window, which has the same generation, the latter. What came late,
+ * and what cannot be read, is spared by the deletion and stays open.
+ *
+ * The space of the batches comes back with the next flush: they are in the log and in memory, and
+ * what was deleted there is not written to a file. A flush is begun when the log has grown.
  *
  * Memory is bounded by seal_rows_max: where the window has more rows, they are taken in rounds of
- *as many units as fit, and the batches are read once more for each round; a unit that is larger
- *than that alone is cut into parts between series.
+ * as many units as fit, and the batches are read once more for each round; a unit that is larger
+ * than that alone is cut into parts between series.
  */
 
 #include <errno.h>
@@ -28,6 +32,7 @@
 
 #define SEAL_ATTEMPTS       3
 #define SEAL_UNSEALABLE_MAX 1024
+#define SEAL_LOG_BYTES      (8u << 20) /* a log that is worth a flush */
 
 static void seal_chunk_fini(struct seal_chunk *chunk)
 {
@@ -60,7 +65,8 @@ static void seal_fini(struct seal *seal)
 	column_scratch_fini(&seal->columns);
 	seal_chunk_fini(&seal->chunk);
 	buf_fini(&seal->block);
-	kv_batch_free(seal->piece);
+	kv_files_free(seal->sums);
+	kv_files_free(seal->detail);
 }
 
 /* ---- what comes meanwhile ---- */
@@ -224,6 +230,8 @@ static int seal_commit(struct seal *seal, const struct window *window)
 		                                 });
 	}
 	gate_unlock(&store->gate);
+	if (r == 0 && kv_log_bytes(store->kv) >= SEAL_LOG_BYTES)
+		kv_flush_begin(store->kv);
 	if (r == 0 && spared_count == 0) {
 		uint8_t from[KEYS_TIME_BYTES];
 		uint8_t to[KEYS_TIME_BYTES];
@@ -289,8 +297,8 @@ static int seal_run(struct seal *seal)
 	r = r < 0 ? r : seal_make_units(seal);
 	r = r < 0 ? r : seal_write_rounds(seal);
 	r = r < 0 ? r : seal_write_watchers(seal, &window.watchers_chunks);
-	r = r < 0 ? r : seal_write_piece(seal);
 	r = r < 0 ? r : seal_describe(seal, &window);
+	r = r < 0 ? r : seal_take_blocks(seal);
 	if (r < 0)
 		return r;
 	pthread_mutex_lock(&seal->store->writer);
@@ -306,13 +314,12 @@ static int seal_window(struct store *store, struct key_window key)
 	struct seal seal = { .store = store, .key = key };
 	seal.member_ids = id_map_new(UINT32_MAX - 1);
 	seal.batch = batch_new(store->dict);
-	seal.piece = kv_batch_new();
-	int r = seal.member_ids && seal.batch && seal.piece ? 0 : -ENOMEM;
+	seal.sums = kv_files_new(store->kv, KV_SUMS);
+	seal.detail = kv_files_new(store->kv, KV_DETAIL);
+	int r = seal.member_ids && seal.batch && seal.sums && seal.detail ? 0 : -ENOMEM;
 	if (r == 0) {
 		seal_begin(&seal);
 		r = seal_run(&seal);
-		if (r == -EOVERFLOW || r == -E2BIG)
-			(void)seal_sweep(&seal); /* or by the next process that tries */
 		seal_end(&seal);
 	}
 	seal_fini(&seal);

@@ -105,7 +105,8 @@ struct seal {
 	struct column_scratch columns;
 	struct seal_chunk chunk;
 	struct buf block;
-	struct kv_batch *piece;
+	struct kv_files *sums; /* blocks that are written and not taken in yet */
+	struct kv_files *detail;
 };
 /* Under writer. What was read is not what is there any more when kv was opened again. */
 bool seal_may_write(const struct seal *seal);
@@ -119,7 +120,10 @@ void seal_sort_items(struct seal *seal);
 
 /* Removes what an earlier attempt at this generation left. */
 int seal_sweep(struct seal *seal);
-/* -EAGAIN: the store was opened again meanwhile, and everything has to be read anew. */
-int seal_write_piece(struct seal *seal);
+/*
+ * Makes what was written part of the database, still under keys that no record names. -EAGAIN: the
+ * store was opened again meanwhile, and everything has to be read anew.
+ */
+int seal_take_blocks(struct seal *seal);
 int seal_write_rounds(struct seal *seal);
 int seal_write_watchers(struct seal *seal, uint32_t *ret_chunks);

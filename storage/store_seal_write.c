@@ -1,6 +1,6 @@
 /*
- * What a seal writes: per unit a block of sums, one of members and chunks of detail; and who was
- * watching the window. In pieces, without a sync, under keys that no record names yet.
+ * What a seal writes: per unit a block of members, one of sums and chunks of detail; and who was
+ * watching the window. In the order of their keys, into files beside the database.
  */
 
 #include <assert.h>
@@ -10,7 +10,7 @@
 #include "storage/stack_set.h"
 #include "storage/store_seal_private.h"
 
-#define SEAL_PIECE_BYTES  (1u << 20) /* of blocks in one write: what an append may wait for */
+#define SEAL_FILE_BYTES   (1u << 20) /* units share a file up to here */
 #define SEAL_WATCHERS_MAX (32u << 10)
 #define SEAL_REPORTS_MAX  (32u << 10) /* of a chunk */
 #define SEAL_LOSSES_MAX   (32u << 10)
@@ -36,14 +36,38 @@ static uint32_t seal_unique_u32(uint32_t *values, size_t count)
 
 /* ---- putting blocks ---- */
 
-int seal_write_piece(struct seal *seal)
+/* Nothing of the database is broken by it: what was made beside it is removed. */
+static int seal_put_failed(struct seal *seal, int result)
 {
-	int r = -EAGAIN;
 	pthread_mutex_lock(&seal->store->writer);
-	if (seal_may_write(seal))
-		r = store_write(seal->store, seal->piece, KV_UNSYNCED, "sealing a window");
+	store_note_failure(seal->store, "sealing a window");
 	pthread_mutex_unlock(&seal->store->writer);
-	kv_batch_reset(seal->piece);
+	return result;
+}
+
+/* Under writer. What fails half way may be in the database or not, and is read anew. */
+static int seal_take_files(struct seal *seal)
+{
+	struct store *store = seal->store;
+	int r = seal_may_write(seal) ? kv_files_take(seal->sums) : -EAGAIN;
+	if (r == -EAGAIN)
+		return r;
+	r = r < 0 ? r : kv_files_take(seal->detail);
+	if (r < 0)
+		store_write_failed(store, "sealing a window");
+	return r;
+}
+
+int seal_take_blocks(struct seal *seal)
+{
+	/* Before, so that appends do not wait for the sync of the last files. */
+	int r = kv_files_cut(seal->sums);
+	r = r < 0 ? r : kv_files_cut(seal->detail);
+	if (r < 0)
+		return seal_put_failed(seal, r);
+	pthread_mutex_lock(&seal->store->writer);
+	r = seal_take_files(seal);
+	pthread_mutex_unlock(&seal->store->writer);
 	return r;
 }
 
@@ -65,10 +89,20 @@ static int seal_put_block(struct seal *seal, enum kv_family family, struct kv_by
 {
 	if (seal->block.failed)
 		return -ENOMEM;
-	gate_enter(&seal->store->gate); /* the writer may open kv again */
-	kv_put(seal->store->kv, seal->piece, family, key, store_bytes(&seal->block));
-	gate_leave(&seal->store->gate);
-	return kv_batch_bytes(seal->piece) >= SEAL_PIECE_BYTES ? seal_write_piece(seal) : 0;
+	struct kv_files *files = family == KV_SUMS ? seal->sums : seal->detail;
+	int r = kv_files_put(files, key, store_bytes(&seal->block));
+	return r < 0 ? seal_put_failed(seal, r) : 0;
+}
+
+/* What lies behind the next unit may be deleted without it, where that is worth a file. */
+static int seal_begin_unit(struct seal *seal)
+{
+	int r = 0;
+	if (kv_files_bytes(seal->sums) >= SEAL_FILE_BYTES)
+		r = kv_files_cut(seal->sums);
+	if (r == 0 && kv_files_bytes(seal->detail) >= SEAL_FILE_BYTES)
+		r = kv_files_cut(seal->detail);
+	return r < 0 ? seal_put_failed(seal, r) : 0;
 }
 
 static void seal_window_bounds(
@@ -83,28 +117,16 @@ static void seal_window_bounds(
 
 int seal_sweep(struct seal *seal)
 {
-	static const enum kv_family families[] = { KV_SUMS, KV_DETAIL };
 	uint8_t from_bytes[KEYS_BLOCK_BYTES];
 	uint8_t to_bytes[KEYS_BLOCK_BYTES + 1];
 	struct kv_bytes from = { from_bytes, sizeof(from_bytes) };
 	struct kv_bytes to = { to_bytes, sizeof(to_bytes) };
-	bool has_any = false;
 	seal_window_bounds(seal->key, from_bytes, to_bytes);
-	kv_batch_reset(seal->piece);
-	for (size_t i = 0; i < COUNT_OF(families); i++) {
-		gate_enter(&seal->store->gate);
-		struct kv_iterator *it = kv_iterator_new(seal->store->kv, families[i], from, to);
-		bool is_there = it && kv_iterator_is_valid(it);
-		int r = it ? kv_iterator_result(it) : -ENOMEM;
-		kv_iterator_free(it);
-		if (is_there)
-			kv_delete_range(seal->store->kv, seal->piece, families[i], from, to);
-		gate_leave(&seal->store->gate);
-		if (r < 0)
-			return r;
-		has_any |= is_there;
-	}
-	return has_any ? seal_write_piece(seal) : 0;
+	gate_enter(&seal->store->gate);
+	int r = kv_reclaim(seal->store->kv, KV_SUMS, from, to);
+	r = r < 0 ? r : kv_reclaim(seal->store->kv, KV_DETAIL, from, to);
+	gate_leave(&seal->store->gate);
+	return r < 0 ? seal_put_failed(seal, r) : 0;
 }
 
 /* ---- detail ---- */
@@ -562,9 +584,10 @@ static int seal_write_unit(struct seal *seal, uint32_t number, size_t *at)
 		.items_count = *at - first,
 	};
 	assert(work.items_count > 0);
-	int r = seal_make_dictionary(&work, &dictionary);
-	r = r < 0 ? r : seal_write_sums(&work);
+	int r = seal_begin_unit(seal);
 	r = r < 0 ? r : seal_write_members(&work);
+	r = r < 0 ? r : seal_make_dictionary(&work, &dictionary);
+	r = r < 0 ? r : seal_write_sums(&work);
 	return r < 0 ? r : seal_write_detail(&work);
 }
 
