@@ -476,11 +476,12 @@ bool selector_matcher_accepts(const struct selector *selector, uint32_t index, c
 	return matcher_accepts(&selector->matchers[index], value, strlen(value));
 }
 
-bool selector_matches(const struct selector *selector, const struct dict *dict, uint32_t series)
+uint32_t selector_mismatch(
+        const struct selector *selector, const struct dict *dict, uint32_t series)
 {
 	if (selector->type &&
 	        strcmp(selector->type, dict_text(dict, dict_get_series(dict, series)->type)) != 0)
-		return false;
+		return SELECTOR_WRONG_TYPE;
 
 	for (uint32_t i = 0; i < selector->count; i++) {
 		const struct matcher *matcher = &selector->matchers[i];
@@ -491,9 +492,48 @@ bool selector_matches(const struct selector *selector, const struct dict *dict, 
 		const char *bytes = dict_get_string(dict, value, &count);
 
 		if (!matcher_accepts(matcher, bytes, count))
-			return false;
+			return i;
 	}
-	return true;
+	return SELECTOR_MATCHES;
+}
+
+bool selector_matches(const struct selector *selector, const struct dict *dict, uint32_t series)
+{
+	return selector_mismatch(selector, dict, series) == SELECTOR_MATCHES;
+}
+
+/* The pattern that accepts every text, in the ways people write it. */
+static bool matcher_refuses_everything(const struct matcher *matcher)
+{
+	return matcher->op == MATCHER_NOT_REGEX &&
+	       (strcmp(matcher->value, ".*") == 0 || strcmp(matcher->value, "(.*)") == 0);
+}
+
+int selector_check_possible(const struct selector *selector, char *ret_error, size_t error_bytes)
+{
+	for (uint32_t i = 0; i < selector->count; i++) {
+		const struct matcher *fixed = &selector->matchers[i];
+		if (matcher_refuses_everything(fixed)) {
+			snprintf(ret_error, error_bytes,
+			        "%.64s!~\"%s\" refuses every value, so that nothing can match; "
+			        "leave it out, or write %.64s=\"\" for series without it",
+			        fixed->name, fixed->value, fixed->name);
+			return -EINVAL;
+		}
+		for (uint32_t j = 0; fixed->op == MATCHER_EQUAL && j < selector->count; j++) {
+			const struct matcher *other = &selector->matchers[j];
+			if (strcmp(other->name, fixed->name) != 0 ||
+			        matcher_accepts(other, fixed->value, fixed->value_count))
+				continue;
+			snprintf(ret_error, error_bytes,
+			        "%.64s=\"%.64s\" and %.64s%s\"%.64s\" contradict each other, so "
+			        "that nothing can match; leave one of them out",
+			        fixed->name, fixed->value, other->name, matcher_op_text[other->op],
+			        other->value);
+			return -EINVAL;
+		}
+	}
+	return 0;
 }
 
 /* How many bytes of valid UTF-8 (or ASCII) start here; 0 for none. */

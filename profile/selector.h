@@ -43,5 +43,17 @@ bool selector_matcher_accepts(const struct selector *selector, uint32_t index, c
 /* Type and all matchers. */
 bool selector_matches(const struct selector *selector, const struct dict *dict, uint32_t series);
 
+/* Which matcher is the first that refuses this series; or one of the two below. */
+#define SELECTOR_MATCHES    UINT32_MAX
+#define SELECTOR_WRONG_TYPE (UINT32_MAX - 1)
+uint32_t selector_mismatch(
+        const struct selector *selector, const struct dict *dict, uint32_t series);
+
+/*
+ * -EINVAL with one line when no series can ever match, as far as that can be told: matchers of one
+ * label contradict each other, or one refuses everything. What patterns mean together is not told.
+ */
+int selector_check_possible(const struct selector *selector, char *ret_error, size_t error_bytes);
+
 /* The selector in its normal form. */
 void selector_print(const struct selector *selector, struct buf *to);

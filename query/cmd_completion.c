@@ -58,17 +58,36 @@ static void completion_each(
 		visit(spec, to);
 }
 
+/* Every command, those of a noun behind it; ends with NULL. */
+#define COMPLETION_COMMANDS_MAX 96
+
+static void completion_flatten(const struct command *const *commands,
+        const struct command *ret_flat[static COMPLETION_COMMANDS_MAX])
+{
+	size_t count = 0;
+	for (const struct command *const *at = commands; *at; at++) {
+		const struct command *const *verb = (*at)->verbs;
+		if (count < COMPLETION_COMMANDS_MAX - 1)
+			ret_flat[count++] = *at;
+		for (; verb && *verb && count < COMPLETION_COMMANDS_MAX - 1; verb++)
+			ret_flat[count++] = *verb;
+	}
+	ret_flat[count] = NULL;
+}
+
 /* What the one word of a verb may be, where it is not a selector: NULL for files and selectors. */
 static bool completion_put_words(const struct command *command, struct buf *to)
 {
-	if (strcmp(command->name, "completion") == 0) {
+	if (strcmp(command_path(command), "completion") == 0) {
 		buf_printf(to, "bash zsh fish");
 		return true;
 	}
-	if (strcmp(command->name, "help") != 0)
+	bool is_help = strcmp(command_path(command), "help") == 0;
+	if (!is_help && !command->verbs)
 		return false;
 	const char *gap = "";
-	for (const struct command *const *at = command_list(); *at; at++, gap = " ")
+	for (const struct command *const *at = is_help ? command_list() : command->verbs; *at;
+	        at++, gap = " ")
 		buf_printf(to, "%s%s", gap, (*at)->name);
 	return true;
 }
@@ -92,9 +111,10 @@ static void completion_bash_value(
 {
 	if (spec->kind == OPTION_FLAG)
 		return;
-	buf_printf(to, "\t%s:--%s", command ? command->name : "", spec->name);
+	const char *path = command ? command_path(command) : "";
+	buf_printf(to, "\t'%s:--%s'", path, spec->name);
 	if (spec->short_name)
-		buf_printf(to, "|%s:-%c", command ? command->name : "", spec->short_name);
+		buf_printf(to, "|'%s:-%c'", path, spec->short_name);
 	buf_printf(to, ") ");
 	if (spec->kind == OPTION_ENUM) {
 		buf_printf(to, "mapfile -t COMPREPLY < <(compgen -W \"");
@@ -109,6 +129,8 @@ static void completion_bash_value(
 
 static void completion_put_bash(const struct command *const *commands, struct buf *to)
 {
+	const struct command *flat[COMPLETION_COMMANDS_MAX];
+	completion_flatten(commands, flat);
 	buf_printf(to, "# bash completion for profleet, made by `profleet completion bash`\n"
 	               "_profleet() {\n"
 	               "\tlocal cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} "
@@ -118,13 +140,17 @@ static void completion_put_bash(const struct command *const *commands, struct bu
 	               "\t\tcase ${COMP_WORDS[i]} in\n"
 	               "\t\t--server|--timeout|--color) ((i++)) ;;\n"
 	               "\t\t-*|=) ;;\n"
-	               "\t\t*) verb=${COMP_WORDS[i]}; break ;;\n"
+	               "\t\t*) verb=${verb:+$verb }${COMP_WORDS[i]}; case $verb in '.'");
+	for (const struct command *const *at = commands; *at; at++)
+		if ((*at)->verbs)
+			buf_printf(to, "|%s", (*at)->name);
+	buf_printf(to, ") ;; *) break ;; esac ;;\n"
 	               "\t\tesac\n"
 	               "\tdone\n"
 	               "\tcase $verb:$prev in\n");
 	for (const struct option_spec *spec = command_line_table.options; spec->name; spec++)
 		completion_bash_value(NULL, spec, to);
-	for (const struct command *const *at = commands; *at; at++)
+	for (const struct command *const *at = flat; *at; at++)
 		for (const struct option_spec *spec = (*at)->table->options; spec->name; spec++)
 			completion_bash_value(*at, spec, to);
 	buf_printf(to, "\tesac\n\tcase $verb in\n\t'') words='");
@@ -132,8 +158,8 @@ static void completion_put_bash(const struct command *const *commands, struct bu
 		buf_printf(to, "%s ", (*at)->name);
 	completion_each(&command_line_table, completion_bash_name, to);
 	buf_printf(to, "' ;;\n");
-	for (const struct command *const *at = commands; *at; at++) {
-		buf_printf(to, "\t%s) words='", (*at)->name);
+	for (const struct command *const *at = flat; *at; at++) {
+		buf_printf(to, "\t'%s') words='", command_path(*at));
 		(void)completion_put_words(*at, to);
 		completion_each((*at)->table, completion_bash_name, to);
 		buf_printf(to, "' ;;\n");
@@ -191,6 +217,35 @@ static void completion_zsh_option(const struct option_spec *spec, struct buf *to
 	}
 }
 
+static void completion_zsh_command(const struct command *command, struct buf *to)
+{
+	AUTO_BUF words = { 0 };
+	buf_printf(to, "\t%s) ", command->name);
+	if (command->verbs) {
+		(void)completion_put_words(command, &words);
+		buf_printf(to,
+		        "if (( CURRENT == 2 )); then compadd %.*s; return; fi\n"
+		        "\t\tshift words; (( CURRENT-- ))\n\t\tcase $words[1] in\n",
+		        (int)words.count, (const char *)words.bytes);
+		/* One level: no noun has nouns. */
+		for (const struct command *const *at = command->verbs; *at; at++) {
+			buf_printf(to, "\t%s) _arguments", (*at)->name);
+			completion_each((*at)->table, completion_zsh_option, to);
+			buf_printf(to, " \\\n\t\t'*:file:_files' ;;\n");
+		}
+		buf_printf(to, "\t\tesac ;;\n");
+		return;
+	}
+	buf_printf(to, "_arguments");
+	completion_each(command->table, completion_zsh_option, to);
+	if (completion_put_words(command, &words))
+		buf_printf(to, " \\\n\t\t'1:word:(%.*s)'", (int)words.count,
+		        (const char *)words.bytes);
+	else
+		buf_printf(to, " \\\n\t\t'*:file:_files'");
+	buf_printf(to, " ;;\n");
+}
+
 static void completion_put_zsh(const struct command *const *commands, struct buf *to)
 {
 	buf_printf(to, "#compdef profleet\n"
@@ -211,17 +266,8 @@ static void completion_put_zsh(const struct command *const *commands, struct buf
 	               "\tcase $state in\n"
 	               "\tverb) _describe verb verbs ;;\n"
 	               "\trest) case $line[1] in\n");
-	for (const struct command *const *at = commands; *at; at++) {
-		buf_printf(to, "\t%s) _arguments", (*at)->name);
-		completion_each((*at)->table, completion_zsh_option, to);
-		AUTO_BUF words = { 0 };
-		if (completion_put_words(*at, &words))
-			buf_printf(to, " \\\n\t\t'1:word:(%.*s)'", (int)words.count,
-			        (const char *)words.bytes);
-		else
-			buf_printf(to, " \\\n\t\t'*:file:_files'");
-		buf_printf(to, " ;;\n");
-	}
+	for (const struct command *const *at = commands; *at; at++)
+		completion_zsh_command(*at, to);
 	buf_printf(to, "\tesac ;;\n"
 	               "\tesac\n"
 	               "}\n"
@@ -243,11 +289,21 @@ static void completion_fish_text(const char *text, struct buf *to)
 	buf_put_u8(to, '\'');
 }
 
+/* "retention plan" is two words that were seen. */
+static void completion_fish_seen(const char *path, struct buf *to)
+{
+	const char *verb = strchr(path, ' ');
+	buf_printf(to, " -n '__fish_seen_subcommand_from %.*s", (int)strcspn(path, " "), path);
+	if (verb)
+		buf_printf(to, "; and __fish_seen_subcommand_from%s", verb);
+	buf_printf(to, "'");
+}
+
 static void completion_fish_option(const char *verb, const struct option_spec *spec, struct buf *to)
 {
 	buf_printf(to, "complete -c profleet");
 	if (verb)
-		buf_printf(to, " -n '__fish_seen_subcommand_from %s'", verb);
+		completion_fish_seen(verb, to);
 	else
 		buf_printf(to, " -n __fish_use_subcommand");
 	buf_printf(to, " -l %s", spec->name);
@@ -292,7 +348,9 @@ static void completion_put_fish(const struct command *const *commands, struct bu
 			        "complete -c profleet -n '__fish_seen_subcommand_from %s' -f -a "
 			        "'%.*s'\n",
 			        (*at)->name, (int)words.count, (const char *)words.bytes);
-		completion_fish_table((*at)->name, (*at)->table, to);
+		completion_fish_table(command_path(*at), (*at)->table, to);
+		for (const struct command *const *verb = (*at)->verbs; verb && *verb; verb++)
+			completion_fish_table(command_path(*verb), (*verb)->table, to);
 	}
 }
 

@@ -19,13 +19,13 @@ static const struct option_spec help_options[] = {
 static const struct option_table help_table = {
 	.program = "profleet help",
 	.summary = "list the verbs, or teach one",
-	.usage = "[VERB]",
+	.usage = "[VERB [VERB]]",
 	.description = "Without a word, lists the verbs. With one, prints what `profleet VERB "
-	               "--help` prints.",
-	.examples = "profleet help\nprofleet help diff\n",
+	               "--help` prints; some verbs have verbs of their own.",
+	.examples = "profleet help\nprofleet help diff\nprofleet help retention plan\n",
 	.exit_codes = EXIT_CODES_TEXT,
 	.options = help_options,
-	.args_max = 1,
+	.args_max = 2,
 };
 
 static void help_print_verbs(void)
@@ -51,11 +51,9 @@ static int cmd_help_run(void *args, const struct option_args *words)
 		help_print_verbs();
 		return EXIT_CODE_OK;
 	}
-	const struct command *command = command_find(words->items[0]);
-	if (!command)
-		return command_unknown(words->items[0]);
-	options_print_help(command->table);
-	return EXIT_CODE_OK;
+	const struct command *command = NULL;
+	int code = command_find_words(words, &command);
+	return code ? code : command_print_help(command);
 }
 
 const struct command cmd_help = {

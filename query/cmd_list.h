@@ -17,5 +17,6 @@ extern const struct command cmd_agents;
 extern const struct command cmd_doctor;
 extern const struct command cmd_import;
 extern const struct command cmd_export;
+extern const struct command cmd_retention;
 extern const struct command cmd_completion;
 extern const struct command cmd_help;

@@ -19,7 +19,15 @@ struct command {
 	size_t args_size; /* of the struct that the table's offsets are of; starts with struct
 	                     shared_args */
 	int (*run)(void *args, const struct option_args *words); /* an exit code */
+	/*
+	 * Of a noun with verbs of its own ("retention plan"): they, ending with NULL, and no run().
+	 * The noun's table has the options of profleet alone and `verbs` set.
+	 */
+	const struct command *const *verbs;
 };
+
+/* How it is called on the line: "top", "retention plan". */
+const char *command_path(const struct command *command);
 
 /* Options of profleet itself: before the verb or after it. */
 struct shared_args {
@@ -124,6 +132,12 @@ const struct command *command_find(const char *name); /* or NULL */
 
 /* Complains about a word that is no verb, with the nearest one. EXIT_CODE_USAGE. */
 int command_unknown(const char *word);
+
+/* The verb that `words` name, one or two of them: 0, or an exit code after complaining. */
+int command_find_words(const struct option_args *words, const struct command **ret_command);
+
+/* The --help of a verb, or of a noun with the list of its verbs. */
+int command_print_help(const struct command *command);
 
 /* Finds the verb, parses, runs. What main() returns. */
 int command_line_run(const struct command *const *commands, int argc, char **argv);

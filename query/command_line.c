@@ -61,42 +61,93 @@ const struct command *const *command_list(void)
 	return command_line_commands ? command_line_commands : none;
 }
 
-const struct command *command_find(const char *name)
+static const struct command *command_find_in(
+        const struct command *const *commands, const char *name)
 {
-	for (const struct command *const *at = command_list(); *at; at++)
+	for (const struct command *const *at = commands; *at; at++)
 		if (strcmp((*at)->name, name) == 0)
 			return *at;
 	return NULL;
 }
 
-int command_unknown(const char *word)
+const struct command *command_find(const char *name)
+{
+	return command_find_in(command_list(), name);
+}
+
+const char *command_path(const struct command *command)
+{
+	return command->table->program + strlen("profleet ");
+}
+
+/* `of` is "profleet", or such as "profleet retention". */
+static int command_unknown_in(
+        const struct command *const *commands, const char *of, const char *word)
 {
 	const char *names[64];
 	size_t count = 0;
-	for (const struct command *const *at = command_list(); *at && count < COUNT_OF(names) - 1;
-	        at++)
+	for (const struct command *const *at = commands; *at && count < COUNT_OF(names) - 1; at++)
 		names[count++] = (*at)->name;
 	names[count] = NULL;
 
 	const char *nearest = option_nearest(word, names);
 	if (nearest)
-		return complain(EXIT_CODE_USAGE, "%.64s is no verb; did you mean `profleet %s`?",
-		        word, nearest);
-	return complain(EXIT_CODE_USAGE, "%.64s is no verb; `profleet help` lists them", word);
+		return complain(EXIT_CODE_USAGE, "%.64s is no verb; did you mean `%s %s`?", word,
+		        of, nearest);
+	return complain(EXIT_CODE_USAGE, "%.64s is no verb; `profleet help%s` lists them", word,
+	        of + strlen("profleet"));
 }
 
-/* The table with its verbs, which only the list knows, written below its description. */
-static int command_line_describe(struct buf *text, struct option_table *ret_table)
+int command_unknown(const char *word)
 {
-	buf_printf(text, "%s\n\nVerbs:\n\n", command_line_table.description);
-	for (const struct command *const *at = command_list(); *at; at++)
+	return command_unknown_in(command_list(), "profleet", word);
+}
+
+int command_find_words(const struct option_args *words, const struct command **ret_command)
+{
+	const struct command *command = command_find(words->items[0]);
+	if (!command)
+		return command_unknown(words->items[0]);
+	if (words->count > 1) {
+		const struct command *noun = command;
+		command = noun->verbs ? command_find_in(noun->verbs, words->items[1]) : NULL;
+		if (!command && !noun->verbs)
+			return complain(EXIT_CODE_USAGE,
+			        "%s has no verbs of its own; write "
+			        "`profleet help %s`",
+			        noun->name, noun->name);
+		if (!command)
+			return command_unknown_in(
+			        noun->verbs, noun->table->program, words->items[1]);
+	}
+	*ret_command = command;
+	return 0;
+}
+
+/* A table with its verbs, which only the list knows, written below its description. */
+static int command_line_describe(const struct option_table *table,
+        const struct command *const *commands, struct buf *text, struct option_table *ret_table)
+{
+	buf_printf(text, "%s\n\nVerbs:\n\n", table->description);
+	for (const struct command *const *at = commands; *at; at++)
 		buf_printf(text, "\t%-12s%s\n", (*at)->name, (*at)->table->summary);
 	buf_put_u8(text, '\0');
 	if (text->failed)
 		return -ENOMEM;
-	*ret_table = command_line_table;
+	*ret_table = *table;
 	ret_table->description = (const char *)text->bytes;
 	return 0;
+}
+
+int command_print_help(const struct command *command)
+{
+	struct option_table table = *command->table;
+	AUTO_BUF text = { 0 };
+	if (command->verbs &&
+	        command_line_describe(command->table, command->verbs, &text, &table) < 0)
+		return complain(EXIT_CODE_FAILED, "out of memory");
+	options_print_help(&table);
+	return EXIT_CODE_OK;
 }
 
 static int command_line_outcome(enum options_outcome outcome)
@@ -104,8 +155,52 @@ static int command_line_outcome(enum options_outcome outcome)
 	return outcome == OPTIONS_HELP ? EXIT_CODE_OK : EXIT_CODE_USAGE;
 }
 
+/* The line without this word of it: everything else stays. NULL when out of memory. */
+static char **command_line_without(int argc, char **argv, const char *word, int *ret_argc)
+{
+	char **line = calloc((size_t)argc + 1, sizeof(*line));
+	int count = 0;
+	for (int i = 0; line && i < argc; i++)
+		if (argv[i] != word)
+			line[count++] = argv[i];
+	*ret_argc = count;
+	return line;
+}
+
+static int command_line_run_verb(const struct command *command, int argc, char **argv);
+
+/* A noun: the options before its verb go to the verb's own table, as those of profleet do. */
+static int command_line_run_noun(const struct command *noun, int argc, char **argv)
+{
+	struct command_line_args args = { 0 };
+	struct option_args words = { 0 };
+	struct option_table table;
+	AUTO_BUF description = { 0 };
+	if (command_line_describe(noun->table, noun->verbs, &description, &table) < 0 ||
+	        options_init(&table, &args) < 0)
+		return complain(EXIT_CODE_FAILED, "out of memory");
+	enum options_outcome outcome = options_parse_line(&table, argc, argv, &args, &words);
+	options_fini(&table, &args);
+	if (outcome != OPTIONS_OK)
+		return command_line_outcome(outcome);
+	if (words.count == 0)
+		return complain(EXIT_CODE_USAGE, "%s: which verb? `profleet help %s` lists them",
+		        noun->name, noun->name);
+
+	const struct command *verb = command_find_in(noun->verbs, words.items[0]);
+	if (!verb)
+		return command_unknown_in(noun->verbs, noun->table->program, words.items[0]);
+	int count;
+	autofree char **line = command_line_without(argc, argv, words.items[0], &count);
+	if (!line)
+		return complain(EXIT_CODE_FAILED, "out of memory");
+	return command_line_run_verb(verb, count, line);
+}
+
 static int command_line_run_verb(const struct command *command, int argc, char **argv)
 {
+	if (command->verbs)
+		return command_line_run_noun(command, argc, argv);
 	autofree void *args = calloc(1, command->args_size);
 	if (!args || options_init(command->table, args) < 0)
 		return complain(EXIT_CODE_FAILED, "out of memory");
@@ -127,7 +222,8 @@ int command_line_run(const struct command *const *commands, int argc, char **arg
 	struct option_args words = { 0 };
 	struct option_table table;
 	AUTO_BUF description = { 0 };
-	if (command_line_describe(&description, &table) < 0 || options_init(&table, &args) < 0)
+	if (command_line_describe(&command_line_table, command_list(), &description, &table) < 0 ||
+	        options_init(&table, &args) < 0)
 		return complain(EXIT_CODE_FAILED, "out of memory");
 	enum options_outcome outcome = options_parse_line(&table, argc, argv, &args, &words);
 	options_fini(&table, &args);
@@ -141,13 +237,11 @@ int command_line_run(const struct command *const *commands, int argc, char **arg
 
 	/* argv is [program, options..., VERB, rest...] now: the verb goes, everything else stays.
 	 */
-	autofree char **line = calloc((size_t)argc + 1, sizeof(*line));
+	int count;
+	autofree char **line = command_line_without(
+	        argc, argv, words.count ? words.items[0] : NULL, &count);
 	if (!line)
 		return complain(EXIT_CODE_FAILED, "out of memory");
-	int count = 0;
-	for (int i = 0; i < argc; i++)
-		if (words.count == 0 || argv[i] != words.items[0])
-			line[count++] = argv[i];
 	return command_line_run_verb(command, count, line);
 }
 

@@ -18,6 +18,7 @@ static const struct command *const commands[] = {
 	&cmd_labels,
 	&cmd_agents,
 	&cmd_doctor,
+	&cmd_retention,
 	&cmd_completion,
 	&cmd_help,
 	NULL,

@@ -22,6 +22,7 @@
 #define BEFORE  "tests/golden/query_before.folded"
 #define AFTER   "tests/golden/query_after.folded"
 #define HOSTILE "tests/golden/query_hostile.folded"
+#define CASES   "tests/golden/retention_cases.yaml"
 
 #define WORDS_MAX 10
 
@@ -124,6 +125,10 @@ static void answers_are_printed_as_they_always_were(void **state)
 		{ "query_export.txt", { "export", BEFORE } },
 		{ "query_help.txt", { "help" } },
 		{ "query_help_diff.txt", { "help", "diff" } },
+		{ "query_help_retention.txt", { "help", "retention" } },
+		{ "query_help_retention_test.txt", { "retention", "test", "--help" } },
+		{ "query_retention_test.txt", { "retention", "test", "-f", CASES } },
+		{ "query_retention_test_json.txt", { "retention", "test", CASES, "-o", "json" } },
 	};
 
 	for (size_t i = 0; i < COUNT_OF(cases); i++) {
@@ -160,6 +165,13 @@ static void every_mistake_has_a_code_and_one_line_with_a_remedy(void **state)
 		{ 2, "a type needs a name", { "import", BEFORE, "--type", "" } },
 		{ 2, "NAME=VALUE", { "import", BEFORE, "--label", "novalue" } },
 		{ 2, "no completion for that shell", { "completion", "tcsh" } },
+		{ 2, "which verb? `profleet help retention`", { "retention" } },
+		{ 2, "did you mean `profleet retention test`", { "retention", "tets" } },
+		{ 2, "diff has no verbs of its own", { "help", "diff", "more" } },
+		{ 2, "write -f CASES", { "retention", "test" } },
+		{ 2, "No such file", { "retention", "test", "-f", "./missing.yaml" } },
+		{ 2, "no policies",
+		        { "retention", "test", "-f", "tests/golden/empty_cases.yaml" } },
 	};
 
 	for (size_t i = 0; i < COUNT_OF(cases); i++) {

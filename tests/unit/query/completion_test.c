@@ -23,24 +23,40 @@ static const struct command *const commands[] = {
 	&cmd_labels,
 	&cmd_agents,
 	&cmd_doctor,
+	&cmd_retention,
 	&cmd_completion,
 	&cmd_help,
 	NULL,
 };
 
+/* The verbs of nouns too. */
+static const struct command *const *all(void)
+{
+	static const struct command *flat[96];
+	size_t count = 0;
+	for (const struct command *const *at = commands; *at; at++) {
+		flat[count++] = *at;
+		for (const struct command *const *verb = (*at)->verbs; verb && *verb; verb++)
+			flat[count++] = *verb;
+	}
+	flat[count] = NULL;
+	return flat;
+}
+
 static void every_table_is_complete(void **state)
 {
-	for (const struct command *const *at = commands; *at; at++) {
+	for (const struct command *const *at = all(); *at; at++) {
 		const struct option_table *table = (*at)->table;
 		char program[64];
-		snprintf(program, sizeof(program), "profleet %s", (*at)->name);
+		snprintf(program, sizeof(program), "profleet %s", command_path(*at));
+		assert_non_null(strstr(program, (*at)->name));
 		assert_string_equal(table->program, program);
 		assert_non_null(table->summary);
 		assert_non_null(table->usage);
 		assert_non_null(table->description);
 		assert_non_null(strstr(table->examples, program));
 		assert_non_null(table->exit_codes);
-		assert_non_null((*at)->run);
+		assert_true(!(*at)->run == !!(*at)->verbs);
 		assert_true((*at)->args_size >= sizeof(struct shared_args));
 
 		void *args = calloc(1, (*at)->args_size);
@@ -63,7 +79,7 @@ static void every_option_and_choice_is_in_every_shell(void **state)
 		buf_put_u8(&text, '\0');
 		assert_false(text.failed);
 		const char *script = (const char *)text.bytes;
-		for (const struct command *const *at = commands; *at; at++) {
+		for (const struct command *const *at = all(); *at; at++) {
 			assert_non_null(strstr(script, (*at)->name));
 			for (const struct option_spec *spec = (*at)->table->options; spec->name;
 			        spec++) {
