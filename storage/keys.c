@@ -88,6 +88,15 @@ int keys_get_window(const void *bytes, size_t count, struct key_window *ret_key)
 	return 0;
 }
 
+int key_window_compare(struct key_window a, struct key_window b)
+{
+	if (a.from_ns != b.from_ns)
+		return a.from_ns < b.from_ns ? -1 : 1;
+	if (a.to_ns != b.to_ns)
+		return a.to_ns < b.to_ns ? -1 : 1;
+	return a.generation < b.generation ? -1 : a.generation > b.generation;
+}
+
 void keys_put_block(struct key_block key, uint8_t ret_bytes[KEYS_BLOCK_BYTES])
 {
 	keys_put_window(key.window, ret_bytes);

@@ -9,7 +9,7 @@
  *	stream    stream u32                              who it is and which seqs were kept
  *	counters  tenant                                  text
  *	agent     uuid 16 bytes | tenant
- *	window    from_ns u64 | to_ns u64 | generation u32                 what a seal made
+ *	window    from_ns u64 | to_ns u64 | level u8, number u24       what a seal or a roll made
  *	sums, detail   window | unit u32 | part u8 | chunk u32             its blocks
  *	symbols   'h' or 'b' | build-id                   head (is there a table?) and body apart,
  *so that all heads can be read without the bodies meta      text "format"
@@ -34,8 +34,12 @@
 #define KEYS_META_FORMAT "format"
 
 /* A sealed window, and a block of one: windows first, so that forgetting one is a range. */
-#define KEYS_WINDOW_BYTES 20
-#define KEYS_BLOCK_BYTES  (KEYS_WINDOW_BYTES + 4 + 1 + 4)
+#define KEYS_GENERATION_MAX ((1u << 24) - 1)
+#define KEYS_WINDOW_BYTES   20
+#define KEYS_BLOCK_BYTES    (KEYS_WINDOW_BYTES + 4 + 1 + 4)
+
+/* The level of a window is the top byte of its generation: 0 for what is made of batches. */
+#define KEYS_LEVEL_SHIFT 24
 
 #define KEYS_UNIT_NONE UINT32_MAX /* of blocks that are of the whole window */
 
@@ -62,8 +66,13 @@ void keys_put_time(uint64_t start_ns, uint8_t ret_bytes[KEYS_TIME_BYTES]);
 struct key_window {
 	uint64_t from_ns;
 	uint64_t to_ns;
-	uint32_t generation; /* 0, and one more for each seal of what came late */
+	uint32_t generation; /* level, and a number: 0, and one more for what came late */
 };
+
+static inline uint32_t key_window_level(struct key_window key)
+{
+	return key.generation >> KEYS_LEVEL_SHIFT;
+}
 
 /* Which block of a unit it is; watchers are of the whole window. */
 enum keys_block_part {
@@ -83,6 +92,8 @@ struct key_block {
 void keys_put_window(struct key_window key, uint8_t ret_bytes[KEYS_WINDOW_BYTES]);
 /* -EBADMSG also for a window that ends before it begins. */
 int keys_get_window(const void *bytes, size_t count, struct key_window *ret_key);
+/* In the order of the keys. */
+int key_window_compare(struct key_window a, struct key_window b);
 void keys_put_block(struct key_block key, uint8_t ret_bytes[KEYS_BLOCK_BYTES]);
 /* -EBADMSG also for a part that there is not. */
 int keys_get_block(const void *bytes, size_t count, struct key_block *ret_key);

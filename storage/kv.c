@@ -69,6 +69,8 @@ static const char *const kv_family_names[KV_FAMILIES] = {
 	[KV_WINDOW] = "window",
 	[KV_SUMS] = "sums",
 	[KV_DETAIL] = "detail",
+	[KV_SUMS_HOUR] = "sums_hour",
+	[KV_SUMS_DAY] = "sums_day",
 };
 
 #if defined(__has_feature)
@@ -205,7 +207,8 @@ static void kv_make_family_options(struct kv *kv, uint64_t memtables_bytes)
 {
 	for (int i = 0; i < KV_FAMILIES; i++) {
 		rocksdb_options_t *options = rocksdb_options_create();
-		bool is_bulk = i == KV_BATCH || i == KV_SYMBOLS || i == KV_SUMS || i == KV_DETAIL;
+		bool is_bulk = i == KV_BATCH || i == KV_SYMBOLS || i == KV_SUMS || i == KV_DETAIL ||
+		               i == KV_SUMS_HOUR || i == KV_SUMS_DAY;
 
 		rocksdb_options_set_block_based_table_factory(
 		        options, is_bulk ? kv->table_large : kv->table);

@@ -42,6 +42,8 @@ enum kv_family {
 	KV_WINDOW,
 	KV_SUMS,
 	KV_DETAIL,
+	KV_SUMS_HOUR,
+	KV_SUMS_DAY,
 	KV_FAMILIES,
 };
 

@@ -25,8 +25,13 @@ static uint64_t record_checksum(struct kv_bytes key, const uint8_t *bytes, size_
 
 void record_begin(struct buf *to)
 {
+	record_begin_version(RECORD_VERSION, to);
+}
+
+void record_begin_version(uint8_t version, struct buf *to)
+{
 	buf_put_u64(to, 0); /* the checksum, in record_seal() */
-	buf_put_u8(to, RECORD_VERSION);
+	buf_put_u8(to, version);
 }
 
 void record_seal(struct buf *record, struct kv_bytes key)
@@ -41,6 +46,13 @@ void record_seal(struct buf *record, struct kv_bytes key)
 
 int record_open(struct kv_bytes key, struct kv_bytes value, struct reader *ret_payload)
 {
+	uint8_t version;
+	return record_open_version(key, value, RECORD_VERSION, &version, ret_payload);
+}
+
+int record_open_version(struct kv_bytes key, struct kv_bytes value, uint8_t version_max,
+        uint8_t *ret_version, struct reader *ret_payload)
+{
 	struct reader reader = reader_of(value.bytes, value.count);
 	uint64_t checksum = reader_u64(&reader);
 	const uint8_t *covered = reader.at;
@@ -48,10 +60,11 @@ int record_open(struct kv_bytes key, struct kv_bytes value, struct reader *ret_p
 	if (reader.failed ||
 	        checksum != record_checksum(key, covered, value.count - RECORD_CHECKSUM_BYTES))
 		return -EBADMSG;
-	if (version > RECORD_VERSION)
+	if (version > version_max)
 		return -EPROTONOSUPPORT;
 	if (version == 0)
 		return -EBADMSG;
+	*ret_version = version;
 	*ret_payload = reader;
 	return 0;
 }

@@ -31,10 +31,14 @@
 
 /* Begins a record in an empty buf, and computes its checksum when the payload is complete. */
 void record_begin(struct buf *to);
+void record_begin_version(uint8_t version, struct buf *to);
 void record_seal(struct buf *record, struct kv_bytes key);
 
 /* Checks checksum and version; *ret_payload is what lies behind them. */
 int record_open(struct kv_bytes key, struct kv_bytes value, struct reader *ret_payload);
+/* Of kinds that have had more versions than one. */
+int record_open_version(struct kv_bytes key, struct kv_bytes value, uint8_t version_max,
+        uint8_t *ret_version, struct reader *ret_payload);
 
 /*
  * A batch, opened but not unpacked: what a reader needs to see whether it is of interest. The

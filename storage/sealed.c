@@ -106,7 +106,7 @@ static int sealed_get_chunk(struct sealed *sealed, struct key_block key, struct 
 	uint8_t key_bytes[KEYS_BLOCK_BYTES];
 	struct kv_bytes at = { key_bytes, sizeof(key_bytes) };
 	keys_put_block(key, key_bytes);
-	int r = sealed_get(sealed, KV_SUMS, at, bytes);
+	int r = sealed_get(sealed, store_sums_family(sealed->key), at, bytes);
 	r = r < 0 ? r
 	          : detail_chunk_open(
 	                    at, (struct kv_bytes){ bytes->bytes, bytes->count }, ret_chunk);
@@ -154,7 +154,7 @@ int sealed_get_sums(struct sealed *sealed, uint32_t unit, struct sum_block *ret_
 	uint8_t key_bytes[KEYS_BLOCK_BYTES];
 	struct kv_bytes at = { key_bytes, sizeof(key_bytes) };
 	keys_put_block(sealed_key(sealed, unit, KEYS_BLOCK_SUMS, 0), key_bytes);
-	int r = sealed_get(sealed, KV_SUMS, at, &sealed->sums_bytes);
+	int r = sealed_get(sealed, store_sums_family(sealed->key), at, &sealed->sums_bytes);
 	struct kv_bytes value = { sealed->sums_bytes.bytes, sealed->sums_bytes.count };
 	r = r < 0 ? r : sum_block_open(at, value, ret_block);
 	return r < 0 ? r : sealed_get_nodes(sealed, ret_block);

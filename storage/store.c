@@ -263,11 +263,16 @@ int store_load_ends(struct store *store)
 
 	uint64_t first_ns = has_batches ? first.start_ns : 0;
 	uint64_t last_ns = has_batches ? last.start_ns : 0;
-	for (uint32_t i = 0; i < store->windows.count; i++) {
-		const struct window_entry *entry = &store->windows.entries[i];
-		first_ns = has_batches && first_ns < entry->first_ns ? first_ns : entry->first_ns;
-		last_ns = has_batches && last_ns > entry->last_ns ? last_ns : entry->last_ns;
-		has_batches = true;
+	for (uint32_t level = 0; level < WINDOW_LEVELS; level++) {
+		const struct window_list *list = store_windows(store, level);
+		for (uint32_t i = 0; i < list->count; i++) {
+			const struct window_entry *entry = &list->entries[i];
+			first_ns = has_batches && first_ns < entry->first_ns ? first_ns
+			                                                     : entry->first_ns;
+			last_ns = has_batches && last_ns > entry->last_ns ? last_ns
+			                                                  : entry->last_ns;
+			has_batches = true;
+		}
 	}
 	pthread_mutex_lock(&store->stats);
 	store->has_batches = has_batches;
@@ -524,7 +529,8 @@ void store_free(struct store *store)
 	free(store->tenants);
 	label_index_free(store->index);
 	dict_free(store->dict);
-	window_list_fini(&store->windows);
+	for (uint32_t level = 0; level < WINDOW_LEVELS; level++)
+		window_list_fini(store_windows(store, level));
 	free(store->late.keys);
 	free(store->unsealable);
 	free(store->path);

@@ -92,9 +92,10 @@ struct store {
 
 	/* One seal or deletion at a time, each longer than it may have the writer. */
 	pthread_mutex_t sealing;
-	struct window_list windows;  /* changed by the writer in the gate, with what is on disk */
-	uint32_t format_version_min; /* the oldest reader of the folder */
-	uint32_t reopens;            /* how often kv was opened again */
+	struct window_list windows; /* changed by the writer in the gate, with what is on disk */
+	struct window_list rollups[WINDOW_LEVELS - 1]; /* likewise; hours, days */
+	uint32_t format_version_min;                   /* the oldest reader of the folder */
+	uint32_t reopens;                              /* how often kv was opened again */
 	/* What came into the window that is being sealed, since that began. */
 	struct {
 		bool is_active;
@@ -126,6 +127,19 @@ void store_write_failed(struct store *store, const char *doing);
 static inline struct kv_bytes store_bytes(const struct buf *buf)
 {
 	return (struct kv_bytes){ buf->bytes, buf->count };
+}
+
+/* Windows of a level: 0 what seals made, then rollups. */
+static inline struct window_list *store_windows(struct store *store, uint32_t level)
+{
+	return level == 0 ? &store->windows : &store->rollups[level - 1];
+}
+
+/* Where the blocks of a window are that are not detail. */
+static inline enum kv_family store_sums_family(struct key_window key)
+{
+	static const enum kv_family families[] = { KV_SUMS, KV_SUMS_HOUR, KV_SUMS_DAY };
+	return families[key_window_level(key)];
 }
 
 /* Adds the record that says which version reads the folder. -ENOMEM. */

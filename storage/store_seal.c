@@ -198,7 +198,7 @@ static int seal_put_window(struct seal *seal, const struct window *window, struc
 }
 
 /* Under writer. Readers see the batches, or the window: they are kept out for the write. */
-static int seal_commit(struct seal *seal, const struct window *window)
+static int seal_commit(struct seal *seal, struct window *window)
 {
 	struct store *store = seal->store;
 	AUTO(kv_batch) write = kv_batch_new();
@@ -221,13 +221,9 @@ static int seal_commit(struct seal *seal, const struct window *window)
 	r = r < 0 ? r : store_write(store, write, KV_SYNC, "sealing a window");
 	if (r == 0) {
 		store->format_version_min = STORE_FORMAT_SEALED;
-		window_list_add(&store->windows, (struct window_entry){
-		                                         .key = seal->key,
-		                                         .first_ns = window->first_ns,
-		                                         .last_ns = window->last_ns,
-		                                         .batches = window->batches,
-		                                         .sealed_ns = window->sealed_ns,
-		                                 });
+		struct window_entry entry = { .key = seal->key };
+		window_describe(window, &entry);
+		window_list_add(&store->windows, entry);
 	}
 	gate_unlock(&store->gate);
 	if (r == 0 && kv_log_bytes(store->kv) >= SEAL_LOG_BYTES)
@@ -391,7 +387,7 @@ static int seal_find_window(struct store *store, uint64_t after_ns, uint64_t unt
 		struct key_window key = { .from_ns = first.start_ns - first.start_ns % window_ns };
 		*ret_is_found = !__builtin_add_overflow(key.from_ns, window_ns, &key.to_ns) &&
 		                key.to_ns <= until_ns;
-		key.generation = window_list_generation(&store->windows, key.from_ns, key.to_ns);
+		key.generation = window_list_generation(&store->windows, 0, key.from_ns, key.to_ns);
 		*ret_must_wait = seal_must_wait(store, key);
 		*ret_key = key;
 	}
@@ -437,45 +433,54 @@ int store_seal(struct store *store, uint64_t until_ns)
 
 /* ---- what is sealed ---- */
 
-static int seal_load_windows(struct store *store, struct window_list *list)
+static int seal_load_window(
+        struct store *store, struct kv_bytes key, struct kv_bytes value, struct window_list *lists)
+{
+	AUTO_WINDOW window = { 0 };
+	struct window_entry entry = { 0 };
+	if (keys_get_window(key.bytes, key.count, &entry.key) < 0 ||
+	        key_window_level(entry.key) >= WINDOW_LEVELS) {
+		store->corrupt++; /* nobody can say when it was, or what */
+		return 0;
+	}
+	struct window_list *list = &lists[key_window_level(entry.key)];
+	int r = window_get(key, value, entry.key, &window);
+	if (r == -ENOMEM || window_list_reserve(list) < 0)
+		return -ENOMEM;
+	window_describe(r < 0 ? NULL : &window, &entry);
+	window_list_add(list, entry);
+	return 0;
+}
+
+static int seal_load_windows(struct store *store, struct window_list *lists)
 {
 	AUTO(kv_iterator) it = kv_iterator_new(
 	        store->kv, KV_WINDOW, (struct kv_bytes){ 0 }, (struct kv_bytes){ 0 });
 	if (!it)
 		return -ENOMEM;
 	for (; kv_iterator_is_valid(it); kv_iterator_next(it)) {
-		struct kv_bytes key = kv_iterator_key(it);
-		AUTO_WINDOW window = { 0 };
-		struct window_entry entry = { 0 };
-		if (keys_get_window(key.bytes, key.count, &entry.key) < 0) {
-			store->corrupt++; /* nobody can say when it was */
-			continue;
-		}
-		int r = window_get(key, kv_iterator_value(it), entry.key, &window);
-		if (r == -ENOMEM || window_list_reserve(list) < 0)
-			return -ENOMEM;
-		entry.is_corrupt = r < 0;
-		entry.first_ns = r < 0 ? entry.key.from_ns : window.first_ns;
-		entry.last_ns = r < 0 ? entry.key.from_ns : window.last_ns;
-		entry.batches = window.batches;
-		entry.sealed_ns = window.sealed_ns;
-		window_list_add(list, entry);
+		int r = seal_load_window(store, kv_iterator_key(it), kv_iterator_value(it), lists);
+		if (r < 0)
+			return r;
 	}
 	return kv_iterator_result(it);
 }
 
-/* On failure the list stays as it was: readers go on by it until the next attempt. */
+/* On failure the lists stay as they were: readers go on by them until the next attempt. */
 int store_load_windows(struct store *store)
 {
-	struct window_list list = { 0 };
-	int r = seal_load_windows(store, &list);
-	if (r < 0) {
-		window_list_fini(&list);
-		return r;
+	struct window_list lists[WINDOW_LEVELS] = { 0 };
+	int r = seal_load_windows(store, lists);
+	for (uint32_t level = 0; level < WINDOW_LEVELS; level++) {
+		if (r == 0) {
+			struct window_list *list = store_windows(store, level);
+			struct window_list old = *list;
+			*list = lists[level];
+			lists[level] = old;
+		}
+		window_list_fini(&lists[level]);
 	}
-	window_list_fini(&store->windows);
-	store->windows = list;
-	return 0;
+	return r;
 }
 
 /* Does one window have it? What cannot be read may have: then it must not be kept twice. */

@@ -12,17 +12,37 @@
 #include "core/reader.h"
 #include "storage/record.h"
 
+#define WINDOW_COLLAPSED 0x10 /* beside the level */
+
 void window_fini(struct window *window)
 {
+	free(window->sources);
 	free(window->tenants);
 	free(window->units);
 	*window = (struct window){ 0 };
 }
 
+static void window_put_levels(const struct window *window, struct key_window of, struct buf *to)
+{
+	buf_put_u8(to, window->level | (window->is_collapsed ? WINDOW_COLLAPSED : 0));
+	buf_put_varint(to, window->dictionary);
+	buf_put_varint(to, window->sources_count);
+	for (uint32_t i = 0; i < window->sources_count; i++) {
+		struct key_window source = window->sources[i];
+		buf_put_varint(to, source.from_ns - of.from_ns);
+		buf_put_varint(to, source.to_ns - source.from_ns);
+		buf_put_varint(to, source.generation);
+	}
+}
+
 void window_put(
         const struct window *window, struct key_window of, struct kv_bytes key, struct buf *to)
 {
-	record_begin(to);
+	bool is_plain = window->level == 0 && window->dictionary == 0 &&
+	                window->sources_count == 0 && !window->is_collapsed;
+	record_begin_version(is_plain ? WINDOW_VERSION_PLAIN : WINDOW_VERSION_LEVELS, to);
+	if (!is_plain)
+		window_put_levels(window, of, to);
 	buf_put_varint(to, window->first_ns - of.from_ns);
 	buf_put_varint(to, window->last_ns - window->first_ns);
 	buf_put_varint(to, window->batches);
@@ -62,6 +82,44 @@ static int window_get_tenants(struct reader *from, struct window *window)
 	return 0;
 }
 
+/* Sources lie in the window, in order, none twice. */
+static int window_get_sources(struct reader *from, struct key_window of, struct window *window)
+{
+	size_t count = reader_count(from, 3);
+	if (count > WINDOW_SOURCES_MAX)
+		return -EBADMSG;
+	window->sources = calloc(count + 1, sizeof(*window->sources));
+	if (!window->sources)
+		return -ENOMEM;
+	for (size_t i = 0; i < count; i++) {
+		struct key_window *source = &window->sources[i];
+		source->from_ns = of.from_ns + reader_varint_max(from, of.to_ns - 1 - of.from_ns);
+		source->to_ns = source->from_ns +
+		                reader_varint_max(from, of.to_ns - source->from_ns);
+		source->generation = (uint32_t)reader_varint_max(from, UINT32_MAX);
+		if (source->to_ns == source->from_ns ||
+		        (i > 0 && key_window_compare(source[-1], *source) >= 0))
+			reader_fail(from);
+	}
+	window->sources_count = (uint32_t)count;
+	return 0;
+}
+
+static int window_get_levels(struct reader *from, struct key_window of, struct window *window)
+{
+	uint8_t level = reader_u8(from);
+	window->level = level & (WINDOW_COLLAPSED - 1);
+	window->is_collapsed = level & WINDOW_COLLAPSED;
+	window->dictionary = (uint32_t)reader_varint_max(from, KEYS_GENERATION_MAX);
+	if (level >= 2 * WINDOW_COLLAPSED || window->level >= WINDOW_LEVELS)
+		reader_fail(from);
+	int r = window_get_sources(from, of, window);
+	/* A record has one form. */
+	if (level == 0 && window->dictionary == 0 && window->sources_count == 0)
+		reader_fail(from);
+	return r;
+}
+
 static int window_get_units(struct reader *from, struct window *window)
 {
 	size_t count = reader_count(from, 5);
@@ -88,9 +146,16 @@ int window_get(
         struct kv_bytes key, struct kv_bytes value, struct key_window of, struct window *window)
 {
 	struct reader from;
-	int r = record_open(key, value, &from);
-	if (r < 0)
+	uint8_t version;
+	int r = record_open_version(key, value, WINDOW_VERSION_LEVELS, &version, &from);
+	if (r == 0 && version == WINDOW_VERSION_LEVELS)
+		r = window_get_levels(&from, of, window);
+	if (r == 0 && window->level != key_window_level(of))
+		r = -EBADMSG;
+	if (r < 0) {
+		window_fini(window);
 		return r;
+	}
 	window->first_ns = of.from_ns + reader_varint_max(&from, of.to_ns - 1 - of.from_ns);
 	window->last_ns = window->first_ns +
 	                  reader_varint_max(&from, of.to_ns - 1 - window->first_ns);
@@ -108,8 +173,49 @@ int window_get(
 
 /* ---- all windows there are ---- */
 
+void window_describe(struct window *window, struct window_entry *entry)
+{
+	struct key_window key = entry->key;
+	*entry = (struct window_entry){ .key = key };
+	if (!window) {
+		entry->is_corrupt = true;
+		entry->first_ns = key.from_ns;
+		entry->last_ns = key.from_ns;
+		return;
+	}
+	entry->first_ns = window->first_ns;
+	entry->last_ns = window->last_ns;
+	entry->batches = window->batches;
+	entry->sealed_ns = window->sealed_ns;
+	entry->dictionary = window->dictionary;
+	entry->is_collapsed = window->is_collapsed;
+	entry->sources = window->sources;
+	entry->sources_count = window->sources_count;
+	window->sources = NULL;
+	window->sources_count = 0;
+}
+
+bool window_entry_has(const struct window_entry *entry, struct key_window source)
+{
+	uint32_t first = 0;
+	uint32_t end = entry->sources_count;
+	while (first < end) {
+		uint32_t middle = first + (end - first) / 2;
+		int order = key_window_compare(entry->sources[middle], source);
+		if (order == 0)
+			return true;
+		if (order < 0)
+			first = middle + 1;
+		else
+			end = middle;
+	}
+	return false;
+}
+
 void window_list_fini(struct window_list *list)
 {
+	for (uint32_t i = 0; i < list->count; i++)
+		free(list->entries[i].sources);
 	free(list->entries);
 	*list = (struct window_list){ 0 };
 }
@@ -125,15 +231,6 @@ int window_list_reserve(struct window_list *list)
 	list->entries = entries;
 	list->capacity = capacity;
 	return 0;
-}
-
-static int key_window_compare(struct key_window a, struct key_window b)
-{
-	if (a.from_ns != b.from_ns)
-		return a.from_ns < b.from_ns ? -1 : 1;
-	if (a.to_ns != b.to_ns)
-		return a.to_ns < b.to_ns ? -1 : 1;
-	return a.generation < b.generation ? -1 : a.generation > b.generation;
 }
 
 /* The first entry that is not before the key. */
@@ -168,18 +265,28 @@ void window_list_remove(struct window_list *list, struct key_window key)
 	uint32_t at = window_list_find(list, key);
 	if (at == list->count || key_window_compare(list->entries[at].key, key) != 0)
 		return;
+	free(list->entries[at].sources);
 	list->count--;
 	memmove(&list->entries[at], &list->entries[at + 1],
 	        (list->count - at) * sizeof(*list->entries));
 }
 
-uint32_t window_list_generation(const struct window_list *list, uint64_t from_ns, uint64_t to_ns)
+const struct window_entry *window_list_get(const struct window_list *list, struct key_window key)
 {
-	uint32_t generation = 0;
-	uint32_t at = window_list_find(list, (struct key_window){ from_ns, to_ns, 0 });
+	uint32_t at = window_list_find(list, key);
+	if (at == list->count || key_window_compare(list->entries[at].key, key) != 0)
+		return NULL;
+	return &list->entries[at];
+}
+
+uint32_t window_list_generation(
+        const struct window_list *list, uint32_t level, uint64_t from_ns, uint64_t to_ns)
+{
+	uint32_t generation = level << KEYS_LEVEL_SHIFT;
+	uint32_t at = window_list_find(list, (struct key_window){ from_ns, to_ns, generation });
 	for (; at < list->count; at++) {
 		struct key_window key = list->entries[at].key;
-		if (key.from_ns != from_ns || key.to_ns != to_ns)
+		if (key.from_ns != from_ns || key.to_ns != to_ns || key_window_level(key) != level)
 			break;
 		generation = key.generation + 1;
 	}

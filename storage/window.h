@@ -5,6 +5,10 @@
  * has and how many blocks each. A block counts only when the window that names it is there, and
  * blocks and window come and go together.
  *
+ * A window of level 0 is made of batches. One above it is a rollup: made of windows of the level
+ * below that lie in it, and its record lists them and what they were made of, so that whatever is
+ * read beside it is known to be in it or not.
+ *
  * A unit is one (tenant, service, profile type), or a part of its series where it is too large to
  * be sealed at once. docs/formats/store.md has the bytes.
  *
@@ -21,17 +25,28 @@
 #include "storage/keys.h"
 #include "storage/kv.h"
 
-#define WINDOW_UNITS_MAX (1u << 24)
+#define WINDOW_UNITS_MAX   (1u << 24)
+#define WINDOW_SOURCES_MAX (1u << 16)
+#define WINDOW_LEVELS      3 /* made of batches; an hour; a day */
+
+/* The record has a second version, where level, dictionary or sources are not 0. */
+enum { WINDOW_VERSION_PLAIN = 1, WINDOW_VERSION_LEVELS = 2 };
 
 struct window_unit {
 	uint32_t tenant;  /* index of window.tenants */
 	uint32_t service; /* string id of the label's value, 0 for none */
 	uint32_t type;    /* string id */
-	uint32_t chunks;  /* of detail */
+	uint32_t chunks;  /* of detail, 0 when that is gone; above level 0 of members */
 	uint64_t rows;
 };
 
 struct window {
+	uint8_t level;       /* that of the key. 0: made of batches; 1: an hour; 2: a day */
+	bool is_collapsed;   /* addresses are those of their functions */
+	uint32_t dictionary; /* generation of the dict that its blocks speak of */
+	struct key_window
+	        *sources; /* of every level that it was added up from; ascending, distinct */
+	uint32_t sources_count;
 	uint64_t first_ns; /* start of the oldest and the newest batch */
 	uint64_t last_ns;
 	uint64_t batches;
@@ -60,8 +75,21 @@ struct window_entry {
 	uint64_t last_ns;
 	uint64_t batches;
 	uint64_t sealed_ns;
+	uint32_t dictionary;
 	bool is_corrupt; /* its record cannot be read: all that is known is the key */
+	bool is_collapsed;
+	struct key_window *sources; /* as in the record */
+	uint32_t sources_count;
 };
+
+/*
+ * What the list says of a window: from its record, whose sources it takes, or from its key alone
+ * when it cannot be read (NULL).
+ */
+void window_describe(struct window *window, struct window_entry *entry);
+
+/* Was it made of the window with this key? */
+bool window_entry_has(const struct window_entry *entry, struct key_window source);
 
 /* Sorted by the key. A zeroed one is empty. */
 struct window_list {
@@ -74,12 +102,15 @@ struct window_list {
 void window_list_fini(struct window_list *list);
 /* -ENOMEM. */
 int window_list_reserve(struct window_list *list);
-/* After window_list_reserve(): cannot fail. */
+/* After window_list_reserve(): cannot fail. Takes the sources. */
 void window_list_add(struct window_list *list, struct window_entry entry);
 void window_list_remove(struct window_list *list, struct key_window key);
+/* NULL: there is none. Good until the list is changed. */
+const struct window_entry *window_list_get(const struct window_list *list, struct key_window key);
 
-/* The first generation of [from_ns, to_ns) that is free. */
-uint32_t window_list_generation(const struct window_list *list, uint64_t from_ns, uint64_t to_ns);
+/* The first generation of a window of this level over [from_ns, to_ns) that is free. */
+uint32_t window_list_generation(
+        const struct window_list *list, uint32_t level, uint64_t from_ns, uint64_t to_ns);
 
 /*
  * Windows that overlap in time, of whatever generation, are read together: a span.
