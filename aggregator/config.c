@@ -5,6 +5,7 @@
 #include <stddef.h>
 
 static const char *const log_levels[] = { "debug", "info", "warn", "error", NULL };
+static const char *const outputs[] = { "text", "json", NULL };
 static const char *const log_formats[] = { "text", "json", NULL };
 
 #define AT(member) offsetof(struct aggregator_config, member)
@@ -45,6 +46,22 @@ static const struct option_spec aggregator_options[] = {
 	        .offset = AT(check_config),
 	        .line_only = true,
 	        .help = "Check the command line and the file, say what is wrong, and exit." },
+	{ .name = "verify",
+	        .kind = OPTION_FLAG,
+	        .offset = AT(verify),
+	        .line_only = true,
+	        .help = "Do not listen, but read everything in the folder, every checksum and "
+	                "every reference, print what is wrong, and exit. Nothing is changed; no "
+	                "aggregator may have it open. Works on a backup, too." },
+	{ .name = "output",
+	        .short_name = 'o',
+	        .kind = OPTION_ENUM,
+	        .offset = AT(output),
+	        .fallback = "text",
+	        .choices = outputs,
+	        .value_name = "FORMAT",
+	        .line_only = true,
+	        .help = "How --verify prints what it found." },
 	{ .name = "ready-fd",
 	        .kind = OPTION_U32,
 	        .offset = AT(ready_fd),
@@ -191,12 +208,16 @@ const struct option_table aggregator_option_table = {
 	.examples = "profleet-aggregator --data /var/lib/profleet\n"
 	            "profleet-aggregator --data ./data --listen tcp://127.0.0.1:0 --http off "
 	            "--ready-fd 3\n"
-	            "profleet-aggregator --config /etc/profleet/aggregator.yaml --check-config",
-	.exit_codes = "0   stopped by a signal, or the configuration is right\n"
-	              "2   usage or configuration error\n"
-	              "71  the disk failed to sync: nothing more may be acknowledged\n"
-	              "73  the data folder cannot be used\n"
-	              "75  an address cannot be listened on",
+	            "profleet-aggregator --config /etc/profleet/aggregator.yaml --check-config\n"
+	            "profleet-aggregator --data /var/lib/profleet --verify -o json",
+	.exit_codes =
+	        "0   stopped by a signal; the configuration is right; --verify found no damage\n"
+	        "1   --verify found damage\n"
+	        "2   usage or configuration error\n"
+	        "5   --verify: there is no store, it is in use, or of a newer version\n"
+	        "71  the disk failed to sync: nothing more may be acknowledged\n"
+	        "73  the data folder cannot be used\n"
+	        "75  an address cannot be listened on",
 	.options = aggregator_options,
 	.args_min = 0,
 	.args_max = 0,

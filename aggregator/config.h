@@ -16,6 +16,8 @@ struct aggregator_config {
 	char *http;
 	char *config;
 	bool check_config;
+	bool verify;
+	uint32_t output;   /* enum verify_output */
 	uint32_t ready_fd; /* 0: none */
 	uint32_t log_level;
 	uint32_t log_format;

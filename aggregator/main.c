@@ -19,6 +19,7 @@
 #include "aggregator/query_pool.h"
 #include "aggregator/refusal.h"
 #include "aggregator/sealer.h"
+#include "aggregator/verify.h"
 #include "core/clock.h"
 #include "core/http.h"
 #include "core/log.h"
@@ -345,6 +346,11 @@ int main(int argc, char **argv)
 {
 	struct aggregator aggregator = { 0 };
 	int status = aggregator_configure(&aggregator.config, argc, argv);
+	if (status == 0 && aggregator.config.verify) {
+		status = verify_store(&aggregator.config);
+		options_fini(&aggregator_option_table, &aggregator.config);
+		return status;
+	}
 	if (status == 0 && service_init() < 0)
 		status = EXIT_DISK;
 	if (status == 0) {

@@ -28,7 +28,7 @@
 #include "core/hash.h"
 #include "storage/store_private.h"
 
-#define STORE_FORMAT_VERSION    STORE_FORMAT_SEALED
+#define STORE_FORMAT_VERSION    STORE_FORMAT_NEWEST
 #define STORE_MEMTABLES_BYTES   (64u << 20)
 #define STORE_BLOCK_CACHE_BYTES (64u << 20) /* when the options say 0 */
 #define STORE_FOLDER_MODE       0750

@@ -38,7 +38,7 @@
 #define ARRAY_COUNT(type, buf) ((buf).count / sizeof(type))
 
 /* A folder is of the first format until it has a sealed window, which older readers would miss. */
-enum { STORE_FORMAT_OPEN = 1, STORE_FORMAT_SEALED = 2 };
+enum { STORE_FORMAT_OPEN = 1, STORE_FORMAT_SEALED = 2, STORE_FORMAT_NEWEST = STORE_FORMAT_SEALED };
 
 struct stream {
 	struct record_stream who;
