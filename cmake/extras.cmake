@@ -48,3 +48,10 @@ foreach(source IN LISTS benches)
 		profleet::query profleet::warnings m)
 	add_dependencies(bench bench.${name})
 endforeach()
+
+# The store beside its peer: several files, one program.
+file(GLOB store_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/bench/store/*.c)
+add_executable(bench.store EXCLUDE_FROM_ALL ${store_sources})
+target_link_libraries(bench.store PRIVATE bench-fleet profleet::aggregator profleet::warnings
+	${CMAKE_DL_LIBS} m)
+add_dependencies(bench bench.store)

@@ -1,0 +1,552 @@
+/*
+ * bench.store measures what the store promises, on generated rows, beside DuckDB on the identical
+ * rows in the same process: bench/run store gathers its lines and prints the table.
+ *
+ *	bench.store SET FOLDER RUNS [LIBDUCKDB]
+ *
+ *	hour     set A: 12 services, 298 instances, an hour
+ *	day      set B: 3 services, 15 instances, 24 hours
+ *	month    30 days of set B, each instance reporting once an hour what is 20 times as much
+ *
+ * with -quick and -tiny for smaller ones of the same shape. Service 0, the largest, is asked for.
+ * Every answer is compared with the peer's before anything is timed. bench/store.md says what each
+ * figure is.
+ */
+
+#include <errno.h>
+#include <malloc.h>
+#include <sys/stat.h>
+
+#include "bench/store/ask.h"
+#include "bench/store/duck.h"
+#include "bench/store/load.h"
+#include "storage/kv.h"
+
+#define WINDOW_NS       LOAD_WINDOW_NS
+#define BLOCK_CACHE     (UINT64_C(1) << 30)
+#define BLOCK_CACHE_NOT (UINT64_C(64) << 10) /* what was read comes from the files again */
+#define ERROR_BYTES     512
+
+enum shape { HOUR, DAY, MONTH };
+
+struct set {
+	const char *name;
+	enum shape shape;
+	const char *fleet; /* the named set that it stands on */
+	uint32_t services, instances, rows;
+	uint64_t duration_ns; /* of the fleet's ticks of 10 s */
+	uint64_t tick_ns;     /* what a tick is here */
+	uint32_t rollup_s;    /* the peer's windows */
+	double pace_s;        /* how long questions are asked beside appends */
+};
+
+#define S UINT64_C(1000000000)
+static const struct set sets[] = {
+	{ "hour", HOUR, "A", 0, 0, 0, 0, 10 * S, 600, 5 },
+	{ "hour-quick", HOUR, "A", 4, 26, 0, 0, 10 * S, 600, 2 },
+	{ "hour-tiny", HOUR, "A", 2, 4, 60, 0, 10 * S, 600, 0.2 },
+	{ "day", DAY, "B", 0, 0, 0, 0, 10 * S, 3600, 0 },
+	{ "day-quick", DAY, "B", 2, 4, 0, 8640 * S, 100 * S, 3600, 0 },
+	{ "day-tiny", DAY, "B", 2, 2, 60, 1440 * S, 600 * S, 3600, 0 },
+	{ "month", MONTH, "B", 0, 0, 5700, 7200 * S, 3600 * S, 86400, 0 },
+	{ "month-quick", MONTH, "B", 2, 4, 1000, 7200 * S, 3600 * S, 86400, 0 },
+	{ "month-tiny", MONTH, "B", 2, 2, 60, 1200 * S, 21600 * S, 86400, 0 },
+};
+
+struct bench {
+	const struct set *set;
+	uint32_t runs;
+	char folder[4000];
+	char service[32];   /* the one that is asked for */
+	char selector[128]; /* of it */
+	struct rows *rows;
+	struct store *store;
+	struct duck *duck;
+	uint32_t differing; /* answers that were not the peer's */
+};
+
+static void bench_path(const struct bench *bench, const char *name, char path[static 4096])
+{
+	snprintf(path, 4096, "%s/%s", bench->folder, name);
+	(void)mkdir(path, 0700);
+}
+
+static void bench_make_rows(struct bench *bench)
+{
+	const struct set *set = bench->set;
+	struct rows_options options = { .tick_ns = set->tick_ns };
+	SAY_OR_DIE(fleet_options_named(set->fleet, &options.fleet));
+	options.fleet.services = set->services ? set->services : options.fleet.services;
+	options.fleet.instances = set->instances ? set->instances : options.fleet.instances;
+	options.fleet.rows = set->rows ? set->rows : options.fleet.rows;
+	if (set->duration_ns) {
+		/* Fewer ticks of the fleet: all that goes by its time goes so much faster. */
+		options.fleet.life_ns = options.fleet.life_ns / (set->tick_ns / (10 * S));
+		options.fleet.duration_ns = set->duration_ns;
+	}
+	bench->rows = rows_make(options);
+	say("rows", (double)bench->rows->rows_count);
+	say("stacks", rows_stacks(bench->rows));
+	say("series", bench->rows->series_count);
+}
+
+static struct question bench_question(const struct bench *bench)
+{
+	return (struct question){
+		.selectors = { bench->selector, bench->selector },
+		.from_ns = { bench->rows->start_ns, bench->rows->start_ns },
+		.to_ns = { rows_end_ns(bench->rows), rows_end_ns(bench->rows) },
+		.sides = 1,
+	};
+}
+
+/* ---- loading ---- */
+
+/* Bytes of keys and values of one family, in a closed store. */
+static uint64_t family_bytes(const char *folder, enum kv_family family)
+{
+	AUTO(kv) kv = NULL;
+	struct kv_options options = { .path = folder, .memtables_bytes = 64 << 20 };
+	char error[ERROR_BYTES];
+	uint64_t bytes = 0;
+	SAY_OR_DIE(kv_open(options, &kv, error, sizeof(error)));
+	AUTO(kv_iterator) it = kv_iterator_new(
+	        kv, family, (struct kv_bytes){ 0 }, (struct kv_bytes){ 0 });
+	SAY_OR_DIE(it ? 0 : -ENOMEM);
+	for (; kv_iterator_is_valid(it); kv_iterator_next(it))
+		bytes += kv_iterator_key(it).count + kv_iterator_value(it).count;
+	SAY_OR_DIE(kv_iterator_result(it));
+	return bytes;
+}
+
+static void bench_say_sizes(const struct bench *bench, const char *folder)
+{
+	double rows = (double)bench->rows->rows_count;
+	uint64_t dict = family_bytes(folder, KV_DICT);
+	say("detail_bytes_per_row", (double)family_bytes(folder, KV_DETAIL) / rows);
+	say("sums_bytes_per_row", (double)family_bytes(folder, KV_SUMS) / rows);
+	say("dict_bytes_per_row", (double)dict / rows);
+	say("dict_bytes_per_stack", (double)dict / rows_stacks(bench->rows));
+	say("disk_bytes_per_row", (double)say_folder_bytes(folder) / rows);
+}
+
+static void bench_say_load(
+        const struct load_figures *fresh, const struct load_figures *known, uint32_t stacks)
+{
+	double rows = (double)known->rows;
+	double new_s = fresh->append_cpu_s - known->append_cpu_s;
+	say("append_seal_mrows_per_core", rows / known->all_cpu_s / 1e6);
+	say("append_mrows_per_core", rows / known->append_cpu_s / 1e6);
+	say("append_mrows_wall", rows / known->append_wall_s / 1e6);
+	say("seal_mrows_per_core", rows / known->seal_cpu_s / 1e6);
+	say("append_seal_new_mrows_per_core", rows / fresh->all_cpu_s / 1e6);
+	say("new_stack_us", new_s / stacks * 1e6);
+	say("new_node_us", new_s / fresh->nodes_new * 1e6);
+	say("written_per_row", (double)known->written.disk / rows);
+	say("written_calls_per_row", (double)known->written.calls / rows);
+	say("written_new_per_row", (double)fresh->written.disk / rows);
+}
+
+/* Three windows go; what the database writes because of it, until it is quiet. */
+static void bench_expire(const struct bench *bench, struct store *store)
+{
+	uint64_t batches;
+	uint64_t from_ns = bench->rows->start_ns;
+	double before = say_wall_s();
+	struct say_written written = say_written();
+	SAY_OR_DIE(store_delete_range(store, from_ns, from_ns + 3 * WINDOW_NS, &batches));
+	say("expire_ms", (say_wall_s() - before) * 1e3);
+	struct timespec pause = { .tv_nsec = 500000000 };
+	uint64_t seen;
+	do {
+		seen = say_written().disk;
+		(void)nanosleep(&pause, NULL);
+	} while (say_written().disk != seen);
+	say("expire_written_mb", (double)(seen - written.disk) / 1e6);
+}
+
+/* One run: all rows into a fresh store, and again an hour later, when every stack is known. */
+static void bench_load_once(struct bench *bench, uint32_t run)
+{
+	char folder[4096];
+	char name[32];
+	struct load load;
+	snprintf(name, sizeof(name), "store-%u", run);
+	bench_path(bench, name, folder);
+	bench->store = load_open(folder, BLOCK_CACHE);
+	load_init(&load, bench->rows, bench->store);
+	struct load_figures fresh = load_run(&load, 0);
+	store_free(bench->store);
+	load_fini(&load);
+	bench_say_sizes(bench, folder);
+
+	bench->store = load_open(folder, BLOCK_CACHE);
+	load_init(&load, bench->rows, bench->store);
+	for (uint32_t i = 0; i < load.rows->sessions_count * load.services; i++)
+		load.seqs[i] = UINT64_C(1) << 32;
+	struct load_figures known = load_run(
+	        &load, (bench->rows->ticks * bench->rows->tick_ns + WINDOW_NS - 1) / WINDOW_NS *
+	                       WINDOW_NS);
+	bench_say_load(&fresh, &known, rows_stacks(bench->rows));
+	load_fini(&load);
+	if (run + 1 == bench->runs)
+		return;
+	bench_expire(bench, bench->store);
+	store_free(bench->store);
+	bench->store = NULL;
+}
+
+/* For what is only asked. */
+static void bench_load_only(struct bench *bench)
+{
+	char folder[4096];
+	struct load load;
+	bench_path(bench, "store-0", folder);
+	bench->store = load_open(folder, BLOCK_CACHE);
+	load_init(&load, bench->rows, bench->store);
+	(void)load_run(&load, 0);
+	load_fini(&load);
+}
+
+static void bench_symbols(struct bench *bench)
+{
+	struct load load;
+	load_init(&load, bench->rows, bench->store);
+	load_symbols(&load);
+	load_fini(&load);
+}
+
+/* ---- asking ---- */
+
+static bool bench_same(
+        struct bench *bench, const char *what, const struct question *question, const char *sql)
+{
+	struct ask_print ours = ask_print(bench->store, bench->rows, question);
+	if (!bench->duck)
+		return true;
+	struct duck_result theirs = duck_ask(bench->duck, sql);
+	bool is_same = ours.stacks == theirs.stacks && ours.value == theirs.value &&
+	               ours.mix == theirs.mix;
+	if (!is_same) {
+		bench->differing++;
+		fprintf(stderr,
+		        "bench.store: %s: %llu stacks, %llu samples, DuckDB %llu and %llu%s\n",
+		        what, (unsigned long long)ours.stacks, (unsigned long long)ours.value,
+		        (unsigned long long)theirs.stacks, (unsigned long long)theirs.value,
+		        ours.mix == theirs.mix ? "" : ", of other stacks");
+	}
+	say("answers_compared", 1);
+	return is_same;
+}
+
+/* The peer answers every run too, first and last being alike. */
+static void bench_duck(const struct bench *bench, const char *what, const char *sql)
+{
+	for (uint32_t i = 0; bench->duck && i < bench->runs; i++)
+		say_of(what, "ms_duck", duck_ask(bench->duck, sql).ms);
+}
+
+/* Once to warm up, then every run; each ends a nanosecond earlier, so that none was asked before.
+ */
+static void bench_ask(const struct bench *bench, const char *what, struct question question)
+{
+	struct ask_result result = { 0 };
+	for (uint32_t i = 0; i <= bench->runs; i++) {
+		for (uint32_t side = 0; side < question.sides; side++)
+			question.to_ns[side]--;
+		result = ask(bench->store, &question);
+		if (i > 0)
+			say_of(what, "ms", result.ms);
+		else
+			say_of(what, "first_ms", result.ms);
+	}
+	say_of(what, "tree_nodes", result.nodes);
+	say_of(what, "tree_rows", result.rows);
+	say_of(what, "samples", (double)result.value);
+	double sum_ms[64];
+	for (uint32_t i = 0; question.sides == 1 && i < bench->runs && i < COUNT_OF(sum_ms); i++)
+		say_of(what, "sum_ms", ask_sum_ms(bench->store, &question));
+}
+
+/*
+ * Cold is: the database open with no block cache, its files out of the page cache, the names of the
+ * service's stacks known from a question before.
+ */
+static void bench_ask_cold(struct bench *bench, const char *what, struct question question)
+{
+	char folder[4096];
+	char name[32];
+	snprintf(name, sizeof(name), "store-%u", bench->set->shape == HOUR ? bench->runs - 1 : 0);
+	bench_path(bench, name, folder);
+	store_free(bench->store);
+	bench->store = load_open(folder, BLOCK_CACHE_NOT);
+	for (uint32_t i = 0; i <= bench->runs; i++) {
+		question.to_ns[0]--;
+		say_evict(folder);
+		double ms = ask(bench->store, &question).ms;
+		if (i > 0)
+			say_of(what, "cold_ms", ms);
+	}
+	store_free(bench->store);
+	say_evict(folder);
+	bench->store = load_open(folder, BLOCK_CACHE);
+	say_of(what, "restarted_ms", ask(bench->store, &question).ms);
+}
+
+static void bench_duck_cold(const struct bench *bench, const char *what, const char *sql)
+{
+	for (uint32_t i = 0; bench->duck && i < bench->runs; i++) {
+		duck_make_cold(bench->duck);
+		say_of(what, "cold_ms_duck", duck_ask(bench->duck, sql).ms);
+	}
+}
+
+#define SQL_ROLLUP                                                                                 \
+	"SELECT stack, sum(value)::UBIGINT FROM u.rollup WHERE service = 0 GROUP BY stack"
+#define SQL_RAW "SELECT stack, sum(value)::UBIGINT FROM r.rows WHERE service = 0 GROUP BY stack"
+#define SQL_DIFF                                                                                   \
+	"SELECT stack, coalesce(sum(value) FILTER (w < 3), 0)::UBIGINT, "                          \
+	"coalesce(sum(value) FILTER (w >= 3), 0)::UBIGINT FROM u.rollup WHERE service = 0 "        \
+	"GROUP BY stack"
+
+/* All of service 0 but one instance: sums do not keep the label, and nearly every row counts. */
+static void bench_detail(struct bench *bench)
+{
+	struct question question = bench_question(bench);
+	char selector[256];
+	char sql[512];
+	uint32_t but = 0;
+	while (bench->rows->series[but].service != 0)
+		but++;
+	snprintf(selector, sizeof(selector), "cpu{service=\"%s\",instance!=\"%s\"}", bench->service,
+	        bench->rows->series[but].name);
+	snprintf(sql, sizeof(sql),
+	        "SELECT stack, sum(value)::UBIGINT FROM r.rows WHERE service = 0 AND series <> %u "
+	        "GROUP BY stack",
+	        but);
+	question.selectors[0] = selector;
+
+	uint64_t rows = 0;
+	for (uint32_t i = 0; i < bench->rows->sections_count; i++) {
+		const struct rows_section *section = &bench->rows->sections[i];
+		for (uint32_t n = 0; n < section->reports_count; n++) {
+			const struct rows_report *report =
+			        &bench->rows->reports[section->reports_first + n];
+			if (section->service == 0 && report->number != but)
+				rows += report->count;
+		}
+	}
+	say("detail_rows", (double)rows);
+	(void)bench_same(bench, "from detail", &question, sql);
+	bench_symbols(bench);
+	bench_ask(bench, "detail", question);
+	bench_duck(bench, "detail", sql);
+}
+
+static struct question bench_halves(const struct bench *bench)
+{
+	struct question question = bench_question(bench);
+	uint64_t half_ns = bench->rows->start_ns + 3 * WINDOW_NS;
+	question.sides = 2;
+	question.to_ns[0] = half_ns;
+	question.from_ns[1] = half_ns;
+	return question;
+}
+
+static int compare_doubles(const void *a, const void *b)
+{
+	double x = *(const double *)a;
+	double y = *(const double *)b;
+	return x < y ? -1 : x > y;
+}
+
+static void say_percentiles(const char *what, double *values, uint32_t count)
+{
+	if (count == 0)
+		return;
+	qsort(values, count, sizeof(*values), compare_doubles);
+	say_of(what, "ms_p50", values[count / 2]);
+	say_of(what, "ms_p99", values[(uint64_t)count * 99 / 100]);
+	say_of(what, "ms_max", values[count - 1]);
+}
+
+/* Questions while rows are appended at that rate; 0: the same questions alone. */
+static void bench_pace_once(
+        const struct bench *bench, struct load *load, double rows_per_s, uint64_t *shift_ns)
+{
+	struct question question = bench_question(bench);
+	struct load_pace pace = { .load = load, .shift_ns = *shift_ns, .rows_per_s = rows_per_s };
+	double *ms = NULL;
+	uint32_t count = 0, capacity = 0;
+	double end = say_wall_s() + bench->set->pace_s;
+	if (rows_per_s > 0)
+		load_pace_start(&pace);
+	while (say_wall_s() < end) {
+		ms = say_grow(ms, &capacity, (uint64_t)count + 1, sizeof(*ms));
+		question.to_ns[0] = rows_end_ns(bench->rows) - count % 3 * 2 * WINDOW_NS;
+		ms[count++] = ask(bench->store, &question).ms;
+	}
+	if (rows_per_s > 0) {
+		load_pace_stop(&pace);
+		*shift_ns = pace.shift_ns + bench->rows->ticks * bench->rows->tick_ns;
+		say("pace_mrows", (double)pace.rows / pace.seconds / 1e6);
+		say_percentiles("pace_append", pace.ms, pace.count);
+		free(pace.ms);
+	}
+	say_percentiles(rows_per_s > 0 ? "pace_ask" : "pace_ask_alone", ms, count);
+	free(ms);
+}
+
+/* How fast appends go when they may, then half of it with questions. */
+static void bench_pace(const struct bench *bench)
+{
+	struct load load;
+	load_init(&load, bench->rows, bench->store);
+	for (uint32_t i = 0; i < load.rows->sessions_count * load.services; i++)
+		load.seqs[i] = UINT64_C(2) << 32;
+	uint64_t shift_ns = 4 * bench->rows->ticks * bench->rows->tick_ns;
+	struct load_pace full = { .load = &load, .shift_ns = shift_ns, .rows_per_s = 1e12 };
+	struct timespec pause = { .tv_sec = (time_t)bench->set->pace_s,
+		.tv_nsec = (long)(bench->set->pace_s * 1e9) % 1000000000 };
+	load_pace_start(&full);
+	(void)nanosleep(&pause, NULL);
+	load_pace_stop(&full);
+	double rows_per_s = (double)full.rows / full.seconds;
+	say("pace_max_mrows", rows_per_s / 1e6);
+	free(full.ms);
+	shift_ns = full.shift_ns + bench->rows->ticks * bench->rows->tick_ns;
+	for (uint32_t i = 0; i < bench->runs; i++) {
+		bench_pace_once(bench, &load, 0, &shift_ns);
+		bench_pace_once(bench, &load, rows_per_s / 2, &shift_ns);
+	}
+	load_fini(&load);
+}
+
+/* ---- memory ---- */
+
+/* What an opened store holds for each distinct stack, alone and after questions. */
+static void bench_memory(struct bench *bench, const char *folder)
+{
+	struct question question = bench_question(bench);
+	struct store_size size;
+	store_free(bench->store);
+	(void)malloc_trim(0);
+	uint64_t before = say_rss_bytes();
+	bench->store = load_open(folder, BLOCK_CACHE_NOT);
+	double stacks = rows_stacks(bench->rows);
+	SAY_OR_DIE(store_size(bench->store, &size));
+	say("memory_per_stack", (double)(say_rss_bytes() - before) / stacks);
+	say("memory_counted_per_stack", (double)size.bytes_memory / stacks);
+	(void)ask(bench->store, &question);
+	(void)malloc_trim(0);
+	say("memory_asked_per_stack", (double)(say_rss_bytes() - before) / stacks);
+}
+
+/* ---- the sets ---- */
+
+static void bench_duck_begin(struct bench *bench, const char *library)
+{
+	char folder[4096];
+	bench_path(bench, "duck", folder);
+	bench->duck = duck_open(library, folder);
+	if (!bench->duck)
+		exit(1);
+	fprintf(stderr, "bench.store: beside DuckDB %s\n", duck_version(bench->duck));
+	struct duck_load load = duck_load(bench->duck, bench->rows, bench->set->rollup_s);
+	double rows = (double)bench->rows->rows_count;
+	say("append_mrows_per_core_duck", rows / load.append_cpu_s / 1e6);
+	say("append_seal_mrows_per_core_duck", rows / (load.append_cpu_s + load.sort_cpu_s) / 1e6);
+	say("detail_bytes_per_row_duck", (double)load.rows_bytes / rows);
+	say("sums_bytes_per_row_duck", (double)load.rollup_bytes / rows);
+	say("written_per_row_duck", (double)load.written / rows);
+}
+
+static void bench_duck_expire(const struct bench *bench)
+{
+	if (!bench->duck)
+		return;
+	double ms = duck_do(bench->duck, "DELETE FROM r.rows WHERE t < 1800");
+	ms += duck_do(bench->duck, "DELETE FROM u.rollup WHERE w < 3");
+	ms += duck_do(bench->duck, "CHECKPOINT r");
+	ms += duck_do(bench->duck, "CHECKPOINT u");
+	say("expire_ms_duck", ms);
+}
+
+static void bench_hour(struct bench *bench, const char *library)
+{
+	char folder[4096];
+	char name[32];
+	for (uint32_t i = 0; i < bench->runs; i++)
+		bench_load_once(bench, i);
+	if (library)
+		bench_duck_begin(bench, library);
+	struct question hour = bench_question(bench);
+	struct question halves = bench_halves(bench);
+	(void)bench_same(bench, "merge of an hour", &hour, SQL_ROLLUP);
+	(void)bench_same(bench, "diff of halves", &halves, SQL_DIFF);
+	bench_detail(bench);
+	bench_ask(bench, "hour", hour);
+	bench_duck(bench, "hour", SQL_ROLLUP);
+	bench_duck(bench, "hour_raw", SQL_RAW);
+	bench_ask(bench, "diff", halves);
+	bench_duck(bench, "diff", SQL_DIFF);
+	bench_ask_cold(bench, "hour", hour);
+	bench_duck_cold(bench, "hour", SQL_ROLLUP);
+	snprintf(name, sizeof(name), "store-%u", bench->runs - 1);
+	bench_path(bench, name, folder);
+	bench_memory(bench, folder);
+	store_free(bench->store);
+	bench->store = load_open(folder, BLOCK_CACHE);
+	bench_pace(bench);
+	bench_expire(bench, bench->store);
+	bench_duck_expire(bench);
+}
+
+static void bench_long(struct bench *bench, const char *library, const char *what)
+{
+	bench_load_only(bench);
+	if (library)
+		bench_duck_begin(bench, library);
+	struct question all = bench_question(bench);
+	(void)bench_same(bench, what, &all, SQL_ROLLUP);
+	bench_symbols(bench);
+	bench_ask(bench, what, all);
+	bench_duck(bench, what, SQL_ROLLUP);
+	bench_duck(bench, "raw", SQL_RAW);
+	bench_ask_cold(bench, what, all);
+	bench_duck_cold(bench, what, SQL_ROLLUP);
+}
+
+static int bench_run(struct bench *bench, const char *library)
+{
+	bench_make_rows(bench);
+	if (bench->set->shape == HOUR)
+		bench_hour(bench, library);
+	else
+		bench_long(bench, library, bench->set->shape == DAY ? "day" : "month");
+	store_free(bench->store);
+	duck_free(bench->duck);
+	rows_free(bench->rows);
+	say("answers_differing", bench->differing);
+	return bench->differing ? 1 : 0;
+}
+
+int main(int argc, char **argv)
+{
+	struct bench bench = { 0 };
+	for (size_t i = 0; argc >= 4 && i < COUNT_OF(sets); i++)
+		if (strcmp(sets[i].name, argv[1]) == 0)
+			bench.set = &sets[i];
+	bench.runs = argc >= 4 ? (uint32_t)strtoul(argv[3], NULL, 10) : 0;
+	if (!bench.set || bench.runs == 0 || argc > 5) {
+		fprintf(stderr, "usage: bench.store SET FOLDER RUNS [LIBDUCKDB]\nSET:");
+		for (size_t i = 0; i < COUNT_OF(sets); i++)
+			fprintf(stderr, " %s", sets[i].name);
+		fprintf(stderr, "\n");
+		return 2;
+	}
+	snprintf(bench.folder, sizeof(bench.folder), "%s", argv[2]);
+	fleet_service_name(0, bench.service);
+	snprintf(bench.selector, sizeof(bench.selector), "cpu{service=\"%s\"}", bench.service);
+	return bench_run(&bench, argc == 5 ? argv[4] : NULL);
+}
