@@ -90,10 +90,10 @@ double ask_sum_ms(struct store *store, const struct question *question)
 	return ms;
 }
 
-struct ask_print ask_print(
+struct rows_sum ask_print(
         struct store *store, const struct rows *rows, const struct question *question)
 {
-	struct ask_print print = { 0 };
+	struct rows_sum print = { 0 };
 	AUTO(answer) answer = ask_answer(store, question, NAMING_ADDRESS);
 	for (uint32_t side = 0; side < answer->sides_count; side++) {
 		const struct batch *batch = answer->sides[side].batch;

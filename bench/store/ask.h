@@ -28,9 +28,6 @@ struct ask_result ask(struct store *store, const struct question *question);
 /* Without the tree: the range summed by stack. */
 double ask_sum_ms(struct store *store, const struct question *question);
 
-/* The same question by address, as figures that a peer's answer can be held against. */
-struct ask_print {
-	uint64_t stacks, value, mix;
-};
-struct ask_print ask_print(
+/* The same question by address, as figures that it can be held against. */
+struct rows_sum ask_print(
         struct store *store, const struct rows *rows, const struct question *question);

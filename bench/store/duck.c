@@ -346,9 +346,9 @@ static void duck_take(
 		for (uint64_t side = 0; side + 1 < columns; side++) {
 			if (!values[side][i])
 				continue;
-			result->stacks++;
-			result->value += values[side][i];
-			result->mix += rows_mix(stack[i], values[side][i]);
+			result->sum.stacks++;
+			result->sum.value += values[side][i];
+			result->sum.mix += rows_mix(stack[i], values[side][i]);
 		}
 	}
 }

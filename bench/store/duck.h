@@ -36,9 +36,7 @@ struct duck_load duck_load(struct duck *duck, const struct rows *rows, uint32_t 
 
 struct duck_result {
 	double ms;
-	uint64_t stacks;
-	uint64_t value;
-	uint64_t mix; /* sum of rows_mix() */
+	struct rows_sum sum;
 };
 
 /*

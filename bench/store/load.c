@@ -24,6 +24,7 @@ struct store *load_open(const char *folder, uint64_t block_cache_bytes)
 			.string_bytes = UINT64_C(1) << 34,
 		},
 		.block_cache_bytes = block_cache_bytes,
+		.symbols_cache_bytes = 256u << 20,
 		.window_ns = LOAD_WINDOW_NS,
 	};
 	if (store_open(options, &store, error, sizeof(error)) < 0) {

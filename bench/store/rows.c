@@ -33,6 +33,35 @@ uint64_t rows_mix(uint32_t stack, uint64_t value)
 	return fleet_mix(fleet_mix(1, stack), value);
 }
 
+struct rows_sum rows_expect(
+        const struct rows *rows, uint32_t service, uint32_t but, uint64_t from_ns, uint64_t to_ns)
+{
+	struct rows_sum sum = { 0 };
+	autofree uint64_t *values = say_alloc(rows_stacks(rows), sizeof(*values));
+	for (uint32_t i = 0; i < rows->sections_count; i++) {
+		const struct rows_section *section = &rows->sections[i];
+		const uint32_t *stacks = rows->sessions[section->session].stacks;
+		uint64_t at_ns = rows->start_ns + section->tick * rows->tick_ns;
+		if (section->service != service || at_ns < from_ns || at_ns >= to_ns)
+			continue;
+		for (uint32_t n = 0; n < section->reports_count; n++) {
+			const struct rows_report *report =
+			        &rows->reports[section->reports_first + n];
+			const struct rows_row *row = &rows->rows[report->first];
+			for (uint32_t k = 0; report->number != but && k < report->count; k++)
+				values[stacks[row[k].node] - 1] += row[k].value;
+		}
+	}
+	for (uint32_t stack = 0; stack < rows_stacks(rows); stack++) {
+		if (!values[stack])
+			continue;
+		sum.stacks++;
+		sum.value += values[stack];
+		sum.mix += rows_mix(stack, values[stack]);
+	}
+	return sum;
+}
+
 static void rows_note_stack(struct rows *rows, struct rows_session *session, uint32_t node)
 {
 	session->stacks = say_grow(session->stacks, &session->stacks_capacity, (uint64_t)node + 1,

@@ -77,5 +77,17 @@ uint32_t rows_stacks(const struct rows *rows); /* distinct */
 void rows_fill(const struct rows *rows, const struct rows_section *section, uint64_t shift_ns,
         struct batch *batch);
 
+/* What an answer is held against: distinct stacks, their samples, and a word made of both. */
+struct rows_sum {
+	uint64_t stacks, value, mix;
+};
+
+/*
+ * By adding up, of the rows of one service in a range of time; `but` is a series that is left out,
+ * or ID_NONE.
+ */
+struct rows_sum rows_expect(
+        const struct rows *rows, uint32_t service, uint32_t but, uint64_t from_ns, uint64_t to_ns);
+
 /* A word that rows of one (stack, value) are told apart by; results add them up. */
 uint64_t rows_mix(uint32_t stack, uint64_t value);
