@@ -317,6 +317,9 @@ void recv_push_answer(struct ingest *ingest, struct push_job *job, int r)
 	buf_reset(&ingest->payload);
 	wire_put_push_reply(&reply, &ingest->payload);
 	ingest_reply(ingest, job->request, WIRE_PUSH_REPLY);
-	session_table_settle(ingest->sessions, session);
+	if (job->push.is_last)
+		session_table_drop(ingest->sessions, session);
+	else
+		session_table_settle(ingest->sessions, session);
 	push_job_fini(job);
 }

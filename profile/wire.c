@@ -208,21 +208,40 @@ static struct wire_uuid wire_get_uuid(struct reader *from)
 	return uuid;
 }
 
-/* Version 1 knows no extension, so it writes none... */
-static void wire_put_extensions(struct buf *to)
+/*
+ * Fields that came later: an id, whether a reader that does not know it must refuse the message,
+ * and the bytes. A writer of none of them writes what the first readers know.
+ */
+#define WIRE_PUSH_IS_LAST 1
+
+static void wire_put_extension(
+        struct buf *to, uint64_t id, bool must_understand, const struct buf *value)
 {
-	buf_put_varint(to, 0);
+	buf_put_varint(to, 2 * id + must_understand);
+	buf_put_varint(to, value->count);
+	buf_put(to, value->bytes, value->count);
+	to->failed = to->failed || value->failed;
 }
 
-/* ...skips those it need not understand, and refuses the others: -EPROTONOSUPPORT. */
-static int wire_get_extensions(struct reader *from)
+/* Takes one that the message knows; false: it does not. A value that is none fails its reader. */
+typedef bool (*wire_take_extension)(void *message, uint64_t id, struct reader *value);
+
+/* Those that are not known are skipped, or refused where they must be understood. */
+static int wire_get_extensions(struct reader *from, wire_take_extension take, void *message)
 {
 	uint64_t count = reader_varint_max(from, WIRE_EXTENSIONS_MAX);
 	bool must_understand = false;
 	for (uint64_t i = 0; i < count && !from->failed; i++) {
-		must_understand |= reader_varint(from) & 1;
+		uint64_t id = reader_varint(from);
 		uint64_t length = reader_varint_max(from, reader_left(from));
-		(void)reader_bytes(from, (size_t)length);
+		const uint8_t *bytes = reader_bytes(from, (size_t)length);
+		struct reader value = reader_of(bytes, from->failed ? 0 : (size_t)length);
+		if (!from->failed && take && take(message, id / 2, &value)) {
+			if (value.failed || reader_left(&value) > 0)
+				reader_fail(from);
+			continue;
+		}
+		must_understand |= id & 1;
 	}
 	if (from->failed)
 		return -EBADMSG;
@@ -267,7 +286,7 @@ void wire_put_hello(const struct wire_hello *hello, struct buf *payload)
 	wire_put_text(payload, hello->host);
 	wire_put_text(payload, hello->program);
 	wire_put_text(payload, hello->tenant);
-	wire_put_extensions(payload);
+	buf_put_varint(payload, 0); /* no extensions */
 }
 
 int wire_get_hello(struct reader *payload, struct wire_hello *ret_hello)
@@ -282,7 +301,7 @@ int wire_get_hello(struct reader *payload, struct wire_hello *ret_hello)
 	hello.host = wire_get_text(payload);
 	hello.program = wire_get_text(payload);
 	hello.tenant = wire_get_text(payload);
-	int r = wire_get_extensions(payload);
+	int r = wire_get_extensions(payload, NULL, NULL);
 	r = r < 0 ? r : wire_get_end(payload);
 	if (r < 0)
 		return r;
@@ -303,7 +322,7 @@ void wire_put_hello_reply(const struct wire_hello_reply *reply, struct buf *payl
 	buf_put_varint(payload, reply->nodes_max);
 	buf_put_u64(payload, reply->unix_ns);
 	wire_put_text(payload, reply->program);
-	wire_put_extensions(payload);
+	buf_put_varint(payload, 0); /* no extensions */
 }
 
 int wire_get_hello_reply(struct reader *payload, struct wire_hello_reply *ret_reply)
@@ -318,7 +337,7 @@ int wire_get_hello_reply(struct reader *payload, struct wire_hello_reply *ret_re
 	reply.nodes_max = wire_get_u32(payload);
 	reply.unix_ns = reader_u64(payload);
 	reply.program = wire_get_text(payload);
-	int r = wire_get_extensions(payload);
+	int r = wire_get_extensions(payload, NULL, NULL);
 	r = r < 0 ? r : wire_get_end(payload);
 	if (r == 0 && (reply.session == 0 || reply.shards == 0))
 		r = -EBADMSG;
@@ -371,7 +390,9 @@ void wire_put_push(const struct wire_push *push, const struct dict *dict, struct
 	buf_put_varint(payload, push->request);
 	wire_put_agent_state(&push->state, payload);
 	buf_put_varint(payload, push->sections_count);
-	wire_put_extensions(payload);
+	buf_put_varint(payload, push->is_last);
+	if (push->is_last)
+		wire_put_extension(payload, WIRE_PUSH_IS_LAST, false, &(struct buf){ 0 });
 
 	size_t delta = wire_begin_block(payload);
 	dict_encode(dict, known, payload);
@@ -406,14 +427,22 @@ static struct wire_section wire_read_section(struct reader *payload)
 	return section;
 }
 
+static bool wire_take_push_extension(void *message, uint64_t id, struct reader *value)
+{
+	(void)value;
+	if (id == WIRE_PUSH_IS_LAST)
+		((struct wire_push *)message)->is_last = true;
+	return id == WIRE_PUSH_IS_LAST;
+}
+
 int wire_get_push(struct reader *payload, struct wire_push *ret_push, struct reader *ret_delta)
 {
-	struct wire_push push;
+	struct wire_push push = { 0 };
 	push.session = reader_u64(payload);
 	push.request = reader_varint(payload);
 	push.state = wire_get_agent_state(payload);
 	push.sections_count = (uint32_t)reader_varint_max(payload, WIRE_SECTIONS_MAX);
-	int r = wire_get_extensions(payload);
+	int r = wire_get_extensions(payload, wire_take_push_extension, &push);
 	if (r < 0)
 		return r;
 	struct reader delta = wire_get_block(payload);
@@ -552,7 +581,7 @@ void wire_put_query(const struct wire_query *query, struct buf *payload)
 		buf_put_u64(payload, query->sides[i].from_ns);
 		buf_put_u64(payload, query->sides[i].to_ns);
 	}
-	wire_put_extensions(payload);
+	buf_put_varint(payload, 0); /* no extensions */
 }
 
 int wire_get_query(struct reader *payload, struct wire_query *ret_query)
@@ -568,7 +597,7 @@ int wire_get_query(struct reader *payload, struct wire_query *ret_query)
 		query.sides[i].from_ns = reader_u64(payload);
 		query.sides[i].to_ns = reader_u64(payload);
 	}
-	int r = wire_get_extensions(payload);
+	int r = wire_get_extensions(payload, NULL, NULL);
 	r = r < 0 ? r : wire_get_end(payload);
 	if (r < 0)
 		return r;

@@ -153,6 +153,7 @@ struct wire_push {
 	uint64_t request; /* counts up from 1 in a session */
 	struct wire_agent_state state;
 	uint32_t sections_count;
+	bool is_last; /* the sender ends the session with it: its dictionary may go */
 };
 
 /*

@@ -1,11 +1,13 @@
 /*
- * import: profiles of other tools into the store, with labels and a time. Files are read and sent
- * by several threads, each with a session of its own; what a file is called in the answer is
- * printed in the order of the command line.
+ * import: profiles of other tools into the store, with labels and a time. Files are read by several
+ * threads and sent by one session, so that what they have in common is sent once; what a file is
+ * called in the answer is printed in the order of the command line.
  */
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
+#include <semaphore.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -136,6 +138,10 @@ struct import {
 	uint32_t next;
 	bool stop;
 	uint64_t sections_done, sections_count;
+	struct push_session *session; /* of all threads */
+	/* Files that are unpacked and parsed at once: more than there are CPUs would only slow down
+	 * the aggregator, where it is on the same machine. */
+	sem_t readers;
 };
 
 static enum profile_file_form import_form(const struct import_args *args)
@@ -257,8 +263,17 @@ static bool import_fits(const struct batch *batch)
 	return true;
 }
 
-static int import_file(struct import *import, struct push_session *session, struct import_file *to,
-        bool *ret_was_read)
+static int import_read(struct import *import, const char *path,
+        const struct profile_file_options *options, struct profile_file *ret_file)
+{
+	while (sem_wait(&import->readers) < 0)
+		; /* A signal came between. */
+	int code = profile_file_read(path, options, ret_file);
+	(void)sem_post(&import->readers);
+	return code;
+}
+
+static int import_file(struct import *import, struct import_file *to, bool *ret_was_read)
 {
 	const struct import_args *args = import->args;
 	struct profile_file_options options = {
@@ -270,7 +285,7 @@ static int import_file(struct import *import, struct push_session *session, stru
 		.labels_count = args->labels.count,
 	};
 	struct profile_file file;
-	int code = profile_file_read(to->path, &options, &file);
+	int code = import_read(import, to->path, &options, &file);
 	if (code)
 		return code;
 	*ret_was_read = true;
@@ -283,7 +298,7 @@ static int import_file(struct import *import, struct push_session *session, stru
 	else if (!import_fits(file.batch))
 		code = complain(EXIT_CODE_FAILED, "%s: %s", to->path, IMPORT_TOO_MUCH);
 	else
-		code = push_session_send(session, to->path, file.batch, progress);
+		code = push_session_send(import->session, to->path, file.batch, progress);
 	if (code == 0)
 		import_put_report(&file, to);
 	profile_file_fini(&file);
@@ -303,16 +318,10 @@ static struct import_file *import_next(struct import *import)
 static void *import_work(void *opaque)
 {
 	struct import *import = opaque;
-	AUTO(client) client = NULL;
-	AUTO(push_session) session = NULL;
-	int code = client_open(&import->args->shared, &client);
-	if (code == 0)
-		code = push_session_open(client, &session);
-
 	for (struct import_file *file; (file = import_next(import));) {
 		bool was_read = false;
-		file->code = code ? code : import_file(import, session, file, &was_read);
-		if (file->code == 0 || (code == 0 && !was_read))
+		file->code = import_file(import, file, &was_read);
+		if (file->code == 0 || !was_read)
 			continue; /* A file that is refused says nothing about the next one. */
 		/* The aggregator does not take it, and most likely not the next one either. */
 		pthread_mutex_lock(&import->lock);
@@ -328,12 +337,16 @@ static void import_run_jobs(struct import *import)
 	uint32_t jobs = import->args->jobs < import->files_count ? import->args->jobs
 	                                                         : import->files_count;
 	uint32_t started = 0;
+	cpu_set_t cpus;
+	int readers = sched_getaffinity(0, sizeof(cpus), &cpus) == 0 ? CPU_COUNT(&cpus) : 1;
+	(void)sem_init(&import->readers, 0, (unsigned int)readers);
 	for (; started + 1 < jobs; started++)
 		if (pthread_create(&threads[started], NULL, import_work, import) != 0)
 			break; /* Fewer threads do the same work. */
 	(void)import_work(import);
 	for (uint32_t i = 0; i < started; i++)
 		(void)pthread_join(threads[i], NULL);
+	(void)sem_destroy(&import->readers);
 }
 
 static int import_print(struct import *import)
@@ -389,10 +402,18 @@ static int cmd_import_run(void *opaque, const struct option_args *words)
 		files[i] = (struct import_file){ .path = words->items[i], .code = -1 };
 	import.files = files;
 
-	progress_begin("importing");
-	import_run_jobs(&import);
-	progress_end();
-	int code = import_print(&import);
+	AUTO(client) client = NULL;
+	AUTO(push_session) session = NULL;
+	int code = client_open(&args->shared, &client);
+	if (code == 0)
+		code = push_session_open(client, &session);
+	if (code == 0) {
+		import.session = session;
+		progress_begin("importing");
+		import_run_jobs(&import);
+		progress_end();
+		code = import_print(&import);
+	}
 	for (uint32_t i = 0; i < words->count; i++)
 		buf_fini(&files[i].report);
 	return code;

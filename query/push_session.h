@@ -5,7 +5,8 @@
  * with a uuid of its own, sections cut by push_plan, the same section under the same id again after
  * any failure, until the aggregator says OK or DUP for each.
  *
- * A session serves one batch after the other. One thread owns it; several threads have several.
+ * Several threads may send by one session at once: what they bring while a PUSH is under way goes
+ * out together with the next one, over one dictionary.
  */
 
 #include <stdint.h>
@@ -16,7 +17,7 @@
 
 struct push_session;
 
-/* Complains and returns an exit code; 0 with the session, which borrows the client. */
+/* Complains and returns an exit code; 0 with the session, which has the client for itself. */
 int push_session_open(struct client *client, struct push_session **ret_session);
 void push_session_free(struct push_session *session);
 DEFINE_AUTO(push_session);
@@ -26,6 +27,9 @@ struct push_progress {
 	void *owner;
 };
 
-/* 0, or an exit code after complaining: what of `name` was kept until then stays, and is said. */
+/*
+ * 0 once the aggregator has all of it, or an exit code after complaining: what of `name` was kept
+ * until then stays, and is said. `progress` may be called from another sender's thread.
+ */
 int push_session_send(struct push_session *session, const char *name, const struct batch *batch,
         struct push_progress progress);

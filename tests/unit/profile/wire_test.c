@@ -475,6 +475,21 @@ static void fields_of_the_future_are_skipped_or_refused_as_they_ask(void **state
 	}
 }
 
+static void the_last_push_of_a_session_says_so(void **state)
+{
+	AUTO(dict) dict = dict_new(dict_limits_default);
+	for (int last = 0; last < 2; last++) {
+		AUTO_BUF payload = { 0 };
+		struct wire_push push = { .session = 1, .request = 2, .is_last = last };
+		struct wire_push back = { .is_last = !last };
+		struct reader delta;
+		wire_put_push(&push, dict, dict_mark(dict), &payload);
+		struct reader from = reader_of(payload.bytes, payload.count);
+		CHECK_OK(wire_get_push(&from, &back, &delta));
+		assert_int_equal(back.is_last, last);
+	}
+}
+
 static void a_refused_message_leaves_the_result_untouched(void **state)
 {
 	struct wire_fetch fetch = { 1, 2 };
@@ -874,6 +889,7 @@ int main(void)
 		cmocka_unit_test(envelopes_are_byte_for_byte_version_1),
 		cmocka_unit_test(messages_cut_or_prolonged_anywhere_are_refused),
 		cmocka_unit_test(fields_of_the_future_are_skipped_or_refused_as_they_ask),
+		cmocka_unit_test(the_last_push_of_a_session_says_so),
 		cmocka_unit_test(a_refused_message_leaves_the_result_untouched),
 		cmocka_unit_test(impossible_fields_are_refused),
 		cmocka_unit_test(losses_of_a_newer_agent_are_counted_without_a_name),
