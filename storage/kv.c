@@ -71,6 +71,7 @@ static const char *const kv_family_names[KV_FAMILIES] = {
 	[KV_DETAIL] = "detail",
 	[KV_SUMS_HOUR] = "sums_hour",
 	[KV_SUMS_DAY] = "sums_day",
+	[KV_EXPIRY] = "expiry",
 };
 
 #if defined(__has_feature)

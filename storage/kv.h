@@ -44,6 +44,7 @@ enum kv_family {
 	KV_DETAIL,
 	KV_SUMS_HOUR,
 	KV_SUMS_DAY,
+	KV_EXPIRY,
 	KV_FAMILIES,
 };
 

@@ -52,6 +52,21 @@ static int sealed_get(
 	return r;
 }
 
+/* What is hidden is not there. */
+static void sealed_hide(struct sealed *sealed)
+{
+	const struct expiry *expiry = &sealed->store->expiry;
+	for (uint32_t i = 0; expiry->items_count > 0 && i < sealed->window.units_count; i++) {
+		struct window_unit *unit = &sealed->window.units[i];
+		uint32_t parts = expiry_parts(expiry, sealed->key, i);
+		unit->is_gone |= (parts & STORE_PART_SUMS) != 0;
+		if (parts & STORE_PART_DETAIL && sealed->window.level == 0)
+			unit->chunks = 0;
+	}
+	if (expiry_has_window(expiry, sealed->key))
+		sealed->window.watchers_chunks = 0;
+}
+
 int sealed_open(struct sealed *sealed, const struct window_entry *entry)
 {
 	uint8_t key_bytes[KEYS_WINDOW_BYTES];
@@ -66,6 +81,8 @@ int sealed_open(struct sealed *sealed, const struct window_entry *entry)
 	r = window_get(key, value, entry->key, &sealed->window);
 	if (r == -ENOMEM)
 		sealed->failed = r;
+	if (r == 0)
+		sealed_hide(sealed);
 	return r;
 }
 

@@ -38,6 +38,7 @@ int sealed_init(struct sealed *sealed, struct store *store);
 void sealed_fini(struct sealed *sealed);
 #define AUTO_SEALED __attribute__((cleanup(sealed_fini))) struct sealed
 
+/* What is hidden is as if it were gone: units say so, and a window that is has no watchers. */
 int sealed_open(struct sealed *sealed, const struct window_entry *entry);
 
 /* Is it a block that is to be left out and counted? */

@@ -293,6 +293,7 @@ static int store_load(struct store *store)
 	r = r < 0 ? r : label_index_extend(store->index, store->dict);
 	r = r < 0 ? r : store_load_streams(store);
 	r = r < 0 ? r : store_load_counters(store);
+	r = r < 0 ? r : store_load_expiry(store);
 	r = r < 0 ? r : store_load_windows(store);
 	r = r < 0 ? r : store_load_ends(store);
 	r = r < 0 ? r : store_load_symbols(store);
@@ -470,6 +471,7 @@ static struct store *store_new(struct store_options options)
 	store->clock = options.clock ? options.clock : clock_real();
 	pthread_mutex_init(&store->sealing, NULL);
 	pthread_mutex_init(&store->writer, NULL);
+	pthread_mutex_init(&store->reclaiming, NULL);
 	pthread_mutex_init(&store->stats, NULL);
 	gate_init(&store->gate);
 
@@ -531,12 +533,14 @@ void store_free(struct store *store)
 	dict_free(store->dict);
 	for (uint32_t level = 0; level < WINDOW_LEVELS; level++)
 		window_list_fini(store_windows(store, level));
+	expiry_fini(&store->expiry);
 	free(store->late.keys);
 	free(store->unsealable);
 	free(store->path);
 	gate_fini(&store->gate);
 	pthread_mutex_destroy(&store->sealing);
 	pthread_mutex_destroy(&store->stats);
+	pthread_mutex_destroy(&store->reclaiming);
 	pthread_mutex_destroy(&store->writer);
 	free(store);
 }
@@ -588,6 +592,7 @@ int store_make_writable(struct store *store)
 		return -ENOSPC;
 	}
 
+	pthread_mutex_lock(&store->reclaiming);
 	gate_lock(&store->gate);
 	store_take_back(store, store->streams_count);
 	store->reopens++;
@@ -597,6 +602,7 @@ int store_make_writable(struct store *store)
 	else
 		r = store_load(store);
 	gate_unlock(&store->gate);
+	pthread_mutex_unlock(&store->reclaiming);
 	if (r == 0)
 		store->is_broken = false;
 	return r;

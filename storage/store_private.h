@@ -14,7 +14,8 @@
  * below `series_published`, which moves after the write. When the write fails, the entries are
  *taken back, and nobody can have an id of theirs.
  *
- * Order: sealing before writer before gate before stats. Never wait for the writer inside the gate.
+ * Order: sealing before writer before reclaiming before gate before stats. Never wait for the
+ *writer inside the gate.
  */
 
 #include <pthread.h>
@@ -22,6 +23,7 @@
 
 #include "core/clock.h"
 #include "core/id_map.h"
+#include "storage/expiry.h"
 #include "storage/gate.h"
 #include "storage/keys.h"
 #include "storage/kv.h"
@@ -37,8 +39,16 @@
 #define ARRAY(type, buf)       ((type *)(void *)(buf).bytes)
 #define ARRAY_COUNT(type, buf) ((buf).count / sizeof(type))
 
-/* A folder is of the first format until it has a sealed window, which older readers would miss. */
-enum { STORE_FORMAT_OPEN = 1, STORE_FORMAT_SEALED = 2, STORE_FORMAT_NEWEST = STORE_FORMAT_SEALED };
+/*
+ * A folder is of the first format until it has a sealed window, which older readers would miss; of
+ * the second were those whose windows neither had levels nor said how large their units are.
+ */
+enum {
+	STORE_FORMAT_OPEN = 1,
+	STORE_FORMAT_SEALED = 2,
+	STORE_FORMAT_LEVELS = 3,
+	STORE_FORMAT_NEWEST = STORE_FORMAT_LEVELS,
+};
 
 struct stream {
 	struct record_stream who;
@@ -94,8 +104,17 @@ struct store {
 	pthread_mutex_t sealing;
 	struct window_list windows; /* changed by the writer in the gate, with what is on disk */
 	struct window_list rollups[WINDOW_LEVELS - 1]; /* likewise; hours, days */
-	uint32_t format_version_min;                   /* the oldest reader of the folder */
-	uint32_t reopens;                              /* how often kv was opened again */
+	struct expiry expiry;                          /* what is hidden; likewise */
+	/* Called in the gate by whoever seals; under sealing. */
+	store_classify classify;
+	void *classify_owner;
+	/*
+	 * Held by whoever gives back space without holding the writer or the gate, and by whoever
+	 * opens kv again. Behind the writer, before the gate.
+	 */
+	pthread_mutex_t reclaiming;
+	uint32_t format_version_min; /* the oldest reader of the folder */
+	uint32_t reopens;            /* how often kv was opened again */
 	/* What came into the window that is being sealed, since that began. */
 	struct {
 		bool is_active;
@@ -145,6 +164,8 @@ static inline enum kv_family store_sums_family(struct key_window key)
 /* Adds the record that says which version reads the folder. -ENOMEM. */
 int store_put_format(struct store *store, struct kv_batch *write, uint32_t version);
 
+/* What is hidden, from the disk. Gate locked, or at open. */
+int store_load_expiry(struct store *store);
 /* The list of sealed windows, from the disk. Gate locked, or at open. */
 int store_load_windows(struct store *store);
 /* Starts of the oldest and the newest batch, from the disk. */

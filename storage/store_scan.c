@@ -304,7 +304,8 @@ static int scan_take_window(struct scan *scan, struct walk *walk, const struct w
 	for (uint32_t unit = 0; r == 0 && unit < sealed->window.units_count; unit++) {
 		if (walk_is_cancelled(walk))
 			return -ECANCELED;
-		r = scan_take_unit(scan, walk, unit, last);
+		if (!sealed->window.units[unit].is_gone)
+			r = scan_take_unit(scan, walk, unit, last);
 	}
 	return r;
 }

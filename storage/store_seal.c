@@ -209,8 +209,8 @@ static int seal_commit(struct seal *seal, struct window *window)
 	int r = seal_may_write(seal) ? seal_list_spared(seal, &spared) : -EAGAIN;
 	r = r < 0 ? r : seal_delete_from(seal, &from_ns);
 	r = r < 0 ? r : seal_put_window(seal, window, write);
-	if (r == 0 && store->format_version_min < STORE_FORMAT_SEALED)
-		r = store_put_format(store, write, STORE_FORMAT_SEALED);
+	if (r == 0 && store->format_version_min < STORE_FORMAT_LEVELS)
+		r = store_put_format(store, write, STORE_FORMAT_LEVELS);
 	if (r < 0)
 		return r;
 	size_t spared_count = ARRAY_COUNT(struct key_batch, spared);
@@ -220,7 +220,7 @@ static int seal_commit(struct seal *seal, struct window *window)
 	r = window_list_reserve(&store->windows);
 	r = r < 0 ? r : store_write(store, write, KV_SYNC, "sealing a window");
 	if (r == 0) {
-		store->format_version_min = STORE_FORMAT_SEALED;
+		store->format_version_min = STORE_FORMAT_LEVELS;
 		struct window_entry entry = { .key = seal->key };
 		window_describe(window, &entry);
 		window_list_add(&store->windows, entry);
@@ -252,6 +252,8 @@ static int seal_describe(struct seal *seal, struct window *window)
 	window->last_ns = intervals[count - 1].key.start_ns;
 	window->batches = count;
 	window->sealed_ns = clock_unix_ns(seal->store->clock);
+	window->has_sizes = true;
+	window->bytes_watchers = seal->bytes_watchers;
 	window->tenants_count = (uint32_t)ARRAY_COUNT(uint32_t, seal->tenants);
 	window->units_count = (uint32_t)ARRAY_COUNT(struct seal_unit, seal->units);
 	window->tenants = calloc((size_t)window->tenants_count + 1, sizeof(*window->tenants));
@@ -266,8 +268,9 @@ static int seal_describe(struct seal *seal, struct window *window)
 		snprintf(window->tenants[i], sizeof(window->tenants[i]), "%s",
 		        seal->store->tenants[tenants[i]].name);
 	gate_leave(&seal->store->gate);
-	for (uint32_t i = 0, tenant = 0; i < window->units_count; i++) {
+	for (uint32_t i = 0; i < window->units_count; i++) {
 		const struct seal_member *member = &members[units[i].members_first];
+		uint32_t tenant = 0;
 		while (tenants[tenant] != member->tenant)
 			tenant++;
 		window->units[i] = (struct window_unit){
@@ -276,6 +279,9 @@ static int seal_describe(struct seal *seal, struct window *window)
 			.type = member->type,
 			.chunks = units[i].chunks,
 			.rows = units[i].rows,
+			.class = member->class,
+			.bytes_detail = units[i].bytes_detail,
+			.bytes_sums = units[i].bytes_sums,
 		};
 	}
 	return 0;
@@ -388,6 +394,7 @@ static int seal_find_window(struct store *store, uint64_t after_ns, uint64_t unt
 		*ret_is_found = !__builtin_add_overflow(key.from_ns, window_ns, &key.to_ns) &&
 		                key.to_ns <= until_ns;
 		key.generation = window_list_generation(&store->windows, 0, key.from_ns, key.to_ns);
+		key.generation = expiry_free_number(&store->expiry, key);
 		*ret_must_wait = seal_must_wait(store, key);
 		*ret_key = key;
 	}

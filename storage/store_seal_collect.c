@@ -36,6 +36,11 @@ static int seal_intern_member(
 		.instance = sum_labels_instance(&seal->labels, dict, series),
 		.group = sum_labels_group(&seal->labels, dict, series),
 	};
+	if (seal->store->classify) {
+		uint32_t class = seal->store->classify(seal->store->classify_owner,
+		        seal->store->tenants[tenant].name, dict, series);
+		member.class = class < STORE_CLASS_COUNT_MAX ? class : STORE_CLASS_COUNT_MAX - 1;
+	}
 	buf_put(&seal->members, &member, sizeof(member));
 	return seal->members.failed ? -ENOMEM : 0;
 }
@@ -287,6 +292,8 @@ static int seal_compare_members(const void *a, const void *b)
 {
 	const struct seal_member *x = a;
 	const struct seal_member *y = b;
+	if (x->class != y->class)
+		return x->class < y->class ? -1 : 1;
 	if (x->tenant != y->tenant)
 		return x->tenant < y->tenant ? -1 : 1;
 	if (x->service != y->service)
@@ -320,6 +327,15 @@ int seal_rank_intervals(struct seal *seal)
 	return 0;
 }
 
+/* Tenants are few; with classes one comes by more than once. */
+static void seal_add_tenant(struct seal *seal, uint32_t tenant)
+{
+	for (size_t i = 0; i < ARRAY_COUNT(uint32_t, seal->tenants); i++)
+		if (ARRAY(uint32_t, seal->tenants)[i] == tenant)
+			return;
+	buf_put(&seal->tenants, &tenant, sizeof(tenant));
+}
+
 int seal_make_units(struct seal *seal)
 {
 	struct seal_member *members = ARRAY(struct seal_member, seal->members);
@@ -335,7 +351,8 @@ int seal_make_units(struct seal *seal)
 	for (size_t i = 0; i < count; i++) {
 		struct seal_member *member = &members[i];
 		places[member->id] = (uint32_t)i;
-		bool is_new = i > 0 && (members[i - 1].tenant != member->tenant ||
+		bool is_new = i > 0 && (members[i - 1].class != member->class ||
+		                               members[i - 1].tenant != member->tenant ||
 		                               members[i - 1].service != member->service ||
 		                               members[i - 1].type != member->type);
 		if (i > unit.members_first &&
@@ -348,7 +365,7 @@ int seal_make_units(struct seal *seal)
 			unit = (struct seal_unit){ .members_first = (uint32_t)i };
 		}
 		if (i == 0 || members[i - 1].tenant != member->tenant)
-			buf_put(&seal->tenants, &member->tenant, sizeof(member->tenant));
+			seal_add_tenant(seal, member->tenant);
 		unit.rows += member->rows;
 		member->unit = (uint32_t)ARRAY_COUNT(struct seal_unit, seal->units);
 	}

@@ -29,6 +29,7 @@ struct seal_member {
 	uint32_t type;
 	uint32_t series;
 	uint32_t instance;
+	uint32_t class;
 	uint32_t unit;
 	uint64_t rows;
 	struct sum_group_key group;
@@ -39,6 +40,8 @@ struct seal_unit {
 	uint32_t members_end;
 	uint64_t rows;
 	uint32_t chunks;
+	uint64_t bytes_detail;
+	uint64_t bytes_sums;
 };
 
 /* What one series had in one interval. */
@@ -107,6 +110,9 @@ struct seal {
 	struct buf block;
 	struct kv_files *sums; /* blocks that are written and not taken in yet */
 	struct kv_files *detail;
+	uint64_t bytes_sums; /* of keys and values that were put so far */
+	uint64_t bytes_detail;
+	uint64_t bytes_watchers;
 };
 /* Under writer. What was read is not what is there any more when kv was opened again. */
 bool seal_may_write(const struct seal *seal);

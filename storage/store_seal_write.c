@@ -90,17 +90,24 @@ static int seal_put_block(struct seal *seal, enum kv_family family, struct kv_by
 	if (seal->block.failed)
 		return -ENOMEM;
 	struct kv_files *files = family == KV_SUMS ? seal->sums : seal->detail;
+	uint64_t *bytes = family == KV_SUMS ? &seal->bytes_sums : &seal->bytes_detail;
+	*bytes += key.count + seal->block.count;
 	int r = kv_files_put(files, key, store_bytes(&seal->block));
 	return r < 0 ? seal_put_failed(seal, r) : 0;
 }
 
-/* What lies behind the next unit may be deleted without it, where that is worth a file. */
-static int seal_begin_unit(struct seal *seal)
+/* What may be deleted without the units before lies in files of its own: another class does so
+ * always, others where that is worth a file. */
+static int seal_begin_unit(struct seal *seal, uint32_t number)
 {
+	const struct seal_unit *units = ARRAY(struct seal_unit, seal->units);
+	const struct seal_member *members = ARRAY(struct seal_member, seal->members);
 	int r = 0;
-	if (kv_files_bytes(seal->sums) >= SEAL_FILE_BYTES)
+	bool is_new = number > 0 && members[units[number - 1].members_first].class !=
+	                                    members[units[number].members_first].class;
+	if (is_new || kv_files_bytes(seal->sums) >= SEAL_FILE_BYTES)
 		r = kv_files_cut(seal->sums);
-	if (r == 0 && kv_files_bytes(seal->detail) >= SEAL_FILE_BYTES)
+	if (r == 0 && (is_new || kv_files_bytes(seal->detail) >= SEAL_FILE_BYTES))
 		r = kv_files_cut(seal->detail);
 	return r < 0 ? seal_put_failed(seal, r) : 0;
 }
@@ -584,11 +591,16 @@ static int seal_write_unit(struct seal *seal, uint32_t number, size_t *at)
 		.items_count = *at - first,
 	};
 	assert(work.items_count > 0);
-	int r = seal_begin_unit(seal);
+	unit->bytes_sums = seal->bytes_sums;
+	unit->bytes_detail = seal->bytes_detail;
+	int r = seal_begin_unit(seal, number);
 	r = r < 0 ? r : seal_write_members(&work);
 	r = r < 0 ? r : seal_make_dictionary(&work, &dictionary);
 	r = r < 0 ? r : seal_write_sums(&work);
-	return r < 0 ? r : seal_write_detail(&work);
+	r = r < 0 ? r : seal_write_detail(&work);
+	unit->bytes_sums = seal->bytes_sums - unit->bytes_sums;
+	unit->bytes_detail = seal->bytes_detail - unit->bytes_detail;
+	return r;
 }
 
 static int seal_write_round(struct seal *seal)
@@ -645,6 +657,7 @@ int seal_write_watchers(struct seal *seal, uint32_t *ret_chunks)
 	size_t losses_count = ARRAY_COUNT(struct seal_loss, seal->nobodys);
 	uint32_t chunks = 0;
 	size_t loss = 0;
+	uint64_t bytes_before = seal->bytes_sums;
 	int r = 0;
 
 	for (size_t i = 0; i < losses_count; i++)
@@ -671,6 +684,7 @@ int seal_write_watchers(struct seal *seal, uint32_t *ret_chunks)
 		r = seal_encode_chunk(seal, key, 0, 0);
 		r = r < 0 ? r : seal_put_block(seal, KV_SUMS, key);
 	}
+	seal->bytes_watchers = seal->bytes_sums - bytes_before;
 	*ret_chunks = chunks;
 	return r;
 }

@@ -485,7 +485,8 @@ static int summing_window(
 	for (uint32_t i = 0; i < sealed->window.watchers_chunks && r == 0; i++)
 		r = walk_forgive(walk, summing_watchers(summing, walk, i));
 	for (uint32_t i = 0; i < sealed->window.units_count && r == 0; i++) {
-		if (!summing_wants_unit(summing, &sealed->window.units[i]))
+		if (sealed->window.units[i].is_gone ||
+		        !summing_wants_unit(summing, &sealed->window.units[i]))
 			continue;
 		if (walk_is_cancelled(walk))
 			return -ECANCELED;

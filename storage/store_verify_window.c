@@ -680,6 +680,8 @@ static int verify_unit(struct verify_window *window, uint32_t number)
 		return r < 0 ? r : verify_detail_alone(window);
 	}
 	r = r < 0 ? r : verify_members(window, &has_members);
+	if (r == 0 && unit->chunks == 0 && unit->rows > 0)
+		return 0; /* its rows were erased: sums and members stand for themselves */
 	for (uint32_t i = 0; i < unit->chunks && r == 0; i++)
 		r = verify_detail_chunk(window, has_members, i);
 	verify->summary.rows += window->rows;
@@ -734,6 +736,8 @@ static int verify_units(struct verify_window *window)
 	int r = 0;
 	for (uint32_t i = 0; i < window->record.units_count && r == 0; i++) {
 		size_t before = window->owned.count;
+		if (window->record.units[i].is_gone)
+			continue;
 		r = verify_unit(window, i);
 		if (window->owned.count > before)
 			verify_settle_owned(&window->owned, before);
@@ -796,7 +800,8 @@ static bool verify_is_named(const struct verify_window *window, const struct key
 		return key->unit == KEYS_UNIT_NONE && key->chunk < record->watchers_chunks;
 	case KEYS_BLOCK_SUMS:
 	case KEYS_BLOCK_MEMBERS:
-		return key->unit < record->units_count && key->chunk == 0;
+		return key->unit < record->units_count && key->chunk == 0 &&
+		       !record->units[key->unit].is_gone;
 	case KEYS_BLOCK_DETAIL:
 		return key->unit < record->units_count &&
 		       key->chunk < record->units[key->unit].chunks;

@@ -12,7 +12,12 @@
 #include "core/reader.h"
 #include "storage/record.h"
 
-#define WINDOW_COLLAPSED 0x10 /* beside the level */
+/* Beside the level. */
+#define WINDOW_COLLAPSED 0x10
+#define WINDOW_SIZED     0x20
+#define WINDOW_FLAGS     (WINDOW_COLLAPSED | WINDOW_SIZED)
+
+enum window_unit_flags { WINDOW_UNIT_GONE = 1 };
 
 void window_fini(struct window *window)
 {
@@ -24,7 +29,8 @@ void window_fini(struct window *window)
 
 static void window_put_levels(const struct window *window, struct key_window of, struct buf *to)
 {
-	buf_put_u8(to, window->level | (window->is_collapsed ? WINDOW_COLLAPSED : 0));
+	buf_put_u8(to, (uint8_t)(window->level | (window->is_collapsed ? WINDOW_COLLAPSED : 0) |
+	                         (window->has_sizes ? WINDOW_SIZED : 0)));
 	buf_put_varint(to, window->dictionary);
 	buf_put_varint(to, window->sources_count);
 	for (uint32_t i = 0; i < window->sources_count; i++) {
@@ -39,7 +45,7 @@ void window_put(
         const struct window *window, struct key_window of, struct kv_bytes key, struct buf *to)
 {
 	bool is_plain = window->level == 0 && window->dictionary == 0 &&
-	                window->sources_count == 0 && !window->is_collapsed;
+	                window->sources_count == 0 && !window->is_collapsed && !window->has_sizes;
 	record_begin_version(is_plain ? WINDOW_VERSION_PLAIN : WINDOW_VERSION_LEVELS, to);
 	if (!is_plain)
 		window_put_levels(window, of, to);
@@ -59,7 +65,15 @@ void window_put(
 		buf_put_varint(to, unit->type);
 		buf_put_varint(to, unit->chunks);
 		buf_put_varint(to, unit->rows);
+		if (window->has_sizes) {
+			buf_put_varint(to, unit->class);
+			buf_put_varint(to, unit->bytes_detail);
+			buf_put_varint(to, unit->bytes_sums);
+			buf_put_u8(to, unit->is_gone ? WINDOW_UNIT_GONE : 0);
+		}
 	}
+	if (window->has_sizes)
+		buf_put_varint(to, window->bytes_watchers);
 	record_seal(to, key);
 }
 
@@ -110,8 +124,9 @@ static int window_get_levels(struct reader *from, struct key_window of, struct w
 	uint8_t level = reader_u8(from);
 	window->level = level & (WINDOW_COLLAPSED - 1);
 	window->is_collapsed = level & WINDOW_COLLAPSED;
+	window->has_sizes = level & WINDOW_SIZED;
 	window->dictionary = (uint32_t)reader_varint_max(from, KEYS_GENERATION_MAX);
-	if (level >= 2 * WINDOW_COLLAPSED || window->level >= WINDOW_LEVELS)
+	if (level & ~(WINDOW_FLAGS | (WINDOW_COLLAPSED - 1)) || window->level >= WINDOW_LEVELS)
 		reader_fail(from);
 	int r = window_get_sources(from, of, window);
 	/* A record has one form. */
@@ -120,9 +135,20 @@ static int window_get_levels(struct reader *from, struct key_window of, struct w
 	return r;
 }
 
+static void window_get_sizes(struct reader *from, struct window_unit *unit)
+{
+	unit->class = (uint32_t)reader_varint_max(from, UINT32_MAX);
+	unit->bytes_detail = reader_varint(from);
+	unit->bytes_sums = reader_varint(from);
+	uint8_t flags = reader_u8(from);
+	unit->is_gone = flags & WINDOW_UNIT_GONE;
+	if (flags > WINDOW_UNIT_GONE)
+		reader_fail(from);
+}
+
 static int window_get_units(struct reader *from, struct window *window)
 {
-	size_t count = reader_count(from, 5);
+	size_t count = reader_count(from, window->has_sizes ? 9 : 5);
 	if (count > WINDOW_UNITS_MAX)
 		return -EBADMSG;
 	window->units = calloc(count + 1, sizeof(*window->units));
@@ -135,9 +161,13 @@ static int window_get_units(struct reader *from, struct window *window)
 		unit->type = (uint32_t)reader_varint_max(from, UINT32_MAX);
 		unit->chunks = (uint32_t)reader_varint_max(from, UINT32_MAX);
 		unit->rows = reader_varint(from);
+		if (window->has_sizes)
+			window_get_sizes(from, unit);
 		if (unit->tenant >= window->tenants_count)
 			reader_fail(from);
 	}
+	if (window->has_sizes)
+		window->bytes_watchers = reader_varint(from);
 	window->units_count = (uint32_t)count;
 	return 0;
 }
@@ -189,6 +219,7 @@ void window_describe(struct window *window, struct window_entry *entry)
 	entry->sealed_ns = window->sealed_ns;
 	entry->dictionary = window->dictionary;
 	entry->is_collapsed = window->is_collapsed;
+	entry->units_count = window->units_count;
 	entry->sources = window->sources;
 	entry->sources_count = window->sources_count;
 	window->sources = NULL;

@@ -9,8 +9,10 @@
  * below that lie in it, and its record lists them and what they were made of, so that whatever is
  * read beside it is known to be in it or not.
  *
- * A unit is one (tenant, service, profile type), or a part of its series where it is too large to
- * be sealed at once. docs/formats/store.md has the bytes.
+ * A unit is one (class, tenant, service, profile type), or a part of its series where it is too
+ * large to be sealed at once. Units are in order of their class, and in no other that could be
+ * relied on: those that were made later by parting one are behind all others. A unit that is gone
+ * keeps its number, which no other gets. docs/formats/store.md has the bytes.
  *
  * Two forms: struct window is the record, read when it is needed; struct window_list is what the
  * store keeps of every window in memory, to know where to look. The list is changed by the writer
@@ -29,7 +31,7 @@
 #define WINDOW_SOURCES_MAX (1u << 16)
 #define WINDOW_LEVELS      3 /* made of batches; an hour; a day */
 
-/* The record has a second version, where level, dictionary or sources are not 0. */
+/* The record has a second version, where level, dictionary, sources or sizes are not 0. */
 enum { WINDOW_VERSION_PLAIN = 1, WINDOW_VERSION_LEVELS = 2 };
 
 struct window_unit {
@@ -37,7 +39,16 @@ struct window_unit {
 	uint32_t service; /* string id of the label's value, 0 for none */
 	uint32_t type;    /* string id */
 	uint32_t chunks;  /* of detail, 0 when that is gone; above level 0 of members */
-	uint64_t rows;
+	uint64_t rows;    /* also where detail is gone */
+	/* The next are 0 in a window that has_sizes is false for. */
+	uint32_t class;        /* what the classifier said when it was made (store_expire.h) */
+	uint64_t bytes_detail; /* of keys and values of its blocks; 0 when that is gone */
+	uint64_t bytes_sums;   /* likewise, with members */
+	/*
+	 * Nothing of it is there, or is to be seen: readers pass over it. In the record: erased or
+	 * parted. In what sealed_open() read: hidden as well, and chunks are 0 where detail is.
+	 */
+	bool is_gone;
 };
 
 struct window {
@@ -52,6 +63,8 @@ struct window {
 	uint64_t batches;
 	uint64_t sealed_ns;       /* unix, when it was made */
 	uint32_t watchers_chunks; /* blocks that say who was watching */
+	bool has_sizes;           /* bytes, classes and what is gone; older windows do not say */
+	uint64_t bytes_watchers;
 	char (*tenants)[KEYS_TENANT_BYTES_MAX + 1];
 	uint32_t tenants_count;
 	struct window_unit *units;
@@ -78,6 +91,7 @@ struct window_entry {
 	uint32_t dictionary;
 	bool is_corrupt; /* its record cannot be read: all that is known is the key */
 	bool is_collapsed;
+	uint32_t units_count;
 	struct key_window *sources; /* as in the record */
 	uint32_t sources_count;
 };

@@ -20,6 +20,9 @@ static const char *const family_names[KV_FAMILIES] = {
 	[KV_WINDOW] = "window",
 	[KV_SUMS] = "sums",
 	[KV_DETAIL] = "detail",
+	[KV_SUMS_HOUR] = "sums_hour",
+	[KV_SUMS_DAY] = "sums_day",
+	[KV_EXPIRY] = "expiry",
 };
 
 static inline struct kv *open_kv(const char *path)

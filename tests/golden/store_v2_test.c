@@ -1,47 +1,13 @@
 /*
  * The bytes of a folder with sealed windows (docs/formats/store.md), fixed in
  * tests/golden/store_v2.txt: a window of two services, its second generation of what came late, and
- * one batch that is open. PROFLEET_GOLDEN=write writes the file anew, which is right only together
- * with a new version number.
+ * one batch that is open. Nobody writes this format any more: its windows do not say how large
+ * their units are.
  */
 
-#include "core/clock.h"
 #include "tests/golden/store_golden.h"
 
 #define GOLDEN "tests/golden/store_v2.txt"
-
-static void append(struct source *source, struct store *store, uint64_t seq, uint64_t start_s)
-{
-	uint32_t cart = source_series(source, "cart", "a", 20408163);
-	uint32_t shop = source_series(source, "shop", "b", 20408163);
-	source_begin(source, start_s * SECOND, 10 * SECOND);
-	CHECK_OK(batch_add_row(source->batch, cart, source_stack(source, "work"), seq));
-	CHECK_OK(batch_add_row(source->batch, cart, source_stack(source, "wait"), 2));
-	CHECK_OK(batch_add_coverage(source->batch, cart, 9 * SECOND));
-	CHECK_OK(batch_add_loss(source->batch, cart, LOSS_RING_FULL, 2));
-	CHECK_OK(batch_add_row(source->batch, shop, source_stack(source, "sell"), 5));
-	CHECK_OK(batch_add_loss(source->batch, SERIES_NONE, LOSS_PERF_LOST, 1));
-	assert_int_equal(source_append(source, store, seq), WIRE_OK);
-}
-
-static void fill_store(const char *path)
-{
-	struct clock_virtual clock;
-	struct store_options options = store_fixture_options(path);
-	options.clock = &clock.clock;
-	clock_virtual_init(&clock, 1700000000 * SECOND);
-	struct store *store = store_fixture_open_with(options);
-	struct source source = source_new(store, 1);
-	source.stream.tenant = "acme";
-	append(&source, store, 1, 600);
-	append(&source, store, 2, 610);
-	CHECK_OK(store_seal(store, 1200 * SECOND));
-	append(&source, store, 3, 605);
-	CHECK_OK(store_seal(store, 1200 * SECOND));
-	append(&source, store, 4, 1200);
-	source_free(&source);
-	store_free(store);
-}
 
 static void check_store(const char *path)
 {
@@ -62,20 +28,6 @@ static void check_store(const char *path)
 	assert_int_equal(size.windows, 2);
 }
 
-static void a_store_writes_these_bytes(void **state)
-{
-	TEST_DIR(dir);
-	AUTO_BUF written = { 0 };
-	size_t count;
-	fill_store(dir.path);
-	dump(dir.path, &written);
-	const char *write = getenv("PROFLEET_GOLDEN");
-	if (write && strcmp(write, "write") == 0)
-		test_file_write(GOLDEN, written.bytes, written.count - 1);
-	autofree char *golden = test_file_read(GOLDEN, &count);
-	assert_string_equal((const char *)written.bytes, golden);
-}
-
 static void these_bytes_are_read_as_the_store_they_were(void **state)
 {
 	TEST_DIR(dir);
@@ -86,7 +38,6 @@ static void these_bytes_are_read_as_the_store_they_were(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(a_store_writes_these_bytes),
 		cmocka_unit_test(these_bytes_are_read_as_the_store_they_were),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

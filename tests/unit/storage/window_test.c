@@ -69,6 +69,41 @@ static void record_of_a_rollup_comes_back_with_its_sources(void **state)
 	assert_int_equal(back.units[0].rows, 9);
 }
 
+static void record_with_sizes_says_what_is_gone(void **state)
+{
+	AUTO_BUF record = { 0 };
+	AUTO_WINDOW back = { 0 };
+	struct key_window of = { 600, 1200, 2 };
+	struct window_unit units[] = { { .type = 8,
+		                               .chunks = 1,
+		                               .rows = 9,
+		                               .class = 4,
+		                               .bytes_detail = 1000,
+		                               .bytes_sums = 300 },
+		{ .type = 9, .rows = 5, .is_gone = true } };
+	char tenant[1][KEYS_TENANT_BYTES_MAX + 1] = { "" };
+	struct window window = {
+		.first_ns = 600,
+		.last_ns = 600,
+		.has_sizes = true,
+		.bytes_watchers = 77,
+		.tenants = tenant,
+		.tenants_count = 1,
+		.units = units,
+		.units_count = 2,
+	};
+	window_write(&window, of, &record);
+	assert_int_equal(record.bytes[8], WINDOW_VERSION_LEVELS);
+	CHECK_OK(window_read(&record, of, &back));
+	assert_true(back.has_sizes);
+	assert_int_equal(back.bytes_watchers, 77);
+	assert_int_equal(back.units[0].class, 4);
+	assert_int_equal(back.units[0].bytes_detail, 1000);
+	assert_int_equal(back.units[0].bytes_sums, 300);
+	assert_false(back.units[0].is_gone);
+	assert_true(back.units[1].is_gone);
+}
+
 static void window_of_level_0_is_a_record_of_the_first_version(void **state)
 {
 	AUTO_BUF record = { 0 };
@@ -155,6 +190,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(record_of_a_rollup_comes_back_with_its_sources),
+		cmocka_unit_test(record_with_sizes_says_what_is_gone),
 		cmocka_unit_test(window_of_level_0_is_a_record_of_the_first_version),
 		cmocka_unit_test(record_of_another_level_than_its_key_is_refused),
 		cmocka_unit_test(sources_out_of_order_or_of_the_window_are_refused),
