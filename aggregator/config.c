@@ -53,6 +53,14 @@ static const struct option_spec aggregator_options[] = {
 	        .help = "Do not listen, but read everything in the folder, every checksum and "
 	                "every reference, print what is wrong, and exit. Nothing is changed; no "
 	                "aggregator may have it open. Works on a backup, too." },
+	{ .name = "restore",
+	        .kind = OPTION_TEXT,
+	        .offset = AT(restore),
+	        .value_name = "BACKUP",
+	        .line_only = true,
+	        .help = "Do not listen, but make the folder --data, which must be empty or not "
+	                "there, from this folder of a backup, check every byte on the way, and "
+	                "exit." },
 	{ .name = "output",
 	        .short_name = 'o',
 	        .kind = OPTION_ENUM,
@@ -179,6 +187,13 @@ static const struct option_spec aggregator_options[] = {
 	        .help = "Stack nodes the store may hold, about 40 bytes of memory each, and 64 "
 	                "bytes of names at most. Senders "
 	                "of batches that would go beyond it are told BUSY and keep them." },
+	{ .name = "backup-path",
+	        .kind = OPTION_TEXT,
+	        .offset = AT(backup_path),
+	        .value_name = "DIR",
+	        .help = "Folder for backups; made when it is not there. Empty: \"backups\" in the "
+	                "data folder. On the same file system a backup shares files with the "
+	                "store; a copy elsewhere is what survives the disk." },
 	{ .name = "shards",
 	        .kind = OPTION_U32,
 	        .offset = AT(shards),
@@ -209,9 +224,11 @@ const struct option_table aggregator_option_table = {
 	            "profleet-aggregator --data ./data --listen tcp://127.0.0.1:0 --http off "
 	            "--ready-fd 3\n"
 	            "profleet-aggregator --config /etc/profleet/aggregator.yaml --check-config\n"
-	            "profleet-aggregator --data /var/lib/profleet --verify -o json",
+	            "profleet-aggregator --data /var/lib/profleet --verify -o json\n"
+	            "profleet-aggregator --data /var/lib/new --restore /mnt/backups/nightly",
 	.exit_codes =
-	        "0   stopped by a signal; the configuration is right; --verify found no damage\n"
+	        "0   stopped by a signal; the configuration is right; --verify found no damage; "
+	        "restored\n"
 	        "1   --verify found damage\n"
 	        "2   usage or configuration error\n"
 	        "5   --verify: there is no store, it is in use, or of a newer version\n"

@@ -17,6 +17,8 @@ struct aggregator_config {
 	char *config;
 	bool check_config;
 	bool verify;
+	char *restore;     /* NULL: not */
+	char *backup_path; /* NULL: "backups" in the data folder */
 	uint32_t output;   /* enum verify_output */
 	uint32_t ready_fd; /* 0: none */
 	uint32_t log_level;

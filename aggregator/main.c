@@ -18,6 +18,7 @@
 #include "aggregator/metrics.h"
 #include "aggregator/query_pool.h"
 #include "aggregator/refusal.h"
+#include "aggregator/restore.h"
 #include "aggregator/sealer.h"
 #include "aggregator/verify.h"
 #include "core/clock.h"
@@ -346,8 +347,9 @@ int main(int argc, char **argv)
 {
 	struct aggregator aggregator = { 0 };
 	int status = aggregator_configure(&aggregator.config, argc, argv);
-	if (status == 0 && aggregator.config.verify) {
-		status = verify_store(&aggregator.config);
+	if (status == 0 && (aggregator.config.verify || aggregator.config.restore)) {
+		status = aggregator.config.verify ? verify_store(&aggregator.config)
+		                                  : restore_store(&aggregator.config);
 		options_fini(&aggregator_option_table, &aggregator.config);
 		return status;
 	}

@@ -14,3 +14,43 @@ uint64_t hash64_bytes(const void *bytes, size_t count)
 {
 	return XXH3_64bits(bytes, count);
 }
+
+struct hash64_stream {
+	XXH3_state_t *state;
+};
+
+struct hash64_stream *hash64_stream_new(void)
+{
+	AUTO(hash64_stream) stream = calloc(1, sizeof(*stream));
+	if (!stream)
+		return NULL;
+	stream->state = XXH3_createState();
+	if (!stream->state)
+		return NULL;
+	hash64_stream_reset(stream);
+	return TAKE(stream);
+}
+
+void hash64_stream_free(struct hash64_stream *stream)
+{
+	if (!stream)
+		return;
+	(void)XXH3_freeState(stream->state);
+	free(stream);
+}
+
+void hash64_stream_put(struct hash64_stream *stream, const void *bytes, size_t count)
+{
+	/* Fails only without a state or without bytes. */
+	(void)XXH3_64bits_update(stream->state, bytes, count);
+}
+
+uint64_t hash64_stream_value(const struct hash64_stream *stream)
+{
+	return XXH3_64bits_digest(stream->state);
+}
+
+void hash64_stream_reset(struct hash64_stream *stream)
+{
+	(void)XXH3_64bits_reset(stream->state);
+}

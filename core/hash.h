@@ -12,6 +12,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/auto.h"
+
 struct hash128 {
 	uint64_t low;
 	uint64_t high;
@@ -19,6 +21,18 @@ struct hash128 {
 
 struct hash128 hash128_bytes(const void *bytes, size_t count);
 uint64_t hash64_bytes(const void *bytes, size_t count);
+
+/* hash64_bytes() of what comes in pieces: a file. NULL when out of memory. */
+struct hash64_stream;
+
+struct hash64_stream *hash64_stream_new(void);
+void hash64_stream_free(struct hash64_stream *stream);
+DEFINE_AUTO(hash64_stream);
+void hash64_stream_put(struct hash64_stream *stream, const void *bytes, size_t count);
+/* Of all that was put so far. */
+uint64_t hash64_stream_value(const struct hash64_stream *stream);
+/* Begins anew. */
+void hash64_stream_reset(struct hash64_stream *stream);
 
 static inline bool hash128_equal(struct hash128 a, struct hash128 b)
 {

@@ -33,11 +33,30 @@ static void each_byte_and_length_matters(void **state)
 	}
 }
 
+static void pieces_have_the_hash_of_the_whole(void **state)
+{
+	uint8_t bytes[5000];
+	AUTO(hash64_stream) stream = hash64_stream_new();
+	assert_non_null(stream);
+	for (size_t i = 0; i < sizeof(bytes); i++)
+		bytes[i] = (uint8_t)(i * 7 + i / 256);
+	for (size_t piece = 1; piece < sizeof(bytes); piece = piece * 3 + 1) {
+		hash64_stream_reset(stream);
+		assert_int_equal(hash64_stream_value(stream), hash64_bytes("", 0));
+		for (size_t at = 0; at < sizeof(bytes); at += piece) {
+			size_t left = sizeof(bytes) - at;
+			hash64_stream_put(stream, bytes + at, left < piece ? left : piece);
+		}
+		assert_int_equal(hash64_stream_value(stream), hash64_bytes(bytes, sizeof(bytes)));
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(hashes_are_those_of_the_specification),
 		cmocka_unit_test(each_byte_and_length_matters),
+		cmocka_unit_test(pieces_have_the_hash_of_the_whole),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
