@@ -25,8 +25,7 @@ struct groups {
 
 struct side_work {
 	struct selector *selector;
-	uint32_t *series;
-	uint32_t series_count;
+	struct store_match *match;
 	struct groups groups;
 	struct store_sum sum;
 };
@@ -34,7 +33,7 @@ struct side_work {
 static void side_work_fini(struct side_work *work)
 {
 	selector_free(work->selector);
-	free(work->series);
+	store_match_free(work->match);
 	free(work->groups.of_series);
 	free(work->groups.series);
 	store_sum_fini(&work->sum);
@@ -120,22 +119,15 @@ static int group_series(
 	return r < 0 ? r : dict_series(to, &as, kept, kept_count, ret_series);
 }
 
-/* Groups get numbers in order of their series in `to`, which count up from 0 in a fresh dict. */
-static int groups_make(struct groups *groups, const struct dict *from, const struct side_work *work,
-        uint32_t group)
+static int groups_make_part(
+        struct groups *groups, const struct store_match_part *part, uint32_t group)
 {
-	size_t room = work->series_count ? work->series_count : 1;
-	groups->of_series = calloc(room, sizeof(*groups->of_series));
-	groups->series = calloc(room, sizeof(*groups->series));
-	if (!groups->of_series || !groups->series)
-		return -ENOMEM;
-
-	for (uint32_t i = 0; i < work->series_count; i++) {
+	for (uint32_t i = 0; i < part->series_count; i++) {
 		uint32_t series;
-		int r = group_series(from, work->series[i], group, groups->dict, &series);
+		int r = group_series(part->dict, part->series[i], group, groups->dict, &series);
 		if (r < 0)
 			return r;
-		groups->of_series[i] = series;
+		groups->of_series[part->first + i] = series;
 		groups->series[series] = series;
 		if (series >= groups->count)
 			groups->count = series + 1;
@@ -143,22 +135,39 @@ static int groups_make(struct groups *groups, const struct dict *from, const str
 	return 0;
 }
 
-static size_t side_work_sum_bytes(const struct side_work *work)
+/* Groups get numbers in order of their series in `to`, which count up from 0 in a fresh dict. */
+static int groups_make(struct groups *groups, const struct side_work *work, uint32_t group)
 {
-	return work->sum.rows_count * sizeof(*work->sum.rows) +
-	       work->sum.coverage_count * sizeof(*work->sum.coverage);
+	size_t room = work->match->series_count ? work->match->series_count : 1;
+	groups->of_series = calloc(room, sizeof(*groups->of_series));
+	groups->series = calloc(room, sizeof(*groups->series));
+	if (!groups->of_series || !groups->series)
+		return -ENOMEM;
+
+	int r = 0;
+	for (uint32_t i = 0; i < work->match->parts_count && r == 0; i++)
+		r = groups_make_part(groups, &work->match->parts[i], group);
+	return r;
 }
 
-static int middle_fill(struct store *store, const struct side_work *work,
+static size_t side_work_sum_bytes(const struct side_work *work)
+{
+	size_t bytes = work->match->series_count * sizeof(*work->sum.coverage_ns);
+	for (uint32_t i = 0; i < work->sum.parts_count; i++)
+		bytes += work->sum.parts[i].rows_count * sizeof(*work->sum.parts[i].rows);
+	return bytes;
+}
+
+static int middle_fill_part(struct store *store, const struct side_work *work, uint32_t part,
         const struct answer_build_options *options, struct batch *middle)
 {
-	AUTO(dict_remap) remap = dict_remap_new(store_dict(store), middle->dict);
+	AUTO(dict_remap) remap = dict_remap_new(work->match->parts[part].dict, middle->dict);
 	if (!remap)
 		return -ENOMEM;
 
 	int r = 0;
-	for (uint32_t i = 0; r == 0 && i < work->sum.rows_count; i++) {
-		const struct store_sum_row *row = &work->sum.rows[i];
+	for (uint32_t i = 0; r == 0 && i < work->sum.parts[part].rows_count; i++) {
+		const struct store_sum_row *row = &work->sum.parts[part].rows[i];
 		uint32_t series = work->groups.series[row->group];
 		/* The sum is in units, of one period alone: nothing is cut off. */
 		uint64_t period = dict_get_series(middle->dict, series)->period;
@@ -171,14 +180,20 @@ static int middle_fill(struct store *store, const struct side_work *work,
 		if (r == 0)
 			r = batch_add_row(middle, series, node, row->value / period);
 	}
-	/* Coverage arrives per series of the store; series without a match here cannot occur. */
-	for (uint32_t i = 0, at = 0; r == 0 && i < work->sum.coverage_count; i++) {
-		while (at < work->series_count && work->series[at] < work->sum.coverage[i].series)
-			at++;
-		if (at < work->series_count && work->series[at] == work->sum.coverage[i].series)
+	return r;
+}
+
+/* Rows of all parts: what is equal is added up when the batch is settled. */
+static int middle_fill(struct store *store, const struct side_work *work,
+        const struct answer_build_options *options, struct batch *middle)
+{
+	int r = 0;
+	for (uint32_t i = 0; i < work->sum.parts_count && r == 0; i++)
+		r = middle_fill_part(store, work, i, options, middle);
+	for (uint32_t i = 0; r == 0 && i < work->match->series_count; i++)
+		if (work->sum.coverage_ns[i])
 			r = batch_add_coverage(
-			        middle, work->groups.of_series[at], work->sum.coverage[i].ns);
-	}
+			        middle, work->groups.of_series[i], work->sum.coverage_ns[i]);
 	return r < 0 ? r : batch_settle(middle);
 }
 
@@ -214,12 +229,12 @@ static int side_sum(struct store *store, const struct wire_query *query,
         const struct wire_query_side *side, const struct answer_build_options *options,
         struct side_work *work, struct dict *middle_dict)
 {
-	int r = store_find_series(store, work->selector, &work->series, &work->series_count);
+	int r = store_find_series(store, work->selector, side->from_ns, side->to_ns, &work->match);
 	if (r < 0)
 		return r;
 	work->groups.dict = middle_dict;
 	store_read_lock(store);
-	r = groups_make(&work->groups, store_dict(store), work, query->group);
+	r = groups_make(&work->groups, work, query->group);
 	store_read_unlock(store);
 	if (r < 0)
 		return r;
@@ -227,8 +242,7 @@ static int side_sum(struct store *store, const struct wire_query *query,
 	struct store_sum_options sum = {
 		.from_ns = side->from_ns,
 		.to_ns = side->to_ns,
-		.series = work->series,
-		.series_count = work->series_count,
+		.match = work->match,
 		.groups = work->groups.of_series,
 		.memory_max = options->memory_max,
 		.cancelled = options->cancelled,
@@ -300,8 +314,10 @@ static int side_build(struct store *store, const struct wire_query *query, uint3
 	store_read_lock(store);
 	if (r == 0)
 		r = middle_fill(store, &work, options, middle);
-	free(work.sum.rows);
-	work.sum.rows = NULL;
+	for (uint32_t i = 0; i < work.sum.parts_count; i++) {
+		free(work.sum.parts[i].rows);
+		work.sum.parts[i].rows = NULL;
+	}
 	if (r == 0)
 		r = naming_apply(
 		        middle, &source.source, (enum naming_level)query->level, to->batch);

@@ -204,7 +204,6 @@ int ingest_new(struct ingest_options options, struct ingest **ret_ingest)
 	ingest->sessions = session_table_new((struct session_table_options){
 	        .memory_max = options.session_memory,
 	        .nodes_max = options.session_nodes,
-	        .store_dict = store_dict(options.store),
 	});
 	if (!ingest->queue || !ingest->inbox || !ingest->sessions)
 		return -ENOMEM;

@@ -21,19 +21,27 @@ struct seen {
 struct sight {
 	struct store *store;
 	const bool *cancelled;
-	struct seen *seen; /* by series of the store */
+	struct store_match *match;
+	struct seen *seen_of; /* by place in the match */
+	/* What was seen, of whichever generation of the store's dictionary, in one dict. */
+	struct dict *dict;
+	struct seen *seen; /* by series of it */
 	uint32_t series_count;
 };
 
-static void sight_note(struct sight *sight, uint32_t series, const struct batch *batch)
+static void sight_note(struct sight *sight, uint32_t place, const struct batch *batch)
 {
-	if (series >= sight->series_count)
-		return;
-	struct seen *seen = &sight->seen[series];
+	struct seen *seen = &sight->seen_of[place];
 	if (seen->last_ns == 0 || batch->start_ns < seen->first_ns)
 		seen->first_ns = batch->start_ns;
 	if (batch->start_ns + batch->duration_ns > seen->last_ns)
 		seen->last_ns = batch->start_ns + batch->duration_ns;
+}
+
+static int sight_compare_ids(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+	return (x > y) - (x < y);
 }
 
 static int sight_visit(void *owner, const struct store_stream *stream, const struct batch *batch)
@@ -43,21 +51,67 @@ static int sight_visit(void *owner, const struct store_stream *stream, const str
 	if (__atomic_load_n(sight->cancelled, __ATOMIC_RELAXED))
 		return -ECANCELED;
 
+	const struct store_match_part *part = store_match_find(sight->match, batch->dict);
 	uint32_t before = SERIES_NONE;
-	for (uint32_t i = 0; i < batch->rows_count; i++) {
-		if (batch->rows[i].series != before)
-			sight_note(sight, batch->rows[i].series, batch);
-		before = batch->rows[i].series;
+	for (uint32_t i = 0; part && part->series_count && i < batch->rows_count; i++) {
+		uint32_t series = batch->rows[i].series;
+		const uint32_t *found;
+		if (series == before)
+			continue;
+		before = series;
+		found = bsearch(&series, part->series, part->series_count, sizeof(series),
+		        sight_compare_ids);
+		if (found)
+			sight_note(sight, part->first + (uint32_t)(found - part->series), batch);
 	}
 	return 0;
 }
 
 static void sight_fini(struct sight *sight)
 {
+	store_match_free(sight->match);
+	dict_free(sight->dict);
+	free(sight->seen_of);
 	free(sight->seen);
 }
 
 #define AUTO_SIGHT __attribute__((cleanup(sight_fini))) struct sight
+
+/* What was seen of one part, into the dict of all. */
+static int sight_join_part(struct sight *sight, const struct store_match_part *part)
+{
+	AUTO(dict_remap) remap = dict_remap_new(part->dict, sight->dict);
+	int r = remap ? 0 : -ENOMEM;
+	for (uint32_t i = 0; i < part->series_count && r == 0; i++) {
+		const struct seen *from = &sight->seen_of[part->first + i];
+		uint32_t series;
+		if (from->last_ns == 0)
+			continue;
+		r = dict_remap_series(remap, part->series[i], &series);
+		if (r < 0)
+			break;
+		struct seen *seen = &sight->seen[series];
+		if (seen->last_ns == 0 || from->first_ns < seen->first_ns)
+			seen->first_ns = from->first_ns;
+		if (from->last_ns > seen->last_ns)
+			seen->last_ns = from->last_ns;
+	}
+	return r;
+}
+
+static int sight_join(struct sight *sight)
+{
+	sight->dict = dict_new(dict_limits_default);
+	sight->seen = calloc((size_t)sight->match->series_count + 1, sizeof(*sight->seen));
+	int r = sight->dict && sight->seen ? 0 : -ENOMEM;
+	store_read_lock(sight->store);
+	for (uint32_t i = 0; i < sight->match->parts_count && r == 0; i++)
+		r = sight_join_part(sight, &sight->match->parts[i]);
+	store_read_unlock(sight->store);
+	if (r == 0)
+		sight->series_count = dict_mark(sight->dict).series;
+	return r == -ENOSPC ? -ENOMEM : r;
+}
 
 /* Fills seen for the selector's series. */
 static int sight_take(struct sight *sight, const struct wire_query_side *side, char *ret_error,
@@ -78,19 +132,15 @@ static int sight_take(struct sight *sight, const struct wire_query_side *side, c
 	if (r < 0)
 		return r;
 
-	autofree uint32_t *series = NULL;
-	uint32_t count = 0;
-	r = store_find_series(sight->store, selector, &series, &count);
+	r = store_find_series(sight->store, selector, side->from_ns, side->to_ns, &sight->match);
 	if (r == 0) {
-		store_read_lock(sight->store);
-		sight->series_count = dict_mark(store_dict(sight->store)).series;
-		store_read_unlock(sight->store);
-		sight->seen = calloc(
-		        sight->series_count ? sight->series_count : 1, sizeof(*sight->seen));
-		r = sight->seen ? store_scan(sight->store, side->from_ns, side->to_ns, series,
-		                          count, sight_visit, sight)
-		                : -ENOMEM;
+		sight->seen_of = calloc(
+		        (size_t)sight->match->series_count + 1, sizeof(*sight->seen_of));
+		r = sight->seen_of ? store_scan(sight->store, side->from_ns, side->to_ns,
+		                             sight->match, sight_visit, sight)
+		                   : -ENOMEM;
 	}
+	r = r < 0 ? r : sight_join(sight);
 	if (r < 0)
 		snprintf(ret_error, error_bytes, "%s",
 		        r == -ENOMEM ? "out of memory: narrow the selector or the time range"
@@ -126,7 +176,6 @@ int inspect_series(struct store *store, const struct wire_query *query, const bo
 {
 	AUTO_SIGHT sight = { .store = store, .cancelled = cancelled };
 	int r = sight_take(&sight, &query->sides[0], ret_error, error_bytes);
-	store_read_lock(store);
 	if (r == 0) {
 		struct json_writer json = json_writer_of(to, false);
 		json_object_begin(&json);
@@ -135,17 +184,16 @@ int inspect_series(struct store *store, const struct wire_query *query, const bo
 		json_array_begin(&json);
 		for (uint32_t id = 0; id < sight.series_count; id++)
 			if (sight.seen[id].last_ns)
-				put_series(&json, store_dict(store), id, &sight.seen[id]);
+				put_series(&json, sight.dict, id, &sight.seen[id]);
 		json_array_end(&json);
 		json_object_end(&json);
 	}
-	store_read_unlock(store);
 	return r;
 }
 
 /* How many of the seen series have each string as (a name, or a value of one name). */
 struct tally {
-	uint32_t string; /* id in the store's dict */
+	uint32_t string; /* id in the dict of what was seen */
 	uint32_t count;
 };
 
@@ -269,9 +317,8 @@ int inspect_labels(struct store *store, const struct wire_query *query, const bo
 {
 	AUTO_SIGHT sight = { .store = store, .cancelled = cancelled };
 	int r = sight_take(&sight, &query->sides[0], ret_error, error_bytes);
-	store_read_lock(store);
 	if (r == 0) {
-		const struct dict *dict = store_dict(store);
+		const struct dict *dict = sight.dict;
 		uint32_t count = 0;
 		autofree struct label_pair *pairs = pairs_take(&sight, dict, &count);
 		struct json_writer json = json_writer_of(to, false);
@@ -287,7 +334,6 @@ int inspect_labels(struct store *store, const struct wire_query *query, const bo
 		if (r < 0)
 			snprintf(ret_error, error_bytes, "out of memory: narrow the selector");
 	}
-	store_read_unlock(store);
 	return r;
 }
 

@@ -147,7 +147,7 @@ static int session_new(const struct session_table *table, const struct wire_hell
 	session->dict = dict_new(limits);
 	if (!session->dict)
 		return -ENOMEM;
-	session->remap = dict_remap_new(session->dict, table->options.store_dict);
+	session->remap = dict_remap_new(session->dict, NULL);
 	if (!session->remap)
 		return -ENOMEM;
 

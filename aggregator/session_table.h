@@ -29,7 +29,7 @@ struct session {
 	size_t memory;
 	bool in_group; /* a push of it waits for the group's write: it must not be dropped */
 	struct dict *dict;
-	struct dict_remap *remap; /* to the store's dict */
+	struct dict_remap *remap; /* to the store's dict; store_append() aims it */
 	struct wire_uuid uuid;
 	uint64_t epoch;
 	uint32_t role;
@@ -49,7 +49,6 @@ struct session_table;
 struct session_table_options {
 	uint64_t memory_max;
 	uint32_t nodes_max;
-	struct dict *store_dict;
 };
 
 struct session_table *session_table_new(struct session_table_options options);

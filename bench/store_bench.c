@@ -99,7 +99,7 @@ static void instance_open(struct instance *instance, struct store *store, uint32
 	instance->service = number % SERVICES;
 	instance->dict = dict_new(dict_limits_default);
 	instance->batch = batch_new(instance->dict);
-	instance->remap = dict_remap_new(instance->dict, store_dict(store));
+	instance->remap = dict_remap_new(instance->dict, NULL);
 	instance->stacks = malloc(STACKS * sizeof(*instance->stacks));
 	if (!instance->dict || !instance->batch || !instance->remap || !instance->stacks)
 		exit(1);
@@ -194,17 +194,17 @@ static void query(struct store *store, const char *name, const char *text_of, ui
 	uint64_t samples = 0;
 	OR_DIE(selector_parse(text_of, &selector, error, sizeof(error)));
 	for (int i = 0; i < QUERIES; i++) {
-		uint32_t *series;
+		struct store_match *match;
 		struct store_sum sum;
 		double begin = seconds(CLOCK_MONOTONIC);
 		struct store_sum_options options = {
 			.from_ns = from_ns, .to_ns = to_ns, .memory_max = 256 << 20
 		};
-		OR_DIE(store_find_series(store, selector, &series, &options.series_count));
-		uint32_t *groups = calloc(options.series_count + 1, sizeof(*groups));
+		OR_DIE(store_find_series(store, selector, from_ns, to_ns, &match));
+		uint32_t *groups = calloc(match->series_count + 1, sizeof(*groups));
 		if (!groups)
 			exit(1);
-		options.series = series;
+		options.match = match;
 		options.groups = groups;
 		OR_DIE(store_sum(store, &options, &sum));
 		double took = seconds(CLOCK_MONOTONIC) - begin;
@@ -215,7 +215,7 @@ static void query(struct store *store, const char *name, const char *text_of, ui
 		samples = sum.completeness.samples;
 		store_sum_fini(&sum);
 		free(groups);
-		free(series);
+		store_match_free(match);
 	}
 	say(name, best * 1e3, "ms");
 	if (samples)

@@ -20,6 +20,7 @@
 #include <assert.h>
 #include <endian.h>
 #include <errno.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #include "profile/dict_private.h"
@@ -260,6 +261,7 @@ static int dict_add_first(struct dict *dict)
 
 struct dict *dict_new(struct dict_limits limits)
 {
+	static _Atomic uint64_t serial;
 	assert(limits.strings > 0 && limits.modules > 0 && limits.nodes > 0);
 	assert(limits.string_bytes > 0 && limits.string_bytes < SIZE_MAX / 4);
 
@@ -267,6 +269,7 @@ struct dict *dict_new(struct dict_limits limits)
 	if (!dict)
 		return NULL;
 	dict->limits = limits;
+	dict->serial = atomic_fetch_add(&serial, 1) + 1;
 	dict->string_ids = id_map_new(limits.strings);
 	dict->module_ids = id_map_new(limits.modules);
 	dict->frame_ids = id_map_new(limits.frames);
@@ -646,6 +649,21 @@ void dict_truncate(struct dict *dict, struct dict_mark mark)
 	}
 	dict->count = mark;
 	dict->truncations++;
+}
+
+static bool dict_count_is_past(uint64_t count, uint64_t limit, uint32_t divisor)
+{
+	return count > limit / divisor;
+}
+
+bool dict_is_past(const struct dict *dict, uint32_t divisor)
+{
+	return dict_count_is_past(dict->count.strings, dict->limits.strings, divisor) ||
+	       dict_count_is_past(dict->count.modules, dict->limits.modules, divisor) ||
+	       dict_count_is_past(dict->count.frames, dict->limits.frames, divisor) ||
+	       dict_count_is_past(dict->count.nodes, dict->limits.nodes, divisor) ||
+	       dict_count_is_past(dict->count.series, dict->limits.series, divisor) ||
+	       dict_count_is_past(dict->bytes_count, dict->limits.string_bytes, divisor);
 }
 
 size_t dict_memory(const struct dict *dict)

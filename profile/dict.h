@@ -20,6 +20,7 @@
  * read it while nobody adds.
  */
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "core/auto.h"
@@ -165,6 +166,9 @@ struct dict_mark dict_mark(const struct dict *dict);
 /* Takes back everything added since the mark: a delta or group that was refused. */
 void dict_truncate(struct dict *dict, struct dict_mark mark);
 
+/* Is any kind of what there is past a part in `divisor` of its limit? */
+bool dict_is_past(const struct dict *dict, uint32_t divisor);
+
 /* About how many bytes of memory it holds. */
 size_t dict_memory(const struct dict *dict);
 
@@ -188,9 +192,14 @@ int dict_decode(struct dict *dict, struct reader *from);
  */
 struct dict_remap;
 
+/* `to` may be NULL: then dict_remap_aim() comes before the first use. */
 struct dict_remap *dict_remap_new(const struct dict *from, struct dict *to);
 void dict_remap_free(struct dict_remap *remap);
 DEFINE_AUTO(dict_remap);
+
+/* From now on into another dict; the one before may be gone. Nothing happens when it is the same.
+ */
+void dict_remap_aim(struct dict_remap *remap, struct dict *to);
 
 int dict_remap_string(struct dict_remap *remap, uint32_t id, uint32_t *ret_id);
 int dict_remap_frame(struct dict_remap *remap, uint32_t id, uint32_t *ret_id);

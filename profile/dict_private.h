@@ -15,6 +15,7 @@ struct string_entry {
 struct dict {
 	struct dict_limits limits;
 	struct dict_mark count;
+	uint64_t serial;      /* of no other dict of this process */
 	uint64_t truncations; /* how often ids were taken back: a remap must not trust older ones */
 
 	struct id_map *string_ids;

@@ -21,6 +21,7 @@ struct dict_remap_ids {
 struct dict_remap {
 	const struct dict *from;
 	struct dict *to;
+	uint64_t to_serial;
 	uint64_t from_truncations;
 	uint64_t to_truncations;
 	struct dict_remap_ids strings;
@@ -40,9 +41,9 @@ struct dict_remap *dict_remap_new(const struct dict *from, struct dict *to)
 	if (!remap)
 		return NULL;
 	remap->from = from;
-	remap->to = to;
 	remap->from_truncations = from->truncations;
-	remap->to_truncations = to->truncations;
+	if (to)
+		dict_remap_aim(remap, to);
 	return remap;
 }
 
@@ -77,6 +78,17 @@ static void dict_remap_forget_from(struct dict_remap *remap, struct dict_mark to
 	dict_remap_forget(&remap->series, to.series);
 	remap->from_truncations = remap->from->truncations;
 	remap->to_truncations = remap->to->truncations;
+}
+
+/* The address alone does not tell: a new dict may lie where one that was freed lay. */
+void dict_remap_aim(struct dict_remap *remap, struct dict *to)
+{
+	assert(remap->from != to);
+	if (remap->to == to && remap->to_serial == to->serial)
+		return;
+	remap->to = to;
+	remap->to_serial = to->serial;
+	dict_remap_forget_from(remap, (struct dict_mark){ 0 });
 }
 
 void dict_remap_truncate(struct dict_remap *remap, struct dict_mark to)

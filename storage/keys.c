@@ -122,16 +122,40 @@ int keys_get_block(const void *bytes, size_t count, struct key_block *ret_key)
 	return 0;
 }
 
-void keys_put_dict(uint64_t ordinal, uint8_t ret_bytes[KEYS_DICT_BYTES])
+void keys_put_dict(struct key_dict key, uint8_t ret_bytes[KEYS_DICT_BYTES])
 {
-	keys_put_big(ordinal, ret_bytes, 8);
+	assert(key.generation <= KEYS_GENERATION_MAX && key.ordinal <= KEYS_DICT_ORDINAL_MAX);
+	keys_put_big(key.generation, ret_bytes, 3);
+	keys_put_big(key.ordinal, ret_bytes + 3, 5);
 }
 
-int keys_get_dict(const void *bytes, size_t count, uint64_t *ret_ordinal)
+int keys_get_dict(const void *bytes, size_t count, struct key_dict *ret_key)
 {
+	const uint8_t *at = bytes;
 	if (count != KEYS_DICT_BYTES)
 		return -EBADMSG;
-	*ret_ordinal = keys_get_big(bytes, 8);
+	ret_key->generation = (uint32_t)keys_get_big(at, 3);
+	ret_key->ordinal = keys_get_big(at + 3, 5);
+	return 0;
+}
+
+void keys_put_generation(uint32_t generation, uint8_t ret_bytes[KEYS_GENERATION_BYTES])
+{
+	size_t name_bytes = KEYS_GENERATION_BYTES - 4;
+	/* A key has no zero at its end. NOLINTNEXTLINE(bugprone-not-null-terminated-result) */
+	memcpy(ret_bytes, KEYS_META_GENERATION, name_bytes);
+	keys_put_big(generation, ret_bytes + name_bytes, 4);
+}
+
+int keys_get_generation(const void *bytes, size_t count, uint32_t *ret_generation)
+{
+	size_t name_bytes = KEYS_GENERATION_BYTES - 4;
+	if (count != KEYS_GENERATION_BYTES || memcmp(bytes, KEYS_META_GENERATION, name_bytes) != 0)
+		return -EBADMSG;
+	uint32_t generation = (uint32_t)keys_get_big((const uint8_t *)bytes + name_bytes, 4);
+	if (generation > KEYS_GENERATION_MAX)
+		return -EBADMSG;
+	*ret_generation = generation;
 	return 0;
 }
 

@@ -5,7 +5,7 @@
  * that the order of bytes is the order of numbers. docs/formats/store.md has all of them.
  *
  *	batch     start_ns u64 | stream u32 | seq u64     time first: a range is one scan
- *	dict      ordinal u64                             deltas, in the order they were made
+ *	dict      generation u24 | ordinal u40            deltas, in the order they were made
  *	stream    stream u32                              who it is and which seqs were kept
  *	counters  tenant                                  text
  *	agent     uuid 16 bytes | tenant
@@ -31,12 +31,16 @@
 #define KEYS_AGENT_BYTES_MAX    (16 + KEYS_TENANT_BYTES_MAX)
 #define KEYS_SYMBOLS_BYTES_MAX  (1 + KEYS_BUILD_ID_BYTES_MAX)
 
-#define KEYS_META_FORMAT "format"
+#define KEYS_META_FORMAT     "format"
+#define KEYS_META_GENERATION "generation" /* and its number, u32 */
+
+#define KEYS_GENERATION_BYTES (sizeof(KEYS_META_GENERATION) - 1 + 4)
+#define KEYS_GENERATION_MAX   ((1u << 24) - 1)
+#define KEYS_DICT_ORDINAL_MAX ((UINT64_C(1) << 40) - 1)
 
 /* A sealed window, and a block of one: windows first, so that forgetting one is a range. */
-#define KEYS_GENERATION_MAX ((1u << 24) - 1)
-#define KEYS_WINDOW_BYTES   20
-#define KEYS_BLOCK_BYTES    (KEYS_WINDOW_BYTES + 4 + 1 + 4)
+#define KEYS_WINDOW_BYTES 20
+#define KEYS_BLOCK_BYTES  (KEYS_WINDOW_BYTES + 4 + 1 + 4)
 
 /* The level of a window is the top byte of its generation: 0 for what is made of batches. */
 #define KEYS_LEVEL_SHIFT 24
@@ -98,8 +102,17 @@ void keys_put_block(struct key_block key, uint8_t ret_bytes[KEYS_BLOCK_BYTES]);
 /* -EBADMSG also for a part that there is not. */
 int keys_get_block(const void *bytes, size_t count, struct key_block *ret_key);
 
-void keys_put_dict(uint64_t ordinal, uint8_t ret_bytes[KEYS_DICT_BYTES]);
-int keys_get_dict(const void *bytes, size_t count, uint64_t *ret_ordinal);
+/* A delta of a generation of the dictionary: its first `ordinal` deltas are those before it. */
+struct key_dict {
+	uint32_t generation; /* up to KEYS_GENERATION_MAX */
+	uint64_t ordinal;    /* up to KEYS_DICT_ORDINAL_MAX */
+};
+
+void keys_put_dict(struct key_dict key, uint8_t ret_bytes[KEYS_DICT_BYTES]);
+int keys_get_dict(const void *bytes, size_t count, struct key_dict *ret_key);
+
+void keys_put_generation(uint32_t generation, uint8_t ret_bytes[KEYS_GENERATION_BYTES]);
+int keys_get_generation(const void *bytes, size_t count, uint32_t *ret_generation);
 
 void keys_put_stream(uint32_t stream, uint8_t ret_bytes[KEYS_STREAM_BYTES]);
 int keys_get_stream(const void *bytes, size_t count, uint32_t *ret_stream);

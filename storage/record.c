@@ -10,13 +10,16 @@
 
 #include "core/compress.h"
 #include "core/hash.h"
+#include "storage/keys.h"
 
 #define RECORD_CHECKSUM_BYTES 8
 
 /* Columns shorter than this hardly get smaller by packing. */
 #define RECORD_PACK_BYTES_MIN 64
 
-enum record_batch_flags { RECORD_PACKED = 1, RECORD_LOSS_OF_NONE = 2 };
+enum record_batch_flags { RECORD_PACKED = 1, RECORD_LOSS_OF_NONE = 2, RECORD_GENERATION = 4 };
+
+#define RECORD_BATCH_FLAGS (RECORD_PACKED | RECORD_LOSS_OF_NONE | RECORD_GENERATION)
 
 static uint64_t record_checksum(struct kv_bytes key, const uint8_t *bytes, size_t count)
 {
@@ -118,8 +121,8 @@ static void record_put_directory(const struct batch *batch, struct buf *to)
 	}
 }
 
-void record_put_batch(
-        const struct batch *batch, struct kv_bytes key, struct buf *scratch, struct buf *to)
+void record_put_batch(const struct batch *batch, uint32_t generation, struct kv_bytes key,
+        struct buf *scratch, struct buf *to)
 {
 	/* SERIES_NONE sorts last. */
 	bool has_loss_of_none = batch->losses_count > 0 &&
@@ -134,8 +137,11 @@ void record_put_batch(
 	bool is_packed = scratch->count >= RECORD_PACK_BYTES_MIN;
 
 	record_begin(to);
-	buf_put_u8(
-	        to, (is_packed ? RECORD_PACKED : 0) | (has_loss_of_none ? RECORD_LOSS_OF_NONE : 0));
+	buf_put_u8(to, (is_packed ? RECORD_PACKED : 0) |
+	                       (has_loss_of_none ? RECORD_LOSS_OF_NONE : 0) |
+	                       (generation ? RECORD_GENERATION : 0));
+	if (generation)
+		buf_put_varint(to, generation);
 	buf_put_varint(to, batch->duration_ns);
 	record_put_directory(batch, to);
 	buf_put_varint(to, scratch->count);
@@ -156,7 +162,14 @@ int record_get_batch(struct kv_bytes key, struct kv_bytes value, struct record_b
 		return r;
 
 	uint8_t flags = reader_u8(&reader);
+	uint32_t generation = 0;
+	if (flags & RECORD_GENERATION) {
+		generation = (uint32_t)reader_varint_max(&reader, KEYS_GENERATION_MAX);
+		if (generation == 0)
+			return -EBADMSG;
+	}
 	struct record_batch record = {
+		.generation = generation,
 		.duration_ns = reader_varint(&reader),
 		.has_loss_of_none = flags & RECORD_LOSS_OF_NONE,
 		.is_packed = flags & RECORD_PACKED,
@@ -176,7 +189,7 @@ int record_get_batch(struct kv_bytes key, struct kv_bytes value, struct record_b
 	record.series.end = reader.at;
 	record.unpacked_bytes = (uint32_t)reader_varint_max(&reader, RECORD_BATCH_BYTES_MAX);
 	record.columns = reader;
-	if (reader.failed || (flags & ~(RECORD_PACKED | RECORD_LOSS_OF_NONE)))
+	if (reader.failed || (flags & ~RECORD_BATCH_FLAGS))
 		return -EBADMSG;
 	if (!record.is_packed && reader_left(&reader) != record.unpacked_bytes)
 		return -EBADMSG;
@@ -223,6 +236,50 @@ int record_get_dict(struct kv_bytes key, struct kv_bytes value, struct dict *dic
 		dict_truncate(dict, before);
 		r = -EBADMSG;
 	}
+	return r;
+}
+
+void record_put_generation(
+        const struct record_generation *generation, struct kv_bytes key, struct buf *to)
+{
+	record_begin(to);
+	buf_put_varint(to, generation->began_ns);
+	buf_put_u8(to, generation->is_closed);
+	if (generation->is_closed) {
+		buf_put_varint(to, generation->chunks_count);
+		buf_put_varint(to, generation->mark.strings);
+		buf_put_varint(to, generation->mark.modules);
+		buf_put_varint(to, generation->mark.frames);
+		buf_put_varint(to, generation->mark.nodes);
+		buf_put_varint(to, generation->mark.series);
+	}
+	record_seal(to, key);
+}
+
+int record_get_generation(
+        struct kv_bytes key, struct kv_bytes value, struct record_generation *ret_generation)
+{
+	struct reader reader;
+	struct record_generation generation = { 0 };
+	int r = record_open(key, value, &reader);
+	if (r < 0)
+		return r;
+	generation.began_ns = reader_varint(&reader);
+	uint8_t is_closed = reader_u8(&reader);
+	if (is_closed) {
+		generation.chunks_count = reader_varint_max(&reader, KEYS_DICT_ORDINAL_MAX);
+		generation.mark.strings = (uint32_t)reader_varint_max(&reader, UINT32_MAX);
+		generation.mark.modules = (uint32_t)reader_varint_max(&reader, UINT32_MAX);
+		generation.mark.frames = (uint32_t)reader_varint_max(&reader, UINT32_MAX);
+		generation.mark.nodes = (uint32_t)reader_varint_max(&reader, UINT32_MAX);
+		generation.mark.series = (uint32_t)reader_varint_max(&reader, UINT32_MAX);
+	}
+	if (is_closed > 1)
+		return -EBADMSG;
+	generation.is_closed = is_closed;
+	r = record_finish(&reader);
+	if (r == 0)
+		*ret_generation = generation;
 	return r;
 }
 

@@ -46,6 +46,7 @@ int record_open_version(struct kv_bytes key, struct kv_bytes value, uint8_t vers
  */
 struct record_batch {
 	uint64_t duration_ns;
+	uint32_t generation; /* of the dict that its ids are of */
 	uint32_t series_count;
 	bool has_loss_of_none; /* losses of SERIES_NONE */
 	bool is_packed;
@@ -54,14 +55,14 @@ struct record_batch {
 	struct reader columns;
 };
 
-/* Settled, with ids of the store's dict. `scratch` is any buf. */
-void record_put_batch(
-        const struct batch *batch, struct kv_bytes key, struct buf *scratch, struct buf *to);
+/* Settled, with ids of that generation of the store's dict. `scratch` is any buf. */
+void record_put_batch(const struct batch *batch, uint32_t generation, struct kv_bytes key,
+        struct buf *scratch, struct buf *to);
 int record_get_batch(struct kv_bytes key, struct kv_bytes value, struct record_batch *ret_record);
 
 /*
- * Columns into an empty batch over the store's dict. Start and duration must agree with the key and
- * the head. -EBADMSG, -ENOMEM.
+ * Columns into an empty batch over the generation's dict. Start and duration must agree with the
+ * key and the head. -EBADMSG, -ENOMEM.
  */
 int record_unpack_batch(const struct record_batch *record, uint64_t start_ns, struct buf *scratch,
         struct batch *batch);
@@ -72,6 +73,19 @@ void record_put_dict(
 /* Appends to a dict that stands where the writer's stood. -EBADMSG, -ENOSPC (its limits), -ENOMEM.
  */
 int record_get_dict(struct kv_bytes key, struct kv_bytes value, struct dict *dict);
+
+/* A generation of the dict. One that no longer grows says how far it got. */
+struct record_generation {
+	uint64_t began_ns; /* unix */
+	bool is_closed;
+	struct dict_mark mark;
+	uint64_t chunks_count; /* deltas */
+};
+
+void record_put_generation(
+        const struct record_generation *generation, struct kv_bytes key, struct buf *to);
+int record_get_generation(
+        struct kv_bytes key, struct kv_bytes value, struct record_generation *ret_generation);
 
 struct record_stream {
 	struct wire_uuid uuid;

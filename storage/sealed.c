@@ -81,6 +81,10 @@ int sealed_open(struct sealed *sealed, const struct window_entry *entry)
 	r = window_get(key, value, entry->key, &sealed->window);
 	if (r == -ENOMEM)
 		sealed->failed = r;
+	sealed->generation = r < 0 ? NULL
+	                           : store_generation(sealed->store, sealed->window.dictionary);
+	if (r == 0 && !sealed->generation)
+		r = -EBADMSG;
 	if (r == 0)
 		sealed_hide(sealed);
 	return r;
@@ -102,7 +106,7 @@ static int sealed_check_heads(const struct sealed *sealed, const struct detail_c
         const struct detail_heads *heads)
 {
 	uint32_t streams_count = sealed->store->streams_count;
-	uint32_t series_count = dict_mark(sealed->store->dict).series;
+	uint32_t series_count = dict_mark(sealed->generation->dict).series;
 	for (uint32_t i = 0; i < chunk->intervals_count; i++)
 		if (heads->intervals[i].stream >= streams_count)
 			return -EBADMSG;
@@ -159,7 +163,7 @@ static int sealed_get_nodes(struct sealed *sealed, const struct sum_block *block
 	if (r < 0)
 		return r;
 	/* Ascending: the last one says it for all. */
-	if (count > 0 && nodes[count - 1] >= dict_mark(sealed->store->dict).nodes)
+	if (count > 0 && nodes[count - 1] >= dict_mark(sealed->generation->dict).nodes)
 		return -EBADMSG;
 	/* Detail is believed because it names this dictionary. */
 	struct sum_dictionary dictionary = { nodes, count };

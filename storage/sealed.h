@@ -18,7 +18,8 @@ struct sealed {
 	struct store *store;
 	struct key_window key;
 	struct window window;
-	int failed; /* of the database */
+	struct generation *generation; /* what the window's ids are of */
+	int failed;                    /* of the database */
 
 	struct buf watchers_bytes;
 	struct buf members_bytes;

@@ -35,6 +35,9 @@
 #define STORE_STREAMS_MAX       (16u << 20)
 #define STORE_WINDOW_NS         (600 * NS_PER_S)
 #define STORE_SEAL_ROWS_MAX     (4u << 20)
+#define STORE_GENERATION_NS     (7 * 86400 * NS_PER_S)
+#define STORE_GENERATION_NODES  (8u << 20)
+#define STORE_WORN_PART         4 /* of a limit: a dict that is full gives way from there on */
 
 static const struct kv_bytes store_format_key = { KEYS_META_FORMAT, sizeof(KEYS_META_FORMAT) - 1 };
 
@@ -131,36 +134,6 @@ static void store_streams_truncate(struct store *store, uint32_t count)
 }
 
 /* ---- loading ---- */
-
-static int store_load_dict(struct store *store)
-{
-	uint8_t from[KEYS_DICT_BYTES];
-	keys_put_dict(store->chunks_count, from);
-	AUTO(kv_iterator) it = kv_iterator_new(store->kv, KV_DICT,
-	        (struct kv_bytes){ from, sizeof(from) }, (struct kv_bytes){ 0 });
-	if (!it)
-		return -ENOMEM;
-	for (; kv_iterator_is_valid(it); kv_iterator_next(it)) {
-		struct kv_bytes key = kv_iterator_key(it);
-		uint64_t ordinal;
-		int r = keys_get_dict(key.bytes, key.count, &ordinal);
-		if (r == 0 && ordinal != store->chunks_count)
-			r = -EBADMSG;
-		r = r < 0 ? r : record_get_dict(key, kv_iterator_value(it), store->dict);
-		if (r < 0) {
-			store_set_error(store, "%s: dictionary delta %" PRIu64 ": %s", store->path,
-			        store->chunks_count,
-			        r == -ENOSPC   ? "past the limits of this configuration: raise them"
-			        : r == -ENOMEM ? "out of memory"
-			        : r == -EPROTONOSUPPORT ? "written by a newer profleet"
-			                                : "missing or damaged");
-			return r;
-		}
-		store->chunks_count++;
-	}
-	store->kept = dict_mark(store->dict);
-	return kv_iterator_result(it);
-}
 
 /* `number` streams were read. One that is known keeps its place, so that readers can go on. */
 static int store_load_stream(
@@ -289,17 +262,15 @@ int store_load_ends(struct store *store)
 static int store_load(struct store *store)
 {
 	store_set_error(store, "%s", "");
-	int r = store_load_dict(store);
-	r = r < 0 ? r : label_index_extend(store->index, store->dict);
+	int r = store_load_generations(store);
 	r = r < 0 ? r : store_load_streams(store);
 	r = r < 0 ? r : store_load_counters(store);
 	r = r < 0 ? r : store_load_expiry(store);
 	r = r < 0 ? r : store_load_windows(store);
 	r = r < 0 ? r : store_load_ends(store);
+	r = r < 0 ? r : store_load_open_ranges(store);
 	r = r < 0 ? r : store_load_symbols(store);
-	if (r == 0)
-		store->series_published = store->kept.series;
-	else if (!store->error[0])
+	if (r < 0 && !store->error[0])
 		kv_error(store->kv, store->error, sizeof(store->error));
 	return r;
 }
@@ -468,20 +439,23 @@ static struct store *store_new(struct store_options options)
 		store->options.window_ns = STORE_WINDOW_NS;
 	if (store->options.seal_rows_max == 0)
 		store->options.seal_rows_max = STORE_SEAL_ROWS_MAX;
+	if (store->options.generation_ns == 0)
+		store->options.generation_ns = STORE_GENERATION_NS;
+	if (store->options.generation_nodes == 0)
+		store->options.generation_nodes = STORE_GENERATION_NODES;
 	store->clock = options.clock ? options.clock : clock_real();
 	pthread_mutex_init(&store->sealing, NULL);
 	pthread_mutex_init(&store->writer, NULL);
 	pthread_mutex_init(&store->reclaiming, NULL);
 	pthread_mutex_init(&store->stats, NULL);
+	pthread_mutex_init(&store->pinning, NULL);
 	gate_init(&store->gate);
 
 	store->path = strdup(options.path);
 	store->options.path = store->path;
-	store->dict = dict_new(store->options.limits);
-	store->index = label_index_new();
 	store->stream_ids = id_map_new(STORE_STREAMS_MAX);
 	store->symbols = symbols_cache_new(options.symbols_cache_bytes);
-	if (store->path && store->dict && store->index && store->stream_ids && store->symbols)
+	if (store->path && store->stream_ids && store->symbols)
 		return store;
 	store_free(store);
 	return NULL;
@@ -529,8 +503,7 @@ void store_free(struct store *store)
 	id_map_free(store->stream_ids);
 	free(store->streams);
 	free(store->tenants);
-	label_index_free(store->index);
-	dict_free(store->dict);
+	store_free_generations(store);
 	for (uint32_t level = 0; level < WINDOW_LEVELS; level++)
 		window_list_fini(store_windows(store, level));
 	expiry_fini(&store->expiry);
@@ -539,6 +512,7 @@ void store_free(struct store *store)
 	free(store->path);
 	gate_fini(&store->gate);
 	pthread_mutex_destroy(&store->sealing);
+	pthread_mutex_destroy(&store->pinning);
 	pthread_mutex_destroy(&store->stats);
 	pthread_mutex_destroy(&store->reclaiming);
 	pthread_mutex_destroy(&store->writer);
@@ -572,8 +546,9 @@ int store_write(struct store *store, struct kv_batch *batch, enum kv_durability 
 /* Forgets what is in memory and not on disk. With the gate locked. */
 static void store_take_back(struct store *store, uint32_t streams_count)
 {
-	label_index_truncate(store->index, store->dict, store->kept.series);
-	dict_truncate(store->dict, store->kept);
+	struct generation *newest = store->newest;
+	label_index_truncate(newest->index, newest->dict, newest->kept.series);
+	dict_truncate(newest->dict, newest->kept);
 	store_streams_truncate(store, streams_count);
 }
 
@@ -620,6 +595,8 @@ struct group {
 	struct section *sections;
 	uint32_t count;
 	uint32_t streams_before;
+	bool may_renew;        /* a full dict is a reason to begin another */
+	bool is_full;          /* and it was */
 	bool is_worth_syncing; /* holds more than counted duplicates */
 	bool is_worth_writing;
 };
@@ -830,10 +807,15 @@ static int store_take_section(struct store *store, struct group *group, uint32_t
 		return 0;
 	}
 
-	AUTO(batch) batch = batch_new(store->dict);
+	struct dict *dict = store->newest->dict;
+	struct dict_mark before = dict_mark(dict);
+	AUTO(batch) batch = batch_new(dict);
 	r = batch ? store_translate(append->batch, append->remap, batch) : -ENOMEM;
 	if (r == -ENOSPC) {
-		/* What was added before the limit refers to nothing and does no harm. */
+		/* One that is too large for any dict must not wear out this one. */
+		dict_truncate(dict, before);
+		dict_remap_truncate(append->remap, before);
+		group->is_full = true;
 		store_answer(append, WIRE_BUSY,
 		        "the dictionary of the store is full: raise its limits or delete data");
 		return 0;
@@ -866,10 +848,16 @@ static int store_take_section(struct store *store, struct group *group, uint32_t
 
 static int store_take_group(struct store *store, struct group *group)
 {
+	struct generation *newest = store->newest;
 	int r = 0;
-	for (uint32_t i = 0; i < group->count && r == 0; i++)
+	for (uint32_t i = 0; i < group->count; i++)
+		dict_remap_aim(group->appends[i].remap, newest->dict);
+	for (uint32_t i = 0; i < group->count && r == 0; i++) {
 		r = store_take_section(store, group, i);
-	return r < 0 ? r : label_index_extend(store->index, store->dict);
+		if (r == 0 && group->is_full && group->may_renew)
+			r = -EAGAIN;
+	}
+	return r < 0 ? r : label_index_extend(newest->index, newest->dict);
 }
 
 static int store_put_batches(struct store *store, const struct group *group, struct kv_batch *write)
@@ -889,7 +877,7 @@ static int store_put_batches(struct store *store, const struct group *group, str
 		                       section->seq },
 		        key_bytes);
 		buf_reset(&value);
-		record_put_batch(section->batch, key, &scratch, &value);
+		record_put_batch(section->batch, store->newest->id, key, &scratch, &value);
 		if (value.failed)
 			return -ENOMEM;
 		kv_put(store->kv, write, KV_BATCH, key, store_bytes(&value));
@@ -902,11 +890,12 @@ static int store_put_dict(struct store *store, struct kv_batch *write)
 	AUTO_BUF value = { 0 };
 	uint8_t key_bytes[KEYS_DICT_BYTES];
 	struct kv_bytes key = { key_bytes, sizeof(key_bytes) };
-	struct dict_mark mark = dict_mark(store->dict);
-	if (memcmp(&mark, &store->kept, sizeof(mark)) == 0)
+	const struct generation *newest = store->newest;
+	struct dict_mark mark = dict_mark(newest->dict);
+	if (memcmp(&mark, &newest->kept, sizeof(mark)) == 0)
 		return 0;
-	keys_put_dict(store->chunks_count, key_bytes);
-	record_put_dict(store->dict, store->kept, key, &value);
+	keys_put_dict((struct key_dict){ newest->id, newest->chunks_count }, key_bytes);
+	record_put_dict(newest->dict, newest->kept, key, &value);
 	if (value.failed)
 		return -ENOMEM;
 	kv_put(store->kv, write, KV_DICT, key, store_bytes(&value));
@@ -998,11 +987,12 @@ static void store_unstage(struct store *store, const struct group *group, bool i
 
 static void store_group_is_kept(struct store *store, const struct group *group)
 {
-	struct dict_mark mark = dict_mark(store->dict);
-	if (memcmp(&mark, &store->kept, sizeof(mark)) != 0)
-		store->chunks_count++;
-	store->kept = mark;
-	store->series_published = mark.series;
+	struct generation *newest = store->newest;
+	struct dict_mark mark = dict_mark(newest->dict);
+	if (memcmp(&mark, &newest->kept, sizeof(mark)) != 0)
+		newest->chunks_count++;
+	newest->kept = mark;
+	newest->series_published = mark.series;
 	store_unstage(store, group, true);
 	for (uint32_t i = 0; i < group->count; i++) {
 		const struct section *section = &group->sections[i];
@@ -1016,6 +1006,7 @@ static void store_group_is_kept(struct store *store, const struct group *group)
 		if (!group->sections[i].batch)
 			continue;
 		uint64_t start_ns = group->sections[i].batch->start_ns;
+		generation_note_open(newest, start_ns);
 		if (!store->has_batches || start_ns < store->first_ns)
 			store->first_ns = start_ns;
 		if (!store->has_batches || start_ns > store->last_ns)
@@ -1034,7 +1025,7 @@ static void store_group_failed(struct store *store, const struct group *group)
 		store->streams[i].is_staged = false;
 	store_take_back(store, group->streams_before);
 	for (uint32_t i = 0; i < group->count; i++)
-		dict_remap_truncate(group->appends[i].remap, store->kept);
+		dict_remap_truncate(group->appends[i].remap, store->newest->kept);
 	gate_unlock(&store->gate);
 }
 
@@ -1058,6 +1049,32 @@ static int store_append_group(struct store *store, struct group *group)
 	return r;
 }
 
+static void group_reset(struct group *group)
+{
+	for (uint32_t i = 0; i < group->count; i++)
+		batch_free(group->sections[i].batch);
+	memset(group->sections, 0, group->count * sizeof(*group->sections));
+	group->is_worth_syncing = false;
+	group->is_worth_writing = false;
+	group->is_full = false;
+}
+
+/* Into the newest generation, or when it is full into the next. */
+static int store_append_renewing(struct store *store, struct group *group)
+{
+	int r = store_renew_dict(store);
+	if (r < 0)
+		return r;
+	group->may_renew = dict_is_past(store->newest->dict, STORE_WORN_PART);
+	r = store_append_group(store, group);
+	if (r != -EAGAIN)
+		return r;
+	group_reset(group);
+	group->may_renew = false;
+	r = store_begin_generation(store);
+	return r < 0 ? r : store_append_group(store, group);
+}
+
 int store_append(struct store *store, struct store_append *appends, uint32_t count)
 {
 	autofree struct section *sections = calloc((size_t)count + 1, sizeof(*sections));
@@ -1067,7 +1084,7 @@ int store_append(struct store *store, struct store_append *appends, uint32_t cou
 	int r = sections ? store_make_writable(store) : -ENOMEM;
 	group.streams_before = store->streams_count;
 	if (r == 0)
-		r = store_append_group(store, &group);
+		r = store_append_renewing(store, &group);
 	pthread_mutex_unlock(&store->writer);
 	for (uint32_t i = 0; sections && i < count; i++)
 		batch_free(sections[i].batch);
@@ -1163,16 +1180,27 @@ int store_counters(struct store *store, const char *tenant, struct store_counter
 	return 0;
 }
 
+static void store_size_generation(const struct generation *generation, struct store_size *size)
+{
+	size->bytes_memory += dict_memory(generation->dict) + label_index_memory(generation->index);
+	size->generations++;
+	struct dict_mark mark = dict_mark(generation->dict);
+	size->dict.strings += mark.strings;
+	size->dict.modules += mark.modules;
+	size->dict.frames += mark.frames;
+	size->dict.nodes += mark.nodes;
+	size->dict.series += mark.series;
+}
+
 int store_size(struct store *store, struct store_size *ret_size)
 {
 	struct store_size size = { 0 };
 	gate_enter(&store->gate);
 	size.bytes_disk = kv_disk_bytes(store->kv);
-	size.bytes_memory = kv_memory_bytes(store->kv) + dict_memory(store->dict) +
-	                    label_index_memory(store->index) +
-	                    symbols_cache_memory(store->symbols) +
+	size.bytes_memory = kv_memory_bytes(store->kv) + symbols_cache_memory(store->symbols) +
 	                    store->streams_capacity * (sizeof(*store->streams) + 96);
-	size.dict = dict_mark(store->dict);
+	for (uint32_t i = 0; i < store->generations_count; i++)
+		store_size_generation(store->generations[i], &size);
 	size.windows = store->windows.count;
 	store_read_unlock(store);
 

@@ -41,6 +41,9 @@ struct store_options {
 	uint64_t window_ns;           /* what is sealed together; 0: 10 minutes */
 	uint64_t late_ns; /* how long after a seal what came late waits for the next; 0: not */
 	uint64_t seal_rows_max; /* rows in memory while sealing; 0: 4 million */
+	/* When the dictionary begins a new generation: by age, or by nodes of stacks. */
+	uint64_t generation_ns;    /* 0: 7 days */
+	uint32_t generation_nodes; /* 0: 8 million */
 };
 
 /* On failure ret_error says what, where, and what to do. */
@@ -67,11 +70,11 @@ struct store_stream {
 struct store_append {
 	struct store_stream stream;
 	const struct batch *batch; /* settled */
-	struct dict_remap *remap;  /* from the batch's dict to store_dict() */
+	struct dict_remap *remap;  /* from the batch's dict; store_append() aims it */
 	/*
-	 * WIRE_OK; WIRE_DUP; WIRE_REJECT: it can never be kept; WIRE_BUSY: the store's dict is at a
-	 * limit, nothing of it was kept, later it may be. The reason is static text for all but OK,
-	 * DUP.
+	 * WIRE_OK; WIRE_DUP; WIRE_REJECT: it can never be kept; WIRE_BUSY: not even a new dict has
+	 * room for it, nothing of it was kept, later it may be. The reason is static text for all
+	 * but OK, DUP.
 	 */
 	uint32_t ret_status;
 	const char *ret_reason;
@@ -113,40 +116,73 @@ int store_delete_range(
         struct store *store, uint64_t from_ns, uint64_t to_ns, uint64_t *ret_batches);
 
 /*
- * Readers: hold while using store_dict(), and what is borrowed from it. Ids stay what they are
- * after the unlock; they are never given anew. May be held more than once by a thread. The writer
- * waits for whoever holds it, so hold it briefly: store_find_series(), store_scan() and store_sum()
- * take it themselves, and a long scan lets the writer in between, unless its caller holds it. Never
- * append or put while holding it.
+ * Readers: hold while using a dict of the store, and what is borrowed from it. May be held more
+ * than once by a thread. The writer waits for whoever holds it, so hold it briefly:
+ * store_find_series(), store_scan() and store_sum() take it themselves, and a long scan lets the
+ * writer in between, unless its caller holds it. Never append or put while holding it.
  */
 void store_read_lock(struct store *store);
 void store_read_unlock(struct store *store);
+
+/*
+ * The dictionary has generations: appends are named by the newest, and what was appended before
+ * keeps the ids of its own. Ids of two generations say nothing of each other: what a question finds
+ * in several is joined by content (dict_remap, hashes).
+ *
+ * The newest one; only under the lock, as the next append may begin another.
+ */
 struct dict *store_dict(struct store *store);
 
-/* Which series a selector means: an ascending array the caller frees. Uses the inverted label
- * index. */
-int store_find_series(struct store *store, const struct selector *selector, uint32_t **ret_series,
-        uint32_t *ret_count);
+/* What a selector means in one generation. */
+struct store_match_part {
+	uint32_t generation;
+	struct dict *dict;      /* to be read under the lock */
+	const uint32_t *series; /* ascending */
+	uint32_t series_count;
+	uint32_t first; /* place of series[0] among the series of all parts, one after the other */
+	struct generation *pinned; /* the store's */
+};
 
-/* Told of each batch in the range, in order of time; ids are of store_dict(). Nonzero stops and is
+/*
+ * Which series a selector means, in every generation that something in [from, to) may be of; parts
+ * in order of generations, those without any series included. Dicts of parts stay, and ids in them
+ * mean what they mean, until it is freed: free it soon.
+ */
+struct store_match {
+	struct store_match_part *parts;
+	uint32_t parts_count;
+	uint32_t series_count; /* of all parts */
+	struct store *store;
+};
+
+/* Uses the inverted label index. */
+int store_find_series(struct store *store, const struct selector *selector, uint64_t from_ns,
+        uint64_t to_ns, struct store_match **ret_match);
+void store_match_free(struct store_match *match);
+DEFINE_AUTO(store_match);
+/* The part whose dict it is, or NULL: what came after the question was asked. */
+const struct store_match_part *store_match_find(
+        const struct store_match *match, const struct dict *dict);
+
+/* Told of each batch in the range, in order of time; ids are of batch->dict. Nonzero stops and is
  * returned. */
 typedef int (*store_visit)(
         void *owner, const struct store_stream *stream, const struct batch *batch);
 
 /*
- * Reads a range. `series` (ascending) limits rows, coverage and losses to those series; NULL does
- * not limit. Batches without any are still told of, empty, since they show who was watching. Losses
- * that are nobody's (SERIES_NONE) are told of always. The visitor runs under the read lock.
+ * Reads a range. `match` limits rows, coverage and losses to its series; NULL does not limit.
+ * Batches without any are still told of, empty, since they show who was watching. Losses that are
+ * nobody's (SERIES_NONE) are told of always. The visitor runs under the read lock.
  *
  * A record whose checksum or references are wrong is left out and counted (store_size.corrupt).
  */
-int store_scan(struct store *store, uint64_t from_ns, uint64_t to_ns, const uint32_t *series,
-        uint32_t series_count, store_visit visit, void *owner);
+int store_scan(struct store *store, uint64_t from_ns, uint64_t to_ns,
+        const struct store_match *match, store_visit visit, void *owner);
 
 /*
- * Sums a range by (group, stack), in units (value times period), with nodes of store_dict(). A
- *group is whatever the caller numbers the matched series by. Memory is bounded by memory_max:
- *-E2BIG.
+ * Sums a range by (group, stack), in units (value times period), for each part of the match apart.
+ * A group is whatever the caller numbers the matched series by; the same number in several parts is
+ * the same group. Memory is bounded by memory_max: -E2BIG.
  *
  * Completeness is about the observers (uuid, of any epoch and shard) that had a row, coverage or
  *loss of one of the series in the range: intervals    all batches of theirs, also those without
@@ -156,9 +192,8 @@ int store_scan(struct store *store, uint64_t from_ns, uint64_t to_ns, const uint
  */
 struct store_sum_options {
 	uint64_t from_ns, to_ns;
-	const uint32_t *series; /* ascending */
-	uint32_t series_count;
-	const uint32_t *groups; /* for each of `series` the number to keep its rows under */
+	const struct store_match *match;
+	const uint32_t *groups; /* for each series of the match the number to keep its rows under */
 	uint64_t memory_max;
 	const bool *cancelled; /* polled; -ECANCELED */
 };
@@ -169,11 +204,16 @@ struct store_sum_row {
 	uint64_t value; /* in the unit of the type */
 };
 
-struct store_sum {
+/* Nodes are of the dict of the part. */
+struct store_sum_part {
 	struct store_sum_row *rows; /* sorted by (group, node), none twice */
 	uint32_t rows_count;
-	struct coverage *coverage; /* per series of the store, not per group */
-	uint32_t coverage_count;
+};
+
+struct store_sum {
+	struct store_sum_part *parts; /* of the match */
+	uint32_t parts_count;
+	uint64_t *coverage_ns;            /* for each series of the match */
 	struct completeness completeness; /* without value_truncated and value_unknown_leaf */
 };
 
@@ -229,7 +269,8 @@ int store_counters(struct store *store, const char *tenant, struct store_counter
 struct store_size {
 	uint64_t bytes_disk;
 	uint64_t bytes_memory;
-	struct dict_mark dict;
+	struct dict_mark dict; /* of all generations */
+	uint64_t generations;
 	uint64_t first_ns, last_ns; /* start of the oldest and newest batch; 0 when empty */
 	uint64_t windows;           /* sealed, of every generation */
 	uint64_t corrupt; /* records met since the open that could not be read and were left out */

@@ -22,6 +22,7 @@ struct forget {
 	struct kv_batch *write;
 	struct buf windows; /* struct window_entry: those that go */
 	uint64_t batches;
+	uint32_t dictionary; /* generation of the window that is opened again */
 	struct buf scratch;
 	struct buf value;
 };
@@ -46,10 +47,14 @@ static int forget_visit(void *owner, struct key_batch of, const struct batch *ba
 	}
 	keys_put_batch(of, key_bytes);
 	buf_reset(&forget->value);
-	record_put_batch(batch, key, &forget->scratch, &forget->value);
+	record_put_batch(batch, forget->dictionary, key, &forget->scratch, &forget->value);
 	if (forget->value.failed)
 		return -ENOMEM;
 	kv_put(forget->store->kv, forget->write, KV_BATCH, key, store_bytes(&forget->value));
+	/* It will be open again: questions must look into its generation. */
+	pthread_mutex_lock(&forget->store->stats);
+	generation_note_open(store_generation(forget->store, forget->dictionary), of.start_ns);
+	pthread_mutex_unlock(&forget->store->stats);
 	return 0;
 }
 
@@ -60,6 +65,7 @@ static int forget_window(struct forget *forget, const struct window_entry *windo
 		forget->batches += window->batches;
 		return 0;
 	}
+	forget->dictionary = window->dictionary;
 	return store_scan_sealed(forget->store, window, forget_visit, forget);
 }
 

@@ -14,8 +14,8 @@
  * below `series_published`, which moves after the write. When the write fails, the entries are
  *taken back, and nobody can have an id of theirs.
  *
- * Order: sealing before writer before reclaiming before gate before stats. Never wait for the
- *writer inside the gate.
+ * Order: sealing before writer before reclaiming before gate before stats and pinning. Never wait
+ *for the writer inside the gate.
  */
 
 #include <pthread.h>
@@ -41,13 +41,38 @@
 
 /*
  * A folder is of the first format until it has a sealed window, which older readers would miss; of
- * the second were those whose windows neither had levels nor said how large their units are.
+ * the second were those whose windows neither had levels nor said how large their units are. A
+ * second generation of the dictionary makes it one of the third as well.
  */
 enum {
 	STORE_FORMAT_OPEN = 1,
 	STORE_FORMAT_SEALED = 2,
 	STORE_FORMAT_LEVELS = 3,
 	STORE_FORMAT_NEWEST = STORE_FORMAT_LEVELS,
+};
+
+/* No open batch starts before the first or behind the last; none at all: first > last. */
+struct open_range {
+	uint64_t first_ns;
+	uint64_t last_ns;
+};
+
+/*
+ * A generation of the dictionary: strings, frames, stacks and series that are numbered together.
+ * The newest one grows. Batches and windows say which one their ids are of.
+ */
+struct generation {
+	uint32_t id;
+	bool is_closed;    /* on disk: it is not the newest */
+	uint64_t began_ns; /* unix */
+	struct dict *dict;
+	struct label_index *index;
+	struct dict_mark kept; /* of the dict, on disk */
+	uint64_t chunks_count; /* deltas on disk */
+	_Atomic uint32_t series_published;
+	struct open_range open; /* under stats: of its batches; may say more than there is */
+	uint32_t pins;          /* under pinning: readers that keep ids of it */
+	bool is_dropped;        /* under pinning: not in the list any more */
 };
 
 struct stream {
@@ -76,12 +101,13 @@ struct store {
 	pthread_mutex_t writer;
 	struct gate gate;
 	pthread_mutex_t stats;
+	pthread_mutex_t pinning;
 
-	struct dict *dict;
-	struct dict_mark kept; /* of the dict, on disk */
-	uint64_t chunks_count; /* deltas on disk */
-	struct label_index *index;
-	_Atomic uint32_t series_published;
+	struct generation **generations; /* by id; the list changes with the gate locked */
+	uint32_t generations_count;
+	uint32_t generations_capacity;
+	struct generation *newest;
+	bool has_generation_record; /* the disk knows when the newest began */
 
 	struct id_map *stream_ids; /* hash of who -> index */
 	struct stream *streams;
@@ -184,6 +210,27 @@ void store_note_late(struct store *store, struct key_batch key);
 typedef int (*store_visit_sealed)(void *owner, struct key_batch key, const struct batch *batch);
 int store_scan_sealed(struct store *store, const struct window_entry *window,
         store_visit_sealed visit, void *owner);
+
+/* From the disk; what is there of a dict stays. At open, or with the gate locked. */
+int store_load_generations(struct store *store);
+int store_load_open_ranges(struct store *store);
+void store_free_generations(struct store *store);
+
+/* NULL: there is none. In the gate. */
+struct generation *store_generation(const struct store *store, uint32_t id);
+/* Keeps its dict in memory, even when it is dropped. In the gate, and anywhere. */
+void store_pin_generation(struct store *store, struct generation *generation);
+void store_unpin_generation(struct store *store, struct generation *generation);
+/* A batch of it was appended. Under stats. */
+void generation_note_open(struct generation *generation, uint64_t start_ns);
+
+/*
+ * Under writer. A new generation, of which nothing is there, in one synced write. -ENOSPC: there
+ * can be no more.
+ */
+int store_begin_generation(struct store *store);
+/* Begins one when the newest is old or large enough. */
+int store_renew_dict(struct store *store);
 
 /* The symbol heads into the cache: of store_open() and after opening again. */
 int store_load_symbols(struct store *store);

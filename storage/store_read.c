@@ -3,6 +3,8 @@
  * scanning and summing are in store_walk.c, store_scan.c, store_sum.c and store_sum_sealed.c.
  */
 
+#include <errno.h>
+
 #include "storage/store_private.h"
 
 void store_read_lock(struct store *store)
@@ -28,15 +30,88 @@ void store_read_error(struct store *store, char *ret_text, size_t text_bytes)
 
 struct dict *store_dict(struct store *store)
 {
-	return store->dict;
+	return store->newest->dict;
 }
 
-int store_find_series(struct store *store, const struct selector *selector, uint32_t **ret_series,
-        uint32_t *ret_count)
+void store_match_free(struct store_match *match)
 {
+	if (!match)
+		return;
+	for (uint32_t i = 0; i < match->parts_count; i++) {
+		store_unpin_generation(match->store, match->parts[i].pinned);
+		free((uint32_t *)match->parts[i].series);
+	}
+	free(match->parts);
+	free(match);
+}
+
+const struct store_match_part *store_match_find(
+        const struct store_match *match, const struct dict *dict)
+{
+	for (uint32_t i = 0; i < match->parts_count; i++)
+		if (match->parts[i].dict == dict)
+			return &match->parts[i];
+	return NULL;
+}
+
+/* May anything in the range be of this generation? In the gate. */
+static bool store_is_touched(
+        struct store *store, const struct generation *generation, uint64_t from_ns, uint64_t to_ns)
+{
+	pthread_mutex_lock(&store->stats);
+	struct open_range open = generation->open;
+	pthread_mutex_unlock(&store->stats);
+	if (open.first_ns < to_ns && open.last_ns >= from_ns)
+		return true;
+	for (uint32_t i = 0; i < store->windows.count; i++) {
+		const struct window_entry *entry = &store->windows.entries[i];
+		if (entry->dictionary == generation->id && entry->key.from_ns < to_ns &&
+		        entry->key.to_ns > from_ns)
+			return true;
+	}
+	return false;
+}
+
+static int store_match_add(
+        struct store_match *match, struct generation *generation, const struct selector *selector)
+{
+	struct store_match_part *part = &match->parts[match->parts_count];
+	uint32_t *series;
+	*part = (struct store_match_part){
+		.generation = generation->id,
+		.dict = generation->dict,
+		.first = match->series_count,
+		.pinned = generation,
+	};
+	int r = label_index_find(generation->index, generation->dict, selector,
+	        generation->series_published, &series, &part->series_count);
+	if (r < 0)
+		return r;
+	part->series = series;
+	if (__builtin_add_overflow(match->series_count, part->series_count, &match->series_count)) {
+		free(series);
+		return -E2BIG;
+	}
+	store_pin_generation(match->store, generation);
+	match->parts_count++;
+	return 0;
+}
+
+int store_find_series(struct store *store, const struct selector *selector, uint64_t from_ns,
+        uint64_t to_ns, struct store_match **ret_match)
+{
+	AUTO(store_match) match = calloc(1, sizeof(*match));
+	if (!match)
+		return -ENOMEM;
+	match->store = store;
 	store_read_lock(store);
-	int r = label_index_find(store->index, store->dict, selector, store->series_published,
-	        ret_series, ret_count);
+	match->parts = calloc(store->generations_count, sizeof(*match->parts));
+	int r = match->parts ? 0 : -ENOMEM;
+	for (uint32_t i = 0; i < store->generations_count && r == 0; i++)
+		if (store_is_touched(store, store->generations[i], from_ns, to_ns))
+			r = store_match_add(match, store->generations[i], selector);
 	store_read_unlock(store);
+	if (r == 0)
+		*ret_match = TAKE(match);
 	return r;
 }

@@ -12,11 +12,11 @@
 
 struct scan {
 	struct store *store;
-	bool is_limited;
-	const uint32_t *series;
-	uint32_t series_count;
-	struct places places;
+	const struct store_match *match; /* NULL: not limited */
+	struct places *parts;            /* of the match */
+	struct places places;            /* borrowed: of what is being read */
 	struct batch *batch;
+	uint32_t batch_generation;
 	struct buf scratch;
 	store_visit visit;
 	void *owner;
@@ -34,6 +34,7 @@ struct scan {
 struct scan_entry {
 	struct key_batch key;
 	uint64_t duration_ns;
+	uint32_t generation; /* of what is sealed */
 	bool is_sealed;
 };
 
@@ -51,6 +52,28 @@ struct scan_loss {
 	uint32_t entry;
 	struct loss loss;
 };
+
+/* What is read next is of this generation. */
+static void scan_turn_to(struct scan *scan, const struct generation *generation)
+{
+	scan->places = (struct places){ 0 };
+	for (uint32_t i = 0; scan->match && i < scan->match->parts_count; i++)
+		if (scan->match->parts[i].generation == generation->id)
+			scan->places = scan->parts[i];
+}
+
+/* An empty batch over its dict. */
+static int scan_begin_batch(struct scan *scan, const struct generation *generation)
+{
+	if (scan->batch && scan->batch_generation == generation->id) {
+		batch_reset(scan->batch);
+		return 0;
+	}
+	batch_free(scan->batch);
+	scan->batch = batch_new(generation->dict);
+	scan->batch_generation = generation->id;
+	return scan->batch ? 0 : -ENOMEM;
+}
 
 static void scan_limit(const struct scan *scan, struct batch *batch)
 {
@@ -102,20 +125,24 @@ static int scan_tell(struct scan_visit *visit, struct key_batch key)
 	return visit->result ? SCAN_STOPPED : 0;
 }
 
-static int scan_record(void *owner, struct key_batch key, const struct record_batch *record)
+static int scan_record(void *owner, struct key_batch key, const struct record_batch *record,
+        struct generation *generation)
 {
 	struct scan_visit *visit = owner;
 	struct scan *scan = &visit->scan;
 
-	batch_reset(scan->batch);
-	if (scan->is_limited && !record->has_loss_of_none && !places_meet(&scan->places, record)) {
+	int r = scan_begin_batch(scan, generation);
+	if (r < 0)
+		return r;
+	scan_turn_to(scan, generation);
+	if (scan->match && !record->has_loss_of_none && !places_meet(&scan->places, record)) {
 		scan->batch->start_ns = key.start_ns;
 		scan->batch->duration_ns = record->duration_ns;
 	} else {
-		int r = record_unpack_batch(record, key.start_ns, &scan->scratch, scan->batch);
+		r = record_unpack_batch(record, key.start_ns, &scan->scratch, scan->batch);
 		if (r < 0)
 			return r;
-		if (scan->is_limited)
+		if (scan->match)
 			scan_limit(scan, scan->batch);
 	}
 	return scan_tell(visit, key);
@@ -140,7 +167,7 @@ static uint32_t scan_find_entry(const struct scan *scan, struct key_batch key)
 
 static bool scan_wants(const struct scan *scan, uint32_t series)
 {
-	return !scan->is_limited || places_find(&scan->places, series) != ID_NONE;
+	return !scan->match || places_find(&scan->places, series) != ID_NONE;
 }
 
 /*
@@ -179,6 +206,7 @@ static int scan_list_window(
 			struct scan_entry entry = {
 				.key = interval_key(&heads.intervals[j]),
 				.duration_ns = heads.intervals[j].duration_ns,
+				.generation = sealed->window.dictionary,
 				.is_sealed = true,
 			};
 			if (walk_has(walk, entry.key))
@@ -257,9 +285,8 @@ static int scan_take_detail(struct scan *scan, struct walk *walk, uint32_t unit,
 		return r;
 	if (chunk.first_ns > last.start_ns || chunk.last_ns < walk->at.start_ns)
 		return 0;
-	if (scan->is_limited && chunk.losses_count == 0 &&
-	        !series_meet(
-	                scan->series, scan->series_count, chunk.series_first, chunk.series_last))
+	if (scan->match && chunk.losses_count == 0 &&
+	        !places_meet_range(&scan->places, chunk.series_first, chunk.series_last))
 		return 0;
 	r = sealed_get_detail_heads(&walk->sealed, &chunk, &heads);
 	return r < 0 ? r : scan_take_chunk(scan, &walk->sealed, &chunk, &heads);
@@ -285,6 +312,7 @@ static int scan_take_window(struct scan *scan, struct walk *walk, const struct w
 	int r = sealed_open(sealed, window);
 	if (r < 0)
 		return sealed_is_corrupt(sealed, r) && !scan->visit_sealed ? 0 : r;
+	scan_turn_to(scan, sealed->generation);
 	for (uint32_t i = 0; r == 0 && i < sealed->window.watchers_chunks; i++) {
 		struct detail_chunk chunk;
 		struct detail_heads heads;
@@ -361,8 +389,11 @@ static int scan_build(struct scan *scan, uint32_t index, const uint32_t *first, 
 	const uint32_t *order = ARRAY(uint32_t, scan->order);
 	const struct scan_coverage *coverage = ARRAY(struct scan_coverage, scan->coverage);
 	const struct scan_loss *losses = ARRAY(struct scan_loss, scan->losses);
-	int r = 0;
-	batch_reset(scan->batch);
+	/* It was there when the window was opened, a moment ago in the same visit to the gate. */
+	struct generation *generation = store_generation(scan->store, entry->generation);
+	int r = generation ? scan_begin_batch(scan, generation) : -EBADMSG;
+	if (r < 0)
+		return r;
 	scan->batch->start_ns = entry->key.start_ns;
 	scan->batch->duration_ns = entry->duration_ns;
 	for (uint32_t i = first[index]; i < first[index + 1] && r == 0; i++) {
@@ -480,7 +511,9 @@ static void scan_fini(struct scan *scan)
 {
 	batch_free(scan->batch);
 	buf_fini(&scan->scratch);
-	free(scan->places.place);
+	for (uint32_t i = 0; scan->parts && i < scan->match->parts_count; i++)
+		free(scan->parts[i].place);
+	free(scan->parts);
 	buf_fini(&scan->entries);
 	buf_fini(&scan->rows);
 	buf_fini(&scan->coverage);
@@ -488,16 +521,23 @@ static void scan_fini(struct scan *scan)
 	buf_fini(&scan->order);
 }
 
-int store_scan(struct store *store, uint64_t from_ns, uint64_t to_ns, const uint32_t *series,
-        uint32_t series_count, store_visit visit, void *owner)
+static int scan_init(struct scan *scan)
+{
+	const struct store_match *match = scan->match;
+	if (!match)
+		return 0;
+	scan->parts = calloc((size_t)match->parts_count + 1, sizeof(*scan->parts));
+	int r = scan->parts ? 0 : -ENOMEM;
+	for (uint32_t i = 0; i < match->parts_count && r == 0; i++)
+		r = places_init(&scan->parts[i], &match->parts[i]);
+	return r;
+}
+
+int store_scan(struct store *store, uint64_t from_ns, uint64_t to_ns,
+        const struct store_match *match, store_visit visit, void *owner)
 {
 	struct scan_visit scan = {
-		.scan = { .store = store,
-		        .is_limited = series,
-		        .series = series,
-		        .series_count = series_count,
-		        .visit = visit,
-		        .owner = owner },
+		.scan = { .store = store, .match = match, .visit = visit, .owner = owner },
 	};
 	struct walk walk = {
 		.store = store,
@@ -508,10 +548,7 @@ int store_scan(struct store *store, uint64_t from_ns, uint64_t to_ns, const uint
 		.owner = &scan,
 	};
 
-	int r = series ? places_init(&scan.scan.places, series, series_count) : 0;
-	scan.scan.batch = batch_new(store->dict);
-	if (r == 0 && !scan.scan.batch)
-		r = -ENOMEM;
+	int r = scan_init(&scan.scan);
 	r = r < 0 ? r : walk_run(&walk);
 	scan_fini(&scan.scan);
 	return r == SCAN_STOPPED ? scan.result : r;
@@ -531,9 +568,6 @@ int store_scan_sealed(struct store *store, const struct window_entry *window,
 		.owner = &scan,
 	};
 	int r = sealed_init(&walk.sealed, store);
-	scan.scan.batch = batch_new(store->dict);
-	if (!scan.scan.batch)
-		r = -ENOMEM;
 	while (r == 0 && walk.at.start_ns < walk.to_ns) {
 		store_read_lock(store);
 		r = scan_slice(&scan, &walk, window, 1, walk.to_ns);

@@ -18,6 +18,9 @@
  * The space of the batches comes back with the next flush: they are in the log and in memory, and
  * what was deleted there is not written to a file. A flush is begun when the log has grown.
  *
+ * A window's ids are of one generation of the dictionary: the one that its first batch is of. The
+ * batches of others are spared as well, and sealed at once as the window's next generation.
+ *
  * Memory is bounded by seal_rows_max: where the window has more rows, they are taken in rounds of
  * as many units as fit, and the batches are read once more for each round; a unit that is larger
  * than that alone is cut into parts between series.
@@ -127,7 +130,10 @@ static int seal_compare_key_to_interval(const void *key, const void *interval)
 	        *(const struct key_batch *)key, ((const struct seal_interval *)interval)->key);
 }
 
-/* Deletes the batches of [from_ns, end of the window) but those in `spared`, which is sorted. */
+/*
+ * Deletes the batches of [from_ns, end of the window) but those in `spared`, which is sorted. There
+ * is nothing between two spared ones unless a sealed batch is.
+ */
 static void seal_delete_batches(struct seal *seal, struct kv_batch *write, uint64_t from_ns,
         const struct key_batch *spared, size_t spared_count)
 {
@@ -135,9 +141,15 @@ static void seal_delete_batches(struct seal *seal, struct kv_batch *write, uint6
 	uint8_t to_bytes[KEYS_BATCH_BYTES];
 	struct key_batch from = { .start_ns = from_ns };
 	struct key_batch end = { .start_ns = seal->key.to_ns };
+	const struct seal_interval *intervals = ARRAY(struct seal_interval, seal->intervals);
+	size_t count = ARRAY_COUNT(struct seal_interval, seal->intervals);
+	size_t next = 0;
 	for (size_t i = 0; i <= spared_count; i++) {
 		struct key_batch to = i < spared_count ? spared[i] : end;
-		if (key_batch_compare(from, to) < 0) {
+		size_t first = next;
+		while (next < count && key_batch_compare(intervals[next].key, to) < 0)
+			next++;
+		if (next > first) {
 			keys_put_batch(from, from_bytes);
 			keys_put_batch(to, to_bytes);
 			kv_delete_range(seal->store->kv, write, KV_BATCH,
@@ -251,6 +263,7 @@ static int seal_describe(struct seal *seal, struct window *window)
 	window->first_ns = intervals[0].key.start_ns;
 	window->last_ns = intervals[count - 1].key.start_ns;
 	window->batches = count;
+	window->dictionary = seal->dictionary;
 	window->sealed_ns = clock_unix_ns(seal->store->clock);
 	window->has_sizes = true;
 	window->bytes_watchers = seal->bytes_watchers;
@@ -311,19 +324,19 @@ static int seal_run(struct seal *seal)
 
 /* ---- which windows ---- */
 
-static int seal_window(struct store *store, struct key_window key)
+static int seal_window(struct store *store, struct key_window key, bool *ret_has_others)
 {
 	struct seal seal = { .store = store, .key = key };
 	seal.member_ids = id_map_new(UINT32_MAX - 1);
-	seal.batch = batch_new(store->dict);
 	seal.sums = kv_files_new(store->kv, KV_SUMS);
 	seal.detail = kv_files_new(store->kv, KV_DETAIL);
-	int r = seal.member_ids && seal.batch && seal.sums && seal.detail ? 0 : -ENOMEM;
+	int r = seal.member_ids && seal.sums && seal.detail ? 0 : -ENOMEM;
 	if (r == 0) {
 		seal_begin(&seal);
 		r = seal_run(&seal);
 		seal_end(&seal);
 	}
+	*ret_has_others = seal.has_others && seal.intervals.count > 0;
 	seal_fini(&seal);
 	return r;
 }
@@ -410,6 +423,23 @@ static int seal_make_writable(struct store *store)
 	return r;
 }
 
+/* Seals what there is of a window, of each generation of the dictionary that its batches are of. */
+static int seal_window_wholly(struct store *store, struct key_window key)
+{
+	bool has_others = false;
+	do {
+		int r = -EAGAIN;
+		for (int attempt = 0; attempt < SEAL_ATTEMPTS && r == -EAGAIN; attempt++) {
+			r = seal_make_writable(store);
+			r = r < 0 ? r : seal_window(store, key, &has_others);
+		}
+		if (r < 0)
+			return r;
+		key.generation++;
+	} while (has_others);
+	return 0;
+}
+
 int store_seal(struct store *store, uint64_t until_ns)
 {
 	struct key_window key = { 0 };
@@ -426,11 +456,7 @@ int store_seal(struct store *store, uint64_t until_ns)
 			break;
 		if (must_wait || seal_is_unsealable(store, key.from_ns))
 			continue;
-		r = -EAGAIN;
-		for (int attempt = 0; attempt < SEAL_ATTEMPTS && r == -EAGAIN; attempt++) {
-			r = seal_make_writable(store);
-			r = r < 0 ? r : seal_window(store, key);
-		}
+		r = seal_window_wholly(store, key);
 		if (r == -EOVERFLOW || r == -E2BIG)
 			r = seal_note_unsealable(store, key.from_ns);
 	}

@@ -26,7 +26,7 @@ static int seal_intern_member(
 	        seal->member_ids, hash128_bytes(key, sizeof(key)), ret_member, &is_added);
 	if (r < 0 || !is_added)
 		return r;
-	const struct dict *dict = seal->store->dict;
+	const struct dict *dict = store_generation(seal->store, seal->dictionary)->dict;
 	struct seal_member member = {
 		.id = *ret_member,
 		.tenant = tenant,
@@ -190,6 +190,29 @@ static bool seal_record_is_wanted(
 	return false;
 }
 
+/* An empty batch for the record, unless it is of another generation than those before. */
+static int seal_begin_batch(
+        struct seal *seal, const struct record_batch *record, bool *ret_is_other)
+{
+	struct generation *generation = store_generation(seal->store, record->generation);
+	*ret_is_other = false;
+	if (!generation)
+		return -EBADMSG;
+	/* The first one that can be read decides. */
+	if (!seal->has_dictionary || (seal->is_first && seal->intervals.count == 0)) {
+		batch_free(seal->batch);
+		seal->batch = batch_new(generation->dict);
+		if (!seal->batch)
+			return -ENOMEM;
+		seal->has_dictionary = true;
+		seal->dictionary = record->generation;
+		seal->labels = sum_labels_find(generation->dict);
+	}
+	*ret_is_other = record->generation != seal->dictionary;
+	batch_reset(seal->batch);
+	return 0;
+}
+
 static int seal_collect_record(struct seal *seal, struct kv_bytes key_bytes, struct kv_bytes value)
 {
 	struct key_batch key;
@@ -209,10 +232,13 @@ static int seal_collect_record(struct seal *seal, struct kv_bytes key_bytes, str
 	if (r == 0 && (interval == ID_NONE || !seal_record_is_wanted(seal, tenant, &record)))
 		return 0;
 
-	batch_reset(seal->batch);
-	r = r < 0 ? r : record_unpack_batch(&record, key.start_ns, &seal->scratch, seal->batch);
-	if (r == -EBADMSG || r == -EPROTONOSUPPORT) {
-		/* It stays where it is, for readers to count. */
+	bool is_other = false;
+	r = r < 0 ? r : seal_begin_batch(seal, &record, &is_other);
+	if (r == 0 && !is_other)
+		r = record_unpack_batch(&record, key.start_ns, &seal->scratch, seal->batch);
+	seal->has_others |= is_other;
+	if (is_other || r == -EBADMSG || r == -EPROTONOSUPPORT) {
+		/* It stays where it is, for readers to count or for the next seal. */
 		if (seal->is_first)
 			buf_put(&seal->corrupt, &key, sizeof(key));
 		return seal->corrupt.failed ? -ENOMEM : 0;
@@ -241,7 +267,9 @@ static int seal_collect_stretch(struct seal *seal, struct key_batch *at, bool *r
 	        (struct kv_bytes){ from, sizeof(from) }, (struct kv_bytes){ to, sizeof(to) });
 	if (!it)
 		return -ENOMEM;
-	seal->labels = sum_labels_find(seal->store->dict);
+	if (seal->has_dictionary)
+		seal->labels = sum_labels_find(
+		        store_generation(seal->store, seal->dictionary)->dict);
 	for (; r == 0 && kv_iterator_is_valid(it); kv_iterator_next(it)) {
 		struct kv_bytes key = kv_iterator_key(it);
 		struct kv_bytes value = kv_iterator_value(it);
@@ -271,7 +299,10 @@ int seal_collect(struct seal *seal)
 	while (r == 0 && !is_done) {
 		gate_enter(&seal->store->gate);
 		r = seal_collect_stretch(seal, &at, &is_done);
-		seal->nodes_count = dict_mark(seal->store->dict).nodes;
+		if (seal->has_dictionary)
+			seal->nodes_count = dict_mark(
+			        store_generation(seal->store, seal->dictionary)->dict)
+			                            .nodes;
 		gate_leave(&seal->store->gate);
 	}
 	return r;

@@ -76,12 +76,15 @@ struct seal {
 	struct store *store;
 	struct key_window key;
 	uint32_t reopens;
+	bool has_dictionary; /* a batch was met */
+	uint32_t dictionary; /* generation of the dict that the batches are of */
+	bool has_others;     /* and batches of another */
 
 	/* Of the window. */
 	struct buf intervals; /* struct seal_interval, by key */
 	struct buf ranked;    /* the same, by (stream, start, seq) */
 	struct buf ranks;     /* u32: index -> rank */
-	struct buf corrupt;   /* struct key_batch */
+	struct buf corrupt;   /* struct key_batch: what cannot be read, and what is of others */
 	struct buf nobodys;   /* struct seal_loss */
 	struct id_map *member_ids;
 	struct buf members; /* struct seal_member, by id, then in order */

@@ -13,22 +13,52 @@
 
 #define STORE_GAP_NS_MIN (50 * NS_PER_MS) /* what an agent's timer may be late */
 
+static void summing_part_fini(struct summing_part *part)
+{
+	free(part->places.place);
+	free(part->units);
+	free(part->keys_of);
+	sums_free(part->sums);
+}
+
 static void summing_fini(struct summing *summing)
 {
-	free(summing->places.place);
+	for (uint32_t i = 0; summing->parts && i < summing->options->match->parts_count; i++)
+		summing_part_fini(&summing->parts[i]);
+	free(summing->parts);
 	free(summing->series);
 	free(summing->groups);
-	sums_free(summing->sums);
+	id_map_free(summing->identities);
 	id_map_free(summing->observer_ids);
 	free(summing->observers);
 	free(summing->observer_of);
 	batch_free(summing->batch);
 	buf_fini(&summing->scratch);
-	free(summing->units);
 	buf_fini(&summing->pending);
 	stack_sums_free(summing->stacks);
 	buf_fini(&summing->keys);
-	free(summing->keys_of);
+}
+
+void summing_turn_to(struct summing *summing, struct generation *generation)
+{
+	const struct store_match *match = summing->options->match;
+	summing->generation = generation;
+	summing->part = &summing->nothing;
+	for (uint32_t i = 0; i < match->parts_count; i++)
+		if (match->parts[i].generation == generation->id)
+			summing->part = &summing->parts[i];
+}
+
+static int summing_begin_batch(struct summing *summing)
+{
+	if (summing->batch && summing->batch_generation == summing->generation->id) {
+		batch_reset(summing->batch);
+		return 0;
+	}
+	batch_free(summing->batch);
+	summing->batch = batch_new(summing->generation->dict);
+	summing->batch_generation = summing->generation->id;
+	return summing->batch ? 0 : -ENOMEM;
 }
 
 static int summing_compare_ids(const void *a, const void *b)
@@ -48,7 +78,7 @@ int summing_compare_units(const void *a, const void *b)
 static int summing_init_groups(struct summing *summing)
 {
 	const struct store_sum_options *options = summing->options;
-	uint32_t count = options->series_count;
+	uint32_t count = options->match->series_count;
 	summing->groups = malloc(((size_t)count + 1) * sizeof(*summing->groups));
 	if (!summing->groups)
 		return -ENOMEM;
@@ -61,71 +91,150 @@ static int summing_init_groups(struct summing *summing)
 	return 0;
 }
 
-/* What the dict says of each series, so that the walk need not ask it per row. In the gate. */
-static int summing_init_series(struct summing *summing)
+/*
+ * A number for what is the same in every part; without parts to be joined, ids say it. Numbers of
+ * series and of instances are taken from the same map: only equality counts.
+ */
+static int summing_identify(struct summing *summing, struct hash128 hash, uint32_t *ret_number)
 {
-	const struct store_sum_options *options = summing->options;
-	const struct dict *dict = summing->store->dict;
-	uint32_t instance = dict_find_string(dict, "instance", 8);
-	uint32_t recorded = dict_find_string(dict, "recorded", 8);
-	uint32_t yes = dict_find_string(dict, "true", 4);
-	uint32_t known = dict_mark(dict).series;
-	struct sum_labels labels = sum_labels_find(dict);
+	bool is_added;
+	return id_map_intern(summing->identities, hash, ret_number, &is_added);
+}
 
-	for (uint32_t i = 0; i < options->series_count; i++) {
-		uint32_t id = options->series[i];
-		struct summed_series *series = &summing->series[i];
+static int summing_identify_instance(
+        struct summing *summing, const struct dict *dict, uint32_t value, uint32_t *ret_number)
+{
+	size_t count;
+	if (!summing->identities || value == 0) {
+		*ret_number = value;
+		return 0;
+	}
+	const char *bytes = dict_get_string(dict, value, &count);
+	int r = summing_identify(summing, hash128_bytes(bytes, count), ret_number);
+	if (r == 0)
+		++*ret_number; /* 0 is none */
+	return r;
+}
+
+/* The labels that are asked for each series of a part. */
+struct summing_labels {
+	uint32_t instance;
+	uint32_t recorded;
+	uint32_t yes;
+	struct sum_labels units;
+};
+
+static int summing_init_one(struct summing *summing, const struct summing_labels *labels,
+        const struct dict *dict, uint32_t id, uint32_t place)
+{
+	struct summed_series *series = &summing->series[place];
+	const uint32_t *group = bsearch(&summing->options->groups[place], summing->groups,
+	        summing->groups_count, sizeof(*summing->groups), summing_compare_ids);
+	uint32_t instance = 0;
+	int r = 0;
+	series->group = (uint32_t)(group - summing->groups);
+	series->period = dict_get_series(dict, id)->period;
+	series->same = place;
+	if (labels->instance != ID_NONE)
+		instance = dict_label_value(dict, id, labels->instance);
+	if (labels->recorded != ID_NONE && labels->yes != ID_NONE)
+		series->is_recorded = dict_label_value(dict, id, labels->recorded) == labels->yes;
+	if (summing->identities)
+		r = summing_identify(summing, dict_series_hash(dict, id), &series->same);
+	return r < 0 ? r : summing_identify_instance(summing, dict, instance, &series->instance);
+}
+
+/* What the dict says of each series, so that the walk need not ask it per row. In the gate. */
+static int summing_init_series(struct summing *summing, struct summing_part *part)
+{
+	const struct store_match_part *of = part->places.part;
+	const struct dict *dict = of->dict;
+	struct summing_labels labels = {
+		.instance = dict_find_string(dict, "instance", 8),
+		.recorded = dict_find_string(dict, "recorded", 8),
+		.yes = dict_find_string(dict, "true", 4),
+		.units = sum_labels_find(dict),
+	};
+	uint32_t known = dict_mark(dict).series;
+	int r = 0;
+	for (uint32_t i = 0; i < of->series_count && r == 0; i++) {
+		uint32_t id = of->series[i];
 		if (id >= known)
 			return -EINVAL;
-		const uint32_t *group = bsearch(&options->groups[i], summing->groups,
-		        summing->groups_count, sizeof(*summing->groups), summing_compare_ids);
-		series->group = (uint32_t)(group - summing->groups);
-		series->period = dict_get_series(dict, id)->period;
-		if (instance != ID_NONE)
-			series->instance = dict_label_value(dict, id, instance);
-		if (recorded != ID_NONE && yes != ID_NONE)
-			series->is_recorded = dict_label_value(dict, id, recorded) == yes;
-		summing->units[i] = (uint64_t)sum_labels_service(&labels, dict, id) << 32 |
-		                    dict_get_series(dict, id)->type;
+		r = summing_init_one(summing, &labels, dict, id, of->first + i);
+		part->units[i] = (uint64_t)sum_labels_service(&labels.units, dict, id) << 32 |
+		                 dict_get_series(dict, id)->type;
 	}
+	if (r < 0)
+		return r;
 
-	qsort(summing->units, options->series_count, sizeof(*summing->units),
-	        summing_compare_units);
-	for (uint32_t i = 0; i < options->series_count; i++)
-		if (i == 0 || summing->units[i] != summing->units[summing->units_count - 1])
-			summing->units[summing->units_count++] = summing->units[i];
+	qsort(part->units, of->series_count, sizeof(*part->units), summing_compare_units);
+	for (uint32_t i = 0; i < of->series_count; i++)
+		if (i == 0 || part->units[i] != part->units[part->units_count - 1])
+			part->units[part->units_count++] = part->units[i];
+	return 0;
+}
+
+static int summing_init_part(
+        struct summing *summing, struct summing_part *part, const struct store_match_part *of)
+{
+	int r = places_init(&part->places, of);
+	part->units = malloc(((size_t)of->series_count + 1) * sizeof(*part->units));
+	if (r == 0 && !part->units)
+		r = -ENOMEM;
+	store_read_lock(summing->store);
+	r = r < 0 ? r : summing_init_series(summing, part);
+	store_read_unlock(summing->store);
+	return r;
+}
+
+/* Each part that can have rows gets an equal share of the memory. */
+static int summing_init_sums(struct summing *summing)
+{
+	const struct store_match *match = summing->options->match;
+	uint64_t memory_max = summing->options->memory_max;
+	uint64_t fixed = match->series_count * (sizeof(*summing->series) + 16);
+	uint32_t shares = 0;
+	for (uint32_t i = 0; i < match->parts_count; i++) {
+		fixed += (uint64_t)summing->parts[i].places.count * sizeof(uint32_t);
+		shares += match->parts[i].series_count > 0;
+	}
+	if (fixed > memory_max)
+		return -E2BIG;
+	for (uint32_t i = 0; i < match->parts_count; i++) {
+		const struct store_match_part *of = &match->parts[i];
+		store_read_lock(summing->store);
+		uint32_t nodes_count = dict_mark(of->dict).nodes;
+		store_read_unlock(summing->store);
+		if (of->series_count == 0)
+			continue;
+		summing->parts[i].sums = sums_new(summing->groups, summing->groups_count,
+		        nodes_count, (memory_max - fixed) / shares);
+		if (!summing->parts[i].sums)
+			return -ENOMEM;
+	}
 	return 0;
 }
 
 static int summing_init(struct summing *summing)
 {
-	const struct store_sum_options *options = summing->options;
-	struct store *store = summing->store;
-	int r = places_init(&summing->places, options->series, options->series_count);
-	r = r < 0 ? r : summing_init_groups(summing);
+	const struct store_match *match = summing->options->match;
+	int r = summing_init_groups(summing);
 	if (r < 0)
 		return r;
-	summing->series = calloc((size_t)options->series_count + 1, sizeof(*summing->series));
+	summing->parts = calloc((size_t)match->parts_count + 1, sizeof(*summing->parts));
+	summing->series = calloc((size_t)match->series_count + 1, sizeof(*summing->series));
 	summing->observer_ids = id_map_new(UINT32_MAX - 1);
-	summing->batch = batch_new(store->dict);
-	summing->units = malloc(((size_t)options->series_count + 1) * sizeof(*summing->units));
-	if (!summing->series || !summing->observer_ids || !summing->batch || !summing->units)
+	if (!summing->parts || !summing->series || !summing->observer_ids)
 		return -ENOMEM;
-
-	store_read_lock(store);
-	uint32_t nodes_count = dict_mark(store->dict).nodes;
-	r = summing_init_series(summing);
-	store_read_unlock(store);
-	if (r < 0)
-		return r;
-
-	uint64_t fixed = options->series_count * (sizeof(*summing->series) + 16) +
-	                 (uint64_t)summing->places.count * sizeof(*summing->places.place);
-	if (fixed > options->memory_max)
-		return -E2BIG;
-	summing->sums = sums_new(
-	        summing->groups, summing->groups_count, nodes_count, options->memory_max - fixed);
-	return summing->sums ? 0 : -ENOMEM;
+	if (match->parts_count > 1) {
+		summing->identities = id_map_new(UINT32_MAX - 1);
+		if (!summing->identities)
+			return -ENOMEM;
+	}
+	for (uint32_t i = 0; i < match->parts_count && r == 0; i++)
+		r = summing_init_part(summing, &summing->parts[i], &match->parts[i]);
+	return r < 0 ? r : summing_init_sums(summing);
 }
 
 int summing_observer(struct summing *summing, uint32_t stream, struct observer **ret_observer)
@@ -194,7 +303,6 @@ void summing_meet(struct summing *summing, struct summed_series *series)
 	if (series->is_met)
 		return;
 	series->is_met = true;
-	to->series++;
 	to->has_recorded |= series->is_recorded;
 	if (to->period_min == 0 || series->period < to->period_min)
 		to->period_min = series->period;
@@ -215,7 +323,7 @@ static int summing_add_rows(struct summing *summing, bool *is_matched)
 		uint64_t in_unit;
 		if (row->series != id) {
 			id = row->series;
-			uint32_t place = places_find(&summing->places, id);
+			uint32_t place = places_find(&summing->part->places, id);
 			series = place == ID_NONE ? NULL : &summing->series[place];
 			if (series) {
 				summing_meet(summing, series);
@@ -228,7 +336,7 @@ static int summing_add_rows(struct summing *summing, bool *is_matched)
 		        __builtin_add_overflow(value, in_unit, &value) ||
 		        __builtin_add_overflow(samples, row->value, &samples))
 			return -EOVERFLOW;
-		int r = sums_add(summing->sums, series->group, row->node, in_unit);
+		int r = sums_add(summing->part->sums, series->group, row->node, in_unit);
 		if (r < 0)
 			return r;
 	}
@@ -241,7 +349,7 @@ static int summing_add_coverage(struct summing *summing, bool *is_matched)
 	const struct batch *batch = summing->batch;
 	int r = 0;
 	for (uint32_t i = 0; i < batch->coverage_count && r == 0; i++) {
-		uint32_t place = places_find(&summing->places, batch->coverage[i].series);
+		uint32_t place = places_find(&summing->part->places, batch->coverage[i].series);
 		if (place == ID_NONE)
 			continue;
 		struct summed_series *series = &summing->series[place];
@@ -262,7 +370,7 @@ static int summing_add_losses(struct summing *summing, struct observer *observer
 		uint32_t reason = loss->reason <= LOSS_REASON_MAX ? loss->reason : 0;
 		if (loss->series == SERIES_NONE) {
 			r = sum_add(&observer->lost[reason], loss->count);
-		} else if (places_find(&summing->places, loss->series) != ID_NONE) {
+		} else if (places_find(&summing->part->places, loss->series) != ID_NONE) {
 			*is_matched = true;
 			r = sum_add(&summing->completeness.lost[reason], loss->count);
 		}
@@ -270,22 +378,25 @@ static int summing_add_losses(struct summing *summing, struct observer *observer
 	return r;
 }
 
-static int summing_record(void *owner, struct key_batch key, const struct record_batch *record)
+static int summing_record(void *owner, struct key_batch key, const struct record_batch *record,
+        struct generation *generation)
 {
 	struct summing *summing = owner;
-	bool is_met = places_meet(&summing->places, record);
 	bool is_matched = false;
 
-	batch_reset(summing->batch);
+	summing_turn_to(summing, generation);
+	bool is_met = places_meet(&summing->part->places, record);
+	int r = summing_begin_batch(summing);
+	if (r < 0)
+		return r;
 	if (is_met || record->has_loss_of_none) {
-		int r = record_unpack_batch(
-		        record, key.start_ns, &summing->scratch, summing->batch);
+		r = record_unpack_batch(record, key.start_ns, &summing->scratch, summing->batch);
 		if (r < 0)
 			return r;
 	}
 	/* From here on the record is good, and whatever goes wrong is not its fault. */
 	struct observer *observer;
-	int r = summing_observer(summing, key.stream, &observer);
+	r = summing_observer(summing, key.stream, &observer);
 	if (r < 0)
 		return r;
 	if (summing->is_pending) {
@@ -305,6 +416,7 @@ static int summing_record(void *owner, struct key_batch key, const struct record
 	observer->is_matched |= is_matched;
 	return r;
 }
+
 static int summing_finish_observers(struct summing *summing)
 {
 	struct completeness *to = &summing->completeness;
@@ -328,36 +440,52 @@ static int summing_finish_observers(struct summing *summing)
 	return r;
 }
 
-/* Distinct values of the label instance, of series that were met. */
-static int summing_count_instances(struct summing *summing)
+/* How many distinct numbers there are. */
+static uint32_t summing_count_distinct(uint32_t *numbers, uint32_t count)
+{
+	uint32_t distinct = 0;
+	qsort(numbers, count, sizeof(*numbers), summing_compare_ids);
+	for (uint32_t i = 0; i < count; i++)
+		distinct += i == 0 || numbers[i] != numbers[i - 1];
+	return distinct;
+}
+
+/* Of series that were met: how many they are, and distinct values of the label instance. */
+static int summing_count_met(struct summing *summing)
 {
 	uint32_t count = 0;
-	uint32_t series_count = summing->options->series_count;
-	autofree uint32_t *instances = malloc(((size_t)series_count + 1) * sizeof(*instances));
-	if (!instances)
+	uint32_t met = 0;
+	uint32_t series_count = summing->options->match->series_count;
+	autofree uint32_t *numbers = malloc(((size_t)series_count + 1) * sizeof(*numbers));
+	if (!numbers)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < series_count; i++)
+		if (summing->series[i].is_met)
+			numbers[met++] = summing->series[i].same;
+	summing->completeness.series = summing_count_distinct(numbers, met);
+	for (uint32_t i = 0; i < series_count; i++)
 		if (summing->series[i].is_met && summing->series[i].instance)
-			instances[count++] = summing->series[i].instance;
-	qsort(instances, count, sizeof(*instances), summing_compare_ids);
-	for (uint32_t i = 0; i < count; i++)
-		summing->completeness.instances += i == 0 || instances[i] != instances[i - 1];
+			numbers[count++] = summing->series[i].instance;
+	summing->completeness.instances = summing_count_distinct(numbers, count);
 	return 0;
 }
 
-static int summing_take_coverage(struct summing *summing, struct store_sum *sum)
+static int summing_take(struct summing *summing, struct store_sum *sum)
 {
-	uint32_t series_count = summing->options->series_count;
-	sum->coverage = calloc((size_t)series_count + 1, sizeof(*sum->coverage));
-	if (!sum->coverage)
+	const struct store_match *match = summing->options->match;
+	sum->coverage_ns = calloc((size_t)match->series_count + 1, sizeof(*sum->coverage_ns));
+	sum->parts = calloc((size_t)match->parts_count + 1, sizeof(*sum->parts));
+	if (!sum->coverage_ns || !sum->parts)
 		return -ENOMEM;
-	for (uint32_t i = 0; i < series_count; i++)
-		if (summing->series[i].coverage_ns)
-			sum->coverage[sum->coverage_count++] = (struct coverage){
-				.series = summing->options->series[i],
-				.ns = summing->series[i].coverage_ns,
-			};
-	return 0;
+	for (uint32_t i = 0; i < match->series_count; i++)
+		sum->coverage_ns[i] = summing->series[i].coverage_ns;
+	sum->parts_count = match->parts_count;
+	int r = 0;
+	for (uint32_t i = 0; i < match->parts_count && r == 0; i++)
+		if (summing->parts[i].sums)
+			r = sums_take_rows(summing->parts[i].sums, &sum->parts[i].rows,
+			        &sum->parts[i].rows_count);
+	return r;
 }
 
 int store_sum(
@@ -378,9 +506,8 @@ int store_sum(
 	int r = summing_init(&summing);
 	r = r < 0 ? r : walk_run(&walk);
 	r = r < 0 ? r : summing_finish_observers(&summing);
-	r = r < 0 ? r : summing_count_instances(&summing);
-	r = r < 0 ? r : summing_take_coverage(&summing, &sum);
-	r = r < 0 ? r : sums_take_rows(summing.sums, &sum.rows, &sum.rows_count);
+	r = r < 0 ? r : summing_count_met(&summing);
+	r = r < 0 ? r : summing_take(&summing, &sum);
 	if (r == 0) {
 		summing.completeness.corrupt = walk.corrupt;
 		sum.completeness = summing.completeness;
@@ -394,7 +521,9 @@ int store_sum(
 
 void store_sum_fini(struct store_sum *sum)
 {
-	free(sum->rows);
-	free(sum->coverage);
+	for (uint32_t i = 0; i < sum->parts_count; i++)
+		free(sum->parts[i].rows);
+	free(sum->parts);
+	free(sum->coverage_ns);
 	*sum = (struct store_sum){ 0 };
 }

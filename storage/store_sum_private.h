@@ -28,7 +28,8 @@ struct observer {
 struct summed_series {
 	uint64_t period;
 	uint32_t group;    /* index into the distinct groups */
-	uint32_t instance; /* string id of the label's value, 0 for none */
+	uint32_t same;     /* place of the first series that is the same, in whichever part */
+	uint32_t instance; /* number of the label's value, 0 for none */
 	bool is_recorded;
 	bool is_met;
 	uint64_t coverage_ns;
@@ -41,14 +42,27 @@ struct pending {
 	uint32_t observer;
 };
 
+/* What is of one generation: ids, and sums by them. */
+struct summing_part {
+	struct places places;
+	uint64_t *units; /* service and type of the series asked for: ascending, distinct */
+	uint32_t units_count;
+	uint32_t *keys_of; /* by series: its key plus one */
+	uint32_t keys_of_count;
+	struct sums *sums;
+};
+
 struct summing {
 	struct store *store;
 	const struct store_sum_options *options;
-	struct places places;
-	struct summed_series *series;
-	uint32_t *groups; /* distinct, ascending */
+	struct summing_part *parts; /* of the match */
+	struct summing_part *part;  /* of what is being read; or `nothing` */
+	struct summing_part nothing;
+	struct generation *generation;
+	struct summed_series *series; /* of all parts */
+	struct id_map *identities;    /* of series and instances, where there are several parts */
+	uint32_t *groups;             /* distinct, ascending */
 	uint32_t groups_count;
-	struct sums *sums;
 
 	struct id_map *observer_ids;
 	struct observer *observers;
@@ -57,18 +71,15 @@ struct summing {
 	uint32_t observer_of_count;
 
 	struct batch *batch;
+	uint32_t batch_generation;
 	struct buf scratch;
 	struct completeness completeness;
 
 	/* For what is sealed. */
-	uint64_t *units; /* service and type of the series asked for: ascending, distinct */
-	uint32_t units_count;
 	bool is_pending; /* intervals go to `pending` */
 	struct buf pending;
 	struct stack_sums *stacks;
-	struct buf keys;   /* struct sum_group_key */
-	uint32_t *keys_of; /* by series: its key plus one */
-	uint32_t keys_of_count;
+	struct buf keys; /* struct sum_group_key */
 };
 
 /* Adds, or says that the sum is past 64 bits. */
@@ -81,7 +92,9 @@ static inline int sum_add(uint64_t *sum, uint64_t value)
 int summing_observer(struct summing *summing, uint32_t stream, struct observer **ret_observer);
 /* Batches of one observer come in order of their start, several of the same start included. */
 void observer_see(struct observer *observer, uint64_t start_ns, uint64_t duration_ns);
-/* Ascending, of summing->units. */
+/* What is read next is of this generation. */
+void summing_turn_to(struct summing *summing, struct generation *generation);
+/* Ascending, of the units of a part. */
 int summing_compare_units(const void *a, const void *b);
 void summing_meet(struct summing *summing, struct summed_series *series);
 

@@ -33,33 +33,33 @@ static void summing_see_pending(struct summing *summing)
 static int summing_group_key(
         struct summing *summing, uint32_t series, const struct sum_group_key **ret_key)
 {
-	const struct dict *dict = summing->store->dict;
-	if (series >= summing->keys_of_count) {
+	struct summing_part *part = summing->part;
+	const struct dict *dict = summing->generation->dict;
+	if (series >= part->keys_of_count) {
 		uint32_t count = dict_mark(dict).series;
-		uint32_t *grown = realloc(summing->keys_of, count * sizeof(*grown));
+		uint32_t *grown = realloc(part->keys_of, count * sizeof(*grown));
 		if (!grown)
 			return -ENOMEM;
-		memset(grown + summing->keys_of_count, 0,
-		        (count - summing->keys_of_count) * sizeof(*grown));
-		summing->keys_of = grown;
-		summing->keys_of_count = count;
+		memset(grown + part->keys_of_count, 0,
+		        (count - part->keys_of_count) * sizeof(*grown));
+		part->keys_of = grown;
+		part->keys_of_count = count;
 	}
-	if (summing->keys_of[series] == 0) {
+	if (part->keys_of[series] == 0) {
 		struct sum_labels labels = sum_labels_find(dict);
 		struct sum_group_key key = sum_labels_group(&labels, dict, series);
 		buf_put(&summing->keys, &key, sizeof(key));
 		if (summing->keys.failed)
 			return -ENOMEM;
-		summing->keys_of[series] = (uint32_t)ARRAY_COUNT(
-		        struct sum_group_key, summing->keys);
+		part->keys_of[series] = (uint32_t)ARRAY_COUNT(struct sum_group_key, summing->keys);
 	}
-	*ret_key = &ARRAY(struct sum_group_key, summing->keys)[summing->keys_of[series] - 1];
+	*ret_key = &ARRAY(struct sum_group_key, summing->keys)[part->keys_of[series] - 1];
 	return 0;
 }
 
 static struct summed_series *summing_find(struct summing *summing, uint32_t series)
 {
-	uint32_t place = places_find(&summing->places, series);
+	uint32_t place = places_find(&summing->part->places, series);
 	return place == ID_NONE ? NULL : &summing->series[place];
 }
 
@@ -83,7 +83,7 @@ static int summing_add_stacks(struct summing *summing, uint32_t group, uint64_t 
 	uint64_t value = 0;
 	int r = stack_sums_get(summing->stacks, &values);
 	r = r < 0 ? r
-	          : sums_add_all(summing->sums, group, nodes, order, values,
+	          : sums_add_all(summing->part->sums, group, nodes, order, values,
 	                    stack_sums_count(summing->stacks), period);
 	if (r == 0 && __builtin_mul_overflow(samples, period, &value))
 		r = -EOVERFLOW;
@@ -305,7 +305,8 @@ static int detailing_add_mixed(struct detailing *detailing, const struct detail_
 			uint64_t in_unit;
 			if (__builtin_mul_overflow(value, series->period, &in_unit))
 				return -EOVERFLOW;
-			r = sums_add(summing->sums, series->group, nodes[rows.places[at]], in_unit);
+			r = sums_add(summing->part->sums, series->group, nodes[rows.places[at]],
+			        in_unit);
 			r = r < 0 ? r : sum_add(&summing->completeness.value, in_unit);
 			r = r < 0 ? r : sum_add(&summing->completeness.samples, value);
 		}
@@ -376,8 +377,7 @@ static int detailing_chunk(struct detailing *detailing, uint32_t unit, uint32_t 
 	if (chunk.first_ns >= walk->to_ns || chunk.last_ns < walk->at.start_ns)
 		return 0;
 	if (chunk.losses_count == 0 &&
-	        !series_meet(summing->options->series, summing->options->series_count,
-	                chunk.series_first, chunk.series_last))
+	        !places_meet_range(&summing->part->places, chunk.series_first, chunk.series_last))
 		return 0;
 	r = sealed_get_detail_heads(&walk->sealed, &chunk, &heads);
 	if (r < 0 || !summing_wants_heads(summing, &chunk, &heads))
@@ -469,8 +469,9 @@ static int summing_watchers(struct summing *summing, struct walk *walk, uint32_t
 static bool summing_wants_unit(const struct summing *summing, const struct window_unit *unit)
 {
 	uint64_t key = (uint64_t)unit->service << 32 | unit->type;
-	return bsearch(
-	        &key, summing->units, summing->units_count, sizeof(key), summing_compare_units);
+	const struct summing_part *part = summing->part;
+	return part->units_count > 0 &&
+	       bsearch(&key, part->units, part->units_count, sizeof(key), summing_compare_units);
 }
 
 static int summing_window(
@@ -482,6 +483,7 @@ static int summing_window(
 	int r = sealed_open(sealed, window);
 	if (r < 0)
 		return walk_forgive(walk, r);
+	summing_turn_to(summing, sealed->generation);
 	for (uint32_t i = 0; i < sealed->window.watchers_chunks && r == 0; i++)
 		r = walk_forgive(walk, summing_watchers(summing, walk, i));
 	for (uint32_t i = 0; i < sealed->window.units_count && r == 0; i++) {

@@ -240,22 +240,118 @@ static int verify_format(struct verify *verify, char *ret_error, size_t error_by
 	return 0;
 }
 
+/* Ascending: there are few. NULL: no memory. */
+static struct verify_dict *verify_dict_of(struct verify *verify, uint32_t generation)
+{
+	uint32_t at = 0;
+	while (at < verify->dicts_count && verify->dicts[at].generation < generation)
+		at++;
+	if (at < verify->dicts_count && verify->dicts[at].generation == generation)
+		return &verify->dicts[at];
+	if (verify->dicts_count == verify->dicts_capacity) {
+		uint32_t capacity = verify->dicts_capacity ? verify->dicts_capacity * 2 : 4;
+		struct verify_dict *dicts = realloc(verify->dicts, capacity * sizeof(*dicts));
+		if (!dicts)
+			return NULL;
+		verify->dicts = dicts;
+		verify->dicts_capacity = capacity;
+	}
+	const struct dict_limits *limits = &verify->options->limits;
+	struct dict *dict = dict_new(limits->nodes ? *limits : dict_limits_default);
+	if (!dict)
+		return NULL;
+	struct verify_dict *of = &verify->dicts[at];
+	memmove(of + 1, of, (verify->dicts_count - at) * sizeof(*of));
+	*of = (struct verify_dict){ .generation = generation, .dict = dict, .is_whole = true };
+	verify->dicts_count++;
+	return of;
+}
+
+int verify_turn_to(struct verify *verify, uint32_t generation)
+{
+	if (verify->batch && verify->generation == generation)
+		return 0;
+	for (uint32_t i = 0; i < verify->dicts_count; i++) {
+		const struct verify_dict *of = &verify->dicts[i];
+		if (of->generation != generation)
+			continue;
+		batch_free(verify->batch);
+		verify->batch = batch_new(of->dict);
+		verify->generation = generation;
+		verify->dict = of->dict;
+		verify->is_dict_whole = of->is_whole;
+		verify->labels = sum_labels_find(of->dict);
+		return verify->batch ? 0 : -ENOMEM;
+	}
+	return -EBADMSG;
+}
+
 static int verify_dict_delta(
-        struct verify *verify, uint64_t ordinal, struct kv_bytes key, struct kv_bytes value)
+        struct verify *verify, struct key_dict of, struct kv_bytes key, struct kv_bytes value)
 {
 	struct verify_place place = { .family = "dict" };
+	struct verify_dict *to = verify_dict_of(verify, of.generation);
 	struct reader payload;
-	verify_put(&place, "delta %" PRIu64, ordinal);
-	int r = verify->is_dict_whole ? record_get_dict(key, value, verify->dict)
-	                              : record_open(key, value, &payload);
-	if (r == -ENOSPC)
-		r = verify_damage(verify, &place, VERIFY_NOT_OPENED,
-		        "it is past the limits of this configuration");
-	else if (verify_is_damage(r))
-		r = verify_damage(verify, &place, VERIFY_NOT_OPENED, "%s", verify_reason(r));
-	else
+	int r = 0;
+	if (!to)
+		return -ENOMEM;
+	if (of.ordinal != to->chunks_count) {
+		verify_put(
+		        &place, "deltas %" PRIu64 " to %" PRIu64, to->chunks_count, of.ordinal - 1);
+		if (of.generation)
+			verify_put(&place, " of generation %" PRIu32, of.generation);
+		to->is_whole = false;
+		r = verify_damage(verify, &place, VERIFY_NOT_OPENED, "they are missing");
+		place = (struct verify_place){ .family = "dict" };
+	}
+	if (r < 0)
 		return r;
-	verify->is_dict_whole = false;
+	to->chunks_count = of.ordinal + 1;
+	verify_put(&place, "delta %" PRIu64, of.ordinal);
+	if (of.generation)
+		verify_put(&place, " of generation %" PRIu32, of.generation);
+	r = to->is_whole ? record_get_dict(key, value, to->dict)
+	                 : record_open(key, value, &payload);
+	if (r != -ENOSPC && !verify_is_damage(r))
+		return r;
+	to->is_whole = false;
+	return verify_damage(verify, &place, VERIFY_NOT_OPENED, "%s",
+	        r == -ENOSPC ? "it is past the limits of this configuration" : verify_reason(r));
+}
+
+/* What the record of a generation says of it, once its deltas were read. */
+static int verify_generation(
+        struct verify *verify, uint32_t generation, struct kv_bytes key, struct kv_bytes value)
+{
+	struct verify_place place = { .family = "meta" };
+	struct record_generation record;
+	struct verify_dict *of = verify_dict_of(verify, generation);
+	if (!of)
+		return -ENOMEM;
+	verify_put(&place, "generation %" PRIu32 " of the dictionary", generation);
+	int r = record_get_generation(key, value, &record);
+	if (verify_is_damage(r))
+		return verify_damage(verify, &place, VERIFY_NOT_OPENED, "%s", verify_reason(r));
+	struct dict_mark mark = dict_mark(of->dict);
+	if (r < 0 || !record.is_closed || !of->is_whole)
+		return r;
+	if (record.chunks_count == of->chunks_count &&
+	        memcmp(&mark, &record.mark, sizeof(mark)) == 0)
+		return 0;
+	of->is_whole = false;
+	return verify_damage(verify, &place, VERIFY_NOT_OPENED, "its deltas are others");
+}
+
+static int verify_generations(struct verify *verify)
+{
+	struct verify_scan scan;
+	struct kv_bytes key, value;
+	uint32_t generation;
+	int r = verify_scan_init(&scan, verify, KV_META, "meta");
+	while (r >= 0 && (r = verify_scan_next(&scan, &key, &value)) > 0)
+		if (keys_get_generation(key.bytes, key.count, &generation) == 0)
+			r = verify_generation(verify, generation, key, value);
+	verify_scan_fini(&scan);
 	return r;
 }
 
@@ -263,30 +359,22 @@ static int verify_dict(struct verify *verify)
 {
 	struct verify_scan scan;
 	struct kv_bytes key, value;
-	uint64_t expected = 0;
 	int r = verify_scan_init(&scan, verify, KV_DICT, "dict");
 	uint64_t damaged = verify->summary.damaged;
-	verify->is_dict_whole = true;
 	while (r >= 0 && (r = verify_scan_next(&scan, &key, &value)) > 0) {
-		uint64_t ordinal;
-		if (keys_get_dict(key.bytes, key.count, &ordinal) < 0) {
-			r = verify_bad_key(verify, "dict", key);
-			verify->is_dict_whole = false;
-			continue;
-		}
-		if (ordinal != expected) {
-			struct verify_place place = { .family = "dict" };
-			verify_put(&place, "deltas %" PRIu64 " to %" PRIu64, expected, ordinal - 1);
-			verify->is_dict_whole = false;
-			r = verify_damage(verify, &place, VERIFY_NOT_OPENED, "they are missing");
-		}
-		expected = ordinal + 1;
-		r = r < 0 ? r : verify_dict_delta(verify, ordinal, key, value);
+		struct key_dict of;
+		r = keys_get_dict(key.bytes, key.count, &of) < 0
+		            ? verify_bad_key(verify, "dict", key)
+		            : verify_dict_delta(verify, of, key, value);
 	}
 	verify_scan_fini(&scan);
-	verify->is_dict_whole &= verify->summary.damaged == damaged;
-	verify->labels = sum_labels_find(verify->dict);
-	return r;
+	r = r < 0 ? r : verify_generations(verify);
+	if (r < 0 || (verify->dicts_count == 0 && !verify_dict_of(verify, 0)))
+		return r < 0 ? r : -ENOMEM;
+	/* One that is named by nothing that can be read may be any of them. */
+	for (uint32_t i = 0; i < verify->dicts_count && verify->summary.damaged != damaged; i++)
+		verify->dicts[i].is_whole = false;
+	return verify_turn_to(verify, verify->dicts[0].generation);
 }
 
 static int verify_tenant(struct verify *verify, const char *name, uint32_t *ret_tenant)
@@ -478,8 +566,11 @@ static int verify_batch(struct verify *verify, struct kv_bytes key_bytes, struct
 	if (keys_get_batch(key_bytes.bytes, key_bytes.count, &key) < 0)
 		return verify_bad_key(verify, "batch", key_bytes);
 	verify_put_batch(&place, key);
-	batch_reset(verify->batch);
 	int r = record_get_batch(key_bytes, value, &record);
+	r = r < 0 ? r : verify_turn_to(verify, record.generation);
+	if (r == -ENOMEM)
+		return r;
+	batch_reset(verify->batch);
 	if (r == 0 && __builtin_add_overflow(key.start_ns, record.duration_ns, &end_ns))
 		r = -EBADMSG;
 	if (r == 0 && verify->is_dict_whole)
@@ -599,12 +690,9 @@ static int verify_symbols(struct verify *verify)
 
 static int verify_init(struct verify *verify)
 {
-	const struct dict_limits *limits = &verify->options->limits;
-	verify->dict = dict_new(limits->nodes ? *limits : dict_limits_default);
 	verify->memory = detail_memory_new();
 	verify->sums_memory = sum_memory_new();
-	verify->batch = verify->dict ? batch_new(verify->dict) : NULL;
-	return verify->batch && verify->memory && verify->sums_memory ? 0 : -ENOMEM;
+	return verify->memory && verify->sums_memory ? 0 : -ENOMEM;
 }
 
 static void verify_fini(struct verify *verify)
@@ -616,7 +704,9 @@ static void verify_fini(struct verify *verify)
 	free(verify->streams);
 	free(verify->tenants);
 	batch_free(verify->batch);
-	dict_free(verify->dict);
+	for (uint32_t i = 0; i < verify->dicts_count; i++)
+		dict_free(verify->dicts[i].dict);
+	free(verify->dicts);
 	detail_memory_free(verify->memory);
 	sum_memory_free(verify->sums_memory);
 	buf_fini(&verify->value);

@@ -33,11 +33,24 @@ struct verify_tenant {
 	uint64_t rows;
 };
 
+/* A generation of the dictionary. */
+struct verify_dict {
+	uint32_t generation;
+	struct dict *dict;
+	uint64_t chunks_count;
+	bool is_whole;
+};
+
 struct verify {
 	const struct store_verify_options *options;
 	struct store_verify_summary summary;
 	struct kv *kv;
 
+	struct verify_dict *dicts;
+	uint32_t dicts_count;
+	uint32_t dicts_capacity;
+	/* Of the generation that is turned to: borrowed. */
+	uint32_t generation;
 	struct dict *dict;
 	bool is_dict_whole;
 	struct sum_labels labels;
@@ -104,6 +117,9 @@ int verify_scan_next(
 
 /* A batch that is kept, open or sealed: its stream, its watermark, that it is not kept twice. */
 int verify_kept(struct verify *verify, const struct verify_place *place, struct key_batch key);
+
+/* What is read next has ids of this generation of the dictionary. -EBADMSG: there is none. */
+int verify_turn_to(struct verify *verify, uint32_t generation);
 
 /* All windows and their blocks. */
 int verify_windows(struct verify *verify);

@@ -772,6 +772,7 @@ static int verify_window_record(
 	buf_reset(&window->owned);
 	window_fini(&window->record);
 	int r = window_get(key, value, window->key, &window->record);
+	r = r < 0 ? r : verify_turn_to(window->verify, window->record.dictionary);
 	*ret_is_read = r == 0;
 	window->verify->summary.windows++;
 	if (verify_is_damage(r))

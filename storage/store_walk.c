@@ -30,7 +30,11 @@ int walk_record(struct walk *walk, struct kv_bytes key_bytes, struct kv_bytes va
 	if (r == 0 && (key.stream >= walk->store->streams_count ||
 	                      __builtin_add_overflow(key.start_ns, record.duration_ns, &end_ns)))
 		r = -EBADMSG;
-	r = r < 0 ? r : walk->visit(walk->owner, key, &record);
+	struct generation *generation = r < 0 ? NULL
+	                                      : store_generation(walk->store, record.generation);
+	if (r == 0 && !generation)
+		r = -EBADMSG;
+	r = r < 0 ? r : walk->visit(walk->owner, key, &record, generation);
 	if (r == -EBADMSG || r == -EPROTONOSUPPORT) {
 		walk_count_corrupt(walk);
 		r = 0;
@@ -125,17 +129,19 @@ int walk_forgive(struct walk *walk, int result)
 
 /* ---- which series are asked for ---- */
 
-int places_init(struct places *places, const uint32_t *series, uint32_t series_count)
+int places_init(struct places *places, const struct store_match_part *part)
 {
-	for (uint32_t i = 1; i < series_count; i++)
+	const uint32_t *series = part->series;
+	for (uint32_t i = 1; i < part->series_count; i++)
 		if (series[i - 1] >= series[i])
 			return -EINVAL;
-	places->count = series_count ? series[series_count - 1] + 1 : 0;
+	places->part = part;
+	places->count = part->series_count ? series[part->series_count - 1] + 1 : 0;
 	places->place = calloc((size_t)places->count + 1, sizeof(*places->place));
 	if (!places->place)
 		return -ENOMEM;
-	for (uint32_t i = 0; i < series_count; i++)
-		places->place[series[i]] = i + 1;
+	for (uint32_t i = 0; i < part->series_count; i++)
+		places->place[series[i]] = part->first + i + 1;
 	return 0;
 }
 
@@ -153,8 +159,10 @@ bool places_meet(const struct places *places, const struct record_batch *record)
 	return false;
 }
 
-bool series_meet(const uint32_t *series, uint32_t series_count, uint32_t first, uint32_t last)
+bool places_meet_range(const struct places *places, uint32_t first, uint32_t last)
 {
+	const uint32_t *series = places->part ? places->part->series : NULL;
+	uint32_t series_count = places->part ? places->part->series_count : 0;
 	uint32_t low = 0;
 	uint32_t high = series_count;
 	while (low < high) {

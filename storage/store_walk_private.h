@@ -21,8 +21,12 @@ struct walk {
 	uint64_t from_ns;
 	uint64_t to_ns;
 	const bool *cancelled;
-	/* Each record that opened; -EBADMSG makes it a corrupt one, other than 0 ends the walk. */
-	int (*visit)(void *owner, struct key_batch key, const struct record_batch *record);
+	/*
+	 * Each record that opened, and what its ids are of; -EBADMSG makes it a corrupt one, other
+	 * than 0 ends the walk.
+	 */
+	int (*visit)(void *owner, struct key_batch key, const struct record_batch *record,
+	        struct generation *generation);
 	/* Reads a span from walk->at on, and moves it. */
 	int (*visit_span)(void *owner, struct walk *walk, const struct window_span *span);
 	void *owner;
@@ -52,15 +56,16 @@ static inline struct key_batch interval_key(const struct detail_interval *interv
 	return (struct key_batch){ interval->start_ns, interval->stream, interval->seq };
 }
 
-/* place[series] is its index in the array that was asked for, plus one. */
+/* Of one part: place[series] is its place among the series of all parts, plus one. */
 struct places {
 	uint32_t *place;
 	uint32_t count;
+	const struct store_match_part *part;
 };
 
-int places_init(struct places *places, const uint32_t *series, uint32_t series_count);
+int places_init(struct places *places, const struct store_match_part *part);
 
-/* The index, or ID_NONE. */
+/* The place, or ID_NONE. */
 static inline uint32_t places_find(const struct places *places, uint32_t series)
 {
 	return series < places->count ? places->place[series] - 1 : ID_NONE;
@@ -68,5 +73,5 @@ static inline uint32_t places_find(const struct places *places, uint32_t series)
 
 /* Does the record's directory name any of them? */
 bool places_meet(const struct places *places, const struct record_batch *record);
-/* Is any of them in [first, last]? `series` is what the places were made of. */
-bool series_meet(const uint32_t *series, uint32_t series_count, uint32_t first, uint32_t last);
+/* Is any of them in [first, last]? */
+bool places_meet_range(const struct places *places, uint32_t first, uint32_t last);

@@ -70,7 +70,7 @@ double ask_sum_ms(struct store *store, const struct question *question)
 {
 	char error[ASK_ERROR_BYTES] = "";
 	AUTO(selector) selector = NULL;
-	uint32_t *series = NULL;
+	AUTO(store_match) match = NULL;
 	struct store_sum sum = { 0 };
 	double before = say_wall_s();
 	struct store_sum_options options = {
@@ -79,14 +79,13 @@ double ask_sum_ms(struct store *store, const struct question *question)
 		.memory_max = ASK_MEMORY_MAX,
 	};
 	SAY_OR_DIE(selector_parse(question->selectors[0], &selector, error, sizeof(error)));
-	SAY_OR_DIE(store_find_series(store, selector, &series, &options.series_count));
-	autofree uint32_t *groups = say_alloc(options.series_count, sizeof(*groups));
-	options.series = series;
+	SAY_OR_DIE(store_find_series(store, selector, options.from_ns, options.to_ns, &match));
+	autofree uint32_t *groups = say_alloc(match->series_count, sizeof(*groups));
+	options.match = match;
 	options.groups = groups;
 	SAY_OR_DIE(store_sum(store, &options, &sum));
 	double ms = (say_wall_s() - before) * 1e3;
 	store_sum_fini(&sum);
-	free(series);
 	return ms;
 }
 

@@ -44,7 +44,7 @@ void load_init(struct load *load, const struct rows *rows, struct store *store)
 	load->batches = say_alloc(LOAD_GROUP_REPORTS, sizeof(struct batch *));
 	load->seqs = say_alloc((size_t)rows->sessions_count * load->services, sizeof(uint64_t));
 	for (uint32_t i = 0; i < rows->sessions_count; i++) {
-		load->remaps[i] = dict_remap_new(rows->sessions[i].dict, store_dict(store));
+		load->remaps[i] = dict_remap_new(rows->sessions[i].dict, NULL);
 		SAY_OR_DIE(load->remaps[i] ? 0 : -ENOMEM);
 	}
 	for (uint32_t i = 0; i < LOAD_GROUP_REPORTS; i++) {

@@ -173,7 +173,6 @@ static void open_while_full(struct load *load, const char *path)
 	make_room();
 	if (r < 0)
 		load->store = open_store(path);
-	source_reconnect(&load->source, load->store);
 	check_exact(load);
 }
 

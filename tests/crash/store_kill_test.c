@@ -266,7 +266,7 @@ static void world_check(struct world *world)
 	memset(world->seen, 0, sizeof(world->seen));
 	world->batches = 0;
 	world->samples = 0;
-	CHECK_OK(store_scan(store, 0, UINT64_MAX, NULL, 0, world_see, world));
+	CHECK_OK(store_scan(store, 0, UINT64_MAX, NULL, world_see, world));
 	for (uint32_t stream = 0; stream < STREAMS; stream++) {
 		world->next[stream] = 1;
 		for (uint32_t seq = 1; seq < SEQS_MAX; seq++) {

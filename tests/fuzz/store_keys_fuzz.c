@@ -13,7 +13,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count)
 {
 	uint8_t again[KEYS_SYMBOLS_BYTES_MAX];
 	struct key_batch batch;
-	uint64_t ordinal;
+	struct key_dict dict;
+	uint32_t generation;
 	uint32_t stream;
 	struct wire_uuid uuid;
 	enum keys_symbols_part part;
@@ -33,8 +34,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count)
 		keys_put_block(block, again);
 		assert(count == KEYS_BLOCK_BYTES && memcmp(again, bytes, count) == 0);
 	}
-	if (keys_get_dict(bytes, count, &ordinal) == 0) {
-		keys_put_dict(ordinal, again);
+	if (keys_get_generation(bytes, count, &generation) == 0) {
+		keys_put_generation(generation, again);
+		assert(count == KEYS_GENERATION_BYTES && memcmp(again, bytes, count) == 0);
+	}
+	if (keys_get_dict(bytes, count, &dict) == 0) {
+		keys_put_dict(dict, again);
 		assert(count == KEYS_DICT_BYTES && memcmp(again, bytes, count) == 0);
 	}
 	if (keys_get_stream(bytes, count, &stream) == 0) {

@@ -62,7 +62,7 @@ static void try_batch(struct kv_bytes value)
 	if (record_get_batch(key, value, &record) < 0 ||
 	        record_unpack_batch(&record, START_NS, &scratch, batch) < 0)
 		return;
-	record_put_batch(batch, key, &scratch, &again);
+	record_put_batch(batch, record.generation, key, &scratch, &again);
 	assert(!again.failed);
 	int r = record_get_batch(key, value_of(&again), &record);
 	assert(r == 0);
@@ -127,8 +127,17 @@ static void try_small(struct kv_bytes value)
 	uint64_t body_bytes;
 	struct kv_bytes body;
 	struct record_format format;
+	struct record_generation generation, generation_again;
+	AUTO_BUF again = { 0 };
 	(void)record_get_symbols_head(key, value, &body_bytes);
 	(void)record_get_format(key, value, &format);
+	if (record_get_generation(key, value, &generation) == 0) {
+		record_put_generation(&generation, key, &again);
+		assert(record_get_generation(key, value_of(&again), &generation_again) == 0);
+		assert(generation.began_ns == generation_again.began_ns &&
+		        memcmp(&generation.mark, &generation_again.mark, sizeof(generation.mark)) ==
+		                0);
+	}
 	if (record_get_symbols_body(key, value, &body) == 0)
 		assert(body.count + 9 == value.count); /* checksum and version lie before it */
 }

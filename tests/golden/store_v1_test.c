@@ -70,7 +70,7 @@ static void check_store(const char *path)
 
 	struct store_sum sum = store_fixture_sum(
 	        store, "cpu{service=\"cart\",instance=\"a\"}", 0, UINT64_MAX);
-	assert_int_equal(sum.rows_count, 41);
+	assert_int_equal(sum.parts[0].rows_count, 41);
 	assert_int_equal(sum.completeness.value, 43 * UINT64_C(20408163));
 	assert_int_equal(sum.completeness.intervals, 2);
 	assert_int_equal(sum.completeness.coverage_ns, 9 * SECOND);

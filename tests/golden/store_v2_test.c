@@ -14,7 +14,7 @@ static void check_store(const char *path)
 	AUTO(store) store = store_fixture_open(path);
 	struct store_size size;
 	struct store_sum sum = store_fixture_sum(store, "cpu{service=\"cart\"}", 0, UINT64_MAX);
-	assert_int_equal(sum.rows_count, 2);
+	assert_int_equal(sum.parts[0].rows_count, 2);
 	assert_int_equal(sum.completeness.samples, 1 + 2 + 3 + 4 + 4 * 2);
 	assert_int_equal(sum.completeness.intervals, 4);
 	assert_int_equal(sum.completeness.coverage_ns, 4 * 9 * SECOND);

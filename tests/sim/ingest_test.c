@@ -267,11 +267,10 @@ static struct kept bench_kept(struct bench *bench)
 	char error[128];
 	AUTO(selector) selector = NULL;
 	CHECK_OK(selector_parse("cpu", &selector, error, sizeof(error)));
-	autofree uint32_t *series = NULL;
-	uint32_t count = 0;
+	AUTO(store_match) match = NULL;
 	store_read_lock(bench->store);
-	CHECK_OK(store_find_series(bench->store, selector, &series, &count));
-	CHECK_OK(store_scan(bench->store, 0, UINT64_MAX, series, count, kept_visit, &kept));
+	CHECK_OK(store_find_series(bench->store, selector, 0, UINT64_MAX, &match));
+	CHECK_OK(store_scan(bench->store, 0, UINT64_MAX, match, kept_visit, &kept));
 	store_read_unlock(bench->store);
 	return kept;
 }

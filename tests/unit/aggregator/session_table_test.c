@@ -34,20 +34,18 @@ static void grow(struct session_table *table, struct session *session)
 	session_table_settle(table, session);
 }
 
-static struct session_table *table_of(struct dict *store_dict, uint64_t memory_max)
+static struct session_table *table_of(uint64_t memory_max)
 {
 	return session_table_new((struct session_table_options){
 	        .memory_max = memory_max,
 	        .nodes_max = 65536,
-	        .store_dict = store_dict,
 	});
 }
 
 static void a_session_is_found_by_its_id_until_it_is_dropped(void **state)
 {
 	(void)state;
-	AUTO(dict) dict = dict_new(dict_limits_default);
-	AUTO(session_table) table = table_of(dict, 64u << 20);
+	AUTO(session_table) table = table_of(64u << 20);
 	struct session *a = open_session(table, "a"), *b = open_session(table, "b");
 	uint64_t id = a->id;
 
@@ -64,8 +62,7 @@ static void a_session_is_found_by_its_id_until_it_is_dropped(void **state)
 static void the_longest_idle_goes_when_memory_is_short(void **state)
 {
 	(void)state;
-	AUTO(dict) dict = dict_new(dict_limits_default);
-	AUTO(session_table) table = table_of(dict, 1);
+	AUTO(session_table) table = table_of(1);
 	struct session *a = open_session(table, "a");
 	uint64_t id_a = a->id;
 	grow(table, a); /* alone, it stays whatever its size */
@@ -81,8 +78,7 @@ static void the_longest_idle_goes_when_memory_is_short(void **state)
 static void a_session_in_a_group_is_never_dropped_for_memory(void **state)
 {
 	(void)state;
-	AUTO(dict) dict = dict_new(dict_limits_default);
-	AUTO(session_table) table = table_of(dict, 1);
+	AUTO(session_table) table = table_of(1);
 	struct session *waiting = open_session(table, "waiting");
 	waiting->in_group = true;
 	struct session *other = open_session(table, "other");
@@ -98,8 +94,7 @@ static void a_session_in_a_group_is_never_dropped_for_memory(void **state)
 static void long_names_are_cut(void **state)
 {
 	(void)state;
-	AUTO(dict) dict = dict_new(dict_limits_default);
-	AUTO(session_table) table = table_of(dict, 64u << 20);
+	AUTO(session_table) table = table_of(64u << 20);
 	char host[SESSION_HOST_BYTES * 2];
 	memset(host, 'h', sizeof(host) - 1);
 	host[sizeof(host) - 1] = 0;

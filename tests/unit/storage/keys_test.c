@@ -71,7 +71,7 @@ static void keys_of_a_wrong_length_are_refused(void **state)
 {
 	static const uint8_t bytes[KEYS_SYMBOLS_BYTES_MAX + 1] = { 'h' };
 	struct key_batch batch;
-	uint64_t ordinal;
+	struct key_dict dict;
 	uint32_t stream;
 	struct wire_uuid uuid;
 	char tenant[KEYS_TENANT_BYTES_MAX + 1];
@@ -79,7 +79,7 @@ static void keys_of_a_wrong_length_are_refused(void **state)
 	for (size_t count = 0; count < sizeof(bytes); count++) {
 		CHECK(keys_get_batch(bytes, count, &batch) ==
 		        (count == KEYS_BATCH_BYTES ? 0 : -EBADMSG));
-		CHECK(keys_get_dict(bytes, count, &ordinal) ==
+		CHECK(keys_get_dict(bytes, count, &dict) ==
 		        (count == KEYS_DICT_BYTES ? 0 : -EBADMSG));
 		CHECK(keys_get_stream(bytes, count, &stream) ==
 		        (count == KEYS_STREAM_BYTES ? 0 : -EBADMSG));

@@ -48,24 +48,17 @@ struct source {
 
 static inline struct source source_new(struct store *store, uint8_t uuid)
 {
+	(void)store;
 	struct source source = {
 		.dict = dict_new(dict_limits_default),
 		.stream = { .uuid = { .bytes = { uuid } }, .epoch = 1, .tenant = "" },
 	};
 	assert_non_null(source.dict);
 	source.batch = batch_new(source.dict);
-	source.remap = dict_remap_new(source.dict, store_dict(store));
+	source.remap = dict_remap_new(source.dict, NULL); /* store_append() aims it */
 	assert_non_null(source.batch);
 	assert_non_null(source.remap);
 	return source;
-}
-
-/* A store that was closed and opened again has a new dict. */
-static inline void source_reconnect(struct source *source, struct store *store)
-{
-	dict_remap_free(source->remap);
-	source->remap = dict_remap_new(source->dict, store_dict(store));
-	assert_non_null(source->remap);
 }
 
 static inline void source_free(struct source *source)
@@ -143,27 +136,45 @@ static inline uint32_t source_append(struct source *source, struct store *store,
 	return append.ret_status;
 }
 
-/* Every series, each a group of its own number, of a selector over a range. The caller ends it. */
-static inline struct store_sum store_fixture_sum(
+static inline struct store_match *store_fixture_find(
         struct store *store, const char *text, uint64_t from_ns, uint64_t to_ns)
 {
 	char error[256] = "";
 	struct selector *selector;
-	uint32_t *series;
+	struct store_match *match;
+	if (selector_parse(text, &selector, error, sizeof(error)) < 0)
+		fail_msg("%s: %s", text, error);
+	CHECK_OK(store_find_series(store, selector, from_ns, to_ns, &match));
+	selector_free(selector);
+	return match;
+}
+
+/* For each series of a match its id, as the number of its group. The caller frees. */
+static inline uint32_t *store_fixture_groups(const struct store_match *match)
+{
+	uint32_t *groups = calloc(match->series_count + 1, sizeof(*groups));
+	assert_non_null(groups);
+	for (uint32_t i = 0; i < match->parts_count; i++)
+		for (uint32_t j = 0; j < match->parts[i].series_count; j++)
+			groups[match->parts[i].first + j] = match->parts[i].series[j];
+	return groups;
+}
+
+/* Every series, each a group of its own number, of a selector over a range. The caller ends it. */
+static inline struct store_sum store_fixture_sum(
+        struct store *store, const char *text, uint64_t from_ns, uint64_t to_ns)
+{
+	AUTO(store_match) match = store_fixture_find(store, text, from_ns, to_ns);
+	autofree uint32_t *groups = store_fixture_groups(match);
 	struct store_sum sum;
 	struct store_sum_options options = {
 		.from_ns = from_ns,
 		.to_ns = to_ns,
+		.match = match,
+		.groups = groups,
 		.memory_max = 64 << 20,
 	};
-	if (selector_parse(text, &selector, error, sizeof(error)) < 0)
-		fail_msg("%s: %s", text, error);
-	CHECK_OK(store_find_series(store, selector, &series, &options.series_count));
-	options.series = series;
-	options.groups = series;
 	CHECK_OK(store_sum(store, &options, &sum));
-	selector_free(selector);
-	free(series);
 	return sum;
 }
 
@@ -172,8 +183,9 @@ static inline uint64_t store_fixture_value(
 {
 	struct store_sum sum = store_fixture_sum(store, text, from_ns, to_ns);
 	uint64_t value = 0;
-	for (uint32_t i = 0; i < sum.rows_count; i++)
-		value += sum.rows[i].value;
+	for (uint32_t i = 0; i < sum.parts_count; i++)
+		for (uint32_t j = 0; j < sum.parts[i].rows_count; j++)
+			value += sum.parts[i].rows[j].value;
 	assert_int_equal(value, sum.completeness.value);
 	store_sum_fini(&sum);
 	return value;

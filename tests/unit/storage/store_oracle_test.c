@@ -33,6 +33,8 @@
 #define GROUP_MAX    5
 #define HORIZON      400 /* seconds that starts fall into */
 
+static uint64_t generations_max; /* of the dictionary at the same time, over all seeds */
+
 static const uint64_t periods[PERIODS] = { 1, 20408163 };
 
 static const char *const selectors[] = {
@@ -84,6 +86,8 @@ struct program {
 	struct source sources[GROUP_MAX];
 	struct model *model;
 	uint64_t windows_max; /* sealed at the same time */
+	uint64_t generations_max;
+	struct clock_virtual clock;
 };
 
 /* ---- the model ---- */
@@ -272,11 +276,13 @@ static void program_open(struct program *program)
 	struct store_options options = store_fixture_options(program->dir->path);
 	options.window_ns = windows_s[rng_below(&program->rng, COUNT_OF(windows_s))] * SECOND;
 	options.seal_rows_max = rng_below(&program->rng, 2) ? 30 : 0;
+	/* Some live through many generations of the dictionary, by size or by age. */
+	options.generation_nodes = rng_below(&program->rng, 2) ? 20 : 0;
+	options.generation_ns = 100 * SECOND;
+	options.clock = &program->clock.clock;
 	program->store = store_fixture_open_with(options);
 	for (uint32_t i = 0; i < GROUP_MAX; i++)
-		if (program->sources[i].dict)
-			source_reconnect(&program->sources[i], program->store);
-		else
+		if (!program->sources[i].dict)
 			program->sources[i] = source_new(program->store, 0);
 }
 
@@ -397,6 +403,8 @@ static void program_seal(struct program *program)
 	CHECK(r == 0 || failure != FAIL_NOT);
 	struct store_size size;
 	CHECK_OK(store_size(program->store, &size));
+	if (size.generations > program->generations_max)
+		program->generations_max = size.generations;
 	program->windows_max = size.windows > program->windows_max ? size.windows
 	                                                           : program->windows_max;
 }
@@ -487,7 +495,7 @@ static void program_query(struct program *program)
 	}
 	struct selector *selector;
 	char error[256];
-	uint32_t *series;
+	struct store_match *match;
 	bool wanted[SERIES];
 	struct scanned scanned = { .program = program, .wanted = wanted };
 	uint64_t batches = 0;
@@ -501,47 +509,51 @@ static void program_query(struct program *program)
 
 	CHECK_OK(selector_parse(text, &selector, error, sizeof(error)));
 	model_expect(program->model, selector, from, to, &expected);
-	CHECK_OK(store_find_series(program->store, selector, &series, &options.series_count));
+	CHECK_OK(store_find_series(program->store, selector, from, to, &match));
 	/* Every series for itself, or all that are told apart by nothing in one. */
 	bool is_one = rng_below(&program->rng, 2);
-	autofree uint32_t *groups = malloc((options.series_count + 1) * sizeof(*groups));
-	for (uint32_t i = 0; i < options.series_count; i++)
-		groups[i] = is_one ? 7 : series[i];
-	options.series = series;
+	autofree uint32_t *groups = store_fixture_groups(match);
+	for (uint32_t i = 0; i < match->series_count && is_one; i++)
+		groups[i] = 7;
+	options.match = match;
+	if (options.memory_max == 70000) /* each generation has its part of it */
+		options.memory_max *= match->parts_count + 1;
 	options.groups = groups;
 	CHECK_OK(store_sum(program->store, &options, &sum));
 	for (uint32_t s = 0; s < SERIES; s++)
 		wanted[s] = selector_matches(
 		        selector, program->model->dict, program->model->series[s]);
-	CHECK_OK(store_scan(
-	        program->store, from, to, series, options.series_count, check_batch, &scanned));
+	CHECK_OK(store_scan(program->store, from, to, match, check_batch, &scanned));
 	for (uint32_t i = 0; i < program->model->count; i++)
 		batches += section_is_in(&program->model->sections[i], from, to);
 	assert_int_equal(scanned.batches, batches);
 
 	memset(value, 0, sizeof(value));
-	const struct dict *dict = store_dict(program->store);
-	for (uint32_t i = 0; i < sum.rows_count; i++) {
-		const struct store_sum_row *row = &sum.rows[i];
-		CHECK(i == 0 || row[-1].group < row->group ||
-		        (row[-1].group == row->group && row[-1].node < row->node));
-		value[is_one ? 0 : read_series(dict, row->group)][read_function(dict, row->node)] +=
-		        row->value;
+	for (uint32_t part = 0; part < sum.parts_count; part++) {
+		const struct dict *dict = match->parts[part].dict;
+		for (uint32_t i = 0; i < sum.parts[part].rows_count; i++) {
+			const struct store_sum_row *row = &sum.parts[part].rows[i];
+			uint32_t series = is_one ? 0 : read_series(dict, row->group);
+			CHECK(i == 0 || row[-1].group < row->group ||
+			        (row[-1].group == row->group && row[-1].node < row->node));
+			value[series][read_function(dict, row->node)] += row->value;
+		}
+		for (uint32_t i = 0; i < match->parts[part].series_count; i++)
+			coverage_ns[read_series(dict, match->parts[part].series[i])] +=
+			        sum.coverage_ns[match->parts[part].first + i];
 	}
 	for (uint32_t s = 1; is_one && s < SERIES; s++)
 		for (uint32_t f = 0; f < FUNCTIONS; f++) {
 			expected.value[0][f] += expected.value[s][f];
 			expected.value[s][f] = 0;
 		}
-	for (uint32_t i = 0; i < sum.coverage_count; i++)
-		coverage_ns[read_series(dict, sum.coverage[i].series)] += sum.coverage[i].ns;
 	assert_memory_equal(value, expected.value, sizeof(value));
 	assert_memory_equal(coverage_ns, expected.coverage_ns, sizeof(coverage_ns));
 	assert_memory_equal(&sum.completeness, &expected.completeness, sizeof(sum.completeness));
 	assert_int_equal(scanned.samples, expected.completeness.samples);
 	store_sum_fini(&sum);
 	selector_free(selector);
-	free(series);
+	store_match_free(match);
 }
 
 static void program_check_totals(struct program *program)
@@ -582,6 +594,7 @@ static void program_check_totals(struct program *program)
 static void program_step(struct program *program)
 {
 	uint64_t dice = rng_below(&program->rng, 1000);
+	clock_virtual_advance(&program->clock, SECOND);
 	if (dice < 350) {
 		program_append(program, FAIL_NOT);
 	} else if (dice < 400) {
@@ -613,6 +626,7 @@ static void program_run(uint64_t seed)
 	print_message("seed %" PRIu64 "\n", seed);
 	assert_non_null(program.model);
 	rng_init(&program.rng, seed);
+	clock_virtual_init(&program.clock, 1700000000 * SECOND);
 	program_open(&program);
 	all = source_new(program.store, 0);
 	program.model->dict = all.dict;
@@ -623,6 +637,8 @@ static void program_run(uint64_t seed)
 		program_step(&program);
 	program_check_totals(&program);
 	CHECK(program.windows_max > 0 || getenv("PROFLEET_SEED"));
+	generations_max = program.generations_max > generations_max ? program.generations_max
+	                                                            : generations_max;
 
 	source_free(&all);
 	for (uint32_t i = 0; i < GROUP_MAX; i++)
@@ -642,6 +658,7 @@ static void random_programs_agree_with_the_model(void **state)
 	}
 	for (uint64_t seed = 1; seed <= SEEDS; seed++)
 		program_run(seed);
+	CHECK(generations_max > 3);
 	/* No memory while the database is opened again after a failed seal. */
 	program_run(108);
 	program_run(111);

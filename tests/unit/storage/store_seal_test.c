@@ -90,14 +90,17 @@ static uint64_t count_keys(const char *path, enum kv_family family)
 
 static void expect_equal(const struct store_sum *a, const struct store_sum *b)
 {
-	assert_int_equal(a->rows_count, b->rows_count);
-	for (uint32_t i = 0; i < a->rows_count; i++)
-		CHECK(a->rows[i].group == b->rows[i].group && a->rows[i].node == b->rows[i].node &&
-		        a->rows[i].value == b->rows[i].value);
-	assert_int_equal(a->coverage_count, b->coverage_count);
-	for (uint32_t i = 0; i < a->coverage_count; i++)
-		CHECK(a->coverage[i].series == b->coverage[i].series &&
-		        a->coverage[i].ns == b->coverage[i].ns);
+	assert_int_equal(a->parts_count, 1);
+	assert_int_equal(b->parts_count, 1);
+	const struct store_sum_part *x = &a->parts[0];
+	const struct store_sum_part *y = &b->parts[0];
+	assert_int_equal(x->rows_count, y->rows_count);
+	for (uint32_t i = 0; i < x->rows_count; i++)
+		CHECK(x->rows[i].group == y->rows[i].group && x->rows[i].node == y->rows[i].node &&
+		        x->rows[i].value == y->rows[i].value);
+	assert_int_equal(a->completeness.series, b->completeness.series);
+	assert_memory_equal(
+	        a->coverage_ns, b->coverage_ns, a->completeness.series * sizeof(*a->coverage_ns));
 	assert_memory_equal(&a->completeness, &b->completeness, sizeof(a->completeness));
 }
 
@@ -105,26 +108,22 @@ static void expect_equal(const struct store_sum *a, const struct store_sum *b)
 static struct store_sum sum_grouped(
         struct store *store, const char *text, uint64_t from_s, uint64_t to_s, bool is_by_version)
 {
-	char error[256] = "";
-	struct selector *selector;
-	uint32_t *series;
 	struct store_sum sum;
 	struct store_sum_options options = {
 		.from_ns = from_s * SECOND,
 		.to_ns = to_s * SECOND,
 		.memory_max = 64 << 20,
 	};
-	CHECK_OK(selector_parse(text, &selector, error, sizeof(error)));
-	CHECK_OK(store_find_series(store, selector, &series, &options.series_count));
-	autofree uint32_t *groups = calloc(options.series_count + 1, sizeof(*groups));
-	struct dict *dict = store_dict(store);
-	for (uint32_t i = 0; i < options.series_count && is_by_version; i++)
-		groups[i] = dict_label_value(dict, series[i], dict_find_string(dict, "version", 7));
-	options.series = series;
+	AUTO(store_match) match = store_fixture_find(store, text, options.from_ns, options.to_ns);
+	const struct store_match_part *part = &match->parts[0];
+	autofree uint32_t *groups = calloc(match->series_count + 1, sizeof(*groups));
+	assert_int_equal(match->parts_count, 1);
+	for (uint32_t i = 0; i < part->series_count && is_by_version; i++)
+		groups[i] = dict_label_value(
+		        part->dict, part->series[i], dict_find_string(part->dict, "version", 7));
+	options.match = match;
 	options.groups = groups;
 	CHECK_OK(store_sum(store, &options, &sum));
-	selector_free(selector);
-	free(series);
 	return sum;
 }
 

@@ -66,7 +66,7 @@ static void what_was_appended_is_read_back_in_order_of_time(void **state)
 		fill(&source, cart, "work", starts[i] * SECOND, i + 1);
 		assert_int_equal(source_append(&source, store, i + 1), WIRE_OK);
 	}
-	CHECK_OK(store_scan(store, 0, UINT64_MAX, NULL, 0, see, &seen));
+	CHECK_OK(store_scan(store, 0, UINT64_MAX, NULL, see, &seen));
 	assert_int_equal(seen.batches, 3);
 	assert_int_equal(seen.samples, 6);
 	assert_int_equal(seen.seqs[0], 2);
@@ -75,12 +75,12 @@ static void what_was_appended_is_read_back_in_order_of_time(void **state)
 
 	/* [from, to) by the start of the interval. */
 	seen = (struct seen){ 0 };
-	CHECK_OK(store_scan(store, 10 * SECOND, 30 * SECOND, NULL, 0, see, &seen));
+	CHECK_OK(store_scan(store, 10 * SECOND, 30 * SECOND, NULL, see, &seen));
 	assert_int_equal(seen.samples, 5);
 	seen = (struct seen){ 0 };
-	CHECK_OK(store_scan(store, 10 * SECOND + 1, 20 * SECOND, NULL, 0, see, &seen));
+	CHECK_OK(store_scan(store, 10 * SECOND + 1, 20 * SECOND, NULL, see, &seen));
 	assert_int_equal(seen.batches, 0);
-	CHECK_OK(store_scan(store, 30, 10, NULL, 0, see, &seen));
+	CHECK_OK(store_scan(store, 30, 10, NULL, see, &seen));
 	assert_int_equal(seen.batches, 0);
 	source_free(&source);
 }
@@ -102,16 +102,22 @@ static void a_scan_limited_to_series_still_tells_who_was_watching(void **state)
 	fill(&source, cart, "work", 20 * SECOND, 4);
 	assert_int_equal(source_append(&source, store, 2), WIRE_OK);
 
-	/* Series of the store are numbered as they came: 0 is cart, 1 is shop. */
-	CHECK_OK(store_scan(store, 0, UINT64_MAX, (uint32_t[]){ 1 }, 1, see, &seen));
+	struct store_match *match = store_fixture_find(
+	        store, "cpu{service=\"shop\"}", 0, UINT64_MAX);
+	CHECK_OK(store_scan(store, 0, UINT64_MAX, match, see, &seen));
+	store_match_free(match);
 	assert_int_equal(seen.batches, 2);
 	assert_int_equal(seen.samples, 5);
 	assert_int_equal(seen.lost, 8);
 	seen = (struct seen){ 0 };
-	CHECK_OK(store_scan(store, 0, UINT64_MAX, (uint32_t[]){ 0 }, 0, see, &seen));
+	match = store_fixture_find(store, "cpu{service=\"nobody\"}", 0, UINT64_MAX);
+	CHECK_OK(store_scan(store, 0, UINT64_MAX, match, see, &seen));
+	store_match_free(match);
 	assert_int_equal(seen.batches, 2);
 	assert_int_equal(seen.rows, 0);
-	CHECK(store_scan(store, 0, UINT64_MAX, (uint32_t[]){ 1, 0 }, 2, see, &seen) == -EINVAL);
+	struct store_match_part part = { .series = (uint32_t[]){ 1, 0 }, .series_count = 2 };
+	struct store_match wrong = { .parts = &part, .parts_count = 1, .series_count = 2 };
+	CHECK(store_scan(store, 0, UINT64_MAX, &wrong, see, &seen) == -EINVAL);
 	source_free(&source);
 }
 
@@ -134,7 +140,7 @@ static void a_visitor_can_stop_the_scan(void **state)
 		fill(&source, cart, "work", i * SECOND, 1);
 		source_append(&source, store, i);
 	}
-	assert_int_equal(store_scan(store, 0, UINT64_MAX, NULL, 0, stop_with_seven, &told), 7);
+	assert_int_equal(store_scan(store, 0, UINT64_MAX, NULL, stop_with_seven, &told), 7);
 	assert_int_equal(told, 1);
 	source_free(&source);
 }
@@ -192,7 +198,6 @@ static void seqs_may_come_in_any_order_and_from_far_ahead(void **state)
 	}
 	store_free(store);
 	store = store_fixture_open(dir.path);
-	source_reconnect(&source, store);
 	for (uint32_t i = 0; i < COUNT_OF(seqs); i++) {
 		fill(&source, cart, "work", (i + 1) * SECOND, 1);
 		assert_int_equal(source_append(&source, store, seqs[i]), WIRE_DUP);
@@ -262,7 +267,14 @@ static void what_can_never_be_kept_is_refused_alone(void **state)
 	source_free(&huge);
 }
 
-static void a_full_dictionary_asks_to_come_again_and_keeps_what_it_knows(void **state)
+static uint64_t generations_of(struct store *store)
+{
+	struct store_size size;
+	CHECK_OK(store_size(store, &size));
+	return size.generations;
+}
+
+static void a_full_dictionary_gives_way_to_another_unless_that_is_too_small_as_well(void **state)
 {
 	TEST_DIR(dir);
 	struct store_options options = { .path = dir.path, .limits = dict_limits_default };
@@ -278,18 +290,31 @@ static void a_full_dictionary_asks_to_come_again_and_keeps_what_it_knows(void **
 	fill(&source, cart, "two", 2 * SECOND, 1);
 	assert_int_equal(source_append(&source, store, 2), WIRE_OK);
 	fill(&source, cart, "three", 3 * SECOND, 1);
-	assert_int_equal(source_append(&source, store, 3), WIRE_BUSY);
-	fill(&source, cart, "two", 4 * SECOND, 1);
-	assert_int_equal(source_append(&source, store, 4), WIRE_OK);
+	assert_int_equal(generations_of(store), 1);
+	assert_int_equal(source_append(&source, store, 3), WIRE_OK);
+	assert_int_equal(generations_of(store), 2);
+	assert_int_equal(store_fixture_value(store, "cpu", 0, UINT64_MAX), 3);
+
+	/* However often what fits into none comes again, it uses up at most one. */
+	for (uint32_t i = 0; i < 5; i++) {
+		fill(&source, cart, "four", 4 * SECOND, 1);
+		CHECK_OK(batch_add_row(source.batch, cart, source_stack(&source, "five"), 1));
+		CHECK_OK(batch_add_row(source.batch, cart, source_stack(&source, "six"), 1));
+		assert_int_equal(source_append(&source, store, 4), WIRE_BUSY);
+		CHECK(generations_of(store) <= 3);
+	}
+	fill(&source, cart, "two", 5 * SECOND, 1);
+	assert_int_equal(source_append(&source, store, 5), WIRE_OK);
+	assert_int_equal(generations_of(store), 3);
 	store_free(store);
 
 	/* With more room it is not a duplicate: nothing of it was kept. */
 	options.limits.nodes = 100;
 	CHECK_OK(store_open(options, &store, error, sizeof(error)));
-	source_reconnect(&source, store);
-	fill(&source, cart, "three", 3 * SECOND, 1);
-	assert_int_equal(source_append(&source, store, 3), WIRE_OK);
-	assert_int_equal(store_fixture_value(store, "cpu", 0, UINT64_MAX), 4);
+	assert_int_equal(generations_of(store), 3);
+	fill(&source, cart, "three", 4 * SECOND, 1);
+	assert_int_equal(source_append(&source, store, 4), WIRE_OK);
+	assert_int_equal(store_fixture_value(store, "cpu", 0, UINT64_MAX), 5);
 	store_free(store);
 
 	/* With less room than it needs it says so. */
@@ -347,15 +372,14 @@ static void a_sum_is_per_group_in_units_with_its_completeness(void **state)
 
 	struct store_sum sum = store_fixture_sum(store, "cpu{service=\"cart\"}", 0, UINT64_MAX);
 	static const struct store_sum_row rows[] = { { 0, 2, 100 }, { 0, 3, 10 }, { 1, 2, 2000 } };
-	assert_int_equal(sum.rows_count, COUNT_OF(rows));
+	assert_int_equal(sum.parts[0].rows_count, COUNT_OF(rows));
 	for (uint32_t i = 0; i < COUNT_OF(rows); i++) {
-		assert_int_equal(sum.rows[i].group, rows[i].group);
-		assert_int_equal(sum.rows[i].value, rows[i].value);
+		assert_int_equal(sum.parts[0].rows[i].group, rows[i].group);
+		assert_int_equal(sum.parts[0].rows[i].value, rows[i].value);
 	}
-	assert_int_equal(sum.rows[0].node, sum.rows[2].node);
-	assert_int_equal(sum.coverage_count, 2);
-	assert_int_equal(sum.coverage[0].ns, 10 * SECOND);
-	assert_int_equal(sum.coverage[1].ns, 8 * SECOND);
+	assert_int_equal(sum.parts[0].rows[0].node, sum.parts[0].rows[2].node);
+	assert_int_equal(sum.coverage_ns[0], 10 * SECOND);
+	assert_int_equal(sum.coverage_ns[1], 8 * SECOND);
 	const struct completeness *got = &sum.completeness;
 	assert_int_equal(got->value, 2110);
 	assert_int_equal(got->samples, 13);
@@ -378,7 +402,7 @@ static void a_sum_is_per_group_in_units_with_its_completeness(void **state)
 
 	/* What matches nothing is an empty answer, not an error. */
 	sum = store_fixture_sum(store, "cpu{service=\"nobody\"}", 0, UINT64_MAX);
-	assert_int_equal(sum.rows_count, 0);
+	assert_int_equal(sum.parts[0].rows_count, 0);
 	assert_int_equal(sum.completeness.observers, 0);
 	assert_int_equal(sum.completeness.intervals, 0);
 	store_sum_fini(&sum);
@@ -426,18 +450,21 @@ static void a_sum_knows_its_bounds(void **state)
 	}
 	assert_int_equal(source_append(&source, store, 3), WIRE_OK);
 
+	struct store_match_part part = {
+		.dict = store_dict(store), .series = (uint32_t[]){ 0 }, .series_count = 1
+	};
+	struct store_match match = { .parts = &part, .parts_count = 1, .series_count = 1 };
 	struct store_sum_options options = {
 		.to_ns = UINT64_MAX,
-		.series = (uint32_t[]){ 0 },
+		.match = &match,
 		.groups = (uint32_t[]){ 5 },
-		.series_count = 1,
 		.memory_max = 1 << 20,
 	};
 	CHECK(store_sum(store, &options, &sum) == -EOVERFLOW);
-	options.series = (uint32_t[]){ 1 };
+	part.series = (uint32_t[]){ 1 };
 	CHECK_OK(store_sum(store, &options, &sum));
-	assert_int_equal(sum.rows_count, 2000);
-	assert_int_equal(sum.rows[1999].group, 5);
+	assert_int_equal(sum.parts[0].rows_count, 2000);
+	assert_int_equal(sum.parts[0].rows[1999].group, 5);
 	store_sum_fini(&sum);
 	options.memory_max = 20000;
 	CHECK(store_sum(store, &options, &sum) == -E2BIG);
@@ -445,7 +472,7 @@ static void a_sum_knows_its_bounds(void **state)
 	options.cancelled = &cancelled;
 	CHECK(store_sum(store, &options, &sum) == -ECANCELED);
 	cancelled = false;
-	options.series = (uint32_t[]){ 77 };
+	part.series = (uint32_t[]){ 77 };
 	CHECK(store_sum(store, &options, &sum) == -EINVAL);
 	source_free(&source);
 }
@@ -483,7 +510,6 @@ static void a_deleted_range_is_gone_and_stays_so(void **state)
 		store = store_fixture_open(dir.path);
 	}
 	/* What was deleted does not come back by being sent again. */
-	source_reconnect(&source, store);
 	fill(&source, cart, "work", 5 * SECOND, 1);
 	assert_int_equal(source_append(&source, store, 5), WIRE_DUP);
 	source_free(&source);
@@ -753,7 +779,7 @@ static void a_damaged_batch_is_left_out_and_named(void **state)
 	assert_int_equal(sum.completeness.intervals, 2);
 	assert_int_equal(sum.completeness.corrupt, 1);
 	store_sum_fini(&sum);
-	CHECK_OK(store_scan(store, 0, UINT64_MAX, NULL, 0, see, &seen));
+	CHECK_OK(store_scan(store, 0, UINT64_MAX, NULL, see, &seen));
 	assert_int_equal(seen.samples, 5);
 	CHECK_OK(store_size(store, &size));
 	assert_int_equal(size.corrupt, 2);
@@ -926,7 +952,8 @@ int main(void)
 		cmocka_unit_test(seqs_may_come_in_any_order_and_from_far_ahead),
 		cmocka_unit_test(a_stream_full_of_gaps_still_counts_each_section_once),
 		cmocka_unit_test(what_can_never_be_kept_is_refused_alone),
-		cmocka_unit_test(a_full_dictionary_asks_to_come_again_and_keeps_what_it_knows),
+		cmocka_unit_test(
+		        a_full_dictionary_gives_way_to_another_unless_that_is_too_small_as_well),
 		cmocka_unit_test(a_sum_is_per_group_in_units_with_its_completeness),
 		cmocka_unit_test(a_recorded_fleet_is_known_by_its_label),
 		cmocka_unit_test(a_sum_knows_its_bounds),

@@ -42,11 +42,11 @@ static void check_names(struct store *store, const struct store_sum *sum)
 {
 	store_read_lock(store);
 	const struct dict *dict = store_dict(store);
-	for (uint32_t i = 0; i < sum->rows_count; i++) {
+	for (uint32_t i = 0; i < sum->parts[0].rows_count; i++) {
 		uint32_t name = dict_find_string(dict, "service", 7);
 		const char *service = dict_text(
-		        dict, dict_label_value(dict, sum->rows[i].group, name));
-		struct node node = dict_get_node(dict, sum->rows[i].node);
+		        dict, dict_label_value(dict, sum->parts[0].rows[i].group, name));
+		struct node node = dict_get_node(dict, sum->parts[0].rows[i].node);
 		const char *function = dict_text(dict, dict_get_frame(dict, node.frame)->function);
 		assert_string_equal(service, function);
 	}
@@ -74,7 +74,7 @@ static void *read_until_over(void *argument)
 		uint64_t scanned = 0;
 		struct store_counters counters;
 		struct store_size size;
-		CHECK_OK(store_scan(store, 0, UINT64_MAX, NULL, 0, add_samples, &scanned));
+		CHECK_OK(store_scan(store, 0, UINT64_MAX, NULL, add_samples, &scanned));
 		CHECK(scanned % 2 == 0 && scanned / 2 >= before);
 		CHECK_OK(store_counters(store, "", &counters));
 		CHECK(counters.samples / 2 >= before);

@@ -292,7 +292,7 @@ static void a_batch_that_is_open_and_sealed_is_told_of(void **state)
 	keys_put_batch((struct key_batch){ 0, 0, 1 }, bytes);
 	batch->duration_ns = 10 * SECOND;
 	CHECK_OK(batch_settle(batch));
-	record_put_batch(batch, at, &scratch, &record);
+	record_put_batch(batch, 0, at, &scratch, &record);
 	buf_reset(&key);
 	buf_put(&key, bytes, sizeof(bytes));
 	write_record(kv, KV_BATCH, &key, &record);

@@ -1,0 +1,437 @@
+/*
+ * Generations of the dictionary: finding, loading, beginning and holding them.
+ *
+ *	meta   generation 0 closed | generation 1 closed | generation 2 grows
+ *	dict   (0, 0) (0, 1) ...   | (1, 0) (1, 1) ...   | (2, 0) ...
+ *
+ * A generation begins with one synced write that also closes the one before it, so at every moment
+ * exactly one grows. A folder without any record of one has generation 0 alone, as all folders did
+ * before there were others; its record is written with the first that follows, or by
+ * store_collect(), so that its age is known after a restart.
+ *
+ * A reader that keeps ids beyond one visit to the gate pins their generation: a dropped one leaves
+ * the list at once, and memory with its last pin.
+ */
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "storage/store_private.h"
+
+static const struct open_range open_range_none = { .first_ns = UINT64_MAX };
+static const struct open_range open_range_all = { .last_ns = UINT64_MAX };
+
+static void generation_free(struct generation *generation)
+{
+	if (!generation)
+		return;
+	label_index_free(generation->index);
+	dict_free(generation->dict);
+	free(generation);
+}
+
+/* At the end of the list, empty. With the gate locked. */
+static int store_add_generation(
+        struct store *store, uint32_t id, uint64_t began_ns, struct generation **ret_generation)
+{
+	if (store->generations_count == store->generations_capacity) {
+		uint32_t capacity = store->generations_count ? store->generations_count * 2 : 4;
+		struct generation **generations = realloc(
+		        store->generations, capacity * sizeof(*generations));
+		if (!generations)
+			return -ENOMEM;
+		store->generations = generations;
+		store->generations_capacity = capacity;
+	}
+	struct generation *generation = calloc(1, sizeof(*generation));
+	if (!generation)
+		return -ENOMEM;
+	generation->id = id;
+	generation->began_ns = began_ns;
+	generation->dict = dict_new(store->options.limits);
+	generation->index = label_index_new();
+	if (!generation->dict || !generation->index) {
+		generation_free(generation);
+		return -ENOMEM;
+	}
+	generation->kept = dict_mark(generation->dict);
+	store->generations[store->generations_count++] = generation;
+	store->newest = generation;
+	*ret_generation = generation;
+	return 0;
+}
+
+struct generation *store_generation(const struct store *store, uint32_t id)
+{
+	uint32_t first = 0;
+	uint32_t end = store->generations_count;
+	while (first < end) {
+		uint32_t middle = first + (end - first) / 2;
+		if (store->generations[middle]->id < id)
+			first = middle + 1;
+		else
+			end = middle;
+	}
+	if (first == store->generations_count || store->generations[first]->id != id)
+		return NULL;
+	return store->generations[first];
+}
+
+void store_pin_generation(struct store *store, struct generation *generation)
+{
+	pthread_mutex_lock(&store->pinning);
+	generation->pins++;
+	pthread_mutex_unlock(&store->pinning);
+}
+
+void store_unpin_generation(struct store *store, struct generation *generation)
+{
+	pthread_mutex_lock(&store->pinning);
+	bool is_last = --generation->pins == 0 && generation->is_dropped;
+	pthread_mutex_unlock(&store->pinning);
+	if (is_last)
+		generation_free(generation);
+}
+
+/* Out of the list. With the gate locked. */
+static void store_remove_generation(struct store *store, struct generation *generation)
+{
+	uint32_t at = 0;
+	while (store->generations[at] != generation)
+		at++;
+	store->generations_count--;
+	memmove(&store->generations[at], &store->generations[at + 1],
+	        (store->generations_count - at) * sizeof(*store->generations));
+	store->newest = store->generations_count ? store->generations[store->generations_count - 1]
+	                                         : NULL;
+	pthread_mutex_lock(&store->pinning);
+	generation->is_dropped = true;
+	bool is_last = generation->pins == 0;
+	pthread_mutex_unlock(&store->pinning);
+	if (is_last)
+		generation_free(generation);
+}
+
+void store_free_generations(struct store *store)
+{
+	for (uint32_t i = 0; i < store->generations_count; i++)
+		generation_free(store->generations[i]);
+	free(store->generations);
+}
+
+/* ---- loading ---- */
+
+/* What the disk says of one generation. */
+struct found {
+	uint32_t id;
+	struct record_generation record;
+};
+
+static int store_refuse_generation(struct store *store, uint32_t id, int result)
+{
+	store_set_error(store, "%s: generation %" PRIu32 " of the dictionary: %s", store->path, id,
+	        result == -EPROTONOSUPPORT ? "written by a newer profleet" : "missing or damaged");
+	return result;
+}
+
+/* All records of generations, ascending. */
+static int store_find_generations(struct store *store, struct buf *found)
+{
+	static const char after[] = KEYS_META_GENERATION "\xff\xff\xff\xff\xff";
+	AUTO(kv_iterator) it = kv_iterator_new(store->kv, KV_META,
+	        (struct kv_bytes){ KEYS_META_GENERATION, sizeof(KEYS_META_GENERATION) - 1 },
+	        (struct kv_bytes){ after, sizeof(after) - 1 });
+	if (!it)
+		return -ENOMEM;
+	bool is_closed = true;
+	uint32_t id = 0;
+	for (; kv_iterator_is_valid(it); kv_iterator_next(it)) {
+		struct kv_bytes key = kv_iterator_key(it);
+		struct found one;
+		int r = keys_get_generation(key.bytes, key.count, &one.id);
+		id = r == 0 ? one.id : id;
+		r = r < 0 ? r : record_get_generation(key, kv_iterator_value(it), &one.record);
+		/* All but the last one are closed. */
+		if (r == 0 && !is_closed)
+			r = -EBADMSG;
+		if (r < 0)
+			return store_refuse_generation(store, id, r);
+		is_closed = one.record.is_closed;
+		buf_put(found, &one, sizeof(one));
+	}
+	if (found->failed)
+		return -ENOMEM;
+	int r = kv_iterator_result(it);
+	if (r == 0 && found->count > 0 && is_closed)
+		return store_refuse_generation(store, id + 1, -EBADMSG);
+	return r;
+}
+
+static const char *store_delta_problem(int result)
+{
+	switch (result) {
+	case -ENOSPC:
+		return "past the limits of this configuration: raise them";
+	case -ENOMEM:
+		return "out of memory";
+	case -EPROTONOSUPPORT:
+		return "written by a newer profleet";
+	default:
+		return "missing or damaged";
+	}
+}
+
+/* The deltas that are not in memory yet. */
+static int store_load_deltas(struct store *store, struct generation *generation)
+{
+	uint8_t from[KEYS_DICT_BYTES];
+	uint8_t to[KEYS_DICT_BYTES];
+	struct kv_bytes end = { to, sizeof(to) };
+	keys_put_dict((struct key_dict){ generation->id, generation->chunks_count }, from);
+	if (generation->id < KEYS_GENERATION_MAX)
+		keys_put_dict((struct key_dict){ generation->id + 1, 0 }, to);
+	else
+		end = (struct kv_bytes){ 0 };
+	AUTO(kv_iterator) it = kv_iterator_new(
+	        store->kv, KV_DICT, (struct kv_bytes){ from, sizeof(from) }, end);
+	if (!it)
+		return -ENOMEM;
+	for (; kv_iterator_is_valid(it); kv_iterator_next(it)) {
+		struct kv_bytes key = kv_iterator_key(it);
+		struct key_dict of;
+		int r = keys_get_dict(key.bytes, key.count, &of);
+		if (r == 0 && of.ordinal != generation->chunks_count)
+			r = -EBADMSG;
+		r = r < 0 ? r : record_get_dict(key, kv_iterator_value(it), generation->dict);
+		if (r < 0) {
+			store_set_error(store,
+			        "%s: dictionary delta %" PRIu64 " of generation %" PRIu32 ": %s",
+			        store->path, generation->chunks_count, generation->id,
+			        store_delta_problem(r));
+			return r;
+		}
+		generation->chunks_count++;
+	}
+	generation->kept = dict_mark(generation->dict);
+	return kv_iterator_result(it);
+}
+
+/* A closed generation is what its record says. */
+static int store_check_generation(struct store *store, const struct generation *generation,
+        const struct record_generation *record)
+{
+	if (!record->is_closed)
+		return 0;
+	if (record->chunks_count == generation->chunks_count &&
+	        memcmp(&record->mark, &generation->kept, sizeof(record->mark)) == 0)
+		return 0;
+	return store_refuse_generation(store, generation->id, -EBADMSG);
+}
+
+static int store_load_generation(struct store *store, const struct found *found)
+{
+	struct generation *generation = store_generation(store, found->id);
+	int r = 0;
+	if (!generation) {
+		/* Ids only grow: what is not known yet is behind what is. */
+		if (store->newest && found->id < store->newest->id)
+			return store_refuse_generation(store, found->id, -EBADMSG);
+		r = store_add_generation(store, found->id, found->record.began_ns, &generation);
+	}
+	r = r < 0 ? r : store_load_deltas(store, generation);
+	r = r < 0 ? r : store_check_generation(store, generation, &found->record);
+	r = r < 0 ? r : label_index_extend(generation->index, generation->dict);
+	if (r < 0)
+		return r;
+	generation->is_closed = found->record.is_closed;
+	generation->series_published = generation->kept.series;
+	return 0;
+}
+
+/* No delta is of a generation that there is not. */
+static int store_check_strays(struct store *store)
+{
+	uint8_t from_bytes[KEYS_DICT_BYTES] = { 0 };
+	uint8_t to_bytes[KEYS_DICT_BYTES];
+	uint32_t next = 0; /* the first generation that was not looked at */
+	for (uint32_t i = 0; i <= store->generations_count; i++) {
+		bool is_end = i == store->generations_count;
+		uint32_t id = is_end ? 0 : store->generations[i]->id;
+		struct kv_bytes from = { from_bytes, sizeof(from_bytes) };
+		struct kv_bytes to = { to_bytes, is_end ? 0 : sizeof(to_bytes) };
+		if (next > KEYS_GENERATION_MAX)
+			break;
+		keys_put_dict((struct key_dict){ next, 0 }, from_bytes);
+		keys_put_dict((struct key_dict){ id, 0 }, to_bytes);
+		AUTO(kv_iterator) it = kv_iterator_new(store->kv, KV_DICT, from, to);
+		if (!it)
+			return -ENOMEM;
+		if (kv_iterator_is_valid(it))
+			return store_refuse_generation(store, next, -EBADMSG);
+		int r = kv_iterator_result(it);
+		if (r < 0)
+			return r;
+		next = id + 1;
+	}
+	return 0;
+}
+
+/* Those of memory that are not on the disk: their dropping was written after all. */
+static void store_forget_missing(struct store *store, const struct found *found, size_t count)
+{
+	for (uint32_t i = store->generations_count; i > 0; i--) {
+		struct generation *generation = store->generations[i - 1];
+		bool is_there = false;
+		for (size_t j = 0; j < count; j++)
+			is_there |= found[j].id == generation->id;
+		if (!is_there)
+			store_remove_generation(store, generation);
+	}
+}
+
+int store_load_generations(struct store *store)
+{
+	AUTO_BUF bytes = { 0 };
+	struct found zero = { .record = { .began_ns = clock_unix_ns(store->clock) } };
+	int r = store_find_generations(store, &bytes);
+	const struct found *found = (const void *)bytes.bytes;
+	size_t count = bytes.count / sizeof(*found);
+	store->has_generation_record = count > 0;
+	if (count == 0) {
+		found = &zero;
+		count = 1;
+	}
+	for (size_t i = 0; i < count && r == 0; i++)
+		r = store_load_generation(store, &found[i]);
+	r = r < 0 ? r : store_check_strays(store);
+	if (r == 0)
+		store_forget_missing(store, found, count);
+	return r;
+}
+
+void generation_note_open(struct generation *generation, uint64_t start_ns)
+{
+	if (start_ns < generation->open.first_ns)
+		generation->open.first_ns = start_ns;
+	if (start_ns > generation->open.last_ns)
+		generation->open.last_ns = start_ns;
+}
+
+/* The time that open batches of each are in, so that questions find them. Under stats. */
+static int store_find_open_ranges(struct store *store)
+{
+	AUTO(kv_iterator) it = kv_iterator_new(
+	        store->kv, KV_BATCH, (struct kv_bytes){ 0 }, (struct kv_bytes){ 0 });
+	if (!it)
+		return -ENOMEM;
+	for (; kv_iterator_is_valid(it); kv_iterator_next(it)) {
+		struct kv_bytes key_bytes = kv_iterator_key(it);
+		struct key_batch key;
+		struct record_batch record;
+		if (keys_get_batch(key_bytes.bytes, key_bytes.count, &key) < 0 ||
+		        record_get_batch(key_bytes, kv_iterator_value(it), &record) < 0)
+			continue; /* readers count it */
+		struct generation *generation = store_generation(store, record.generation);
+		if (generation)
+			generation_note_open(generation, key.start_ns);
+	}
+	return kv_iterator_result(it);
+}
+
+int store_load_open_ranges(struct store *store)
+{
+	int r = 0;
+	pthread_mutex_lock(&store->stats);
+	for (uint32_t i = 0; i < store->generations_count; i++)
+		store->generations[i]->open = open_range_none;
+	if (store->generations_count > 1)
+		r = store_find_open_ranges(store);
+	for (uint32_t i = 0; i < store->generations_count; i++)
+		if (r < 0 || store->generations_count == 1)
+			store->generations[i]->open = open_range_all;
+	pthread_mutex_unlock(&store->stats);
+	return r;
+}
+
+/* ---- beginning one ---- */
+
+static int store_put_generation(
+        struct store *store, struct kv_batch *write, const struct generation *generation)
+{
+	uint8_t key_bytes[KEYS_GENERATION_BYTES];
+	struct kv_bytes key = { key_bytes, sizeof(key_bytes) };
+	struct record_generation record = {
+		.began_ns = generation->began_ns,
+		.is_closed = generation->is_closed,
+		.mark = generation->kept,
+		.chunks_count = generation->chunks_count,
+	};
+	AUTO_BUF value = { 0 };
+	keys_put_generation(generation->id, key_bytes);
+	record_put_generation(&record, key, &value);
+	if (value.failed)
+		return -ENOMEM;
+	kv_put(store->kv, write, KV_META, key, store_bytes(&value));
+	return 0;
+}
+
+/* Closes `before` and names `next`. */
+static int store_write_generation(
+        struct store *store, struct generation *before, const struct generation *next)
+{
+	AUTO(kv_batch) write = kv_batch_new();
+	int r = write ? 0 : -ENOMEM;
+	before->is_closed = true;
+	r = r < 0 ? r : store_put_generation(store, write, before);
+	r = r < 0 ? r : store_put_generation(store, write, next);
+	if (r == 0 && store->format_version_min < STORE_FORMAT_LEVELS)
+		r = store_put_format(store, write, STORE_FORMAT_LEVELS);
+	r = r < 0 ? r : store_write(store, write, KV_SYNC, "beginning a dictionary");
+	if (r < 0) {
+		before->is_closed = false;
+		return r;
+	}
+	store->format_version_min = STORE_FORMAT_LEVELS;
+	store->has_generation_record = true;
+	return 0;
+}
+
+int store_begin_generation(struct store *store)
+{
+	struct generation *before = store->newest;
+	struct generation *next = NULL;
+	if (before->id == KEYS_GENERATION_MAX)
+		return -ENOSPC;
+	gate_lock(&store->gate);
+	int r = store_add_generation(store, before->id + 1, clock_unix_ns(store->clock), &next);
+	if (r == 0) {
+		next->open = open_range_none;
+		r = store_write_generation(store, before, next);
+		if (r < 0) {
+			store_remove_generation(store, next);
+		}
+	}
+	gate_unlock(&store->gate);
+	if (r == -ENOMEM)
+		store_set_error(store, "beginning a dictionary: out of memory");
+	return r;
+}
+
+int store_renew_dict(struct store *store)
+{
+	struct generation *newest = store->newest;
+	uint64_t now_ns = clock_unix_ns(store->clock);
+	bool is_old = now_ns > newest->began_ns &&
+	              now_ns - newest->began_ns >= store->options.generation_ns;
+	bool is_large = newest->kept.nodes >= store->options.generation_nodes;
+	if (!is_old && !is_large)
+		return 0;
+	if (newest->chunks_count == 0) {
+		newest->began_ns = now_ns; /* nothing is in it: it begins now */
+		return 0;
+	}
+	return store_begin_generation(store);
+}
