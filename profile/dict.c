@@ -4,13 +4,14 @@
  *	string_ids  hash -> id     strings [ {0,0} {1,3} {5,2} ]   bytes [ \0 cpu\0 ns\0 ]
  *	module_ids  hash -> id     modules [ none, libc, ... ]
  *	frame_ids   hash -> id     frames  [ ... ]
- *	node_ids    hash -> id     nodes   [ root, (parent, frame), ... ]
  *	series_ids  hash -> id     series  [ ... ]                 labels [ of all series, end to
  *end ]
  *
+ * Nodes are by far the most, and have no hash in memory: they are found by (parent, frame), which
+ *is dict_node.c.
+ *
  * A thing's hash is taken over the hashes of what it refers to, never over ids, so it is the same
- * in every dict, and dict_remap looks a thing up by the hash it already has: a stack that both
- * sides know costs one probe, whatever its depth.
+ * in every dict, and dict_remap looks a thing up by the hash it already has.
  *
  * Because things refer only to older things, a mark (five counts) is a complete earlier state.
  */
@@ -27,8 +28,8 @@
 
 #define DICT_FIRST_CAPACITY 64
 
-/* So many frames of a stack are looked at together, with their hashes on ours. */
-#define DICT_STACK_PART 256
+/* So many frames on the way to the root are looked at together. */
+#define DICT_PATH_PART 256
 
 /* What node 0 hashes to: a text, so that the constant can be checked by anybody. */
 #define DICT_ROOT_TEXT "profleet root"
@@ -178,26 +179,11 @@ int dict_frame_add(struct dict *dict, struct hash128 hash, struct frame frame, u
 	return 0;
 }
 
-int dict_node_add(struct dict *dict, struct hash128 hash, struct node node, uint32_t *ret_id)
+int dict_node_add(struct dict *dict, struct node node, uint32_t *ret_id)
 {
-	uint32_t id;
-	bool added;
-	int r = id_map_intern(dict->node_ids, hash, &id, &added);
-	if (r < 0)
-		return r;
-	if (added) {
-		struct node *nodes = dict_grow(
-		        dict->nodes, &dict->nodes_capacity, (uint64_t)id + 1, sizeof(*nodes));
-		if (!nodes) {
-			id_map_truncate(dict->node_ids, id);
-			return -ENOMEM;
-		}
-		dict->nodes = nodes;
-		dict->nodes[id] = node;
-		dict->count.nodes++;
-	}
-	*ret_id = id;
-	return 0;
+	int r = dict_nodes_add(&dict->nodes, node, dict->limits.nodes, ret_id);
+	dict->count.nodes = dict->nodes.count;
+	return r;
 }
 
 static int dict_series_append(
@@ -254,9 +240,8 @@ static int dict_add_first(struct dict *dict)
 	r = dict_module(dict, &(struct module){ 0 }, &id);
 	if (r < 0)
 		return r;
-	struct hash128 root = hash128_bytes(DICT_ROOT_TEXT, sizeof(DICT_ROOT_TEXT) - 1);
-	return dict_node_add(
-	        dict, root, (struct node){ .parent = DICT_NODE_ROOT, .frame = ID_NONE }, &id);
+	struct node root = { .parent = DICT_NODE_ROOT, .frame = ID_NONE };
+	return dict_node_add(dict, root, &id);
 }
 
 struct dict *dict_new(struct dict_limits limits)
@@ -273,12 +258,10 @@ struct dict *dict_new(struct dict_limits limits)
 	dict->string_ids = id_map_new(limits.strings);
 	dict->module_ids = id_map_new(limits.modules);
 	dict->frame_ids = id_map_new(limits.frames);
-	dict->node_ids = id_map_new(limits.nodes);
 	dict->series_ids = id_map_new(limits.series);
-	if (!dict->string_ids || !dict->module_ids || !dict->frame_ids || !dict->node_ids ||
-	        !dict->series_ids)
+	if (!dict->string_ids || !dict->module_ids || !dict->frame_ids || !dict->series_ids)
 		return NULL;
-	if (dict_add_first(dict) < 0)
+	if (dict_nodes_init(&dict->nodes) < 0 || dict_add_first(dict) < 0)
 		return NULL;
 	return TAKE(dict);
 }
@@ -290,13 +273,12 @@ void dict_free(struct dict *dict)
 	id_map_free(dict->string_ids);
 	id_map_free(dict->module_ids);
 	id_map_free(dict->frame_ids);
-	id_map_free(dict->node_ids);
 	id_map_free(dict->series_ids);
 	free(dict->bytes);
 	free(dict->strings);
 	free(dict->modules);
 	free(dict->frames);
-	free(dict->nodes);
+	dict_nodes_fini(&dict->nodes);
 	free(dict->series);
 	free(dict->labels);
 	free(dict);
@@ -307,7 +289,7 @@ void dict_reset(struct dict *dict)
 	id_map_reset(dict->string_ids);
 	id_map_reset(dict->module_ids);
 	id_map_reset(dict->frame_ids);
-	id_map_reset(dict->node_ids);
+	dict_nodes_reset(&dict->nodes);
 	id_map_reset(dict->series_ids);
 	dict->count = (struct dict_mark){ 0 };
 	dict->bytes_count = 0;
@@ -393,56 +375,20 @@ int dict_node(struct dict *dict, uint32_t parent, uint32_t frame, uint32_t *ret_
 {
 	if (parent >= dict->count.nodes || frame >= dict->count.frames)
 		return -EINVAL;
-
-	struct hash128 hash = dict_node_content(
-	        id_map_hash(dict->node_ids, parent), id_map_hash(dict->frame_ids, frame));
-	return dict_node_add(dict, hash, (struct node){ .parent = parent, .frame = frame }, ret_id);
-}
-
-/*
- * The hashes of the whole path follow from the frames alone, so it is looked up from the leaf: a
- * stack that is there costs one probe of a table that is larger than the cache, a new one as many
- * as are new.
- */
-static int dict_stack_below(struct dict *dict, uint32_t parent, const uint32_t *frames,
-        uint32_t depth, uint32_t *ret_node)
-{
-	struct hash128 path[DICT_STACK_PART];
-	struct hash128 hash = id_map_hash(dict->node_ids, parent);
-	for (uint32_t i = depth; i > 0; i--) {
-		if (frames[i - 1] >= dict->count.frames)
-			return -EINVAL;
-		hash = dict_node_content(hash, id_map_hash(dict->frame_ids, frames[i - 1]));
-		path[i - 1] = hash;
-	}
-
-	uint32_t node = parent;
-	uint32_t missing = 0;
-	for (; missing < depth; missing++) {
-		uint32_t found = id_map_find(dict->node_ids, path[missing]);
-		if (found != ID_NONE) {
-			node = found;
-			break;
-		}
-	}
-	for (uint32_t i = missing; i > 0; i--) {
-		struct node step = { .parent = node, .frame = frames[i - 1] };
-		int r = dict_node_add(dict, path[i - 1], step, &node);
-		if (r < 0)
-			return r;
-	}
-	*ret_node = node;
-	return 0;
+	return dict_node_add(dict, (struct node){ .parent = parent, .frame = frame }, ret_id);
 }
 
 int dict_stack(struct dict *dict, const uint32_t *frames, uint32_t depth, uint32_t *ret_node)
 {
 	struct dict_mark before = dict->count;
 	uint32_t node = DICT_NODE_ROOT;
-	while (depth > 0) {
-		uint32_t part = depth < DICT_STACK_PART ? depth : DICT_STACK_PART;
-		depth -= part;
-		int r = dict_stack_below(dict, node, frames + depth, part, &node);
+	for (uint32_t i = 0; i < depth; i++) {
+		if (frames[i] >= dict->count.frames)
+			return -EINVAL;
+	}
+	for (uint32_t i = depth; i > 0; i--) {
+		struct node step = { .parent = node, .frame = frames[i - 1] };
+		int r = dict_node_add(dict, step, &node);
 		if (r < 0) {
 			dict_truncate(dict, before);
 			return r;
@@ -556,7 +502,7 @@ const struct frame *dict_get_frame(const struct dict *dict, uint32_t id)
 struct node dict_get_node(const struct dict *dict, uint32_t id)
 {
 	assert(id < dict->count.nodes);
-	return dict->nodes[id];
+	return dict->nodes.all[id];
 }
 
 const struct series *dict_get_series(const struct dict *dict, uint32_t id)
@@ -587,9 +533,35 @@ uint32_t dict_find_string(const struct dict *dict, const char *bytes, size_t cou
 	return id_map_find(dict->string_ids, hash128_bytes(count ? bytes : "", count));
 }
 
+static uint32_t dict_depth(const struct dict *dict, uint32_t node)
+{
+	uint32_t depth = 0;
+	for (; node != DICT_NODE_ROOT; node = dict->nodes.all[node].parent)
+		depth++;
+	return depth;
+}
+
+/* From the root down, and the path lies from the leaf up: part by part, each found from the leaf.
+ */
 struct hash128 dict_node_hash(const struct dict *dict, uint32_t node)
 {
-	return id_map_hash(dict->node_ids, node);
+	assert(node < dict->count.nodes);
+	struct hash128 hash = hash128_bytes(DICT_ROOT_TEXT, sizeof(DICT_ROOT_TEXT) - 1);
+	uint32_t frames[DICT_PATH_PART];
+	for (uint32_t left = dict_depth(dict, node); left > 0;) {
+		uint32_t part = left < DICT_PATH_PART ? left : DICT_PATH_PART;
+		uint32_t at = node;
+		for (uint32_t i = part; i < left; i++)
+			at = dict->nodes.all[at].parent;
+		for (uint32_t i = 0; i < part; i++) {
+			frames[i] = dict->nodes.all[at].frame;
+			at = dict->nodes.all[at].parent;
+		}
+		for (uint32_t i = part; i > 0; i--)
+			hash = dict_node_content(hash, id_map_hash(dict->frame_ids, frames[i - 1]));
+		left -= part;
+	}
+	return hash;
 }
 
 struct hash128 dict_frame_hash(const struct dict *dict, uint32_t frame)
@@ -637,7 +609,7 @@ void dict_truncate(struct dict *dict, struct dict_mark mark)
 	id_map_truncate(dict->string_ids, mark.strings);
 	id_map_truncate(dict->module_ids, mark.modules);
 	id_map_truncate(dict->frame_ids, mark.frames);
-	id_map_truncate(dict->node_ids, mark.nodes);
+	dict_nodes_truncate(&dict->nodes, mark.nodes);
 	id_map_truncate(dict->series_ids, mark.series);
 
 	struct string_entry last = dict->strings[mark.strings - 1];
@@ -671,10 +643,9 @@ size_t dict_memory(const struct dict *dict)
 	return sizeof(*dict) + dict->bytes_capacity +
 	       dict->strings_capacity * sizeof(*dict->strings) +
 	       dict->modules_capacity * sizeof(*dict->modules) +
-	       dict->frames_capacity * sizeof(*dict->frames) +
-	       dict->nodes_capacity * sizeof(*dict->nodes) +
+	       dict->frames_capacity * sizeof(*dict->frames) + dict_nodes_memory(&dict->nodes) +
 	       dict->series_capacity * sizeof(*dict->series) +
 	       dict->labels_capacity * sizeof(*dict->labels) + id_map_memory(dict->string_ids) +
 	       id_map_memory(dict->module_ids) + id_map_memory(dict->frame_ids) +
-	       id_map_memory(dict->node_ids) + id_map_memory(dict->series_ids);
+	       id_map_memory(dict->series_ids);
 }

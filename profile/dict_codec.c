@@ -115,9 +115,9 @@ void dict_encode(const struct dict *dict, struct dict_mark from, struct buf *to)
 
 	uint32_t frame = 0;
 	for (uint32_t i = from.nodes; i < dict->count.nodes; i++) {
-		buf_put_varint(to, i - dict->nodes[i].parent);
-		buf_put_zigzag(to, (int64_t)dict->nodes[i].frame - (int64_t)frame);
-		frame = dict->nodes[i].frame;
+		buf_put_varint(to, i - dict->nodes.all[i].parent);
+		buf_put_zigzag(to, (int64_t)dict->nodes.all[i].frame - (int64_t)frame);
+		frame = dict->nodes.all[i].frame;
 	}
 
 	for (uint32_t i = from.series; i < dict->count.series; i++) {

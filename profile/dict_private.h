@@ -1,8 +1,8 @@
 #pragma once
 
 /*
- * What the three files of dict share: dict.c keeps the things, dict_codec.c writes and reads them,
- * dict_remap.c carries them from one dict to another.
+ * What the files of dict share: dict.c keeps the things, dict_node.c the trie, dict_codec.c writes
+ * and reads them, dict_remap.c carries them from one dict to another.
  */
 
 #include "profile/dict.h"
@@ -10,6 +10,17 @@
 struct string_entry {
 	uint64_t offset;
 	uint32_t count;
+};
+
+/* The trie: nodes by id, and where to look for those that do not follow their parent (dict_node.c).
+ */
+struct dict_nodes {
+	struct node *all;
+	uint32_t count, capacity;
+	uint32_t *slots;
+	uint32_t slots_used;
+	unsigned int slots_bits;
+	uint64_t secrets[2]; /* odd, for the two halves of a node */
 };
 
 struct dict {
@@ -21,7 +32,6 @@ struct dict {
 	struct id_map *string_ids;
 	struct id_map *module_ids;
 	struct id_map *frame_ids;
-	struct id_map *node_ids;
 	struct id_map *series_ids;
 
 	char *bytes; /* every string with a zero behind it */
@@ -29,13 +39,12 @@ struct dict {
 	struct string_entry *strings;
 	struct module *modules;
 	struct frame *frames;
-	struct node *nodes;
+	struct dict_nodes nodes;
 	struct series *series;
 	struct label *labels;
 	uint32_t strings_capacity;
 	uint32_t modules_capacity;
 	uint32_t frames_capacity;
-	uint32_t nodes_capacity;
 	uint32_t series_capacity;
 	uint32_t labels_count, labels_capacity;
 };
@@ -48,10 +57,19 @@ int dict_string_add(
         struct dict *dict, struct hash128 hash, const char *bytes, size_t count, uint32_t *ret_id);
 int dict_module_add(struct dict *dict, struct hash128 hash, struct module module, uint32_t *ret_id);
 int dict_frame_add(struct dict *dict, struct hash128 hash, struct frame frame, uint32_t *ret_id);
-int dict_node_add(struct dict *dict, struct hash128 hash, struct node node, uint32_t *ret_id);
 /* `labels` must not lie in the dict: they are copied after its arrays may have moved. */
 int dict_series_add(struct dict *dict, struct hash128 hash, struct series series,
         const struct label *labels, uint32_t labels_count, uint32_t *ret_id);
+
+/* Finds or adds; parent and frame exist. -ENOSPC, -ENOMEM. */
+int dict_node_add(struct dict *dict, struct node node, uint32_t *ret_id);
+
+int dict_nodes_init(struct dict_nodes *nodes);
+void dict_nodes_fini(struct dict_nodes *nodes);
+void dict_nodes_reset(struct dict_nodes *nodes);
+size_t dict_nodes_memory(const struct dict_nodes *nodes);
+int dict_nodes_add(struct dict_nodes *nodes, struct node node, uint32_t limit, uint32_t *ret_id);
+void dict_nodes_truncate(struct dict_nodes *nodes, uint32_t count);
 
 /* Labels as they must be stored. */
 int dict_series_sorted(struct dict *dict, const struct series *series, const struct label *labels,

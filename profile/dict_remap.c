@@ -1,6 +1,7 @@
 /*
  * A column of ids for each noun of `from`, filled when first asked for. What is new to `to` is
- * added with the hash that it has already, so that nothing is hashed twice.
+ * added with the hash that it has already, so that nothing is hashed twice; nodes, which have none,
+ * go down from the nearest ancestor that was carried over.
  */
 
 #include "profile/dict.h"
@@ -190,32 +191,32 @@ int dict_remap_frame(struct dict_remap *remap, uint32_t id, uint32_t *ret_id)
 	return dict_remap_keep(&remap->frames, id, translated, ret_id);
 }
 
-/* The nearest ancestor, or the node itself, that `to` has; the way there is left in remap->path. */
+/* The nearest ancestor, or the node itself, that was carried over; the way there is left in
+ * remap->path. */
 static int dict_remap_walk(
         struct dict_remap *remap, uint32_t id, uint32_t *ret_known, uint32_t *ret_path_count)
 {
-	const struct dict *from = remap->from;
 	uint32_t path_count = 0;
-	uint32_t known;
-	for (;;) {
-		known = dict_remap_find(remap, &remap->nodes, id);
-		if (known == ID_NONE)
-			known = id_map_find(remap->to->node_ids, id_map_hash(from->node_ids, id));
-		if (known != ID_NONE)
+	uint32_t known = DICT_NODE_ROOT;
+	for (; id != DICT_NODE_ROOT; id = remap->from->nodes.all[id].parent) {
+		uint32_t found = dict_remap_find(remap, &remap->nodes, id);
+		if (found != ID_NONE) {
+			known = found;
 			break;
+		}
 		uint32_t *path = dict_grow(remap->path, &remap->path_capacity,
 		        (uint64_t)path_count + 1, sizeof(*path));
 		if (!path)
 			return -ENOMEM;
 		remap->path = path;
 		path[path_count++] = id;
-		id = from->nodes[id].parent;
 	}
 	*ret_known = known;
 	*ret_path_count = path_count;
 	return 0;
 }
 
+/* Every node of the path is kept, so that the next stack pays only for what it does not share. */
 int dict_remap_node(struct dict_remap *remap, uint32_t id, uint32_t *ret_id)
 {
 	uint32_t node = dict_remap_find(remap, &remap->nodes, id);
@@ -230,14 +231,16 @@ int dict_remap_node(struct dict_remap *remap, uint32_t id, uint32_t *ret_id)
 	int r = dict_remap_walk(remap, id, &node, &path_count);
 	while (r == 0 && path_count > 0) {
 		uint32_t step = remap->path[--path_count];
-		uint32_t frame, translated;
-		r = dict_remap_frame(remap, remap->from->nodes[step].frame, &frame);
-		r = r < 0 ? r
-		          : dict_node_add(remap->to, id_map_hash(remap->from->node_ids, step),
-		                    (struct node){ .parent = node, .frame = frame }, &translated);
+		uint32_t frame, translated = 0;
+		r = dict_remap_frame(remap, remap->from->nodes.all[step].frame, &frame);
+		if (r == 0)
+			r = dict_node_add(remap->to,
+			        (struct node){ .parent = node, .frame = frame }, &translated);
 		r = r < 0 ? r : dict_remap_keep(&remap->nodes, step, translated, &node);
 	}
-	return r < 0 ? r : dict_remap_keep(&remap->nodes, id, node, ret_id);
+	if (r == 0)
+		*ret_id = node;
+	return r;
 }
 
 int dict_remap_series(struct dict_remap *remap, uint32_t id, uint32_t *ret_id)

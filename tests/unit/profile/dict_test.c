@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/rng.h"
 #include "profile/dict.h"
 #include "tests/lib/fault.h"
 #include "tests/lib/test.h"
@@ -408,6 +409,56 @@ static void truncate_takes_back_exactly_what_was_added_since(void **state)
 	}
 }
 
+#define NODES_MAX 5000
+
+/* A node for each (parent, frame) by looking at all of them. */
+static uint32_t node_plainly(const struct node *nodes, uint32_t count, struct node node)
+{
+	for (uint32_t id = 1; id < count; id++) {
+		if (nodes[id].parent == node.parent && nodes[id].frame == node.frame)
+			return id;
+	}
+	return count;
+}
+
+/* Chains and branches, found or new, with what was newest taken back now and then. */
+static void nodes_are_found_wherever_they_lie(void **state)
+{
+	static struct node nodes[NODES_MAX];
+	for (uint64_t seed = 1; seed <= 5; seed++) {
+		AUTO(dict) dict = dict_new(dict_limits_default);
+		struct rng rng;
+		uint32_t frames[8];
+		uint32_t count = 1;
+		rng_init(&rng, seed);
+		for (uint32_t i = 0; i < COUNT_OF(frames); i++) {
+			char name[16];
+			snprintf(name, sizeof(name), "f%u", i);
+			frames[i] = function(dict, name);
+		}
+		for (uint32_t i = 0; i < 4000; i++) {
+			if (rng_below(&rng, 200) == 0) {
+				struct dict_mark mark = dict_mark(dict);
+				count -= (uint32_t)rng_below(&rng, count < 100 ? count : 100);
+				mark.nodes = count;
+				dict_truncate(dict, mark);
+			}
+			uint32_t id;
+			struct node node = {
+				.parent = rng_below(&rng, 3) ? count - 1
+				                             : (uint32_t)rng_below(&rng, count),
+				.frame = frames[rng_below(&rng, COUNT_OF(frames))],
+			};
+			CHECK_OK(dict_node(dict, node.parent, node.frame, &id));
+			assert_int_equal(id, node_plainly(nodes, count, node));
+			nodes[id] = node;
+			count = id == count ? count + 1 : count;
+			assert_int_equal(dict_mark(dict).nodes, count);
+		}
+		CHECK(count > 500);
+	}
+}
+
 static void memory_is_at_least_the_content_and_not_many_times_it(void **state)
 {
 	AUTO(dict) dict = dict_new(dict_limits_default);
@@ -418,7 +469,7 @@ static void memory_is_at_least_the_content_and_not_many_times_it(void **state)
 	struct dict_mark mark = dict_mark(dict);
 	size_t content = mark.strings * (sizeof(struct hash128) + 16) +
 	                 mark.frames * (sizeof(struct hash128) + sizeof(struct frame)) +
-	                 mark.nodes * (sizeof(struct hash128) + sizeof(struct node));
+	                 mark.nodes * sizeof(struct node);
 	CHECK(before > 0 && before < 65536);
 	CHECK(dict_memory(dict) > before);
 	CHECK(dict_memory(dict) >= content);
@@ -815,6 +866,7 @@ int main(void)
 		cmocka_unit_test(labels_are_sorted_by_name_and_empty_ones_left_out),
 		cmocka_unit_test(a_full_dict_refuses_only_what_is_new),
 		cmocka_unit_test(truncate_takes_back_exactly_what_was_added_since),
+		cmocka_unit_test(nodes_are_found_wherever_they_lie),
 		cmocka_unit_test(memory_is_at_least_the_content_and_not_many_times_it),
 		cmocka_unit_test(deltas_decode_to_the_same_dict),
 		cmocka_unit_test(a_delta_only_fits_where_it_continues),

@@ -1,0 +1,153 @@
+/*
+ * How a node is found by (parent, frame). Most of a trie is chains: a stack that branches off
+ * somewhere brings the rest of its path at once, so that its nodes lie one behind the other. A node
+ * whose id follows its parent's is found by looking there; only the others, about one for each
+ * stack, are in a table:
+ *
+ *	nodes  [ root  a<root  b<a  c<b | d<a  e<d | f<b ]     x<y: x's parent is y
+ *	slots  [ . d . . f . . ]                               (parent, frame) -> id; 0 is empty
+ *
+ * So a new path is appended without touching the table but once, and walking a known one goes
+ * through memory in order. A node's hash is not kept: whoever wants it pays for the way to the
+ *root.
+ *
+ * Ids are chosen by whoever sends us stacks, and enough of them that end in one place would make
+ *one long run of the table: each dict draws two odd numbers for itself that nobody knows
+ *(core/id_map.c has the same).
+ */
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/rng.h"
+#include "profile/dict_private.h"
+
+#define NODE_SLOTS_FIRST_BITS   6
+#define NODE_SECRET_WITHOUT_RNG UINT64_C(0x9e3779b97f4a7c15)
+
+int dict_nodes_init(struct dict_nodes *nodes)
+{
+	nodes->secrets[0] = NODE_SECRET_WITHOUT_RNG;
+	(void)rng_os_bytes(nodes->secrets, sizeof(nodes->secrets));
+	nodes->secrets[0] |= 1;
+	nodes->secrets[1] |= 1;
+	nodes->slots_bits = NODE_SLOTS_FIRST_BITS;
+	nodes->slots = calloc(UINT64_C(1) << nodes->slots_bits, sizeof(*nodes->slots));
+	return nodes->slots ? 0 : -ENOMEM;
+}
+
+void dict_nodes_fini(struct dict_nodes *nodes)
+{
+	free(nodes->all);
+	free(nodes->slots);
+}
+
+void dict_nodes_reset(struct dict_nodes *nodes)
+{
+	memset(nodes->slots, 0, (UINT64_C(1) << nodes->slots_bits) * sizeof(*nodes->slots));
+	nodes->slots_used = 0;
+	nodes->count = 0;
+}
+
+size_t dict_nodes_memory(const struct dict_nodes *nodes)
+{
+	return nodes->capacity * sizeof(*nodes->all) +
+	       (UINT64_C(1) << nodes->slots_bits) * sizeof(*nodes->slots);
+}
+
+static bool node_equal(struct node a, struct node b)
+{
+	return a.parent == b.parent && a.frame == b.frame;
+}
+
+/* Node 0 has no parent, and nobody looks for it. */
+static bool node_is_in_table(const struct dict_nodes *nodes, uint32_t id)
+{
+	return id != DICT_NODE_ROOT && nodes->all[id].parent != id - 1;
+}
+
+/* The slot that holds the node, or the empty one where it belongs. */
+static uint32_t *node_slot(const struct dict_nodes *nodes, struct node node)
+{
+	uint64_t mixed = node.parent * nodes->secrets[0] + node.frame * nodes->secrets[1];
+	uint64_t mask = (UINT64_C(1) << nodes->slots_bits) - 1;
+	for (uint64_t i = mixed >> (64 - nodes->slots_bits);; i++) {
+		uint32_t *slot = &nodes->slots[i & mask];
+		if (*slot == 0 || node_equal(nodes->all[*slot], node))
+			return slot;
+	}
+}
+
+static int node_grow_slots(struct dict_nodes *nodes)
+{
+	uint32_t *slots = calloc(UINT64_C(2) << nodes->slots_bits, sizeof(*slots));
+	if (!slots)
+		return -ENOMEM;
+	free(nodes->slots);
+	nodes->slots = slots;
+	nodes->slots_bits++;
+	for (uint32_t id = 0; id < nodes->count; id++) {
+		if (node_is_in_table(nodes, id))
+			*node_slot(nodes, nodes->all[id]) = id;
+	}
+	return 0;
+}
+
+int dict_nodes_add(struct dict_nodes *nodes, struct node node, uint32_t limit, uint32_t *ret_id)
+{
+	uint32_t next = node.parent + 1;
+	uint32_t *slot = NULL;
+	if (next < nodes->count && node_equal(nodes->all[next], node)) {
+		*ret_id = next;
+		return 0;
+	}
+	/* Of the newest node all children are to come. */
+	if (next < nodes->count) {
+		slot = node_slot(nodes, node);
+		if (*slot != 0) {
+			*ret_id = *slot;
+			return 0;
+		}
+	}
+
+	if (nodes->count >= limit)
+		return -ENOSPC;
+	struct node *all = dict_grow(
+	        nodes->all, &nodes->capacity, (uint64_t)nodes->count + 1, sizeof(*all));
+	if (!all)
+		return -ENOMEM;
+	nodes->all = all;
+	if (slot && (uint64_t)nodes->slots_used + 1 > UINT64_C(1) << (nodes->slots_bits - 1)) {
+		int r = node_grow_slots(nodes);
+		if (r < 0)
+			return r;
+		slot = node_slot(nodes, node);
+	}
+	if (slot) {
+		*slot = nodes->count;
+		nodes->slots_used++;
+	}
+	nodes->all[nodes->count] = node;
+	*ret_id = nodes->count++;
+	return 0;
+}
+
+/*
+ * The newest entry was put into the first empty slot of its run, and everything before it already
+ * had its place: emptying the slots in reverse order of insertion leaves every run as it was, also
+ * where the table grew in between, since then it was filled in order of the ids too.
+ */
+void dict_nodes_truncate(struct dict_nodes *nodes, uint32_t count)
+{
+	assert(count <= nodes->count);
+	while (nodes->count > count) {
+		uint32_t id = nodes->count - 1;
+		if (node_is_in_table(nodes, id)) {
+			*node_slot(nodes, nodes->all[id]) = 0;
+			nodes->slots_used--;
+		}
+		nodes->count--;
+	}
+}
