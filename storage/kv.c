@@ -914,8 +914,13 @@ static int kv_merge_range(
 		return -ENOMEM;
 	kv_delete_range(kv, batch, family, from, to);
 	int r = kv_write(kv, batch, KV_UNSYNCED);
-	if (r < 0)
-		return r;
+	return r < 0 ? r : kv_settle(kv, family, from, to);
+}
+
+int kv_settle(struct kv *kv, enum kv_family family, struct kv_bytes from, struct kv_bytes to)
+{
+	if (!kv->db || !kv->writable)
+		return kv_refuse(kv, "merging files of");
 	rocksdb_compactoptions_t *options = rocksdb_compactoptions_create();
 	rocksdb_compactoptions_set_exclusive_manual_compaction(options, 0);
 	rocksdb_compact_range_cf_opt(
@@ -1074,6 +1079,31 @@ void kv_flush_begin(struct kv *kv)
 uint64_t kv_log_bytes(const struct kv *kv)
 {
 	return kv_folder_bytes(kv, ".log");
+}
+
+uint64_t kv_files_disk_bytes(struct kv *kv, enum kv_family family)
+{
+	uint64_t value = 0;
+	if (!kv->db || rocksdb_property_int_cf(kv->db, kv->families[family],
+	                       "rocksdb.live-sst-files-size", &value) != 0)
+		return 0;
+	return value;
+}
+
+uint64_t kv_family_bytes(struct kv *kv, enum kv_family family)
+{
+	static const char *const properties[] = {
+		"rocksdb.estimate-live-data-size",
+		"rocksdb.cur-size-all-mem-tables",
+	};
+	uint64_t bytes = 0;
+	for (size_t i = 0; kv->db && i < COUNT_OF(properties); i++) {
+		uint64_t value;
+		if (rocksdb_property_int_cf(kv->db, kv->families[family], properties[i], &value) ==
+		        0)
+			bytes += value;
+	}
+	return bytes;
 }
 
 uint64_t kv_disk_bytes(const struct kv *kv)

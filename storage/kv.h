@@ -153,6 +153,15 @@ int kv_delete_files(struct kv *kv, enum kv_family family, struct kv_bytes from, 
 int kv_reclaim(struct kv *kv, enum kv_family family, struct kv_bytes from, struct kv_bytes to);
 
 /*
+ * Takes what was deleted of [from, to) out of its files: those that hold any of the range are
+ * written anew without it. For where kv_delete_files() cannot: files of the highest level.
+ */
+int kv_settle(struct kv *kv, enum kv_family family, struct kv_bytes from, struct kv_bytes to);
+
+/* On disk, of the files of one family. */
+uint64_t kv_files_disk_bytes(struct kv *kv, enum kv_family family);
+
+/*
  * Many values for keys that are not there yet, as files that are made beside the database and then
  * become part of it: they go neither through the log nor through memory, and are never written
  * again, as long as no other file has keys between theirs. Nothing of them is there
@@ -190,6 +199,10 @@ uint64_t kv_log_bytes(const struct kv *kv);
  * elsewhere they are copied.
  */
 int kv_checkpoint(struct kv *kv, const char *path);
+
+/* What the keys and values of a family weigh, about: as RocksDB estimates it from its files, with
+ * what is in memory. */
+uint64_t kv_family_bytes(struct kv *kv, enum kv_family family);
 
 /* On disk: files of this folder. In memory: what RocksDB holds. */
 uint64_t kv_disk_bytes(const struct kv *kv);

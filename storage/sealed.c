@@ -85,7 +85,7 @@ int sealed_open(struct sealed *sealed, const struct window_entry *entry)
 	                           : store_generation(sealed->store, sealed->window.dictionary);
 	if (r == 0 && !sealed->generation)
 		r = -EBADMSG;
-	if (r == 0)
+	if (r == 0 && !sealed->sees_hidden)
 		sealed_hide(sealed);
 	return r;
 }

@@ -20,6 +20,7 @@ struct sealed {
 	struct window window;
 	struct generation *generation; /* what the window's ids are of */
 	int failed;                    /* of the database */
+	bool sees_hidden; /* set after sealed_init() by who is to see what readers do not */
 
 	struct buf watchers_bytes;
 	struct buf members_bytes;
@@ -64,6 +65,12 @@ int sealed_open_detail(struct sealed *sealed, uint32_t unit, uint32_t chunk,
         const struct sum_block *block, struct detail_chunk *ret_chunk);
 int sealed_get_detail_heads(
         struct sealed *sealed, const struct detail_chunk *chunk, struct detail_heads *ret_heads);
+
+/* What the ids of the window that was opened last are of; NULL when it could not be. */
+static inline const struct dict *sealed_dict(const struct sealed *sealed)
+{
+	return sealed->generation ? sealed->generation->dict : NULL;
+}
 
 static inline const uint32_t *sealed_nodes(const struct sealed *sealed)
 {

@@ -11,6 +11,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "storage/sealed.h"
 #include "storage/store_private.h"
 
 static const enum kv_family forget_families[] = { KV_BATCH, KV_WINDOW, KV_SUMS, KV_DETAIL };
@@ -58,6 +59,25 @@ static int forget_visit(void *owner, struct key_batch of, const struct batch *ba
 	return 0;
 }
 
+/*
+ * What is hidden goes with a window that is cut, for good. What has lost its detail cannot become
+ * batches again: -ENODATA.
+ */
+static int forget_check_detail(struct forget *forget, const struct window_entry *window)
+{
+	AUTO_SEALED sealed;
+	int r = sealed_init(&sealed, forget->store);
+	gate_enter(&forget->store->gate);
+	r = r < 0 ? r : sealed_open(&sealed, window);
+	for (uint32_t i = 0; r == 0 && i < sealed.window.units_count; i++) {
+		const struct window_unit *unit = &sealed.window.units[i];
+		if (!unit->is_gone && unit->chunks == 0 && unit->rows > 0)
+			r = -ENODATA;
+	}
+	gate_leave(&forget->store->gate);
+	return r;
+}
+
 static int forget_window(struct forget *forget, const struct window_entry *window)
 {
 	const struct key_window *key = &window->key;
@@ -65,8 +85,9 @@ static int forget_window(struct forget *forget, const struct window_entry *windo
 		forget->batches += window->batches;
 		return 0;
 	}
+	int r = forget_check_detail(forget, window);
 	forget->dictionary = window->dictionary;
-	return store_scan_sealed(forget->store, window, forget_visit, forget);
+	return r < 0 ? r : store_scan_sealed(forget->store, window, forget_visit, forget);
 }
 
 /* Which windows go. The list does not change meanwhile: the caller has `sealing`. */
@@ -168,6 +189,13 @@ static int forget_run(struct forget *forget)
 		        "the range cuts a sealed window of which something is damaged: choose a "
 		        "range that does not cut it (multiples of %" PRIu64 " s do not)",
 		        store->options.window_ns / NS_PER_S);
+	if (r == -ENODATA) {
+		store_set_error(store,
+		        "the range cuts a sealed window whose detail has expired: choose one that "
+		        "does not cut it (multiples of %" PRIu64 " s do not)",
+		        store->options.window_ns / NS_PER_S);
+		r = -EBADMSG;
+	}
 	r = r < 0 ? r : store_make_writable(store);
 	r = r < 0 ? r : forget_commit(forget);
 	pthread_mutex_unlock(&store->writer);

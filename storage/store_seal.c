@@ -35,7 +35,8 @@
 
 #define SEAL_ATTEMPTS       3
 #define SEAL_UNSEALABLE_MAX 1024
-#define SEAL_LOG_BYTES      (8u << 20) /* a log that is worth a flush */
+#define SEAL_LOG_BYTES      (8u << 20)  /* a log that is worth a flush */
+#define SEAL_BATCHES_BYTES  (64u << 10) /* of batches in files that is worth a merge */
 
 static void seal_chunk_fini(struct seal_chunk *chunk)
 {
@@ -436,8 +437,27 @@ static int seal_window_wholly(struct store *store, struct key_window key)
 		if (r < 0)
 			return r;
 		key.generation++;
+		key.generation = expiry_free_number(&store->expiry, key);
 	} while (has_others);
 	return 0;
+}
+
+/*
+ * Batches that reached a file before they were sealed lie in files of the highest level, which
+ * cannot be dropped. They are few: merging them is reading them once.
+ */
+static void seal_settle_batches(struct store *store, uint64_t until_ns)
+{
+	uint8_t from[KEYS_TIME_BYTES];
+	uint8_t to[KEYS_TIME_BYTES];
+	keys_put_time(0, from);
+	keys_put_time(until_ns, to);
+	pthread_mutex_lock(&store->reclaiming);
+	/* Only for the space: what fails here shows with the next write. */
+	if (kv_files_disk_bytes(store->kv, KV_BATCH) >= SEAL_BATCHES_BYTES)
+		(void)kv_settle(store->kv, KV_BATCH, (struct kv_bytes){ from, sizeof(from) },
+		        (struct kv_bytes){ to, sizeof(to) });
+	pthread_mutex_unlock(&store->reclaiming);
 }
 
 int store_seal(struct store *store, uint64_t until_ns)
@@ -445,6 +465,7 @@ int store_seal(struct store *store, uint64_t until_ns)
 	struct key_window key = { 0 };
 	bool must_wait = false;
 	bool is_found = false;
+	bool has_sealed = false;
 
 	pthread_mutex_lock(&store->sealing);
 	int r = seal_make_writable(store);
@@ -457,9 +478,12 @@ int store_seal(struct store *store, uint64_t until_ns)
 		if (must_wait || seal_is_unsealable(store, key.from_ns))
 			continue;
 		r = seal_window_wholly(store, key);
+		has_sealed |= r == 0;
 		if (r == -EOVERFLOW || r == -E2BIG)
 			r = seal_note_unsealable(store, key.from_ns);
 	}
+	if (r == 0 && has_sealed)
+		seal_settle_batches(store, until_ns);
 	pthread_mutex_unlock(&store->sealing);
 	return r;
 }
@@ -546,6 +570,7 @@ int store_is_sealed(struct store *store, struct key_batch key, bool *ret_is_seal
 		return 0;
 	AUTO_SEALED sealed;
 	int r = sealed_init(&sealed, store);
+	sealed.sees_hidden = true; /* what is hidden was kept */
 	for (uint32_t i = 0; r == 0 && i < span.count && !has; i++) {
 		const struct window_entry *entry = &store->windows.entries[span.first + i];
 		if (entry->key.from_ns <= key.start_ns && key.start_ns < entry->key.to_ns)

@@ -190,3 +190,23 @@ static inline uint64_t store_fixture_value(
 	store_sum_fini(&sum);
 	return value;
 }
+
+/* The same in one group, which sums can answer without detail. */
+static inline uint64_t store_fixture_total(
+        struct store *store, const char *text, uint64_t from_ns, uint64_t to_ns)
+{
+	AUTO(store_match) match = store_fixture_find(store, text, from_ns, to_ns);
+	struct store_sum sum;
+	autofree uint32_t *groups = calloc((size_t)match->series_count + 1, sizeof(*groups));
+	struct store_sum_options options = {
+		.from_ns = from_ns,
+		.to_ns = to_ns,
+		.match = match,
+		.groups = groups,
+		.memory_max = 64 << 20,
+	};
+	CHECK_OK(store_sum(store, &options, &sum));
+	uint64_t value = sum.completeness.value;
+	store_sum_fini(&sum);
+	return value;
+}

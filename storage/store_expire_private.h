@@ -1,0 +1,55 @@
+#pragma once
+
+/*
+ * What the files of forgetting share: windows by name, what a unit weighs, and ranges of keys whose
+ * space is to come back.
+ */
+
+#include "storage/sealed.h"
+#include "storage/store_expire.h"
+#include "storage/store_private.h"
+
+struct store_window_name expire_name(struct key_window key);
+/* -EINVAL: no such level or number. */
+int expire_key(struct store_window_name name, struct key_window *ret_key);
+
+/* Which parts of a unit the disk has, hidden or not. `window` is as the record says. */
+uint32_t expire_parts_there(const struct window *window, uint32_t unit);
+
+/*
+ * Bytes of every unit of an older window that does not say so, from its keys and values; the
+ * window has sizes then. In the gate.
+ */
+int expire_measure(struct store *store, struct key_window key, struct window *window);
+
+/* A range of keys of one family of which nothing is needed any more. */
+struct expire_range {
+	enum kv_family family;
+	uint8_t from_bytes[KEYS_BLOCK_BYTES];
+	uint8_t to_bytes[KEYS_BLOCK_BYTES];
+	uint32_t from_count;
+	uint32_t to_count;
+};
+
+/* Units [first, end) of a window in one family, onto an array of struct expire_range. */
+void expire_put_units(struct buf *ranges, enum kv_family family, struct key_window window,
+        uint32_t first, uint32_t end);
+/* Blocks of windows that are in no list any more: `keys` ascending, of one level. Those with no
+ * window between them are one range. */
+void expire_put_windows(struct buf *ranges, const struct window_list *list,
+        const struct key_window *keys, uint32_t count);
+
+/*
+ * Gives back all of them. Under sealing, and without the writer or the gate: appends and readers go
+ * on. Others may be written meanwhile, none in the ranges.
+ */
+int expire_reclaim(struct store *store, const struct buf *ranges);
+
+/* A record of a window as it is to be from now on, with the folder's format where it needs that. */
+int expire_put_record(struct store *store, struct kv_batch *write, struct key_window key,
+        const struct window *window);
+void expire_delete_record(struct store *store, struct kv_batch *write, struct key_window key);
+
+/* store_hide() and store_erase() of items that are under `sealing` already. */
+int expire_hide(struct store *store, const struct store_run *run,
+        const struct store_expire_item *items, uint32_t count, struct store_expired *ret_expired);

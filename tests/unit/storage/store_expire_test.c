@@ -1,0 +1,436 @@
+/*
+ * What is hidden is in no answer, what is undone is back, what is erased is gone from the disk:
+ * over a store of a few windows and services. Random programs of it are in store_oracle_test.c.
+ */
+
+#include <errno.h>
+
+#include "core/clock.h"
+#include "core/rng.h"
+#include "storage/store_expire.h"
+#include "tests/unit/storage/store_fixture.h"
+
+#define WINDOW_S 60
+#define WINDOWS  4
+#define PERIOD   UINT64_C(10)
+
+static const char *const services[] = { "cart", "shop", "mail" };
+
+static struct store *open_store(const char *path)
+{
+	struct store_options options = store_fixture_options(path);
+	options.window_ns = WINDOW_S * SECOND;
+	return store_fixture_open_with(options);
+}
+
+/* One second of every service and two instances each; in samples, so much each. */
+static uint64_t value_of(uint32_t seq, uint32_t service)
+{
+	return 1 + seq * 7 + service;
+}
+
+static void append(struct store *store, struct source *source, uint32_t seq)
+{
+	source_begin(source, (seq - 1) * 10 * SECOND, 10 * SECOND);
+	for (uint32_t i = 0; i < COUNT_OF(services); i++) {
+		for (uint32_t instance = 0; instance < 2; instance++) {
+			char name[16];
+			snprintf(name, sizeof(name), "i%u", instance);
+			uint32_t series = source_series(source, services[i], name, PERIOD);
+			CHECK_OK(batch_add_row(source->batch, series,
+			        source_stack(source, i ? "sell" : "work"),
+			        value_of(seq, i) + instance));
+			CHECK_OK(batch_add_coverage(source->batch, series, 9 * SECOND));
+		}
+	}
+	assert_int_equal(source_append(source, store, seq), WIRE_OK);
+}
+
+static uint64_t fill(struct store *store, struct source *source)
+{
+	uint32_t seq = 1;
+	for (; seq <= WINDOWS * WINDOW_S / 10; seq++)
+		append(store, source, seq);
+	return seq;
+}
+
+/* What a service should have in the windows [from, to), both instances. */
+static uint64_t expected(uint32_t service, uint32_t from, uint32_t to)
+{
+	uint64_t value = 0;
+	for (uint32_t seq = from * WINDOW_S / 10 + 1; seq <= to * WINDOW_S / 10; seq++)
+		value += 2 * value_of(seq, service) + 1;
+	return value * PERIOD;
+}
+
+static uint64_t total(struct store *store, const char *service)
+{
+	char text[64];
+	snprintf(text, sizeof(text), "cpu{service=\"%s\"}", service);
+	return store_fixture_total(store, text, 0, UINT64_MAX);
+}
+
+static void expect_totals(struct store *store, uint64_t cart, uint64_t shop, uint64_t mail)
+{
+	assert_int_equal(total(store, "cart"), cart);
+	assert_int_equal(total(store, "shop"), shop);
+	assert_int_equal(total(store, "mail"), mail);
+}
+
+/* The unit of a service in the window that begins then. */
+struct found {
+	const char *service;
+	uint32_t window;
+	struct store_inventory_unit unit;
+	uint32_t count;
+	uint64_t bytes;
+	uint64_t rows;
+	uint32_t series;
+};
+
+static int find_unit(void *owner, const struct store_inventory_unit *unit)
+{
+	struct found *found = owner;
+	found->bytes += unit->bytes_detail + unit->bytes_sums + unit->bytes_window;
+	found->rows += unit->is_open ? 0 : unit->rows;
+	found->series += unit->series_count;
+	if (found->service && strcmp(unit->service, found->service) != 0)
+		return 0;
+	if (found->service && unit->window.from_ns != found->window * WINDOW_S * SECOND)
+		return 0;
+	found->unit = *unit;
+	found->count++;
+	return 0;
+}
+
+static struct found find(struct store *store, const char *service, uint32_t window)
+{
+	struct found found = { .service = service, .window = window };
+	CHECK_OK(store_inventory(store, (struct store_inventory_options){ .wants_series = true },
+	        find_unit, &found));
+	return found;
+}
+
+static struct store_expire_item item_of(
+        struct store *store, const char *service, uint32_t window, uint32_t parts)
+{
+	struct found found = find(store, service, window);
+	assert_int_equal(found.count, 1);
+	return (struct store_expire_item){ found.unit.window, found.unit.unit, parts };
+}
+
+static struct store_run run_of(uint64_t id)
+{
+	return (struct store_run){ .id = id, .hidden_ns = 5, .erase_ns = 6, .note = "a test" };
+}
+
+static void inventory_tells_of_every_unit_and_its_bytes(void **state)
+{
+	TEST_DIR(dir);
+	AUTO(store) store = open_store(dir.path);
+	struct source source = source_new(store, 1);
+	uint32_t seq = (uint32_t)fill(store, &source);
+	CHECK_OK(store_seal(store, WINDOWS * WINDOW_S * SECOND));
+	append(store, &source, seq);
+
+	struct found all = find(store, NULL, 0);
+	assert_int_equal(all.count, WINDOWS * COUNT_OF(services));
+	assert_int_equal(all.rows, WINDOWS * 6 * 2 * COUNT_OF(services));
+	assert_int_equal(all.series, WINDOWS * COUNT_OF(services) * 2);
+	struct found one = find(store, "shop", 1);
+	assert_int_equal(one.count, 1);
+	assert_int_equal(one.unit.rows, 12);
+	assert_int_equal(one.unit.batches, 6);
+	assert_int_equal(one.unit.first_ns, WINDOW_S * SECOND);
+	assert_int_equal(one.unit.last_ns, (2 * WINDOW_S - 10) * SECOND);
+	assert_int_equal(one.unit.parts, STORE_PART_ALL);
+	assert_int_equal(one.unit.hidden, 0);
+	CHECK(one.unit.bytes_detail > 50 && one.unit.bytes_sums > 100);
+
+	struct store_inventory_bytes bytes;
+	CHECK_OK(store_inventory_totals(store, &bytes));
+	assert_int_equal(bytes.detail + bytes.sums[0] + bytes.windows, all.bytes);
+	CHECK(bytes.disk > all.bytes && bytes.dict > 0);
+
+	/* The open batch: each service has its share of rows. */
+	struct found open = { .service = "mail", .window = WINDOWS };
+	CHECK_OK(store_inventory(
+	        store, (struct store_inventory_options){ .wants_open = true }, find_unit, &open));
+	assert_int_equal(open.count, 1);
+	assert_true(open.unit.is_open);
+	assert_int_equal(open.unit.rows, 2);
+	CHECK(open.unit.bytes_detail > 20);
+	source_free(&source);
+}
+
+static void what_is_hidden_is_in_no_answer_until_it_is_undone(void **state)
+{
+	TEST_DIR(dir);
+	struct store *store = open_store(dir.path);
+	struct source source = source_new(store, 1);
+	struct store_expired expired, back;
+	fill(store, &source);
+	CHECK_OK(store_seal(store, WINDOWS * WINDOW_S * SECOND));
+	uint64_t cart = expected(0, 0, WINDOWS), shop = expected(1, 0, WINDOWS);
+	uint64_t mail = expected(2, 0, WINDOWS);
+	expect_totals(store, cart, shop, mail);
+
+	struct store_run run = run_of(9);
+	struct store_expire_item items[] = { item_of(store, "cart", 1, STORE_PART_SUMS),
+		item_of(store, "shop", 2, STORE_PART_ALL),
+		{ { 0, 0, 3 * WINDOW_S * SECOND, 4 * WINDOW_S * SECOND }, STORE_UNIT_NONE,
+		        STORE_PART_ALL },
+		{ { 0, 7, 0, WINDOW_S * SECOND }, 0, STORE_PART_ALL } };
+	CHECK_OK(store_hide(store, &run, items, COUNT_OF(items), &expired));
+	assert_int_equal(expired.windows[0], 1);
+	assert_int_equal(expired.units[0], 2 + COUNT_OF(services));
+	assert_int_equal(expired.rows, 12 * (2 + COUNT_OF(services)));
+	assert_int_equal(expired.missing, 1);
+	for (int restart = 0; restart < 2; restart++) {
+		expect_totals(store, expected(0, 0, 1) + expected(0, 2, 3), expected(1, 0, 2),
+		        expected(2, 0, 3));
+		assert_int_equal(store_hide(store, &run, items, 1, &expired), -EEXIST);
+		assert_int_equal(find(store, "cart", 1).unit.hidden, STORE_PART_ALL);
+		source_free(&source);
+		store_free(store);
+		store = open_store(dir.path);
+		source = source_new(store, 1);
+	}
+	/* Twice is once. */
+	run.id = 10;
+	CHECK_OK(store_hide(store, &run, items, COUNT_OF(items), &expired));
+	assert_int_equal(expired.units[0], 0);
+	assert_int_equal(expired.missing, COUNT_OF(items));
+	assert_int_equal(store_undo(store, 10, &back), -ENOENT);
+
+	CHECK_OK(store_undo(store, 9, &back));
+	assert_int_equal(back.units[0], 2 + COUNT_OF(services));
+	assert_int_equal(back.missing, 0);
+	expect_totals(store, cart, shop, mail);
+	assert_int_equal(store_undo(store, 9, &back), -ENOENT);
+	source_free(&source);
+	store_free(store);
+}
+
+static void detail_goes_and_sums_stay(void **state)
+{
+	TEST_DIR(dir);
+	AUTO(store) store = open_store(dir.path);
+	struct source source = source_new(store, 1);
+	struct store_expired expired;
+	struct store_run run = run_of(1);
+	fill(store, &source);
+	CHECK_OK(store_seal(store, WINDOWS * WINDOW_S * SECOND));
+	struct store_expire_item items[] = { { { 0, 0, 0, WINDOW_S * SECOND }, STORE_UNIT_NONE,
+		                                     STORE_PART_DETAIL },
+		item_of(store, "mail", 1, STORE_PART_DETAIL) };
+	CHECK_OK(store_hide(store, &run, items, COUNT_OF(items), &expired));
+	assert_int_equal(expired.units[0], 4);
+	assert_int_equal(expired.windows[0], 0);
+	assert_int_equal(expired.bytes_sums, 0);
+	for (int i = 0; i < 2; i++) {
+		expect_totals(store, expected(0, 0, WINDOWS), expected(1, 0, WINDOWS),
+		        expected(2, 0, WINDOWS));
+		if (i == 0)
+			CHECK_OK(store_erase(store, 1, NULL, &expired));
+	}
+	assert_int_equal(expired.units[0], 4);
+	assert_int_equal(find(store, "mail", 1).unit.parts, STORE_PART_SUMS);
+	assert_int_equal(find(store, "mail", 1).unit.bytes_detail, 0);
+	assert_int_equal(find(store, "cart", 1).unit.parts, STORE_PART_ALL);
+	source_free(&source);
+}
+
+static int count_runs(void *owner, const struct store_run_state *state)
+{
+	(*(uint32_t *)owner)++;
+	assert_string_equal(state->run.note, "a test");
+	CHECK(state->hidden.units[0] > 0);
+	return 0;
+}
+
+static void what_is_erased_stays_gone_and_its_number_is_not_given_anew(void **state)
+{
+	TEST_DIR(dir);
+	struct store *store = open_store(dir.path);
+	struct source source = source_new(store, 1);
+	struct store_expired expired, back;
+	struct store_run run = run_of(1);
+	uint32_t runs = 0;
+	uint32_t seq = (uint32_t)fill(store, &source);
+	CHECK_OK(store_seal(store, WINDOWS * WINDOW_S * SECOND));
+	struct store_expire_item items[] = { { { 0, 0, 0, WINDOW_S * SECOND }, STORE_UNIT_NONE,
+		                                     STORE_PART_ALL },
+		item_of(store, "cart", 1, STORE_PART_ALL) };
+	CHECK_OK(store_hide(store, &run, items, COUNT_OF(items), &expired));
+	/* What comes late for a hidden window is another window, and not hidden. */
+	source_begin(&source, 0, 10 * SECOND);
+	CHECK_OK(batch_add_row(source.batch, source_series(&source, "cart", "late", PERIOD),
+	        source_stack(&source, "work"), 5));
+	assert_int_equal(source_append(&source, store, seq), WIRE_OK);
+	CHECK_OK(store_seal(store, WINDOWS * WINDOW_S * SECOND));
+	CHECK_OK(store_runs(store, count_runs, &runs));
+	assert_int_equal(runs, 1);
+
+	CHECK_OK(store_erase(store, 1, NULL, &expired));
+	assert_int_equal(expired.windows[0], 1);
+	assert_int_equal(expired.units[0], 1 + COUNT_OF(services));
+	assert_int_equal(store_erase(store, 1, NULL, &expired), -ENOENT);
+	assert_int_equal(store_undo(store, 1, &back), -ENOENT);
+	for (int restart = 0; restart < 2; restart++) {
+		expect_totals(store, expected(0, 2, WINDOWS) + 5 * PERIOD, expected(1, 1, WINDOWS),
+		        expected(2, 1, WINDOWS));
+		source_free(&source);
+		store_free(store);
+		store = open_store(dir.path);
+		source = source_new(store, 1);
+	}
+	source_free(&source);
+	store_free(store);
+}
+
+/* Names are most of a store this small, so the bulk is values that do not pack. */
+static void fill_bulk(struct store *store, struct source *source)
+{
+	struct rng rng;
+	rng_init(&rng, 7);
+	for (uint32_t seq = 1; seq <= WINDOWS * WINDOW_S / 10; seq++) {
+		source_begin(source, (seq - 1) * 10 * SECOND, 10 * SECOND);
+		for (uint32_t i = 0; i < COUNT_OF(services); i++) {
+			uint32_t series = source_series(source, services[i], "a", PERIOD);
+			for (uint32_t row = 0; row < 3000; row++) {
+				char function[16];
+				snprintf(function, sizeof(function), "f%u", row % 500);
+				CHECK_OK(batch_add_row(source->batch, series,
+				        source_stack(source, function),
+				        1 + rng_below(&rng, UINT64_C(1) << 40)));
+			}
+		}
+		assert_int_equal(source_append(source, store, seq), WIRE_OK);
+	}
+}
+
+static uint64_t disk_bytes(struct store *store)
+{
+	struct store_size size;
+	CHECK_OK(store_size(store, &size));
+	return size.bytes_disk;
+}
+
+static uint32_t class_of_service(
+        void *owner, const char *tenant, const struct dict *dict, uint32_t series)
+{
+	uint32_t count = dict_get_series(dict, series)->labels_count;
+	const struct label *labels = dict_get_labels(dict, series);
+	for (uint32_t i = 0; i < count; i++) {
+		const char *value = dict_text(dict, labels[i].value);
+		for (uint32_t j = 0; j < COUNT_OF(services); j++)
+			if (strcmp(value, services[j]) == 0)
+				return j;
+	}
+	return COUNT_OF(services);
+}
+
+static void space_comes_back_without_a_compaction(void **state)
+{
+	TEST_DIR(dir);
+	AUTO(store) store = open_store(dir.path);
+	struct source source = source_new(store, 1);
+	struct store_expired expired;
+	store_set_classify(store, class_of_service, NULL);
+	fill_bulk(store, &source);
+	CHECK_OK(store_flush(store));
+	CHECK_OK(store_seal(store, WINDOWS * WINDOW_S * SECOND));
+	CHECK_OK(store_flush(store));
+	struct store_inventory_bytes full, after;
+	CHECK_OK(store_inventory_totals(store, &full));
+	uint64_t before = disk_bytes(store);
+
+	/* Units of a class, then whole windows. */
+	struct store_run run = run_of(1);
+	struct store_expire_item items[WINDOWS];
+	for (uint32_t i = 0; i < WINDOWS; i++)
+		items[i] = item_of(store, "shop", i, STORE_PART_ALL);
+	CHECK_OK(store_hide(store, &run, items, WINDOWS, &expired));
+	CHECK_OK(store_erase(store, 1, NULL, &expired));
+	uint64_t erased = expired.bytes_detail + expired.bytes_sums;
+	CHECK(erased > full.detail / 4);
+	CHECK_OK(store_flush(store));
+	if (disk_bytes(store) > before - erased * 9 / 10)
+		fail_msg("%llu -> %llu, of %llu", (unsigned long long)before,
+		        (unsigned long long)disk_bytes(store), (unsigned long long)erased);
+
+	for (uint32_t i = 0; i < WINDOWS; i++)
+		items[i] = (struct store_expire_item){ { 0, 0, i * WINDOW_S * SECOND,
+			                                       (i + 1) * WINDOW_S * SECOND },
+			STORE_UNIT_NONE, STORE_PART_ALL };
+	CHECK_OK(store_hide(store, &run, items, WINDOWS, &expired));
+	CHECK_OK(store_erase(store, 1, NULL, &expired));
+	assert_int_equal(expired.windows[0], WINDOWS);
+	CHECK_OK(store_flush(store));
+	CHECK_OK(store_inventory_totals(store, &after));
+	assert_int_equal(after.detail + after.sums[0] + after.windows, 0);
+	if (disk_bytes(store) > before / 10)
+		fail_msg("%llu -> %llu", (unsigned long long)before,
+		        (unsigned long long)disk_bytes(store));
+	expect_totals(store, 0, 0, 0);
+	source_free(&source);
+}
+
+/* Without classes units share files, and are merged out of them. */
+static void units_that_share_a_file_give_back_their_space_as_well(void **state)
+{
+	TEST_DIR(dir);
+	AUTO(store) store = open_store(dir.path);
+	struct source source = source_new(store, 1);
+	struct store_expired expired;
+	struct store_run run = run_of(1);
+	fill_bulk(store, &source);
+	CHECK_OK(store_seal(store, WINDOWS * WINDOW_S * SECOND));
+	CHECK_OK(store_flush(store));
+	uint64_t before = disk_bytes(store);
+	uint64_t cart = total(store, "cart"), mail = total(store, "mail");
+	struct store_expire_item items[WINDOWS];
+	for (uint32_t i = 0; i < WINDOWS; i++)
+		items[i] = item_of(store, "shop", i, STORE_PART_ALL);
+	CHECK_OK(store_hide(store, &run, items, WINDOWS, &expired));
+	CHECK_OK(store_erase(store, 1, NULL, &expired));
+	CHECK_OK(store_flush(store));
+	CHECK(disk_bytes(store) < before - (expired.bytes_detail + expired.bytes_sums) * 9 / 10);
+	expect_totals(store, cart, 0, mail);
+	source_free(&source);
+}
+
+static void what_cannot_be_named_is_refused(void **state)
+{
+	TEST_DIR(dir);
+	AUTO(store) store = open_store(dir.path);
+	struct store_expired expired;
+	struct store_run run = run_of(1);
+	struct store_expire_item item = { { 3, 0, 0, SECOND }, 0, STORE_PART_ALL };
+	assert_int_equal(store_hide(store, &run, &item, 1, &expired), -EINVAL);
+	item.window.level = 0;
+	item.parts = 0;
+	assert_int_equal(store_hide(store, &run, &item, 1, &expired), -EINVAL);
+	item.parts = STORE_PART_ALL;
+	run.id = 0;
+	assert_int_equal(store_hide(store, &run, &item, 1, &expired), -EINVAL);
+	run.id = 1;
+	CHECK_OK(store_hide(store, &run, &item, 1, &expired));
+	assert_int_equal(expired.missing, 1);
+	assert_int_equal(store_erase(store, 1, NULL, &expired), -ENOENT);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(inventory_tells_of_every_unit_and_its_bytes),
+		cmocka_unit_test(what_is_hidden_is_in_no_answer_until_it_is_undone),
+		cmocka_unit_test(detail_goes_and_sums_stay),
+		cmocka_unit_test(what_is_erased_stays_gone_and_its_number_is_not_given_anew),
+		cmocka_unit_test(space_comes_back_without_a_compaction),
+		cmocka_unit_test(units_that_share_a_file_give_back_their_space_as_well),
+		cmocka_unit_test(what_cannot_be_named_is_refused),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
