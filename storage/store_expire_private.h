@@ -50,6 +50,11 @@ int expire_put_record(struct store *store, struct kv_batch *write, struct key_wi
         const struct window *window);
 void expire_delete_record(struct store *store, struct kv_batch *write, struct key_window key);
 
-/* store_hide() and store_erase() of items that are under `sealing` already. */
+/* store_reseal() of a window of level 0 that was opened, seeing what is hidden, whose units it
+ * changes as in the record. Under sealing. */
+int expire_part(struct store *store, struct sealed *sealed, store_classify classify, void *owner,
+        struct store_resealed *ret_resealed);
+
+/* store_hide(). Under sealing. */
 int expire_hide(struct store *store, const struct store_run *run,
         const struct store_expire_item *items, uint32_t count, struct store_expired *ret_expired);

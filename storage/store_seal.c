@@ -48,7 +48,7 @@ static void seal_chunk_fini(struct seal_chunk *chunk)
 	buf_fini(&chunk->values);
 }
 
-static void seal_fini(struct seal *seal)
+void seal_fini(struct seal *seal)
 {
 	buf_fini(&seal->intervals);
 	buf_fini(&seal->ranked);
@@ -71,6 +71,14 @@ static void seal_fini(struct seal *seal)
 	buf_fini(&seal->block);
 	kv_files_free(seal->sums);
 	kv_files_free(seal->detail);
+}
+
+int seal_init(struct seal *seal)
+{
+	seal->member_ids = id_map_new(UINT32_MAX - 1);
+	seal->sums = kv_files_new(seal->store->kv, KV_SUMS);
+	seal->detail = kv_files_new(seal->store->kv, KV_DETAIL);
+	return seal->member_ids && seal->sums && seal->detail ? 0 : -ENOMEM;
 }
 
 /* ---- what comes meanwhile ---- */
@@ -327,11 +335,13 @@ static int seal_run(struct seal *seal)
 
 static int seal_window(struct store *store, struct key_window key, bool *ret_has_others)
 {
-	struct seal seal = { .store = store, .key = key };
-	seal.member_ids = id_map_new(UINT32_MAX - 1);
-	seal.sums = kv_files_new(store->kv, KV_SUMS);
-	seal.detail = kv_files_new(store->kv, KV_DETAIL);
-	int r = seal.member_ids && seal.sums && seal.detail ? 0 : -ENOMEM;
+	struct seal seal = {
+		.store = store,
+		.key = key,
+		.classify = store->classify,
+		.classify_owner = store->classify_owner,
+	};
+	int r = seal_init(&seal);
 	if (r == 0) {
 		seal_begin(&seal);
 		r = seal_run(&seal);

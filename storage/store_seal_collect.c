@@ -17,8 +17,7 @@ static uint32_t seal_find_member(const struct seal *seal, uint32_t tenant, uint3
 	return id_map_find(seal->member_ids, hash128_bytes(key, sizeof(key)));
 }
 
-static int seal_intern_member(
-        struct seal *seal, uint32_t tenant, uint32_t series, uint32_t *ret_member)
+int seal_intern_member(struct seal *seal, uint32_t tenant, uint32_t series, uint32_t *ret_member)
 {
 	uint32_t key[2] = { tenant, series };
 	bool is_added;
@@ -36,9 +35,9 @@ static int seal_intern_member(
 		.instance = sum_labels_instance(&seal->labels, dict, series),
 		.group = sum_labels_group(&seal->labels, dict, series),
 	};
-	if (seal->store->classify) {
-		uint32_t class = seal->store->classify(seal->store->classify_owner,
-		        seal->store->tenants[tenant].name, dict, series);
+	if (seal->classify) {
+		uint32_t class = seal->classify(
+		        seal->classify_owner, seal->store->tenants[tenant].name, dict, series);
 		member.class = class < STORE_CLASS_COUNT_MAX ? class : STORE_CLASS_COUNT_MAX - 1;
 	}
 	buf_put(&seal->members, &member, sizeof(member));

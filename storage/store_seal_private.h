@@ -76,9 +76,12 @@ struct seal {
 	struct store *store;
 	struct key_window key;
 	uint32_t reopens;
-	bool has_dictionary; /* a batch was met */
-	uint32_t dictionary; /* generation of the dict that the batches are of */
-	bool has_others;     /* and batches of another */
+	bool has_dictionary;     /* a batch was met */
+	uint32_t dictionary;     /* generation of the dict that the batches are of */
+	bool has_others;         /* and batches of another */
+	store_classify classify; /* NULL: all series are of one class */
+	void *classify_owner;
+	uint32_t unit_base; /* number of the first unit that is written */
 
 	/* Of the window. */
 	struct buf intervals; /* struct seal_interval, by key */
@@ -117,6 +120,14 @@ struct seal {
 	uint64_t bytes_detail;
 	uint64_t bytes_watchers;
 };
+
+void seal_fini(struct seal *seal);
+/* Members, batch and files. -ENOMEM. */
+int seal_init(struct seal *seal);
+
+/* The member of a (tenant, series) that there is, or a new one. In the gate. */
+int seal_intern_member(struct seal *seal, uint32_t tenant, uint32_t series, uint32_t *ret_member);
+
 /* Under writer. What was read is not what is there any more when kv was opened again. */
 bool seal_may_write(const struct seal *seal);
 

@@ -585,7 +585,7 @@ static int seal_write_unit(struct seal *seal, uint32_t number, size_t *at)
 	AUTO_BUF dictionary = { 0 };
 	struct seal_work work = {
 		.seal = seal,
-		.number = number,
+		.number = seal->unit_base + number,
 		.unit = unit,
 		.items = items + first,
 		.items_count = *at - first,

@@ -219,7 +219,6 @@ void window_describe(struct window *window, struct window_entry *entry)
 	entry->sealed_ns = window->sealed_ns;
 	entry->dictionary = window->dictionary;
 	entry->is_collapsed = window->is_collapsed;
-	entry->units_count = window->units_count;
 	entry->sources = window->sources;
 	entry->sources_count = window->sources_count;
 	window->sources = NULL;

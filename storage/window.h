@@ -91,7 +91,6 @@ struct window_entry {
 	uint32_t dictionary;
 	bool is_corrupt; /* its record cannot be read: all that is known is the key */
 	bool is_collapsed;
-	uint32_t units_count;
 	struct key_window *sources; /* as in the record */
 	uint32_t sources_count;
 };

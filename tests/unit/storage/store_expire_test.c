@@ -401,6 +401,86 @@ static void units_that_share_a_file_give_back_their_space_as_well(void **state)
 	source_free(&source);
 }
 
+/* Instances of one service, told apart by the last letter of their name. */
+static uint32_t class_of_instance(
+        void *owner, const char *tenant, const struct dict *dict, uint32_t series)
+{
+	uint32_t count = dict_get_series(dict, series)->labels_count;
+	const struct label *labels = dict_get_labels(dict, series);
+	for (uint32_t i = 0; i < count; i++) {
+		const char *value = dict_text(dict, labels[i].value);
+		if (strcmp(dict_text(dict, labels[i].name), "instance") == 0)
+			return (uint32_t)(value[strlen(value) - 1] - '0');
+	}
+	return 9;
+}
+
+static void a_unit_of_several_classes_becomes_as_many(void **state)
+{
+	TEST_DIR(dir);
+	struct store *store = open_store(dir.path);
+	struct source source = source_new(store, 1);
+	struct store_resealed resealed;
+	struct store_expired expired;
+	struct store_run run = run_of(1);
+	struct store_window_name second = { 0, 0, WINDOW_S * SECOND, 2 * WINDOW_S * SECOND };
+	fill(store, &source);
+	CHECK_OK(store_seal(store, WINDOWS * WINDOW_S * SECOND));
+	uint64_t cart = expected(0, 0, WINDOWS), shop = expected(1, 0, WINDOWS);
+	uint64_t mail = expected(2, 0, WINDOWS);
+	struct store_sum before = store_fixture_sum(store, "cpu", 0, UINT64_MAX);
+
+	/* One whose detail is hidden is left as it is. */
+	struct store_expire_item hidden = item_of(store, "mail", 1, STORE_PART_DETAIL);
+	CHECK_OK(store_hide(store, &run, &hidden, 1, &expired));
+	CHECK_OK(store_reseal(store, second, class_of_instance, NULL, &resealed));
+	assert_int_equal(resealed.units_parted, 2);
+	assert_int_equal(resealed.units_made, 4);
+	assert_int_equal(resealed.units_kept, 1);
+	CHECK_OK(store_undo(store, 1, &expired));
+	CHECK_OK(store_reseal(store, second, class_of_instance, NULL, &resealed));
+	assert_int_equal(resealed.units_parted, 1);
+	CHECK_OK(store_reseal(store, second, class_of_instance, NULL, &resealed));
+	assert_int_equal(resealed.units_parted, 0);
+
+	for (int restart = 0; restart < 2; restart++) {
+		struct store_sum after = store_fixture_sum(store, "cpu", 0, UINT64_MAX);
+		expect_totals(store, cart, shop, mail);
+		assert_memory_equal(
+		        &before.completeness, &after.completeness, sizeof(after.completeness));
+		store_sum_fini(&after);
+		assert_int_equal(find(store, "cart", 1).count, 2);
+		assert_int_equal(find(store, NULL, 0).series, WINDOWS * COUNT_OF(services) * 2);
+		source_free(&source);
+		store_free(store);
+		store = open_store(dir.path);
+		source = source_new(store, 1);
+	}
+	store_sum_fini(&before);
+
+	/* A part can be hidden and erased alone, and the detail of the rest is there. */
+	struct found one = find(store, "cart", 1);
+	struct store_expire_item item = { one.unit.window, one.unit.unit, STORE_PART_ALL };
+	assert_int_equal(one.unit.class, 1);
+	CHECK_OK(store_hide(store, &run, &item, 1, &expired));
+	CHECK_OK(store_erase(store, 1, NULL, &expired));
+	assert_int_equal(expired.rows, 6);
+	CHECK(total(store, "cart") < cart);
+	assert_int_equal(store_fixture_value(store, "cpu{service=\"cart\",instance=\"i1\"}",
+	                         WINDOW_S * SECOND, 2 * WINDOW_S * SECOND),
+	        0);
+	assert_int_equal(store_fixture_value(store, "cpu{service=\"shop\"}", WINDOW_S * SECOND,
+	                         (2 * WINDOW_S - 10) * SECOND),
+	        shop - expected(1, 0, 1) - expected(1, 2, WINDOWS) -
+	                (2 * value_of(12, 1) + 1) * PERIOD);
+	second.number = 5;
+	assert_int_equal(store_reseal(store, second, class_of_instance, NULL, &resealed), -ENOENT);
+	second.level = 1;
+	assert_int_equal(store_reseal(store, second, class_of_instance, NULL, &resealed), -EINVAL);
+	source_free(&source);
+	store_free(store);
+}
+
 static void what_cannot_be_named_is_refused(void **state)
 {
 	TEST_DIR(dir);
@@ -430,6 +510,7 @@ int main(void)
 		cmocka_unit_test(what_is_erased_stays_gone_and_its_number_is_not_given_anew),
 		cmocka_unit_test(space_comes_back_without_a_compaction),
 		cmocka_unit_test(units_that_share_a_file_give_back_their_space_as_well),
+		cmocka_unit_test(a_unit_of_several_classes_becomes_as_many),
 		cmocka_unit_test(what_cannot_be_named_is_refused),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
