@@ -151,7 +151,7 @@ static void remove_record(struct kv *kv, enum kv_family family, const struct buf
 	CHECK_OK(kv_write(kv, batch, KV_SYNC));
 }
 
-/* Of every file: name, size, time of change. */
+/* Of every file: name, size, time of change. What lies beside the folder is nobody's of us. */
 static uint64_t hash_folder(const char *path)
 {
 	uint64_t hash = 0;
@@ -159,6 +159,8 @@ static uint64_t hash_folder(const char *path)
 	assert_non_null(folder);
 	for (struct dirent *entry; (entry = readdir(folder));) {
 		struct stat status;
+		if (strcmp(entry->d_name, "..") == 0)
+			continue;
 		CHECK_OK(fstatat(dirfd(folder), entry->d_name, &status, 0));
 		hash ^= hash64_bytes(entry->d_name, strlen(entry->d_name)) +
 		        (uint64_t)status.st_size + (uint64_t)status.st_mtim.tv_nsec +
