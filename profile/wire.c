@@ -46,9 +46,11 @@ static const char *const wire_status_names[] = {
 	[WIRE_INVALID] = "invalid",
 	[WIRE_FAILED] = "failed",
 	[WIRE_TOO_BIG] = "too_big",
+	[WIRE_DENIED] = "denied",
+	[WIRE_STOPPED] = "stopped",
 };
 
-static_assert(COUNT_OF(wire_status_names) == WIRE_TOO_BIG + 1, "every status has a name");
+static_assert(COUNT_OF(wire_status_names) == WIRE_STOPPED + 1, "every status has a name");
 
 const char *wire_status_name(uint32_t status)
 {
@@ -149,7 +151,7 @@ int wire_open(
 	if (from.failed || reader_left(&from) > 0)
 		return -EPROTO;
 	/* The sender meant it: checksummed, of our version, and yet not ours to understand. */
-	if (kind < WIRE_HELLO || kind > WIRE_PAGE || (flags & ~WIRE_FLAG_LZ4))
+	if (kind < WIRE_HELLO || kind > WIRE_ADMIN_REPLY || (flags & ~WIRE_FLAG_LZ4))
 		return -EPROTONOSUPPORT;
 	if (unpacked_count > WIRE_UNPACKED_BYTES_MAX ||
 	        (unpacked->limit && unpacked_count > unpacked->limit))
@@ -649,6 +651,61 @@ int wire_get_page(struct reader *payload, struct wire_page *ret_page)
 	if (r < 0)
 		return r;
 	*ret_page = page;
+	return 0;
+}
+
+void wire_put_admin(const struct wire_admin *admin, struct buf *payload)
+{
+	assert(admin->method.count <= WIRE_ADMIN_METHOD_BYTES_MAX);
+	assert(admin->body_count <= WIRE_ADMIN_BODY_BYTES_MAX);
+
+	wire_put_text(payload, admin->method);
+	wire_put_text(payload, admin->actor);
+	wire_put_text(payload, admin->request);
+	wire_put_extensions(payload);
+	buf_put_string(payload, admin->body, admin->body_count);
+}
+
+int wire_get_admin(struct reader *payload, struct wire_admin *ret_admin)
+{
+	struct wire_admin admin;
+	size_t count = 0;
+	admin.method = wire_get_text(payload);
+	admin.actor = wire_get_text(payload);
+	admin.request = wire_get_text(payload);
+	int r = wire_get_extensions(payload);
+	const char *body = reader_string(payload, WIRE_ADMIN_BODY_BYTES_MAX, &count);
+	admin.body = count ? body : "";
+	admin.body_count = (uint32_t)count;
+	r = r < 0 ? r : wire_get_end(payload);
+	if (r == 0 && (admin.method.count == 0 || admin.method.count > WIRE_ADMIN_METHOD_BYTES_MAX))
+		r = -EBADMSG;
+	if (r < 0)
+		return r;
+	*ret_admin = admin;
+	return 0;
+}
+
+void wire_put_admin_reply(const struct wire_admin_reply *reply, struct buf *payload)
+{
+	assert(reply->body_count <= WIRE_ADMIN_REPLY_BYTES_MAX);
+
+	wire_put_extensions(payload);
+	buf_put_string(payload, reply->body, reply->body_count);
+}
+
+int wire_get_admin_reply(struct reader *payload, struct wire_admin_reply *ret_reply)
+{
+	struct wire_admin_reply reply;
+	size_t count = 0;
+	int r = wire_get_extensions(payload);
+	const char *body = reader_string(payload, WIRE_ADMIN_REPLY_BYTES_MAX, &count);
+	reply.body = count ? body : "";
+	reply.body_count = (uint32_t)count;
+	r = r < 0 ? r : wire_get_end(payload);
+	if (r < 0)
+		return r;
+	*ret_reply = reply;
 	return 0;
 }
 

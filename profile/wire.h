@@ -9,6 +9,7 @@
  *status each) SYMBOLS --> one part of one file's function table ----> STATUS QUERY ----> a
  *question; the answer's first page and an id for the rest ----> PAGE FETCH ----> a further page
  *----> PAGE
+ *	ADMIN ---> a method of administration and its body ----> ADMIN_REPLY
  *
  * A session has one request in flight at a time, numbered, because dictionary deltas are ordered.
  * After a lost reply the sender opens a new session and sends the same sections again under the
@@ -42,6 +43,8 @@ enum wire_kind {
 	WIRE_QUERY = 7,
 	WIRE_FETCH = 8,
 	WIRE_PAGE = 9, /* reply to QUERY and FETCH */
+	WIRE_ADMIN = 10,
+	WIRE_ADMIN_REPLY = 11,
 };
 
 /* Codes of WIRE_STATUS, and of each section in a PUSH_REPLY. */
@@ -59,6 +62,8 @@ enum wire_status {
 	        9, /* a question that cannot be asked: the text says where and what to write */
 	WIRE_FAILED = 10,  /* the server could not: storage, memory, disk. The text says what */
 	WIRE_TOO_BIG = 11, /* past the server's memory bound for one query: narrow it */
+	WIRE_DENIED = 12,  /* not allowed from where the request came */
+	WIRE_STOPPED = 13, /* a safety stop: nothing was done; the text says how to confirm */
 };
 
 const char *wire_status_name(uint32_t status); /* "ok", "dup", ...; "unknown" */
@@ -278,6 +283,34 @@ struct wire_page {
 
 void wire_put_page(const struct wire_page *page, struct buf *payload);
 int wire_get_page(struct reader *payload, struct wire_page *ret_page);
+
+/*
+ * ADMIN asks for a change in how the store is run, or for what there is to see of it: a method and
+ * a body of text, answered by ADMIN_REPLY with another, or by STATUS. Which methods there are and
+ * what their bodies say is in docs/formats/admin.md; here they are text.
+ */
+#define WIRE_ADMIN_METHOD_BYTES_MAX 63
+#define WIRE_ADMIN_BODY_BYTES_MAX   (1u << 20)
+#define WIRE_ADMIN_REPLY_BYTES_MAX  (3u << 20)
+
+struct wire_admin {
+	struct wire_text method;  /* "retention.set" */
+	struct wire_text actor;   /* "user@host", as the sender says */
+	struct wire_text request; /* id that the sender chose, for the audit log */
+	const char *body;         /* JSON; borrowed, not zero-terminated */
+	uint32_t body_count;
+};
+
+void wire_put_admin(const struct wire_admin *admin, struct buf *payload);
+int wire_get_admin(struct reader *payload, struct wire_admin *ret_admin);
+
+struct wire_admin_reply {
+	const char *body;
+	uint32_t body_count;
+};
+
+void wire_put_admin_reply(const struct wire_admin_reply *reply, struct buf *payload);
+int wire_get_admin_reply(struct reader *payload, struct wire_admin_reply *ret_reply);
 
 /* The shard of a series: by tenant and its label service; the same on every machine. */
 uint16_t wire_shard(const char *tenant, const char *service, uint32_t shards);

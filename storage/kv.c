@@ -72,6 +72,7 @@ static const char *const kv_family_names[KV_FAMILIES] = {
 	[KV_SUMS_HOUR] = "sums_hour",
 	[KV_SUMS_DAY] = "sums_day",
 	[KV_EXPIRY] = "expiry",
+	[KV_ADMIN] = "admin",
 };
 
 #if defined(__has_feature)

@@ -45,6 +45,7 @@ enum kv_family {
 	KV_SUMS_HOUR,
 	KV_SUMS_DAY,
 	KV_EXPIRY,
+	KV_ADMIN,
 	KV_FAMILIES,
 };
 

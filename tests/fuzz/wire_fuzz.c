@@ -51,6 +51,8 @@ static void try_payload(uint16_t kind, struct reader *payload, struct buf *again
 	struct wire_query query;
 	struct wire_fetch fetch;
 	struct wire_page page;
+	struct wire_admin admin;
+	struct wire_admin_reply admin_reply;
 
 	switch (kind) {
 	case WIRE_HELLO:
@@ -87,6 +89,14 @@ static void try_payload(uint16_t kind, struct reader *payload, struct buf *again
 	case WIRE_PAGE:
 		if (wire_get_page(payload, &page) == 0)
 			wire_put_page(&page, again);
+		break;
+	case WIRE_ADMIN:
+		if (wire_get_admin(payload, &admin) == 0)
+			wire_put_admin(&admin, again);
+		break;
+	case WIRE_ADMIN_REPLY:
+		if (wire_get_admin_reply(payload, &admin_reply) == 0)
+			wire_put_admin_reply(&admin_reply, again);
 		break;
 	default:
 		assert(!"wire_open() let an unknown kind through");

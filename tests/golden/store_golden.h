@@ -23,6 +23,7 @@ static const char *const family_names[KV_FAMILIES] = {
 	[KV_SUMS_HOUR] = "sums_hour",
 	[KV_SUMS_DAY] = "sums_day",
 	[KV_EXPIRY] = "expiry",
+	[KV_ADMIN] = "admin",
 };
 
 static inline struct kv *open_kv(const char *path)

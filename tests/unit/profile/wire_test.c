@@ -352,6 +352,50 @@ static int get_page(struct reader *payload)
 	return 0;
 }
 
+static void put_admin(struct buf *payload)
+{
+	struct wire_admin admin = {
+		.method = text("retention.list"),
+		.actor = text("me@here"),
+		.request = text("r1"),
+		.body = "{}",
+		.body_count = 2,
+	};
+	wire_put_admin(&admin, payload);
+}
+
+static int get_admin(struct reader *payload)
+{
+	struct wire_admin admin;
+	int r = wire_get_admin(payload, &admin);
+	if (r < 0)
+		return r;
+	check_text(admin.method, "retention.list");
+	check_text(admin.actor, "me@here");
+	check_text(admin.request, "r1");
+	assert_int_equal(admin.body_count, 2);
+	assert_memory_equal(admin.body, "{}", 2);
+	return 0;
+}
+
+static void put_admin_reply(struct buf *payload)
+{
+	wire_put_admin_reply(
+	        &(struct wire_admin_reply){ .body = "{\"policies\":[]}", .body_count = 15 },
+	        payload);
+}
+
+static int get_admin_reply(struct reader *payload)
+{
+	struct wire_admin_reply reply;
+	int r = wire_get_admin_reply(payload, &reply);
+	if (r < 0)
+		return r;
+	assert_int_equal(reply.body_count, 15);
+	assert_memory_equal(reply.body, "{\"policies\":[]}", 15);
+	return 0;
+}
+
 static const struct {
 	enum wire_kind kind;
 	const char *name;
@@ -367,9 +411,11 @@ static const struct {
 	{ WIRE_QUERY, "query", put_query, get_query },
 	{ WIRE_FETCH, "fetch", put_fetch, get_fetch },
 	{ WIRE_PAGE, "page", put_page, get_page },
+	{ WIRE_ADMIN, "admin", put_admin, get_admin },
+	{ WIRE_ADMIN_REPLY, "admin_reply", put_admin_reply, get_admin_reply },
 };
 
-static_assert(COUNT_OF(messages) == WIRE_PAGE, "every kind of message is tested");
+static_assert(COUNT_OF(messages) == WIRE_ADMIN_REPLY, "every kind of message is tested");
 
 static void every_message_is_byte_for_byte_version_1(void **state)
 {
@@ -693,7 +739,7 @@ static void an_envelope_that_lies_is_refused_by_what_it_claims(void **state)
 		{ "packed, just past the limit", WIRE_FETCH, 1, WIRE_UNPACKED_BYTES_MAX + 1,
 		        lz4.bytes, lz4.count, -E2BIG },
 		{ "no LZ4 at all", WIRE_FETCH, 1, 100, "\xff\xff\xff", 3, -EPROTO },
-		{ "a kind of the future", WIRE_PAGE + 1, 0, 3, "abc", 3, -EPROTONOSUPPORT },
+		{ "a kind of the future", WIRE_ADMIN_REPLY + 1, 0, 3, "abc", 3, -EPROTONOSUPPORT },
 		{ "no kind", 0, 0, 3, "abc", 3, -EPROTONOSUPPORT },
 		{ "a flag of the future", WIRE_FETCH, 2, 3, "abc", 3, -EPROTONOSUPPORT },
 	};
@@ -848,7 +894,8 @@ static void a_session_of_random_pushes_arrives_whole(void **state)
 static void every_status_has_a_name(void **state)
 {
 	static const char *const names[] = { "ok", "dup", "busy", "not_owner", "reject", "too_new",
-		"reset", "malformed", "not_found", "invalid", "failed", "too_big", "unknown" };
+		"reset", "malformed", "not_found", "invalid", "failed", "too_big", "denied",
+		"stopped", "unknown" };
 	for (uint32_t i = 0; i < COUNT_OF(names); i++)
 		assert_string_equal(wire_status_name(i), names[i]);
 	assert_string_equal(wire_status_name(UINT32_MAX), "unknown");
