@@ -137,6 +137,12 @@ void json_key(struct json_writer *json, const char *key)
 	json->after_key = true;
 }
 
+void json_raw(struct json_writer *json, const char *bytes, size_t count)
+{
+	json_separate(json);
+	buf_put(json->to, bytes, count);
+}
+
 void json_bytes(struct json_writer *json, const char *bytes, size_t count)
 {
 	json_separate(json);

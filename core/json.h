@@ -49,6 +49,8 @@ void json_double(struct json_writer *json, double value);
 void json_bool(struct json_writer *json, bool value);
 /* (Not json_null: that is one of jansson, and the linker would take ours for it.) */
 void json_write_null(struct json_writer *json);
+/* A value that is JSON already, as it is. */
+void json_raw(struct json_writer *json, const char *bytes, size_t count);
 
 /* A key with its value. */
 void json_key_text(struct json_writer *json, const char *key, const char *text);

@@ -369,6 +369,12 @@ static int retention_hold_check(const struct retention_holds *holds,
 		        RETENTION_NAME_BYTES_MAX);
 		return -EINVAL;
 	}
+	if ((hold->reason && strlen(hold->reason) > RETENTION_TEXT_BYTES_MAX) ||
+	        (hold->created_by && strlen(hold->created_by) > RETENTION_TEXT_BYTES_MAX)) {
+		snprintf(ret_error, error_bytes, "the reason is longer than %d bytes; write less",
+		        RETENTION_TEXT_BYTES_MAX);
+		return -EINVAL;
+	}
 	if (hold->from_ns >= hold->to_ns) {
 		snprintf(ret_error, error_bytes, "holds no time: \"from\" must lie before \"to\"");
 		return -EINVAL;

@@ -60,6 +60,12 @@ int retention_read_selector(const char *text, struct selector **ret_selector, ch
 		return r;
 	selector_print(selector, &printed);
 	buf_put_u8(&printed, 0);
+	/* It must be readable again. */
+	if (printed.count > SELECTOR_BYTES_MAX) {
+		snprintf(ret_error, error_bytes, "longer than %d bytes in its normal form",
+		        SELECTOR_BYTES_MAX);
+		return -EINVAL;
+	}
 	size_t bytes;
 	char *normal = (char *)buf_take(&printed, &bytes);
 	if (!normal)

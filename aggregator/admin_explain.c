@@ -1,0 +1,312 @@
+/*
+ * retention.explain: which policy decides over the series of a selector and why, what becomes of a
+ * window that ended at some moment, and when. Series that are alike in all of that are one group.
+ * What no data has yet is explained too, where the selector names one series.
+ */
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "aggregator/admin_private.h"
+#include "core/id_map.h"
+
+#define EXPLAIN_GROUPS_MAX 100
+#define EXPLAIN_SERIES_MAX (1u << 22)
+
+/* What makes series alike. */
+struct explain_key {
+	struct hash128 who; /* tenant, service, type */
+	struct retention_outcome outcome;
+	struct retention_outcome enforced;
+	uint32_t hold;
+};
+
+struct explain_group {
+	struct explain_key key;
+	char *tenant, *service, *type, *example;
+	struct buf reasons; /* JSON of the policies' list, written while the dict is at hand */
+	uint64_t series;
+	uint64_t units;
+	uint64_t oldest_ns, newest_ns;
+};
+
+struct explain {
+	struct admin_call *call;
+	const struct selector *selector;
+	uint64_t at_ns;
+	struct plan_options options;
+	const struct retention_set *sets[KEEPER_PENDING_MAX + 1];
+	struct id_map *seen; /* series, each counted once */
+	struct explain_group groups[EXPLAIN_GROUPS_MAX];
+	uint32_t groups_count;
+	uint64_t left_out; /* series of further groups */
+};
+
+static void explain_free(struct explain *explain)
+{
+	for (uint32_t i = 0; explain && i < explain->groups_count; i++) {
+		struct explain_group *group = &explain->groups[i];
+		free(group->tenant);
+		free(group->service);
+		free(group->type);
+		free(group->example);
+		buf_fini(&group->reasons);
+	}
+	if (explain)
+		id_map_free(explain->seen);
+	free(explain);
+}
+DEFINE_AUTO(explain);
+
+static char *series_text(const struct dict *dict, uint32_t id)
+{
+	AUTO_BUF text = { 0 };
+	const struct series *series = dict_get_series(dict, id);
+	const struct label *labels = dict_get_labels(dict, id);
+	size_t count;
+	buf_printf(&text, "%s{", dict_text(dict, series->type));
+	for (uint32_t i = 0; i < series->labels_count; i++)
+		buf_printf(&text, "%s%s=\"%s\"", i ? "," : "", dict_text(dict, labels[i].name),
+		        dict_text(dict, labels[i].value));
+	buf_put(&text, "}", 2);
+	return (char *)buf_take(&text, &count);
+}
+
+static void explain_put_reasons(const struct explain *explain, const struct dict *dict,
+        uint32_t series, const struct retention_outcome *outcome, struct buf *to)
+{
+	static const char *const verdicts[] = { "wins", "wins_some", "shorter", "lower_priority",
+		"no_match" };
+	const struct retention_set *set = explain->options.sets[0];
+	struct json_writer json = json_writer_of(to, false);
+	json_array_begin(&json);
+	for (uint32_t i = 0; i < set->count; i++) {
+		AUTO_BUF why = { 0 };
+		struct retention_reason reason = retention_explain(set, i, dict, series, outcome);
+		retention_put_reason(set, i, dict, series, outcome, reason, &why);
+		json_object_begin(&json);
+		json_key_text(&json, "name", set->policies[i].name);
+		json_key_text(&json, "verdict", verdicts[reason.verdict]);
+		json_key(&json, "why");
+		json_bytes(&json, (const char *)why.bytes, why.count);
+		json_object_end(&json);
+		to->failed |= why.failed;
+	}
+	json_array_end(&json);
+}
+
+static uint32_t explain_hold(
+        const struct explain *explain, const struct dict *dict, uint32_t series)
+{
+	const struct retention_holds *holds = explain->options.holds;
+	const struct retention_hold *hold = retention_held_by(holds, dict, series,
+	        explain->at_ns > 0 ? explain->at_ns - 1 : 0, explain->at_ns,
+	        explain->options.now_ns);
+	return hold ? (uint32_t)(hold - holds->holds) : UINT32_MAX;
+}
+
+/* The group of a series; NULL: no room, or no memory (*r). */
+static struct explain_group *explain_group_get(struct explain *explain, const char *tenant,
+        const char *service, const char *type, const struct dict *dict, uint32_t series, int *r)
+{
+	struct explain_key key;
+	AUTO_BUF who = { 0 };
+	buf_printf(&who, "%s%c%s%c%s", tenant, 0, service, 0, type);
+	memset(&key, 0, sizeof(key));
+	key.who = hash128_bytes(who.bytes, who.count);
+	key.outcome = retention_evaluate(
+	        explain->options.sets[0], explain->options.limits, dict, series);
+	key.enforced = plan_outcome(&explain->options, dict, series);
+	key.hold = explain_hold(explain, dict, series);
+	*r = who.failed ? -ENOMEM : 0;
+	for (uint32_t i = 0; i < explain->groups_count && *r == 0; i++)
+		if (memcmp(&explain->groups[i].key, &key, sizeof(key)) == 0)
+			return &explain->groups[i];
+	if (*r < 0 || explain->groups_count == EXPLAIN_GROUPS_MAX)
+		return NULL;
+
+	struct explain_group *group = &explain->groups[explain->groups_count++];
+	group->key = key;
+	group->tenant = strdup(tenant);
+	group->service = strdup(service);
+	group->type = strdup(type);
+	group->example = series_text(dict, series);
+	group->oldest_ns = UINT64_MAX;
+	explain_put_reasons(explain, dict, series, &key.outcome, &group->reasons);
+	if (!group->tenant || !group->service || !group->type || !group->example ||
+	        group->reasons.failed)
+		*r = -ENOMEM;
+	return group;
+}
+
+static int explain_series(
+        struct explain *explain, const struct store_inventory_unit *unit, uint32_t series)
+{
+	struct hash128 id = {
+		((uint64_t)series << 32 | unit->dict_generation) * UINT64_C(0x9e3779b97f4a7c15), 1
+	};
+	uint32_t ignored;
+	bool is_new = false;
+	int r = id_map_intern(explain->seen, id, &ignored, &is_new);
+	if (r < 0)
+		return r;
+	struct explain_group *group = explain_group_get(
+	        explain, unit->tenant, unit->service, unit->type, unit->dict, series, &r);
+	if (!group) {
+		explain->left_out += is_new;
+		return r;
+	}
+	group->series += is_new;
+	group->units++;
+	if (unit->window.from_ns < group->oldest_ns)
+		group->oldest_ns = unit->window.from_ns;
+	if (unit->window.to_ns > group->newest_ns)
+		group->newest_ns = unit->window.to_ns;
+	return r;
+}
+
+static int explain_visit(void *owner, const struct store_inventory_unit *unit)
+{
+	struct explain *explain = owner;
+	int r = 0;
+	for (uint32_t i = 0; i < unit->series_count && r == 0; i++)
+		if (selector_matches(explain->selector, unit->dict, unit->series[i]))
+			r = explain_series(explain, unit, unit->series[i]);
+	return r;
+}
+
+/* The series that a selector of nothing but `=` names. 1: it does. */
+static int explain_named(struct explain *explain)
+{
+	const struct selector *selector = explain->selector;
+	struct label labels[SELECTOR_MATCHERS_MAX];
+	struct series series = { .period = 1 };
+	uint32_t count = 0, id;
+	const char *type = selector_type(selector), *service = "";
+	AUTO(dict) dict = dict_new(dict_limits_default);
+	int r = dict ? dict_cstring(dict, type ? type : "cpu", &series.type) : -ENOMEM;
+	for (uint32_t i = 0; i < selector_matchers_count(selector) && r == 0; i++) {
+		const char *name = selector_matcher_name(selector, i);
+		const char *value = selector_matcher_value(selector, i);
+		if (selector_matcher_op(selector, i) != MATCHER_EQUAL)
+			return 0;
+		r = dict_cstring(dict, name, &labels[count].name);
+		if (r == 0)
+			r = dict_cstring(dict, value, &labels[count++].value);
+		if (strcmp(name, "service") == 0)
+			service = value;
+	}
+	if (r == 0)
+		r = dict_series(dict, &series, labels, count, &id);
+	/* One label named twice: contradictions were refused, so it is the same. */
+	if (r < 0)
+		return r == -EINVAL ? 0 : r;
+	(void)explain_group_get(explain, "", service, dict_text(dict, series.type), dict, id, &r);
+	return r < 0 ? r : 1;
+}
+
+static void explain_put_tiers(
+        const struct explain *explain, const struct explain_group *group, struct json_writer *json)
+{
+	static const char *const clamps[] = { "", "floor", "ceiling" };
+	const struct retention_set *set = explain->options.sets[0];
+	const struct retention_outcome *outcome = &group->key.outcome;
+	const char *left = "gone";
+	uint64_t now_ns = explain->options.now_ns, next_ns = 0, last_ns = 0;
+	bool is_held = group->key.hold != UINT32_MAX;
+	json_key(json, "tiers");
+	json_array_begin(json);
+	for (int tier = RETENTION_TIERS - 1; tier >= 0; tier--) {
+		uint64_t until_ns = retention_expires_ns(
+		        &group->key.enforced, tier, explain->at_ns);
+		uint32_t policy = outcome->policies[tier];
+		AUTO_BUF keep = { 0 };
+		retention_put_keep(&keep, outcome->keep.keep_ns[tier]);
+		json_object_begin(json);
+		json_key_text(json, "tier", retention_tier_name(tier));
+		json_key(json, "keep");
+		json_bytes(json, (const char *)keep.bytes, keep.count);
+		json_key_text(json, "policy",
+		        policy == RETENTION_NO_POLICY ? "none" : set->policies[policy].name);
+		json_key_text(json, "clamp", clamps[outcome->clamps[tier]]);
+		if (until_ns != RETENTION_FOREVER)
+			json_key_u64(json, "until_ns", until_ns);
+		json_object_end(json);
+		if (tier == RETENTION_1D)
+			last_ns = until_ns;
+		if (is_held || until_ns > now_ns) {
+			left = retention_tier_name(tier);
+			next_ns = until_ns;
+		}
+	}
+	json_array_end(json);
+	json_key_text(json, "left", left);
+	if (next_ns > 0 && next_ns != RETENTION_FOREVER)
+		json_key_u64(json, "next_ns", next_ns);
+	if (last_ns != RETENTION_FOREVER)
+		json_key_u64(json, "erased_ns", last_ns + explain->call->keeper->options.delay_ns);
+}
+
+static void explain_put_group(
+        const struct explain *explain, const struct explain_group *group, struct json_writer *json)
+{
+	json_object_begin(json);
+	json_key_text(json, "tenant", group->tenant);
+	json_key_text(json, "service", group->service);
+	json_key_text(json, "type", group->type);
+	json_key_text(json, "example", group->example);
+	json_key_u64(json, "series", group->series);
+	json_key_u64(json, "units", group->units);
+	if (group->units > 0) {
+		json_key_u64(json, "oldest_ns", group->oldest_ns);
+		json_key_u64(json, "newest_ns", group->newest_ns);
+	}
+	explain_put_tiers(explain, group, json);
+	if (group->key.hold != UINT32_MAX)
+		json_key_text(json, "hold", explain->options.holds->holds[group->key.hold].id);
+	json_key_bool(json, "in_grace",
+	        memcmp(&group->key.outcome.keep, &group->key.enforced.keep,
+	                sizeof(group->key.outcome.keep)) != 0);
+	json_key(json, "policies");
+	json_raw(json, (const char *)group->reasons.bytes, group->reasons.count);
+	json_object_end(json);
+}
+
+int admin_retention_explain(struct admin_call *call)
+{
+	const char *text = json_body_text(call->body, "selector");
+	char error[512] = "";
+	AUTO(selector) selector = NULL;
+	AUTO(explain) explain = calloc(1, sizeof(*explain));
+	if (explain)
+		explain->seen = id_map_new(EXPLAIN_SERIES_MAX);
+	if (!explain || !explain->seen)
+		return -ENOMEM;
+	int r = selector_parse(text, &selector, error, sizeof(error));
+	if (r == 0)
+		r = selector_check_possible(selector, error, sizeof(error));
+	if (r == -EINVAL)
+		return admin_refuse(call, WIRE_INVALID, "selector: %s", error);
+	if (r < 0)
+		return r;
+	explain->call = call;
+	explain->selector = selector;
+	explain->options = keeper_plan_options(call->keeper, explain->sets, 0);
+	explain->at_ns = json_body_u64(call->body, "at_ns", explain->options.now_ns);
+	r = store_inventory(call->store, (struct store_inventory_options){ .wants_series = true },
+	        explain_visit, explain);
+	if (r == 0 && explain->groups_count == 0)
+		r = explain_named(explain);
+	if (r < 0)
+		return admin_failed(call, "reading the inventory", r);
+	json_key_u64(call->json, "at_ns", explain->at_ns);
+	json_key(call->json, "groups");
+	json_array_begin(call->json);
+	for (uint32_t i = 0; i < explain->groups_count; i++)
+		explain_put_group(explain, &explain->groups[i], call->json);
+	json_array_end(call->json);
+	json_key_u64(call->json, "series_left_out", explain->left_out);
+	return 0;
+}

@@ -1,0 +1,593 @@
+/*
+ * retention.plan and apply, status, undo. A plan is bound to what it was made of: its id is a
+ * digest of the policies and of every part it names. apply makes it again, as of the moment it was
+ * shown, and refuses when it has become another.
+ */
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "aggregator/admin_private.h"
+
+#define PLAN_HORIZON_NS (UINT64_C(30) * 86400 * NS_PER_S)
+#define PLAN_GOOD_NS    (3600 * NS_PER_S)
+#define HOLD_WARNING_NS (UINT64_C(7) * 86400 * NS_PER_S)
+
+/* What can no longer be asked once a tier is gone. */
+static const char *const plan_losses[RETENTION_TIERS] = {
+	[RETENTION_DETAIL] =
+	        "only version, region and 16 buckets of instances are left to compare by; "
+	        "other labels and single instances are gone",
+	[RETENTION_10M] = "ranges begin and end at whole hours",
+	[RETENTION_1H] = "ranges begin and end at whole days",
+	[RETENTION_1D] = "nothing is left to compare",
+};
+
+static void plan_put_row(const struct plan_row *row, struct json_writer *json)
+{
+	json_object_begin(json);
+	json_key_text(json, "policy", row->policy);
+	json_key_text(json, "tenant", row->tenant);
+	json_key_text(json, "service", row->service);
+	json_key_text(json, "tier", retention_tier_name(row->tier));
+	json_key_u64(json, "windows_now", row->windows_now);
+	json_key_u64(json, "rows_now", row->rows_now);
+	json_key_u64(json, "bytes_now", row->bytes_now);
+	json_key_u64(json, "windows_later", row->windows_later);
+	json_key_u64(json, "rows_later", row->rows_later);
+	json_key_u64(json, "bytes_later", row->bytes_later);
+	json_key_u64(json, "oldest_ns", row->oldest_ns);
+	json_key_u64(json, "newest_ns",
+	        row->newest_ns > row->newest_later_ns ? row->newest_ns : row->newest_later_ns);
+	json_object_end(json);
+}
+
+/* From when on back what is no longer there to compare, now and at the end of the horizon. */
+static void plan_put_comparison(const struct plan_row *row, struct json_writer *json)
+{
+	json_object_begin(json);
+	json_key_text(json, "tenant", row->tenant);
+	json_key_text(json, "service", row->service);
+	json_key_text(json, "tier", retention_tier_name(row->tier));
+	if (row->newest_ns > 0)
+		json_key_u64(json, "before_ns", row->newest_ns);
+	if (row->newest_later_ns > 0)
+		json_key_u64(json, "before_later_ns", row->newest_later_ns);
+	json_key_text(json, "loss", plan_losses[row->tier]);
+	json_object_end(json);
+}
+
+static void plan_put(const struct plan *plan, struct json_writer *json)
+{
+	static const struct {
+		const char *key;
+		size_t offset;
+	} totals[] = {
+		{ "windows_now", offsetof(struct plan, windows_now) },
+		{ "rows_now", offsetof(struct plan, rows_now) },
+		{ "bytes_now", offsetof(struct plan, bytes_now) },
+		{ "bytes_later", offsetof(struct plan, bytes_later) },
+		{ "bytes_visible", offsetof(struct plan, bytes_visible) },
+		{ "bytes_hidden", offsetof(struct plan, bytes_hidden) },
+		{ "bytes_held", offsetof(struct plan, bytes_held) },
+		{ "bytes_waiting_for_rollup", offsetof(struct plan, bytes_waiting) },
+		{ "bytes_mixed", offsetof(struct plan, bytes_mixed) },
+		{ "units_unreadable", offsetof(struct plan, units_unreadable) },
+	};
+	json_key(json, "rows");
+	json_array_begin(json);
+	for (uint32_t i = 0; i < plan->rows_count; i++)
+		plan_put_row(&plan->rows[i], json);
+	json_array_end(json);
+	json_key(json, "comparisons");
+	json_array_begin(json);
+	for (uint32_t i = 0; i < plan->rows_count; i++)
+		plan_put_comparison(&plan->rows[i], json);
+	json_array_end(json);
+	for (size_t i = 0; i < COUNT_OF(totals); i++) {
+		uint64_t value;
+		memcpy(&value, (const char *)plan + totals[i].offset, sizeof(value));
+		json_key_u64(json, totals[i].key, value);
+	}
+}
+
+/* The set that a plan proposes, over those in force; NULL text: those in force. */
+static int plan_proposed(
+        struct admin_call *call, const char *text, struct retention_set **ret_proposed)
+{
+	const char *file = json_body_text(call->body, "file");
+	AUTO(retention_set) over = NULL;
+	int r = retention_parse(*file ? file : "policies", text, strlen(text), &over, call->error,
+	        sizeof(call->error));
+	if (r < 0) {
+		call->status = r == -ENOMEM ? WIRE_FAILED : WIRE_INVALID;
+		return r;
+	}
+	r = retention_sign(over, call->by.actor, keeper_now(call->keeper));
+	return r < 0 ? r : retention_merge(call->keeper->set, over, ret_proposed);
+}
+
+static void plan_drop(struct keeper_plan *plan)
+{
+	retention_set_free(plan->proposed);
+	*plan = (struct keeper_plan){ 0 };
+}
+
+/* Keeps what apply needs; the oldest plan goes. */
+static int plan_keep(
+        struct keeper *keeper, const char *id, struct retention_set **proposed, uint64_t at_ns)
+{
+	struct keeper_plan *kept = &keeper->plans[keeper->plans_next++ % KEEPER_PLANS_MAX];
+	plan_drop(kept);
+	int r = retention_digest(keeper->set, kept->base);
+	if (r < 0)
+		return r;
+	snprintf(kept->id, sizeof(kept->id), "%s", id);
+	kept->at_ns = at_ns;
+	kept->proposed = TAKE(*proposed);
+	return 0;
+}
+
+static int plan_again(struct keeper *keeper, const struct retention_set *set, uint64_t at_ns,
+        uint64_t horizon_ns, struct plan *plan)
+{
+	const struct retention_set *sets[KEEPER_PENDING_MAX + 1];
+	struct plan_options options = keeper_plan_options(keeper, sets, horizon_ns);
+	/* A plan is what policies say, not what a grace still keeps. */
+	sets[0] = set;
+	options.sets_count = 1;
+	options.now_ns = at_ns;
+	return plan_make(&options, plan);
+}
+
+int admin_retention_plan(struct admin_call *call)
+{
+	struct keeper *keeper = call->keeper;
+	const char *text = json_body_text(call->body, "text");
+	uint64_t horizon_ns = json_body_u64(call->body, "horizon_ns", PLAN_HORIZON_NS);
+	uint64_t at_ns = keeper_now(keeper);
+	char id[PLAN_ID_BYTES], why[KEEPER_ERROR_BYTES] = "";
+	AUTO(retention_set) proposed = NULL;
+	AUTO_PLAN plan = { 0 };
+	int r = *text ? plan_proposed(call, text, &proposed) : 0;
+	if (r < 0)
+		return r;
+	const struct retention_set *set = proposed ? proposed : keeper->set;
+	r = plan_again(keeper, set, at_ns, horizon_ns, &plan);
+	if (r == 0)
+		r = plan_id(&plan, set, id);
+	if (r < 0)
+		return admin_failed(call, "reading the inventory", r);
+	bool is_stopped = keeper_is_too_much(&plan, why, sizeof(why));
+	if (!is_stopped && *keeper->stop) {
+		is_stopped = true;
+		snprintf(why, sizeof(why), "%s", keeper->stop);
+	}
+	json_key_text(call->json, "plan", id);
+	json_key_bool(call->json, "is_proposed", proposed);
+	json_key_u64(call->json, "at_ns", at_ns);
+	json_key_u64(call->json, "horizon_ns", horizon_ns);
+	json_key_u64(call->json, "delay_ns", keeper->options.delay_ns);
+	plan_put(&plan, call->json);
+	json_key_text(call->json, "needs_confirm", is_stopped ? why : "");
+	return plan_keep(keeper, id, &proposed, at_ns);
+}
+
+/* ---- applying it ---- */
+
+static struct keeper_plan *plan_find(struct keeper *keeper, const char *id)
+{
+	for (uint32_t i = 0; i < KEEPER_PLANS_MAX; i++)
+		if (*id && strcmp(keeper->plans[i].id, id) == 0)
+			return &keeper->plans[i];
+	return NULL;
+}
+
+/* Is it still the plan that was shown? */
+static int apply_check(struct admin_call *call, const struct keeper_plan *kept, struct plan *plan)
+{
+	struct keeper *keeper = call->keeper;
+	char base[RETENTION_DIGEST_BYTES], id[PLAN_ID_BYTES];
+	const struct retention_set *set = kept->proposed ? kept->proposed : keeper->set;
+	int r = retention_digest(keeper->set, base);
+	if (r < 0)
+		return r;
+	if (strcmp(base, kept->base) != 0)
+		return admin_refuse(call, WIRE_INVALID,
+		        "the policies changed since plan %s; plan again", kept->id);
+	if (keeper_now(keeper) > kept->at_ns + PLAN_GOOD_NS)
+		return admin_refuse(
+		        call, WIRE_INVALID, "plan %s is older than an hour; plan again", kept->id);
+	r = plan_again(keeper, set, kept->at_ns, 0, plan);
+	if (r == 0)
+		r = plan_id(plan, set, id);
+	if (r < 0)
+		return admin_failed(call, "reading the inventory", r);
+	if (strcmp(id, kept->id) != 0)
+		return admin_refuse(call, WIRE_INVALID,
+		        "what the store holds changed since plan %s; plan again", kept->id);
+	return 0;
+}
+
+static int apply_confirm(struct admin_call *call, const struct plan *plan)
+{
+	struct keeper *keeper = call->keeper;
+	char why[KEEPER_ERROR_BYTES];
+	uint64_t confirmed = json_body_u64(call->body, "confirm", UINT64_MAX);
+	bool is_too_much = keeper_is_too_much(plan, why, sizeof(why));
+	if (!is_too_much && !*keeper->stop)
+		return 0;
+	if (confirmed != plan->windows_now)
+		return admin_refuse(call, WIRE_STOPPED,
+		        "safety stop: %s. Nothing was done; if that is what is meant, write "
+		        "--confirm %" PRIu64 ", the number of windows in the plan",
+		        is_too_much ? why : keeper->stop, plan->windows_now);
+	return keeper_confirm(keeper, &call->by);
+}
+
+static void put_expired(const struct store_expired *expired, struct json_writer *json)
+{
+	static const char *const levels[] = { "windows_10m", "windows_1h", "windows_1d" };
+	static const char *const units[] = { "units_10m", "units_1h", "units_1d" };
+	for (int level = 0; level < STORE_EXPIRE_LEVELS; level++) {
+		json_key_u64(json, levels[level], expired->windows[level]);
+		json_key_u64(json, units[level], expired->units[level]);
+	}
+	json_key_u64(json, "rows", expired->rows);
+	json_key_u64(json, "bytes", expired->bytes_detail + expired->bytes_sums);
+	json_key_u64(json, "missing", expired->missing);
+}
+
+static void put_runs(const struct buf *runs, struct json_writer *json)
+{
+	json_key(json, "runs");
+	json_array_begin(json);
+	for (size_t at = 0; at + sizeof(uint64_t) <= runs->count; at += sizeof(uint64_t)) {
+		struct reader from = reader_of(runs->bytes + at, sizeof(uint64_t));
+		json_u64(json, reader_u64(&from));
+	}
+	json_array_end(json);
+}
+
+static int apply_run(struct admin_call *call, struct keeper_plan *kept, const struct plan *plan)
+{
+	struct keeper *keeper = call->keeper;
+	struct store_expired expired = { 0 };
+	AUTO_BUF runs = { 0 };
+	int r = 0;
+	if (kept->proposed || keeper->pending_count > 0) {
+		/* A plan that was read is the second word: what it says is in force at once. */
+		AUTO(retention_set) set = NULL;
+		r = retention_merge(kept->proposed ? kept->proposed : keeper->set, NULL, &set);
+		if (r == 0)
+			r = keeper_set_policies(keeper, set, false, &call->by,
+			        "retention.set_by_plan", plan->bytes_now, "{}");
+		if (r < 0)
+			return admin_failed(call, "keeping the policies", r);
+		(void)TAKE(set);
+	}
+	if (plan_items_count(plan) > 0)
+		r = keeper_hide(keeper, plan, &call->by, "retention.apply", &runs, &expired);
+	if (r < 0)
+		return admin_failed(call, "hiding what the plan says", r);
+	keeper->overdue_bytes = 0;
+	keeper->paused_until_ns = 0;
+	put_runs(&runs, call->json);
+	put_expired(&expired, call->json);
+	json_key_u64(call->json, "erase_ns", keeper_now(keeper) + keeper->options.delay_ns);
+	json_key_u64(call->json, "units_parted", keeper_part_mixed(keeper, plan));
+	return 0;
+}
+
+int admin_retention_apply(struct admin_call *call)
+{
+	const char *id = json_body_text(call->body, "plan");
+	struct keeper_plan *kept = plan_find(call->keeper, id);
+	AUTO_PLAN plan = { 0 };
+	if (!kept)
+		return admin_refuse(call, WIRE_NOT_FOUND,
+		        "no plan \"%s\" (they are forgotten when the aggregator restarts); plan "
+		        "again",
+		        id);
+	int r = apply_check(call, kept, &plan);
+	if (r == 0)
+		r = apply_confirm(call, &plan);
+	if (r == 0)
+		r = apply_run(call, kept, &plan);
+	if (r == 0)
+		plan_drop(kept);
+	return r;
+}
+
+/* ---- status and undo ---- */
+
+struct status_runs {
+	struct buf states; /* struct store_run_state */
+};
+
+static int status_visit(void *owner, const struct store_run_state *state)
+{
+	struct status_runs *runs = owner;
+	buf_put(&runs->states, state, sizeof(*state));
+	return runs->states.failed ? -ENOMEM : 0;
+}
+
+static void status_put_run(
+        struct keeper *keeper, const struct store_run_state *state, struct json_writer *json)
+{
+	struct keeper_run run = { 0 };
+	int r = keeper_run_get(keeper, state->run.id, &run);
+	json_object_begin(json);
+	json_key_u64(json, "run", state->run.id);
+	json_key_u64(json, "hidden_ns", state->run.hidden_ns);
+	json_key_u64(json, "erase_ns", state->run.erase_ns);
+	json_key_bool(json, "is_erasing", state->is_erasing);
+	json_key_text(json, "kind", r == 0 ? run.kind : "");
+	json_key_text(json, "actor", r == 0 ? run.actor : state->run.note);
+	put_expired(&state->hidden, json);
+	json_object_end(json);
+	if (r == 0)
+		keeper_run_fini(&run);
+}
+
+static int status_put_runs(struct admin_call *call)
+{
+	struct status_runs runs = { 0 };
+	int r = store_runs(call->store, status_visit, &runs);
+	size_t count = r == 0 ? runs.states.count / sizeof(struct store_run_state) : 0;
+	json_key(call->json, "runs");
+	json_array_begin(call->json);
+	for (size_t i = 0; i < count; i++) {
+		struct store_run_state state;
+		memcpy(&state, runs.states.bytes + i * sizeof(state), sizeof(state));
+		status_put_run(call->keeper, &state, call->json);
+	}
+	json_array_end(call->json);
+	buf_fini(&runs.states);
+	return r;
+}
+
+static void status_put_deleted(void *owner, const char *policy, uint64_t bytes)
+{
+	json_key_u64(owner, policy, bytes);
+}
+
+static void status_put_holds(const struct keeper *keeper, uint64_t now_ns, struct json_writer *json)
+{
+	json_key(json, "holds_ending");
+	json_array_begin(json);
+	for (uint32_t i = 0; i < keeper->holds->count; i++) {
+		const struct retention_hold *hold = &keeper->holds->holds[i];
+		if (hold->until_ns == RETENTION_FOREVER ||
+		        hold->until_ns > now_ns + HOLD_WARNING_NS)
+			continue;
+		json_object_begin(json);
+		json_key_text(json, "id", hold->id);
+		json_key_u64(json, "until_ns", hold->until_ns);
+		json_object_end(json);
+	}
+	json_array_end(json);
+}
+
+int admin_retention_status(struct admin_call *call)
+{
+	struct keeper *keeper = call->keeper;
+	struct json_writer *json = call->json;
+	keeper_publish(keeper);
+	struct keeper_state state = keeper_state(keeper);
+	uint64_t now_ns = keeper_now(keeper);
+	json_key_u64(json, "now_ns", now_ns);
+	json_key_u64(json, "policies", state.policies);
+	json_key_u64(json, "holds", keeper->holds->count);
+	json_key_u64(json, "last_turn_ns", keeper->last_turn_ns);
+	json_key_u64(json, "last_success_ns", state.last_success_ns);
+	json_key_bool(json, "is_late", state.is_late);
+	json_key_text(json, "last_error", keeper->last_error);
+	json_key_text(json, "stop", keeper->stop);
+	json_key_u64(json, "stop_since_ns", *keeper->stop ? keeper->stop_since_ns : 0);
+	json_key_u64(json, "paused_until_ns",
+	        keeper->paused_until_ns > now_ns ? keeper->paused_until_ns : 0);
+	json_key_u64(json, "overdue_bytes", state.overdue_bytes);
+	json_key_u64(json, "hold_bytes", state.hold_bytes);
+	json_key_u64(json, "hidden_bytes", state.hidden_bytes);
+	json_key_u64(json, "every_ns", keeper->options.every_ns);
+	json_key_u64(json, "grace_ns", keeper->options.grace_ns);
+	json_key_u64(json, "delay_ns", keeper->options.delay_ns);
+	json_key(json, "changes_in_grace");
+	json_array_begin(json);
+	for (uint32_t i = 0; i < keeper->pending_count; i++)
+		json_u64(json, keeper->pending[i].until_ns);
+	json_array_end(json);
+	json_key(json, "deleted_bytes");
+	json_object_begin(json);
+	keeper_deleted(keeper, status_put_deleted, json);
+	json_object_end(json);
+	status_put_holds(keeper, now_ns, json);
+	int r = status_put_runs(call);
+	return r < 0 ? admin_failed(call, "reading the runs", r) : 0;
+}
+
+int admin_retention_undo(struct admin_call *call)
+{
+	struct keeper *keeper = call->keeper;
+	uint64_t run = json_body_u64(call->body, "run", 0);
+	struct store_expired back = { 0 };
+	int r = keeper_undo(keeper, run, &call->by, &back);
+	if (r == -ENOENT)
+		return admin_refuse(call, WIRE_NOT_FOUND,
+		        "no run %" PRIu64 ": it was undone, or all of it is erased; see `profleet "
+		        "retention status`",
+		        run);
+	if (r < 0)
+		return admin_failed(call, "undoing", r);
+	keeper->paused_until_ns = keeper_now(keeper) + keeper->options.grace_ns;
+	json_key_u64(call->json, "run", run);
+	put_expired(&back, call->json);
+	json_key_u64(call->json, "paused_until_ns", keeper->paused_until_ns);
+	return keeper_write(keeper, NULL, 0, NULL, NULL, 0, NULL);
+}
+
+/* ---- deletion on request ---- */
+
+struct forget_holds {
+	const struct keeper *keeper;
+	const struct store_forget_options *options;
+	uint64_t now_ns;
+	const struct retention_hold *hold;
+	uint64_t tenant_bytes;
+	uint64_t bytes;
+};
+
+/* The first hold that protects something of it; and how much there is to compare with. */
+static int forget_visit(void *owner, const struct store_inventory_unit *unit)
+{
+	struct forget_holds *forget = owner;
+	const struct store_forget_options *options = forget->options;
+	uint64_t bytes = unit->bytes_detail + unit->bytes_sums + unit->bytes_window;
+	forget->bytes += bytes;
+	if (options->tenant && strcmp(options->tenant, unit->tenant) != 0)
+		return 0;
+	forget->tenant_bytes += bytes;
+	if (unit->window.to_ns <= options->from_ns || unit->window.from_ns >= options->to_ns)
+		return 0;
+	for (uint32_t i = 0; i < unit->series_count && !forget->hold; i++)
+		if (!options->selector ||
+		        selector_matches(options->selector, unit->dict, unit->series[i]))
+			forget->hold = retention_held_by(forget->keeper->holds, unit->dict,
+			        unit->series[i], unit->window.from_ns, unit->window.to_ns,
+			        forget->now_ns);
+	return 0;
+}
+
+static void forget_put(const struct store_forgotten *forgotten, struct json_writer *json)
+{
+	put_expired(&forgotten->sealed, json);
+	json_key_u64(json, "open_batches", forgotten->open_batches);
+	json_key_u64(json, "open_rows", forgotten->open_rows);
+	json_key_u64(json, "open_bytes", forgotten->open_bytes);
+	json_key_u64(json, "units_parted", forgotten->units_parted);
+	json_key_u64(json, "windows_cut", forgotten->windows_cut);
+	json_key_u64(json, "units_mixed", forgotten->units_mixed);
+	json_key_u64(json, "rollups_made_anew", forgotten->rollups_made);
+}
+
+static int forget_check(struct admin_call *call, const struct store_forget_options *options,
+        const struct store_forgotten *forgotten)
+{
+	struct forget_holds holds = {
+		.keeper = call->keeper, .options = options, .now_ns = keeper_now(call->keeper)
+	};
+	int r = store_inventory(call->store,
+	        (struct store_inventory_options){ .wants_series = true }, forget_visit, &holds);
+	if (r < 0)
+		return admin_failed(call, "reading the inventory", r);
+	if (holds.hold)
+		return admin_refuse(call, WIRE_INVALID,
+		        "hold \"%s\" protects some of it (%s); release it first: profleet hold "
+		        "release %s --reason TEXT",
+		        holds.hold->id, holds.hold->reason, holds.hold->id);
+	uint64_t bytes = forgotten->sealed.bytes_detail + forgotten->sealed.bytes_sums;
+	uint64_t rows = forgotten->sealed.rows + forgotten->open_rows;
+	bool is_too_much = bytes > holds.bytes / KEEPER_STOP_PART ||
+	                   bytes > holds.tenant_bytes / KEEPER_STOP_TENANT;
+	if (is_too_much && json_body_u64(call->body, "confirm", UINT64_MAX) != rows)
+		return admin_refuse(call, WIRE_STOPPED,
+		        "safety stop: %" PRIu64 " of %" PRIu64 " bytes would go. Nothing was done; "
+		        "if that is what is meant, write --confirm %" PRIu64 ", the number of rows",
+		        bytes, holds.bytes, rows);
+	return 0;
+}
+
+static void forget_describe(const struct admin_call *call,
+        const struct store_forget_options *options, const char *selector, struct buf *to)
+{
+	struct json_writer json = json_writer_of(to, false);
+	json_object_begin(&json);
+	json_key_text(&json, "kind", "forget");
+	json_key_text(&json, "actor", call->by.actor);
+	json_key_text(&json, "tenant", options->tenant ? options->tenant : "");
+	json_key_text(&json, "selector", selector);
+	json_key_u64(&json, "from_ns", options->from_ns);
+	json_key_u64(&json, "to_ns", options->to_ns);
+	json_object_end(&json);
+	buf_put_u8(to, 0);
+}
+
+static int forget_run(struct admin_call *call, struct store_forget_options *options,
+        const char *selector, uint64_t bytes)
+{
+	struct keeper *keeper = call->keeper;
+	struct store_forgotten forgotten = { 0 };
+	AUTO_BUF text = { 0 };
+	char name[40];
+	bool now = json_body_flag(call->body, "now");
+	forget_describe(call, options, selector, &text);
+	if (text.failed)
+		return -ENOMEM;
+	uint64_t id = keeper_run_id(keeper);
+	if (!now) {
+		options->run = (struct store_run){ .id = id,
+			.hidden_ns = keeper_now(keeper),
+			.erase_ns = keeper_now(keeper) + keeper->options.delay_ns };
+		snprintf(options->run.note, sizeof(options->run.note), "%.200s", call->by.actor);
+	}
+	snprintf(name, sizeof(name), "run/%" PRIu64, id);
+	struct audit_document document = { name, text.bytes, text.count };
+	int r = keeper_write(keeper, &document, now ? 0 : 1, &call->by,
+	        now ? "retention.forget_now" : "retention.forget", bytes, (const char *)text.bytes);
+	options->is_dry_run = false;
+	options->cancelled = &keeper->is_cancelled;
+	if (r == 0)
+		r = store_forget(call->store, options, &forgotten);
+	if (r < 0)
+		return admin_failed(call, "forgetting", r);
+	json_key_bool(call->json, "done", true);
+	if (!now) {
+		json_key_u64(call->json, "run", id);
+		json_key_u64(call->json, "erase_ns", options->run.erase_ns);
+	}
+	forget_put(&forgotten, call->json);
+	return 0;
+}
+
+int admin_retention_forget(struct admin_call *call)
+{
+	const char *text = json_body_text(call->body, "selector");
+	const struct config_node *tenant = json_body_find(call->body, "tenant");
+	char error[512] = "";
+	AUTO(selector) selector = NULL;
+	struct store_forgotten forgotten = { 0 };
+	struct store_forget_options options = {
+		.tenant = tenant ? config_node_text(tenant) : NULL,
+		.from_ns = json_body_u64(call->body, "from_ns", 0),
+		.to_ns = json_body_u64(call->body, "to_ns", UINT64_MAX),
+		.is_dry_run = true,
+	};
+	int r = *text ? selector_parse(text, &selector, error, sizeof(error)) : 0;
+	if (r == -EINVAL)
+		return admin_refuse(call, WIRE_INVALID, "selector: %s", error);
+	if (r < 0)
+		return r;
+	if (!options.tenant &&
+	        (!selector || (selector_matchers_count(selector) == 0 && !selector_type(selector))))
+		return admin_refuse(call, WIRE_INVALID,
+		        "that is everything; name a tenant (--tenant T), or what to forget by a "
+		        "selector");
+	options.selector = selector;
+	r = store_forget(call->store, &options, &forgotten);
+	if (r < 0)
+		return admin_failed(call, "looking for it", r);
+	if (!json_body_flag(call->body, "yes")) {
+		json_key_bool(call->json, "done", false);
+		forget_put(&forgotten, call->json);
+		return 0;
+	}
+	r = forget_check(call, &options, &forgotten);
+	return r < 0 ? r
+	             : forget_run(call, &options, text,
+	                       forgotten.sealed.bytes_detail + forgotten.sealed.bytes_sums +
+	                               forgotten.open_bytes);
+}

@@ -1,0 +1,48 @@
+#pragma once
+
+/* What admin.c and the files of its methods share. */
+
+#include "aggregator/admin.h"
+#include "aggregator/json_body.h"
+#include "aggregator/keeper_private.h"
+#include "core/json.h"
+#include "profile/wire.h"
+
+#define ADMIN_ERROR_BYTES 1024
+
+/* One request that is being answered. */
+struct admin_call {
+	struct store *store;
+	struct keeper *keeper; /* locked */
+	struct keeper_actor by;
+	const struct config_node *body; /* NULL: empty */
+	struct json_writer *json;       /* the reply; an object is open */
+	enum wire_status status;        /* of a refusal; WIRE_FAILED unless said */
+	char error[ADMIN_ERROR_BYTES];
+};
+
+/* 0 with the reply written, or negative with status and error. */
+typedef int (*admin_method)(struct admin_call *call);
+
+/* Sets status and error; returns -EINVAL. */
+int admin_refuse(struct admin_call *call, enum wire_status status, const char *format, ...)
+        __attribute__((format(printf, 3, 4)));
+/* Says a negative errno of the store: returns it. */
+int admin_failed(struct admin_call *call, const char *doing, int r);
+
+int admin_retention_list(struct admin_call *call);
+int admin_retention_get(struct admin_call *call);
+int admin_retention_set(struct admin_call *call);
+int admin_retention_delete(struct admin_call *call);
+int admin_retention_explain(struct admin_call *call);
+int admin_retention_plan(struct admin_call *call);
+int admin_retention_apply(struct admin_call *call);
+int admin_retention_status(struct admin_call *call);
+int admin_retention_undo(struct admin_call *call);
+int admin_retention_forget(struct admin_call *call);
+int admin_hold_create(struct admin_call *call);
+int admin_hold_list(struct admin_call *call);
+int admin_hold_release(struct admin_call *call);
+int admin_usage(struct admin_call *call);
+int admin_audit_list(struct admin_call *call);
+int admin_audit_verify(struct admin_call *call);

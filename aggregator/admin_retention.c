@@ -1,0 +1,275 @@
+/* retention.list, get, set, delete: the policies themselves. */
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "aggregator/admin_private.h"
+
+/* How far a change is looked ahead, to say whether anything would be lost by it. */
+#define SET_HORIZON_NS (UINT64_C(30) * 86400 * NS_PER_S)
+
+static void put_limits(const struct retention_tiers *tiers, const char *key, uint64_t none_ns,
+        struct json_writer *json)
+{
+	json_key(json, key);
+	json_object_begin(json);
+	for (int tier = 0; tier < RETENTION_TIERS; tier++) {
+		AUTO_BUF text = { 0 };
+		if (tiers->keep_ns[tier] == none_ns)
+			continue;
+		retention_put_keep(&text, tiers->keep_ns[tier]);
+		json_key(json, retention_tier_name(tier));
+		json_bytes(json, (const char *)text.bytes, text.count);
+	}
+	json_object_end(json);
+}
+
+static void put_policies(const struct retention_set *set, struct json_writer *json)
+{
+	json_key(json, "policies");
+	json_array_begin(json);
+	for (uint32_t i = 0; i < set->count; i++)
+		retention_put_policy_json(&set->policies[i], json);
+	json_array_end(json);
+}
+
+/* What of the store is whose: bytes that each policy decides over, by the detail tier. */
+struct list_bytes {
+	struct keeper *keeper;
+	uint64_t bytes[RETENTION_POLICIES_MAX + 1]; /* the last is nobody's */
+	uint64_t units[RETENTION_POLICIES_MAX + 1];
+};
+
+static int list_visit(void *owner, const struct store_inventory_unit *unit)
+{
+	struct list_bytes *list = owner;
+	const struct retention_set *set = list->keeper->set;
+	uint32_t at = RETENTION_POLICIES_MAX;
+	if (unit->is_open || unit->series_count == 0)
+		return 0;
+	struct retention_outcome outcome = retention_evaluate(
+	        set, &list->keeper->options.limits, unit->dict, unit->series[0]);
+	if (outcome.policies[RETENTION_DETAIL] != RETENTION_NO_POLICY)
+		at = outcome.policies[RETENTION_DETAIL];
+	list->units[at]++;
+	list->bytes[at] += unit->bytes_detail + unit->bytes_sums;
+	return 0;
+}
+
+static void list_put(const struct list_bytes *list, struct json_writer *json)
+{
+	const struct retention_set *set = list->keeper->set;
+	json_key(json, "covers");
+	json_array_begin(json);
+	for (uint32_t i = 0; i <= RETENTION_POLICIES_MAX; i++) {
+		if (i >= set->count && i < RETENTION_POLICIES_MAX)
+			continue;
+		json_object_begin(json);
+		json_key_text(json, "policy", i < set->count ? set->policies[i].name : "none");
+		json_key_u64(json, "units", list->units[i]);
+		json_key_u64(json, "bytes", list->bytes[i]);
+		json_object_end(json);
+	}
+	json_array_end(json);
+}
+
+int admin_retention_list(struct admin_call *call)
+{
+	struct keeper *keeper = call->keeper;
+	struct list_bytes list = { .keeper = keeper };
+	char digest[RETENTION_DIGEST_BYTES];
+	int r = retention_digest(keeper->set, digest);
+	if (r == 0)
+		r = store_inventory(call->store,
+		        (struct store_inventory_options){ .wants_series = true }, list_visit,
+		        &list);
+	if (r < 0)
+		return admin_failed(call, "reading the inventory", r);
+	put_policies(keeper->set, call->json);
+	list_put(&list, call->json);
+	json_key_text(call->json, "digest", digest);
+	put_limits(&keeper->options.limits.floor, "floor", 0, call->json);
+	put_limits(&keeper->options.limits.ceiling, "ceiling", RETENTION_FOREVER, call->json);
+	json_key_u64(call->json, "pending", keeper->pending_count);
+	json_key_u64(call->json, "in_force_ns",
+	        keeper->pending_count > 0 ? keeper->pending[keeper->pending_count - 1].until_ns
+	                                  : 0);
+	return 0;
+}
+
+int admin_retention_get(struct admin_call *call)
+{
+	const char *name = json_body_text(call->body, "name");
+	const struct retention_policy *policy = retention_find(call->keeper->set, name);
+	if (!policy)
+		return admin_refuse(call, WIRE_NOT_FOUND,
+		        "no policy \"%s\"; `profleet retention list` shows those there are", name);
+	json_key(call->json, "policies");
+	json_array_begin(call->json);
+	retention_put_policy_json(policy, call->json);
+	json_array_end(call->json);
+	return 0;
+}
+
+/* ---- changing them ---- */
+
+static bool policy_says_the_same(const struct retention_policy *a, const struct retention_policy *b)
+{
+	return strcmp(a->selector_text, b->selector_text) == 0 && a->priority == b->priority &&
+	       memcmp(&a->tiers, &b->tiers, sizeof(a->tiers)) == 0 &&
+	       strcmp(a->reason, b->reason) == 0;
+}
+
+/* Who made a policy that is set again as it is stays who made it. */
+static int keep_signatures(const struct retention_set *base, struct retention_set *over)
+{
+	for (uint32_t i = 0; i < over->count; i++) {
+		struct retention_policy *policy = &over->policies[i];
+		const struct retention_policy *before = retention_find(base, policy->name);
+		if (!before || !policy_says_the_same(before, policy)) {
+			policy->created_ns = 0;
+			continue;
+		}
+		char *author = strdup(before->created_by);
+		if (!author)
+			return -ENOMEM;
+		free(policy->created_by);
+		policy->created_by = author;
+		policy->created_ns = before->created_ns;
+	}
+	return 0;
+}
+
+static void put_change(const struct retention_policy *before, const struct retention_policy *after,
+        struct json_writer *json)
+{
+	bool is_same = before && after && policy_says_the_same(before, after);
+	json_object_begin(json);
+	json_key_text(json, "name", (after ? after : before)->name);
+	json_key_text(json, "change",
+	        is_same   ? "same"
+	        : !before ? "added"
+	        : !after  ? "removed"
+	                  : "changed");
+	if (before && !is_same) {
+		json_key(json, "before");
+		retention_put_policy_json(before, json);
+	}
+	if (after && !is_same) {
+		json_key(json, "after");
+		retention_put_policy_json(after, json);
+	}
+	json_object_end(json);
+}
+
+/* Of every name in either. Returns whether anything changes. */
+static bool put_changes(const struct retention_set *before, const struct retention_set *after,
+        struct json_writer *json)
+{
+	bool is_changed = false;
+	json_key(json, "changes");
+	json_array_begin(json);
+	for (uint32_t i = 0; i < after->count; i++) {
+		const struct retention_policy *was = retention_find(
+		        before, after->policies[i].name);
+		bool is_same = was && policy_says_the_same(was, &after->policies[i]);
+		is_changed |= !is_same;
+		put_change(was, &after->policies[i], json);
+	}
+	for (uint32_t i = 0; i < before->count; i++) {
+		if (retention_find(after, before->policies[i].name))
+			continue;
+		is_changed = true;
+		put_change(&before->policies[i], NULL, json);
+	}
+	json_array_end(json);
+	return is_changed;
+}
+
+/* Bytes that would go now and soon if this set alone were in force. */
+static int bytes_of(struct keeper *keeper, const struct retention_set *set, uint64_t *ret_now,
+        uint64_t *ret_later)
+{
+	const struct retention_set *sets[KEEPER_PENDING_MAX + 1];
+	struct plan_options options = keeper_plan_options(keeper, sets, SET_HORIZON_NS);
+	AUTO_PLAN plan = { 0 };
+	sets[0] = set;
+	options.sets_count = 1;
+	int r = plan_make(&options, &plan);
+	if (r == 0) {
+		*ret_now = plan.bytes_now;
+		*ret_later = plan.bytes_later;
+	}
+	return r;
+}
+
+/* How a change is asked for: set and delete end alike. */
+static int retention_change(struct admin_call *call, struct retention_set **set, const char *action)
+{
+	struct keeper *keeper = call->keeper;
+	uint64_t now_before = 0, later_before = 0, now_after = 0, later_after = 0;
+	bool yes = json_body_flag(call->body, "yes"), now = json_body_flag(call->body, "now");
+	bool is_changed = put_changes(keeper->set, *set, call->json);
+	int r = bytes_of(keeper, keeper->set, &now_before, &later_before);
+	if (r == 0)
+		r = bytes_of(keeper, *set, &now_after, &later_after);
+	if (r < 0)
+		return admin_failed(call, "reading the inventory", r);
+
+	uint64_t lost_now = now_after > now_before ? now_after - now_before : 0;
+	uint64_t all_before = now_before + later_before, all_after = now_after + later_after;
+	uint64_t lost = all_after > all_before ? all_after - all_before : 0;
+	bool needs_yes = (lost > 0 || now) && !yes && is_changed;
+	bool is_applied = is_changed && !needs_yes;
+	if (is_applied) {
+		r = keeper_set_policies(keeper, *set, !now, &call->by, action, lost_now, "{}");
+		if (r == -ENOSPC)
+			return admin_refuse(call, WIRE_INVALID,
+			        "too many changes within the grace: wait for it, or write --now");
+		if (r < 0)
+			return admin_failed(call, "keeping the policies", r);
+		(void)TAKE(*set);
+	}
+	json_key_bool(call->json, "applied", is_applied);
+	json_key_bool(call->json, "needs_yes", needs_yes);
+	json_key_u64(call->json, "bytes_lost_now", lost_now);
+	json_key_u64(call->json, "bytes_lost_30d", lost);
+	json_key_u64(call->json, "in_force_ns",
+	        now ? keeper_now(keeper) : keeper_now(keeper) + keeper->options.grace_ns);
+	return 0;
+}
+
+int admin_retention_set(struct admin_call *call)
+{
+	const char *text = json_body_text(call->body, "text");
+	const char *file = json_body_text(call->body, "file");
+	AUTO(retention_set) over = NULL;
+	AUTO(retention_set) merged = NULL;
+	int r = retention_parse(*file ? file : "policies", text, strlen(text), &over, call->error,
+	        sizeof(call->error));
+	if (r < 0)
+		call->status = r == -ENOMEM ? WIRE_FAILED : WIRE_INVALID;
+	if (r == 0)
+		r = keep_signatures(call->keeper->set, over);
+	if (r == 0)
+		r = retention_sign(over, call->by.actor, keeper_now(call->keeper));
+	if (r == 0)
+		r = retention_merge(call->keeper->set, over, &merged);
+	if (r == -ENOSPC)
+		return admin_refuse(call, WIRE_INVALID, "more than %d policies; delete some",
+		        RETENTION_POLICIES_MAX);
+	return r < 0 ? r : retention_change(call, &merged, "retention.set");
+}
+
+int admin_retention_delete(struct admin_call *call)
+{
+	const char *name = json_body_text(call->body, "name");
+	AUTO(retention_set) reduced = NULL;
+	int r = retention_remove(call->keeper->set, name, &reduced);
+	if (r == -ENOENT)
+		return admin_refuse(call, WIRE_NOT_FOUND,
+		        "no policy \"%s\"; `profleet retention list` shows those there are", name);
+	return r < 0 ? r : retention_change(call, &reduced, "retention.delete");
+}

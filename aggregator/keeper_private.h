@@ -1,0 +1,164 @@
+#pragma once
+
+/* What keeper.c and the files of administration share. */
+
+#include <pthread.h>
+
+#include "aggregator/keeper.h"
+#include "aggregator/retention_plan.h"
+#include "core/config.h"
+#include "storage/audit.h"
+#include "storage/store_expire.h"
+
+#define KEEPER_PENDING_MAX 16
+#define KEEPER_PLANS_MAX   16
+#define KEEPER_DELETED_MAX (RETENTION_POLICIES_MAX + 64)
+#define KEEPER_ITEMS_MAX   100000 /* of one run: its document stays small */
+#define KEEPER_STOP_PART   5      /* more than a fifth of the bytes */
+#define KEEPER_STOP_TENANT 2      /* more than half of a tenant's */
+#define KEEPER_JUMP_NS     (3600 * NS_PER_S)
+#define KEEPER_ACTOR       "profleet-aggregator"
+#define KEEPER_ERROR_BYTES 512
+
+/* Policies as they were before a change, kept in force until its grace ends. */
+struct keeper_pending {
+	uint64_t until_ns;
+	struct retention_set *set; /* empty: there were none, so everything was kept */
+};
+
+/* A plan that was shown: what apply needs to know that it is still the same. */
+struct keeper_plan {
+	char id[PLAN_ID_BYTES];
+	struct retention_set *proposed; /* NULL: the policies in force */
+	char base[RETENTION_DIGEST_BYTES];
+	uint64_t at_ns;
+};
+
+struct keeper_deleted {
+	char policy[RETENTION_NAME_BYTES_MAX + 1];
+	uint64_t bytes;
+};
+
+/* Who asks, for the log. */
+struct keeper_actor {
+	const char *actor;
+	const char *origin;
+	const char *request;
+};
+
+struct keeper {
+	struct keeper_options options;
+	pthread_mutex_t lock; /* of everything below, but classes */
+
+	struct retention_set *set;
+	struct keeper_pending pending[KEEPER_PENDING_MAX];
+	uint32_t pending_count;
+	struct retention_holds *holds;
+	struct keeper_plan plans[KEEPER_PLANS_MAX]; /* a ring */
+	uint32_t plans_next;
+	uint64_t last_id; /* of a run */
+
+	uint64_t last_turn_ns;
+	uint64_t last_success_ns;      /* unix */
+	uint64_t last_success_mono_ns; /* 0: since the start of this process */
+	uint64_t started_mono_ns;
+	char last_error[KEEPER_ERROR_BYTES];
+	char stop[KEEPER_ERROR_BYTES]; /* why nothing is hidden; "": nothing stops */
+	uint64_t stop_since_ns;
+	bool stop_is_clock;
+	uint64_t paused_until_ns; /* by an undo */
+	uint64_t overdue_bytes;
+	uint64_t held_bytes;
+	uint64_t hidden_bytes;
+	uint64_t clock_unix_ns; /* last seen */
+	uint64_t clock_mono_ns;
+	char boot[64];
+
+	/* What others may read while a turn holds the lock: published at its end. */
+	pthread_mutex_t state_lock;
+	struct keeper_state state;
+	uint64_t state_success_mono_ns;
+	struct keeper_deleted deleted[KEEPER_DELETED_MAX];
+	uint32_t deleted_count;
+
+	/* For the sealer, which asks inside the store: never held while the store is called. */
+	pthread_mutex_t classes_lock;
+	struct retention_set *classes_set;
+	struct retention_tiers classes[STORE_CLASS_COUNT_MAX];
+	uint32_t classes_count;
+
+	pthread_t thread;
+	bool is_started;
+	pthread_cond_t wake;
+	bool is_stopping;
+	bool is_cancelled; /* polled by the store */
+};
+
+uint64_t keeper_now(struct keeper *keeper);
+
+/* All below: under the lock. Errors are said in keeper->last_error or ret_error. */
+
+/* The policies that are in force now, those pending included. */
+struct plan_options keeper_plan_options(struct keeper *keeper,
+        const struct retention_set *sets[KEEPER_PENDING_MAX + 1], uint64_t horizon_ns);
+
+/*
+ * Takes the set into force; with `grace` what the one before keeps longer stays kept until it is
+ * over, else nothing of before does. Writes documents and record. -ENOSPC: too many changes within
+ * the grace.
+ */
+int keeper_set_policies(struct keeper *keeper, struct retention_set *set, bool grace,
+        const struct keeper_actor *by, const char *action, uint64_t bytes, const char *details);
+
+int keeper_set_holds(struct keeper *keeper, struct retention_holds *holds,
+        const struct keeper_actor *by, const char *action, const char *details);
+
+/* What a plan hides, as one or more runs. *ret_runs gets their ids (u64). */
+int keeper_hide(struct keeper *keeper, const struct plan *plan, const struct keeper_actor *by,
+        const char *action, struct buf *ret_runs, struct store_expired *ret_expired);
+
+/* A new id of a run, greater than all before. */
+uint64_t keeper_run_id(struct keeper *keeper);
+
+/* Why a plan is too much, or false. */
+bool keeper_is_too_much(const struct plan *plan, char *ret_why, size_t why_bytes);
+
+/* Ends a stop; `by` said so. */
+int keeper_confirm(struct keeper *keeper, const struct keeper_actor *by);
+
+int keeper_undo(struct keeper *keeper, uint64_t run, const struct keeper_actor *by,
+        struct store_expired *ret_back);
+
+/*
+ * Undoes every run that hides anything of a hold. Counts them.
+ */
+int keeper_rescue(struct keeper *keeper, const struct keeper_actor *by, uint32_t *ret_rescued);
+
+/* What a run's document says: kind, actor, and of a deletion on request its selector. */
+struct keeper_run {
+	char kind[24]; /* "policies", "apply", "forget" */
+	char actor[128];
+	struct config *config; /* the document's head, or NULL */
+	struct buf text;
+};
+void keeper_run_fini(struct keeper_run *run);
+int keeper_run_get(struct keeper *keeper, uint64_t id, struct keeper_run *ret_run);
+
+/* Parts units of windows that hold series of several policies. Returns how many were parted. */
+uint32_t keeper_part_mixed(struct keeper *keeper, const struct plan *plan);
+
+/* One record of the log and the state, in one write. */
+int keeper_write(struct keeper *keeper, const struct audit_document *documents, uint32_t count,
+        const struct keeper_actor *by, const char *action, uint64_t bytes, const char *details);
+
+/* Erases the runs that are due, unless a hold came in time. */
+int keeper_erase_due(struct keeper *keeper);
+
+/* Everything that a turn does; publishes the state. */
+int keeper_turn(struct keeper *keeper);
+void keeper_publish(struct keeper *keeper);
+
+/* Why nothing goes until somebody confirms. */
+void keeper_set_stop(struct keeper *keeper, bool is_clock, const char *why);
+
+extern const struct keeper_actor keeper_itself;

@@ -1,0 +1,381 @@
+/*
+ * One pass over the inventory. What policies say of a series is computed once per series and
+ * generation: most of them are in many windows.
+ */
+
+#include "aggregator/retention_plan.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/id_map.h"
+#include "core/sha256.h"
+
+#define PLAN_SERIES_MAX (1u << 26)
+
+struct planning {
+	const struct plan_options *options;
+	struct plan *plan;
+	struct id_map *known; /* (generation, series) -> place in outcomes */
+	struct buf outcomes;  /* struct retention_outcome */
+	struct store_window_name last_window;
+	bool has_window;
+	int failed;
+};
+
+/* What is decided of one unit, over all its series. */
+struct plan_unit {
+	struct retention_outcome longest;
+	bool is_mixed; /* detail of some series has expired, of others not */
+	bool is_held;
+};
+
+struct retention_outcome plan_outcome(
+        const struct plan_options *options, const struct dict *dict, uint32_t series)
+{
+	struct retention_outcome outcome = retention_evaluate(
+	        options->sets[0], options->limits, dict, series);
+	for (uint32_t i = 1; i < options->sets_count; i++) {
+		struct retention_outcome other = retention_evaluate(
+		        options->sets[i], options->limits, dict, series);
+		outcome = retention_longest(&outcome, &other);
+	}
+	return outcome;
+}
+
+static int plan_series_outcome(struct planning *planning, const struct store_inventory_unit *unit,
+        uint32_t series, struct retention_outcome *ret_outcome)
+{
+	struct hash128 key = { (uint64_t)series << 32 | unit->dict_generation, 1 };
+	uint32_t at;
+	bool added;
+	key.low *= UINT64_C(0x9e3779b97f4a7c15); /* slots go by low bits */
+	int r = id_map_intern(planning->known, key, &at, &added);
+	if (r < 0)
+		return r;
+	if (added) {
+		struct retention_outcome outcome = plan_outcome(
+		        planning->options, unit->dict, series);
+		buf_put(&planning->outcomes, &outcome, sizeof(outcome));
+		if (planning->outcomes.failed)
+			return -ENOMEM;
+	}
+	memcpy(ret_outcome, planning->outcomes.bytes + (size_t)at * sizeof(*ret_outcome),
+	        sizeof(*ret_outcome));
+	return 0;
+}
+
+static void plan_unit_take(struct plan_unit *unit, const struct retention_outcome *outcome)
+{
+	for (int tier = 0; tier < RETENTION_TIERS; tier++) {
+		if (outcome->keep.keep_ns[tier] <= unit->longest.keep.keep_ns[tier])
+			continue;
+		unit->longest.keep.keep_ns[tier] = outcome->keep.keep_ns[tier];
+		unit->longest.policies[tier] = outcome->policies[tier];
+		unit->longest.clamps[tier] = outcome->clamps[tier];
+	}
+}
+
+static int plan_judge(struct planning *planning, const struct store_inventory_unit *unit,
+        struct plan_unit *ret_judged)
+{
+	const struct plan_options *options = planning->options;
+	uint64_t from_ns = unit->window.from_ns, to_ns = unit->window.to_ns;
+	struct plan_unit judged = { 0 };
+	uint32_t expired = 0;
+	for (uint32_t i = 0; i < unit->series_count; i++) {
+		struct retention_outcome outcome;
+		int r = plan_series_outcome(planning, unit, unit->series[i], &outcome);
+		if (r < 0)
+			return r;
+		if (i == 0)
+			judged.longest = outcome;
+		else
+			plan_unit_take(&judged, &outcome);
+		expired += retention_expires_ns(&outcome, RETENTION_DETAIL, to_ns) <=
+		           options->now_ns;
+		judged.is_held |= retention_held_by(options->holds, unit->dict, unit->series[i],
+		                          from_ns, to_ns, options->now_ns) != NULL;
+	}
+	judged.is_mixed = expired > 0 && expired < unit->series_count;
+	*ret_judged = judged;
+	return 0;
+}
+
+/* ---- rows and tenants ---- */
+
+static struct plan_tenant *plan_tenant_get(struct planning *planning, const char *name)
+{
+	struct plan *plan = planning->plan;
+	for (uint32_t i = 0; i < plan->tenants_count; i++)
+		if (strcmp(plan->tenants[i].name, name) == 0)
+			return &plan->tenants[i];
+	struct plan_tenant *tenants = reallocarray(
+	        plan->tenants, (size_t)plan->tenants_count + 1, sizeof(*tenants));
+	char *copy = tenants ? strdup(name) : NULL;
+	if (tenants)
+		plan->tenants = tenants;
+	if (!copy)
+		return NULL;
+	tenants[plan->tenants_count] = (struct plan_tenant){ .name = copy };
+	return &tenants[plan->tenants_count++];
+}
+
+static const char *plan_policy_name(
+        const struct planning *planning, const struct plan_unit *judged, enum retention_tier tier)
+{
+	uint32_t policy = judged->longest.policies[tier];
+	const struct retention_set *set = planning->options->sets[0];
+	return policy == RETENTION_NO_POLICY || !set ? "none" : set->policies[policy].name;
+}
+
+static bool plan_row_is(const struct plan_row *row, const struct store_inventory_unit *unit,
+        const char *policy, enum retention_tier tier)
+{
+	return row->tier == tier && strcmp(row->service, unit->service) == 0 &&
+	       strcmp(row->tenant, unit->tenant) == 0 && strcmp(row->policy, policy) == 0;
+}
+
+static struct plan_row *plan_row_get(struct plan *plan, const struct store_inventory_unit *unit,
+        const char *policy, enum retention_tier tier)
+{
+	/* The newest first: neighbours in the inventory are alike. */
+	for (uint32_t i = plan->rows_count; i-- > 0;)
+		if (plan_row_is(&plan->rows[i], unit, policy, tier))
+			return &plan->rows[i];
+	if (plan->rows_count == plan->rows_capacity) {
+		uint32_t capacity = plan->rows_capacity ? plan->rows_capacity * 2 : 16;
+		struct plan_row *rows = reallocarray(plan->rows, capacity, sizeof(*rows));
+		if (!rows)
+			return NULL;
+		plan->rows = rows;
+		plan->rows_capacity = capacity;
+	}
+	struct plan_row row = { .tier = tier, .oldest_ns = UINT64_MAX };
+	row.tenant = strdup(unit->tenant);
+	row.service = strdup(unit->service);
+	if (!row.tenant || !row.service) {
+		free(row.tenant);
+		free(row.service);
+		return NULL;
+	}
+	snprintf(row.policy, sizeof(row.policy), "%s", policy);
+	plan->rows[plan->rows_count] = row;
+	return &plan->rows[plan->rows_count++];
+}
+
+static bool plan_window_equal(const struct store_window_name *a, const struct store_window_name *b)
+{
+	return a->level == b->level && a->number == b->number && a->from_ns == b->from_ns &&
+	       a->to_ns == b->to_ns;
+}
+
+/* True the first time, while windows come one after the other. */
+static bool plan_is_new_window(
+        const struct store_window_name *window, struct store_window_name *last, bool *has)
+{
+	if (*has && plan_window_equal(window, last))
+		return false;
+	*last = *window;
+	*has = true;
+	return true;
+}
+
+static int plan_count(struct planning *planning, const struct store_inventory_unit *unit,
+        const struct plan_unit *judged, enum retention_tier tier, bool is_now)
+{
+	struct plan *plan = planning->plan;
+	struct plan_row *row = plan_row_get(
+	        plan, unit, plan_policy_name(planning, judged, tier), tier);
+	if (!row)
+		return -ENOMEM;
+	uint64_t bytes = tier == RETENTION_DETAIL ? unit->bytes_detail : unit->bytes_sums;
+	uint64_t rows = tier == RETENTION_DETAIL ? unit->rows : 0;
+	bool is_new = plan_is_new_window(&unit->window, &row->last_window, &row->has_window);
+	uint64_t *newest_ns = is_now ? &row->newest_ns : &row->newest_later_ns;
+	if (unit->window.from_ns < row->oldest_ns)
+		row->oldest_ns = unit->window.from_ns;
+	if (unit->window.to_ns > *newest_ns)
+		*newest_ns = unit->window.to_ns;
+	*(is_now ? &row->windows_now : &row->windows_later) += is_new;
+	*(is_now ? &row->rows_now : &row->rows_later) += rows;
+	*(is_now ? &row->bytes_now : &row->bytes_later) += bytes;
+	if (!is_now) {
+		plan->bytes_later += bytes;
+		return 0;
+	}
+	struct plan_tenant *tenant = plan_tenant_get(planning, unit->tenant);
+	if (!tenant)
+		return -ENOMEM;
+	tenant->bytes_now += bytes;
+	plan->bytes_now += bytes;
+	plan->rows_now += rows;
+	return 0;
+}
+
+/* ---- one unit ---- */
+
+enum plan_when { PLAN_KEPT, PLAN_LATER, PLAN_NOW };
+
+static enum plan_when plan_when(const struct plan_options *options, const struct plan_unit *judged,
+        enum retention_tier tier, uint64_t to_ns)
+{
+	uint64_t expires_ns = retention_expires_ns(&judged->longest, tier, to_ns);
+	if (expires_ns <= options->now_ns)
+		return PLAN_NOW;
+	return expires_ns - options->now_ns <= options->horizon_ns ? PLAN_LATER : PLAN_KEPT;
+}
+
+static int plan_put_item(
+        struct planning *planning, const struct store_inventory_unit *unit, uint32_t parts)
+{
+	struct plan *plan = planning->plan;
+	struct store_expire_item item;
+	memset(&item, 0, sizeof(item)); /* its padding is part of the digest */
+	item.window.level = unit->window.level;
+	item.window.number = unit->window.number;
+	item.window.from_ns = unit->window.from_ns;
+	item.window.to_ns = unit->window.to_ns;
+	item.unit = unit->unit;
+	item.parts = parts;
+	buf_put(&plan->items, &item, sizeof(item));
+	plan->windows_now += plan_is_new_window(
+	        &unit->window, &planning->last_window, &planning->has_window);
+	return plan->items.failed ? -ENOMEM : 0;
+}
+
+static int plan_decide(struct planning *planning, const struct store_inventory_unit *unit,
+        const struct plan_unit *judged, uint32_t visible)
+{
+	const struct plan_options *options = planning->options;
+	enum retention_tier tier = RETENTION_10M + unit->window.level;
+	uint64_t to_ns = unit->window.to_ns;
+	uint32_t parts = 0;
+	int r = 0;
+	if (visible & STORE_PART_DETAIL) {
+		enum plan_when when = plan_when(options, judged, RETENTION_DETAIL, to_ns);
+		if (when != PLAN_KEPT)
+			r = plan_count(planning, unit, judged, RETENTION_DETAIL, when == PLAN_NOW);
+		parts |= when == PLAN_NOW ? STORE_PART_DETAIL : 0;
+		if (judged->is_mixed)
+			planning->plan->bytes_mixed += unit->bytes_detail;
+	}
+	if (r == 0 && (visible & STORE_PART_SUMS)) {
+		enum plan_when when = plan_when(options, judged, tier, to_ns);
+		bool is_last = plan_when(options, judged, RETENTION_1D, to_ns) == PLAN_NOW;
+		if (when == PLAN_NOW && !unit->is_rolled_up && !is_last) {
+			planning->plan->bytes_waiting += unit->bytes_sums;
+			when = PLAN_KEPT;
+		}
+		if (when != PLAN_KEPT)
+			r = plan_count(planning, unit, judged, tier, when == PLAN_NOW);
+		parts |= when == PLAN_NOW ? STORE_PART_SUMS : 0;
+	}
+	if (r == 0 && parts)
+		r = plan_put_item(planning, unit, parts);
+	return r;
+}
+
+static void plan_note_mixed(struct planning *planning, const struct store_inventory_unit *unit)
+{
+	struct buf *mixed = &planning->plan->mixed;
+	struct store_window_name last;
+	if (mixed->count >= sizeof(last)) {
+		memcpy(&last, mixed->bytes + mixed->count - sizeof(last), sizeof(last));
+		if (plan_window_equal(&last, &unit->window))
+			return;
+	}
+	buf_put(mixed, &unit->window, sizeof(unit->window));
+}
+
+static int plan_visit(void *owner, const struct store_inventory_unit *unit)
+{
+	struct planning *planning = owner;
+	struct plan *plan = planning->plan;
+	uint32_t visible = unit->parts & ~unit->hidden;
+	uint64_t bytes = unit->bytes_window +
+	                 (visible & STORE_PART_DETAIL ? unit->bytes_detail : 0) +
+	                 (visible & STORE_PART_SUMS ? unit->bytes_sums : 0);
+	plan->bytes_visible += bytes;
+	plan->bytes_hidden += unit->bytes_detail + unit->bytes_sums + unit->bytes_window - bytes;
+	if (unit->is_corrupt) {
+		plan->units_unreadable++;
+		return 0;
+	}
+	if (unit->is_open || unit->unit == STORE_UNIT_NONE)
+		return 0;
+	struct plan_tenant *tenant = plan_tenant_get(planning, unit->tenant);
+	if (!tenant)
+		return planning->failed = -ENOMEM;
+	tenant->bytes += bytes;
+	if (visible == 0 || unit->series_count == 0)
+		return 0;
+
+	struct plan_unit judged;
+	int r = plan_judge(planning, unit, &judged);
+	if (r < 0)
+		return planning->failed = r;
+	if (judged.is_held) {
+		plan->bytes_held += bytes;
+		return 0;
+	}
+	if (judged.is_mixed && (visible & STORE_PART_DETAIL))
+		plan_note_mixed(planning, unit);
+	r = plan_decide(planning, unit, &judged, visible);
+	return r < 0 ? planning->failed = r : 0;
+}
+
+int plan_make(const struct plan_options *options, struct plan *plan)
+{
+	struct planning planning = { .options = options, .plan = plan };
+	planning.known = id_map_new(PLAN_SERIES_MAX);
+	struct store_inventory_bytes totals = { 0 };
+	int r = planning.known ? 0 : -ENOMEM;
+	if (r == 0)
+		r = store_inventory(options->store,
+		        (struct store_inventory_options){ .wants_series = true }, plan_visit,
+		        &planning);
+	if (r == 0)
+		r = store_inventory_totals(options->store, &totals);
+	plan->bytes_visible += totals.open;
+	if (r == 0 && (plan->items.failed || plan->mixed.failed))
+		r = -ENOMEM;
+	id_map_free(planning.known);
+	buf_fini(&planning.outcomes);
+	return planning.failed < 0 ? planning.failed : r;
+}
+
+void plan_fini(struct plan *plan)
+{
+	for (uint32_t i = 0; i < plan->rows_count; i++) {
+		free(plan->rows[i].tenant);
+		free(plan->rows[i].service);
+	}
+	for (uint32_t i = 0; i < plan->tenants_count; i++)
+		free(plan->tenants[i].name);
+	free(plan->rows);
+	free(plan->tenants);
+	buf_fini(&plan->items);
+	buf_fini(&plan->mixed);
+}
+
+int plan_id(const struct plan *plan, const struct retention_set *set, char ret_id[PLAN_ID_BYTES])
+{
+	AUTO_BUF text = { 0 };
+	char digest[RETENTION_DIGEST_BYTES], hex[SHA256_HEX_BYTES];
+	struct sha256 hash;
+	int r = retention_digest(set, digest);
+	if (r < 0)
+		return r;
+	buf_put(&text, digest, strlen(digest));
+	buf_put_u64(&text, plan->bytes_now);
+	buf_put(&text, plan->items.bytes, plan->items.count);
+	r = text.failed ? -ENOMEM : sha256_bytes(text.bytes, text.count, &hash);
+	if (r < 0)
+		return r;
+	sha256_hex(&hash, hex);
+	snprintf(ret_id, PLAN_ID_BYTES, "%.16s", hex);
+	return 0;
+}

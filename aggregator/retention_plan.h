@@ -1,0 +1,90 @@
+#pragma once
+
+/*
+ * retention_plan is what policies mean for a store as it is: which parts of which windows would be
+ * hidden now, what follows within a horizon, and whose they are. It changes nothing.
+ *
+ * A unit of a window has several series; where their policies differ, it is kept as long as the
+ * longest of them says, and noted as mixed, to be parted where that is possible. Sums go only when
+ * a coarser window has what they have, or when that has expired too. What cannot be read is kept.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/buf.h"
+#include "profile/retention.h"
+#include "storage/store_expire.h"
+
+struct plan_options {
+	struct store *store;
+	/* The first decides; while others are given, what they keep longer is kept. NULL is none.
+	 */
+	const struct retention_set *const *sets;
+	uint32_t sets_count; /* at least 1 */
+	const struct retention_holds *holds;
+	const struct retention_limits *limits;
+	uint64_t now_ns;
+	uint64_t horizon_ns; /* from now */
+};
+
+/* What of a tenant's service goes by one policy at one tier. */
+struct plan_row {
+	char *tenant;
+	char *service;
+	char policy[RETENTION_NAME_BYTES_MAX + 1]; /* "none" */
+	enum retention_tier tier;
+	uint64_t windows_now, rows_now, bytes_now;
+	uint64_t windows_later, rows_later, bytes_later; /* further, within the horizon */
+	uint64_t oldest_ns;                              /* start of the oldest window of either */
+	uint64_t newest_ns;                              /* end of the newest that goes now */
+	uint64_t newest_later_ns;                        /* ... within the horizon */
+	struct store_window_name last_window;            /* to count each once */
+	bool has_window;
+};
+
+struct plan_tenant {
+	char *name;
+	uint64_t bytes; /* visible */
+	uint64_t bytes_now;
+};
+
+struct plan {
+	struct plan_row *rows;
+	uint32_t rows_count, rows_capacity;
+	struct plan_tenant *tenants;
+	uint32_t tenants_count, tenants_capacity;
+	struct buf items; /* struct store_expire_item, in order of the inventory */
+	struct buf mixed; /* struct store_window_name that are to be parted */
+	uint64_t windows_now, rows_now, bytes_now;
+	uint64_t bytes_later;
+	uint64_t bytes_visible; /* all detail, sums and windows, and open batches */
+	uint64_t bytes_hidden;  /* by runs before */
+	uint64_t bytes_held;    /* by holds */
+	uint64_t bytes_waiting; /* expired sums that no coarser window has yet */
+	uint64_t bytes_mixed;   /* of units that are kept by one of their series alone */
+	uint64_t units_unreadable;
+};
+
+/* Into a zeroed one. Errors of store_inventory(), -ENOMEM. */
+int plan_make(const struct plan_options *options, struct plan *plan);
+void plan_fini(struct plan *plan);
+#define AUTO_PLAN __attribute__((cleanup(plan_fini))) struct plan
+
+static inline const struct store_expire_item *plan_items(const struct plan *plan)
+{
+	return (const struct store_expire_item *)(const void *)plan->items.bytes;
+}
+
+static inline uint32_t plan_items_count(const struct plan *plan)
+{
+	return (uint32_t)(plan->items.count / sizeof(struct store_expire_item));
+}
+
+/* Of the policies that decide and of every item: 16 hex digits. -ENOMEM. */
+#define PLAN_ID_BYTES 17
+int plan_id(const struct plan *plan, const struct retention_set *set, char ret_id[PLAN_ID_BYTES]);
+
+/* What one series' policies say, over all sets. */
+struct retention_outcome plan_outcome(
+        const struct plan_options *options, const struct dict *dict, uint32_t series);
