@@ -4,8 +4,11 @@
 
 #include <stddef.h>
 
+#include "core/clock.h"
+
 static const char *const log_levels[] = { "debug", "info", "warn", "error", NULL };
 static const char *const outputs[] = { "text", "json", NULL };
+static const char *const admin_froms[] = { "loopback", "anywhere", "off", NULL };
 static const char *const log_formats[] = { "text", "json", NULL };
 
 #define AT(member) offsetof(struct aggregator_config, member)
@@ -194,6 +197,51 @@ static const struct option_spec aggregator_options[] = {
 	        .help = "Folder for backups; made when it is not there. Empty: \"backups\" in the "
 	                "data folder. On the same file system a backup shares files with the "
 	                "store; a copy elsewhere is what survives the disk." },
+	{ .name = "admin",
+	        .kind = OPTION_ENUM,
+	        .offset = AT(admin),
+	        .fallback = "loopback",
+	        .choices = admin_froms,
+	        .value_name = "WHENCE",
+	        .help = "Who may administer over --listen: policies, holds, deletion. There is no "
+	                "authentication yet, so \"anywhere\" lets everyone who reaches the port "
+	                "delete; \"off\" lets nobody." },
+	{ .name = "retention-every",
+	        .kind = OPTION_DURATION,
+	        .offset = AT(retention_every_ns),
+	        .fallback = "10m",
+	        .min = NS_PER_S / 10,
+	        .max = 86400 * NS_PER_S,
+	        .value_name = "DURATION",
+	        .help = "How often policies are enforced. One that was not for two intervals and a "
+	                "minute makes /healthz fail." },
+	{ .name = "retention-grace",
+	        .kind = OPTION_DURATION,
+	        .offset = AT(retention_grace_ns),
+	        .fallback = "1d",
+	        .max = 365 * 86400 * NS_PER_S,
+	        .value_name = "DURATION",
+	        .help = "How long after a policy was made shorter it comes into force, and how "
+	                "long nothing is hidden after an undo." },
+	{ .name = "retention-delay",
+	        .kind = OPTION_DURATION,
+	        .offset = AT(retention_delay_ns),
+	        .fallback = "2d",
+	        .max = 365 * 86400 * NS_PER_S,
+	        .value_name = "DURATION",
+	        .help = "How long what expired is only hidden, and can be brought back by "
+	                "`profleet retention undo`, before it is erased." },
+	{ .name = "retention-floor",
+	        .kind = OPTION_TEXT,
+	        .offset = AT(retention_floor),
+	        .value_name = "TIERS",
+	        .help = "No policy may keep less: 30d for all tiers, or detail=1d,1h=30d." },
+	{ .name = "retention-ceiling",
+	        .kind = OPTION_TEXT,
+	        .offset = AT(retention_ceiling),
+	        .value_name = "TIERS",
+	        .help = "No policy may keep more, and nothing that has no policy is kept longer; "
+	                "holds are." },
 	{ .name = "shards",
 	        .kind = OPTION_U32,
 	        .offset = AT(shards),

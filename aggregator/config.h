@@ -34,6 +34,12 @@ struct aggregator_config {
 	uint64_t symbol_cache;
 	uint32_t stacks_max;
 	uint32_t shards;
+	uint32_t admin; /* enum admin_from */
+	uint64_t retention_every_ns;
+	uint64_t retention_grace_ns;
+	uint64_t retention_delay_ns;
+	char *retention_floor; /* NULL: none */
+	char *retention_ceiling;
 };
 
 extern const struct option_table aggregator_option_table;

@@ -1,7 +1,8 @@
 /*
- * profleet-aggregator: opens the store, listens, and lets four things run until a signal: ingest
+ * profleet-aggregator: opens the store, listens, and lets six things run until a signal: ingest
  * (one thread, appends to the store), the sealer (one thread, makes what is old compact), queries
- * (a few threads, read), HTTP (health and metrics).
+ * (a few threads, read), the keeper (one thread, lets the store forget), administration (one
+ * thread), HTTP (health and metrics).
  *
  * Start: store, workers, doors; then "ready". Stop: doors, workers, store: whatever was accepted is
  * answered before the store closes.
@@ -13,8 +14,10 @@
 #include <string.h>
 #include <sys/resource.h>
 
+#include "aggregator/admin.h"
 #include "aggregator/config.h"
 #include "aggregator/ingest.h"
+#include "aggregator/keeper.h"
 #include "aggregator/metrics.h"
 #include "aggregator/query_pool.h"
 #include "aggregator/refusal.h"
@@ -51,6 +54,8 @@ struct aggregator {
 	struct ingest *ingest;
 	struct query_pool *queries;
 	struct sealer *sealer;
+	struct keeper *keeper;
+	struct admin *admin;
 	struct net_server *server;
 	struct http_server *http;
 	struct metrics_source metrics;
@@ -64,8 +69,9 @@ static void aggregator_on_request(
 	uint16_t kind = wire_peek_kind(bytes, count);
 	bool is_question = kind == WIRE_QUERY || kind == WIRE_FETCH;
 
-	int r = is_question ? query_pool_submit(aggregator->queries, request, bytes, count)
-	                    : ingest_submit(aggregator->ingest, request, bytes, count);
+	int r = is_question          ? query_pool_submit(aggregator->queries, request, bytes, count)
+	        : kind == WIRE_ADMIN ? admin_submit(aggregator->admin, request, bytes, count)
+	                             : ingest_submit(aggregator->ingest, request, bytes, count);
 	if (r < 0)
 		refusal_reply(request, WIRE_BUSY, BUSY_RETRY_MS,
 		        r == -ENOMEM ? "the aggregator is out of memory"
@@ -147,6 +153,52 @@ static int aggregator_open_store(struct aggregator *aggregator)
 	return r;
 }
 
+/* Limits that cannot be read were refused at the start. */
+static struct retention_limits aggregator_limits(const struct aggregator_config *config)
+{
+	struct retention_limits limits = retention_limits_none;
+	char error[256];
+	if (config->retention_floor)
+		(void)retention_parse_tiers(
+		        config->retention_floor, &limits.floor, error, sizeof(error));
+	if (config->retention_ceiling)
+		(void)retention_parse_tiers(
+		        config->retention_ceiling, &limits.ceiling, error, sizeof(error));
+	return limits;
+}
+
+/* Retention, and the door to it. */
+static int aggregator_open_keeper(struct aggregator *aggregator)
+{
+	const struct aggregator_config *config = &aggregator->config;
+	char error[512] = "";
+	int r = keeper_new(
+	        (struct keeper_options){
+	                .store = aggregator->store,
+	                .clock = clock_real(),
+	                .data = config->data,
+	                .limits = aggregator_limits(config),
+	                .every_ns = config->retention_every_ns,
+	                .grace_ns = config->retention_grace_ns,
+	                .delay_ns = config->retention_delay_ns,
+	        },
+	        &aggregator->keeper, error, sizeof(error));
+	if (r < 0) {
+		log_error("retention-unusable", "%s", error);
+		return r;
+	}
+	r = keeper_start(aggregator->keeper);
+	if (r == 0)
+		r = admin_new(
+		        (struct admin_options){
+		                .store = aggregator->store,
+		                .keeper = aggregator->keeper,
+		                .from = (enum admin_from)config->admin,
+		        },
+		        &aggregator->admin);
+	return r;
+}
+
 static int aggregator_open_workers(struct aggregator *aggregator)
 {
 	const struct aggregator_config *config = &aggregator->config;
@@ -185,6 +237,8 @@ static int aggregator_open_workers(struct aggregator *aggregator)
 		                .every_ms = SEAL_EVERY_MS,
 		        },
 		        &aggregator->sealer);
+	if (r == 0)
+		r = aggregator_open_keeper(aggregator);
 	if (r < 0)
 		log_error("workers-failed", "%s: give the process more memory or threads",
 		        strerror(-r));
@@ -193,6 +247,7 @@ static int aggregator_open_workers(struct aggregator *aggregator)
 		.store = aggregator->store,
 		.ingest = aggregator->ingest,
 		.queries = aggregator->queries,
+		.keeper = aggregator->keeper,
 		.clock = clock_real(),
 		.started_ns = clock_monotonic_ns(clock_real()),
 		.program = PROGRAM,
@@ -241,12 +296,16 @@ static void aggregator_close(struct aggregator *aggregator)
 		ingest_stop(aggregator->ingest);
 	if (aggregator->queries)
 		query_pool_stop(aggregator->queries);
+	if (aggregator->admin)
+		admin_stop(aggregator->admin);
 	if (aggregator->server)
 		net_server_free(aggregator->server, STOP_TIMEOUT_MS);
 	http_server_free(aggregator->http);
 	query_pool_free(aggregator->queries);
 	ingest_free(aggregator->ingest);
+	admin_free(aggregator->admin);
 	sealer_free(aggregator->sealer);
+	keeper_free(aggregator->keeper);
 	store_free(aggregator->store);
 }
 
@@ -299,6 +358,16 @@ static int aggregator_run(struct aggregator *aggregator, int argc, char **argv)
 	return failed ? EXIT_DISK : 0;
 }
 
+static bool aggregator_limits_are_valid(const char *name, const char *text)
+{
+	struct retention_tiers tiers = { 0 };
+	char error[256];
+	if (!text || retention_parse_tiers(text, &tiers, error, sizeof(error)) == 0)
+		return true;
+	fprintf(stderr, "profleet-aggregator: --retention-%s: %s\n", name, error);
+	return false;
+}
+
 /* 0, an exit status, or -1 when everything asked for was printed already. */
 static int aggregator_configure(struct aggregator_config *config, int argc, char **argv)
 {
@@ -329,6 +398,9 @@ static int aggregator_configure(struct aggregator_config *config, int argc, char
 		        config->http);
 		return EXIT_USAGE;
 	}
+	if (!aggregator_limits_are_valid("floor", config->retention_floor) ||
+	        !aggregator_limits_are_valid("ceiling", config->retention_ceiling))
+		return EXIT_USAGE;
 	if (config->ready_fd > 0 && !service_fd_is_open((int)config->ready_fd)) {
 		fprintf(stderr,
 		        "profleet-aggregator: --ready-fd %u: not an open file descriptor; open it "

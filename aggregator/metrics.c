@@ -116,6 +116,40 @@ static uint64_t metric_value(const struct metric *metric, const struct metrics_s
 	return value;
 }
 
+static void metrics_write_gauge(struct buf *to, const char *name, const char *help, uint64_t value)
+{
+	buf_printf(to, "# HELP profleet_%s %s\n# TYPE profleet_%s gauge\nprofleet_%s %lu\n", name,
+	        help, name, name, (unsigned long)value);
+}
+
+static void metrics_write_deleted(void *owner, const char *policy, uint64_t bytes)
+{
+	buf_printf(owner, "profleet_retention_deleted_bytes_total{policy=\"%s\"} %lu\n", policy,
+	        (unsigned long)bytes);
+}
+
+static void metrics_write_retention(struct keeper *keeper, struct buf *to)
+{
+	struct keeper_state state = keeper_state(keeper);
+	buf_printf(to,
+	        "# HELP profleet_retention_last_success_timestamp_seconds When policies were last "
+	        "enforced; 0: never.\n"
+	        "# TYPE profleet_retention_last_success_timestamp_seconds gauge\n"
+	        "profleet_retention_last_success_timestamp_seconds %.3f\n",
+	        (double)state.last_success_ns / 1e9);
+	metrics_write_gauge(to, "retention_overdue_bytes",
+	        "Expired by a policy in force, and still there.", state.overdue_bytes);
+	metrics_write_gauge(to, "retention_hold_bytes", "Protected by a hold.", state.hold_bytes);
+	metrics_write_gauge(to, "retention_hidden_bytes",
+	        "Hidden, and to be erased when the delay is over.", state.hidden_bytes);
+	metrics_write_gauge(to, "retention_safety_stop",
+	        "1 while nothing is removed until somebody confirms.", state.is_stopped);
+	buf_printf(to, "# HELP profleet_retention_deleted_bytes_total Erased, by the policy that "
+	               "said so.\n"
+	               "# TYPE profleet_retention_deleted_bytes_total counter\n");
+	keeper_deleted(keeper, metrics_write_deleted, to);
+}
+
 void metrics_write_text(const struct metrics_source *source, struct buf *to)
 {
 	struct metrics_snapshot snapshot;
@@ -138,6 +172,7 @@ void metrics_write_text(const struct metrics_source *source, struct buf *to)
 	for (uint32_t reason = 1; reason <= LOSS_REASON_MAX; reason++)
 		buf_printf(to, "profleet_samples_lost_total{reason=\"%s\"} %lu\n",
 		        loss_reason_name(reason), (unsigned long)snapshot.counters.lost[reason]);
+	metrics_write_retention(source->keeper, to);
 	buf_printf(to,
 	        "# HELP profleet_healthy 1 when data is accepted.\n# TYPE profleet_healthy "
 	        "gauge\nprofleet_healthy %d\n",
@@ -148,7 +183,10 @@ const char *metrics_unhealthy(const struct metrics_source *source)
 {
 	switch (ingest_state(source->ingest).store_error) {
 	case 0:
-		return NULL;
+		return keeper_state(source->keeper).is_late
+		               ? "retention was not enforced in time: see `profleet retention "
+		                 "status`"
+		               : NULL;
 	case -ENOSPC:
 		return "the disk is full: senders keep their data and try again, questions are "
 		       "answered; make "

@@ -6,6 +6,7 @@
  */
 
 #include "aggregator/ingest.h"
+#include "aggregator/keeper.h"
 #include "aggregator/query_pool.h"
 #include "core/buf.h"
 #include "storage/store.h"
@@ -14,6 +15,7 @@ struct metrics_source {
 	struct store *store;
 	struct ingest *ingest;
 	struct query_pool *queries;
+	struct keeper *keeper;
 	struct clock *clock;
 	uint64_t started_ns; /* monotonic */
 	const char *program;

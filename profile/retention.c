@@ -439,7 +439,8 @@ void retention_put_hold_json(const struct retention_hold *hold, struct json_writ
 	json_key_text(json, "id", hold->id);
 	json_key_text(json, "selector", hold->selector_text);
 	json_key_u64(json, "from_ns", hold->from_ns);
-	json_key_u64(json, "to_ns", hold->to_ns);
+	if (hold->to_ns != RETENTION_FOREVER)
+		json_key_u64(json, "to_ns", hold->to_ns);
 	if (hold->until_ns != RETENTION_FOREVER)
 		json_key_u64(json, "until_ns", hold->until_ns);
 	json_key_text(json, "reason", hold->reason);

@@ -662,7 +662,7 @@ void wire_put_admin(const struct wire_admin *admin, struct buf *payload)
 	wire_put_text(payload, admin->method);
 	wire_put_text(payload, admin->actor);
 	wire_put_text(payload, admin->request);
-	wire_put_extensions(payload);
+	buf_put_varint(payload, 0); /* no extensions */
 	buf_put_string(payload, admin->body, admin->body_count);
 }
 
@@ -673,7 +673,7 @@ int wire_get_admin(struct reader *payload, struct wire_admin *ret_admin)
 	admin.method = wire_get_text(payload);
 	admin.actor = wire_get_text(payload);
 	admin.request = wire_get_text(payload);
-	int r = wire_get_extensions(payload);
+	int r = wire_get_extensions(payload, NULL, NULL);
 	const char *body = reader_string(payload, WIRE_ADMIN_BODY_BYTES_MAX, &count);
 	admin.body = count ? body : "";
 	admin.body_count = (uint32_t)count;
@@ -690,7 +690,7 @@ void wire_put_admin_reply(const struct wire_admin_reply *reply, struct buf *payl
 {
 	assert(reply->body_count <= WIRE_ADMIN_REPLY_BYTES_MAX);
 
-	wire_put_extensions(payload);
+	buf_put_varint(payload, 0); /* no extensions */
 	buf_put_string(payload, reply->body, reply->body_count);
 }
 
@@ -698,7 +698,7 @@ int wire_get_admin_reply(struct reader *payload, struct wire_admin_reply *ret_re
 {
 	struct wire_admin_reply reply;
 	size_t count = 0;
-	int r = wire_get_extensions(payload);
+	int r = wire_get_extensions(payload, NULL, NULL);
 	const char *body = reader_string(payload, WIRE_ADMIN_REPLY_BYTES_MAX, &count);
 	reply.body = count ? body : "";
 	reply.body_count = (uint32_t)count;

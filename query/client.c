@@ -187,6 +187,10 @@ int client_explain_status(const struct client *client, const struct wire_status_
 	case WIRE_BUSY:
 		return complain(EXIT_CODE_FAILED, "%s: busy: %.*s; try again, or raise --timeout",
 		        client->address, count, text);
+	case WIRE_DENIED:
+		return complain(EXIT_CODE_DENIED, "%s: %.*s", client->address, count, text);
+	case WIRE_STOPPED:
+		return complain(EXIT_CODE_STOPPED, "%.*s", count, text);
 	case WIRE_TOO_NEW:
 		return complain(EXIT_CODE_FAILED,
 		        "%s: the aggregator is older than this profleet: %.*s; update it",

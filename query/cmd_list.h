@@ -18,5 +18,8 @@ extern const struct command cmd_doctor;
 extern const struct command cmd_import;
 extern const struct command cmd_export;
 extern const struct command cmd_retention;
+extern const struct command cmd_hold;
+extern const struct command cmd_usage;
+extern const struct command cmd_audit;
 extern const struct command cmd_completion;
 extern const struct command cmd_help;

@@ -36,7 +36,10 @@ static const struct option_table retention_table = {
 	        "coarser tier lasts at least as long as a finer one.\n\n"
 	        "Nothing is removed at once: what expired is hidden first, and erased after a "
 	        "delay in which `profleet retention undo` brings it back.",
-	.examples = "profleet retention test -f policies_test.yaml\n",
+	.examples = "profleet retention test -f policies_test.yaml\n"
+	            "profleet retention plan -f policies.yaml\n"
+	            "profleet retention set -f policies.yaml --yes\n"
+	            "profleet retention status\n",
 	.exit_codes = RETENTION_EXIT_CODES_TEXT,
 	.options = retention_options,
 	.args_max = UINT32_MAX,
@@ -44,6 +47,16 @@ static const struct option_table retention_table = {
 };
 
 static const struct command *const retention_verbs[] = {
+	&cmd_retention_list,
+	&cmd_retention_get,
+	&cmd_retention_set,
+	&cmd_retention_delete,
+	&cmd_retention_explain,
+	&cmd_retention_plan,
+	&cmd_retention_apply,
+	&cmd_retention_status,
+	&cmd_retention_undo,
+	&cmd_retention_forget,
 	&cmd_retention_test,
 	NULL,
 };

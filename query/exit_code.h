@@ -10,6 +10,7 @@ enum exit_code {
 	EXIT_CODE_GATE = 1, /* reserved: a change beyond a gate, with evidence */
 	EXIT_CODE_USAGE = 2,
 	EXIT_CODE_INCONCLUSIVE = 3, /* reserved: only where asked for */
+	EXIT_CODE_STOPPED = 3,      /* of administration: a safety stop, nothing was done */
 	EXIT_CODE_DENIED = 4,
 	EXIT_CODE_FAILED = 5, /* server, network, storage, or input that is broken */
 	EXIT_CODE_NO_DATA = 6,

@@ -7,27 +7,28 @@
 
 #include "query/complain.h"
 
+int json_reply_parse(struct json_reply *reply)
+{
+	/* A NUL in a label is legal: \u0000 is refused by jansson unless it is allowed. */
+	json_error_t error;
+	size_t flags = JSON_ALLOW_NUL | JSON_REJECT_DUPLICATES;
+	const char *bytes = (const char *)reply->text.bytes;
+	reply->root = json_loadb(bytes, reply->text.count, flags, &error);
+	/* jansson's integers end at 2^63, counters of ours at 2^64: then they are read rounded. */
+	reply->is_rounded = !reply->root && json_error_code(&error) == json_error_numeric_overflow;
+	if (reply->is_rounded)
+		reply->root = json_loadb(
+		        bytes, reply->text.count, flags | JSON_DECODE_INT_AS_REAL, &error);
+	return json_is_object(reply->root) ? 0 : -EPROTO;
+}
+
 int json_reply_ask(
         struct client *client, const struct wire_query *query, struct json_reply *ret_reply)
 {
 	struct json_reply reply = { 0 };
 	int code = client_ask(client, query, &reply.text);
-	if (code == 0) {
-		/* A NUL in a label is legal: \u0000 is refused by jansson unless it is allowed. */
-		json_error_t error;
-		size_t flags = JSON_ALLOW_NUL | JSON_REJECT_DUPLICATES;
-		const char *bytes = (const char *)reply.text.bytes;
-		reply.root = json_loadb(bytes, reply.text.count, flags, &error);
-		/* jansson's integers end at 2^63, counters of ours at 2^64: then they are read
-		 * rounded. */
-		reply.is_rounded = !reply.root &&
-		                   json_error_code(&error) == json_error_numeric_overflow;
-		if (reply.is_rounded)
-			reply.root = json_loadb(
-			        bytes, reply.text.count, flags | JSON_DECODE_INT_AS_REAL, &error);
-		if (!json_is_object(reply.root))
-			code = client_explain(client, -EPROTO);
-	}
+	if (code == 0 && json_reply_parse(&reply) < 0)
+		code = client_explain(client, -EPROTO);
 	if (code) {
 		json_reply_fini(&reply);
 		return code;

@@ -22,6 +22,8 @@ struct json_reply {
 /* 0, or an exit code after complaining. */
 int json_reply_ask(
         struct client *client, const struct wire_query *query, struct json_reply *ret_reply);
+/* Parses reply->text into the rest. -EPROTO: not a JSON object. */
+int json_reply_parse(struct json_reply *reply);
 void json_reply_fini(struct json_reply *reply);
 
 const char *json_reply_text(const json_t *object, const char *key); /* "" when it is not there */

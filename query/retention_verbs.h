@@ -2,6 +2,9 @@
 
 /* The verbs of the noun retention, and what their exit codes mean. */
 
+#include <jansson.h>
+
+#include "core/buf.h"
 #include "query/command.h"
 
 #define RETENTION_EXIT_CODES_TEXT                                                                  \
@@ -14,4 +17,17 @@
 	"5  server, network or storage failed\n"                                                   \
 	"6  no such policy, hold, plan or run\n"
 
+/* What a reply says of what went or came back, on one line without its end. */
+void retention_put_expired(const json_t *root, struct buf *to);
+
+extern const struct command cmd_retention_list;
+extern const struct command cmd_retention_get;
+extern const struct command cmd_retention_set;
+extern const struct command cmd_retention_delete;
+extern const struct command cmd_retention_explain;
+extern const struct command cmd_retention_plan;
+extern const struct command cmd_retention_apply;
+extern const struct command cmd_retention_status;
+extern const struct command cmd_retention_undo;
+extern const struct command cmd_retention_forget;
 extern const struct command cmd_retention_test;

@@ -54,6 +54,9 @@ static const char *other_value(const struct option_spec *option, char text[stati
 		return option->choices[strcmp(option->fallback, option->choices[1]) == 0 ? 0 : 1];
 	case OPTION_TEXT:
 		return strcmp(option->name, "listen") == 0 ? "tcp://127.0.0.1:1" : "elsewhere";
+	case OPTION_DURATION:
+		snprintf(text, 64, "%llums", (unsigned long long)(option->max / 1000000 - 1));
+		return text;
 	default:
 		snprintf(text, 64, "%llu", (unsigned long long)(option->max - 1));
 		return text;
@@ -86,7 +89,8 @@ static void check_same(const struct option_spec *option, const struct aggregator
 		        *(char *const *)(const void *)in_a, *(char *const *)(const void *)in_b);
 		return;
 	}
-	size_t count = option->kind == OPTION_BYTES ? sizeof(uint64_t) : sizeof(uint32_t);
+	bool is_wide = option->kind == OPTION_BYTES || option->kind == OPTION_DURATION;
+	size_t count = is_wide ? sizeof(uint64_t) : sizeof(uint32_t);
 	assert_memory_equal(in_a, in_b, count);
 }
 
