@@ -56,8 +56,23 @@ static void plan_put_comparison(const struct plan_row *row, struct json_writer *
 		json_key_u64(json, "before_ns", row->newest_ns);
 	if (row->newest_later_ns > 0)
 		json_key_u64(json, "before_later_ns", row->newest_later_ns);
-	json_key_text(json, "loss", plan_losses[row->tier]);
+	json_key_text(json, "loss", plan_losses[row->is_last ? RETENTION_1D : row->tier]);
 	json_object_end(json);
+}
+
+/* Where nothing at all is left of as much, the finer losses need not be said. */
+static bool plan_says_more(const struct plan *plan, const struct plan_row *row)
+{
+	for (uint32_t i = 0; i < plan->rows_count; i++) {
+		const struct plan_row *other = &plan->rows[i];
+		if (other != row && other->is_last && other->tier > row->tier &&
+		        other->newest_ns >= row->newest_ns &&
+		        other->newest_later_ns >= row->newest_later_ns &&
+		        strcmp(other->service, row->service) == 0 &&
+		        strcmp(other->tenant, row->tenant) == 0)
+			return true;
+	}
+	return false;
 }
 
 static void plan_put(const struct plan *plan, struct json_writer *json)
@@ -85,7 +100,8 @@ static void plan_put(const struct plan *plan, struct json_writer *json)
 	json_key(json, "comparisons");
 	json_array_begin(json);
 	for (uint32_t i = 0; i < plan->rows_count; i++)
-		plan_put_comparison(&plan->rows[i], json);
+		if (!plan_says_more(plan, &plan->rows[i]))
+			plan_put_comparison(&plan->rows[i], json);
 	json_array_end(json);
 	for (size_t i = 0; i < COUNT_OF(totals); i++) {
 		uint64_t value;

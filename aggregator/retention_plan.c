@@ -186,6 +186,9 @@ static bool plan_is_new_window(
 static int plan_count(struct planning *planning, const struct store_inventory_unit *unit,
         const struct plan_unit *judged, enum retention_tier tier, bool is_now)
 {
+	bool is_last = tier != RETENTION_DETAIL &&
+	               retention_expires_ns(&judged->longest, RETENTION_1D, unit->window.to_ns) ==
+	                       retention_expires_ns(&judged->longest, tier, unit->window.to_ns);
 	struct plan *plan = planning->plan;
 	struct plan_row *row = plan_row_get(
 	        plan, unit, plan_policy_name(planning, judged, tier), tier);
@@ -195,6 +198,7 @@ static int plan_count(struct planning *planning, const struct store_inventory_un
 	uint64_t rows = tier == RETENTION_DETAIL ? unit->rows : 0;
 	bool is_new = plan_is_new_window(&unit->window, &row->last_window, &row->has_window);
 	uint64_t *newest_ns = is_now ? &row->newest_ns : &row->newest_later_ns;
+	row->is_last |= is_last;
 	if (unit->window.from_ns < row->oldest_ns)
 		row->oldest_ns = unit->window.from_ns;
 	if (unit->window.to_ns > *newest_ns)
@@ -331,15 +335,11 @@ int plan_make(const struct plan_options *options, struct plan *plan)
 {
 	struct planning planning = { .options = options, .plan = plan };
 	planning.known = id_map_new(PLAN_SERIES_MAX);
-	struct store_inventory_bytes totals = { 0 };
 	int r = planning.known ? 0 : -ENOMEM;
 	if (r == 0)
 		r = store_inventory(options->store,
 		        (struct store_inventory_options){ .wants_series = true }, plan_visit,
 		        &planning);
-	if (r == 0)
-		r = store_inventory_totals(options->store, &totals);
-	plan->bytes_visible += totals.open;
 	if (r == 0 && (plan->items.failed || plan->mixed.failed))
 		r = -ENOMEM;
 	id_map_free(planning.known);

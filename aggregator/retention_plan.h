@@ -41,6 +41,7 @@ struct plan_row {
 	uint64_t newest_later_ns;                        /* ... within the horizon */
 	struct store_window_name last_window;            /* to count each once */
 	bool has_window;
+	bool is_last; /* nothing coarser is left of some of it */
 };
 
 struct plan_tenant {
@@ -58,7 +59,7 @@ struct plan {
 	struct buf mixed; /* struct store_window_name that are to be parted */
 	uint64_t windows_now, rows_now, bytes_now;
 	uint64_t bytes_later;
-	uint64_t bytes_visible; /* all detail, sums and windows, and open batches */
+	uint64_t bytes_visible; /* all sealed detail, sums and windows */
 	uint64_t bytes_hidden;  /* by runs before */
 	uint64_t bytes_held;    /* by holds */
 	uint64_t bytes_waiting; /* expired sums that no coarser window has yet */

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "profile/retention.h"
 #include "query/admin.h"
 #include "query/complain.h"
 #include "query/output.h"
@@ -154,13 +155,16 @@ static void plan_put_totals(const json_t *root, struct buf *to)
 	};
 	uint64_t now = json_reply_u64(root, "bytes_now");
 	uint64_t visible = json_reply_u64(root, "bytes_visible");
+	AUTO_BUF horizon = { 0 };
+	retention_put_keep(&horizon, json_reply_u64(root, "horizon_ns"));
 	buf_printf(to,
-	        "\n%s of %s (%s) would go now, in %s windows and %s rows; %s more within %s\n",
+	        "\n%s of %s sealed (%s) would go now, in %s windows and %s rows; %s more within "
+	        "%.*s\n",
 	        units_bytes(now).text, units_bytes(visible).text, units_percent(now, visible).text,
 	        units_count(json_reply_u64(root, "windows_now")).text,
 	        units_count(json_reply_u64(root, "rows_now")).text,
-	        units_bytes(json_reply_u64(root, "bytes_later")).text,
-	        units_duration(json_reply_u64(root, "horizon_ns")).text);
+	        units_bytes(json_reply_u64(root, "bytes_later")).text, (int)horizon.count,
+	        (const char *)horizon.bytes);
 	for (size_t i = 0; i < COUNT_OF(notes); i++)
 		if (json_reply_u64(root, notes[i].key) > 0)
 			buf_printf(to, "%s %s\n",
