@@ -1,4 +1,4 @@
-/* audit.list and verify. */
+/* audit.list and audit.verify: what is in the log, and whether it is whole. */
 
 #include <errno.h>
 #include <stdio.h>

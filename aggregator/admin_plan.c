@@ -17,10 +17,12 @@
 #define HOLD_WARNING_NS (UINT64_C(7) * 86400 * NS_PER_S)
 
 /* What can no longer be asked once a tier is gone. */
+#define PLAN_LOSS_DETAIL                                                                           \
+	"only version, region and 16 buckets of instances are left to compare by; other labels "   \
+	"and single instances are gone"
+
 static const char *const plan_losses[RETENTION_TIERS] = {
-	[RETENTION_DETAIL] =
-	        "only version, region and 16 buckets of instances are left to compare by; "
-	        "other labels and single instances are gone",
+	[RETENTION_DETAIL] = PLAN_LOSS_DETAIL,
 	[RETENTION_10M] = "ranges begin and end at whole hours",
 	[RETENTION_1H] = "ranges begin and end at whole days",
 	[RETENTION_1D] = "nothing is left to compare",
