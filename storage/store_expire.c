@@ -264,6 +264,19 @@ static void expire_delete_run(struct store *store, struct kv_batch *write, uint6
 	        store, write, KV_EXPIRY, (struct kv_bytes){ key_bytes, sizeof(key_bytes) });
 }
 
+bool expire_can_make_again(struct store *store, const struct window_entry *rollup)
+{
+	for (uint32_t i = 0; i < rollup->sources_count; i++) {
+		struct key_window source = rollup->sources[i];
+		uint32_t level = key_window_level(source);
+		if (level + 1 == key_window_level(rollup->key) &&
+		        (!window_list_get(store_windows(store, level), source) ||
+		                expiry_has_window(&store->expiry, source)))
+			return false;
+	}
+	return key_window_level(rollup->key) > 0;
+}
+
 /* ---- hiding ---- */
 
 struct hiding {
@@ -784,19 +797,6 @@ struct undoing {
 	struct store_expired back;
 };
 
-/* Can it be made again from what is there? */
-static bool undoing_has_sources(const struct store *store, const struct window_entry *rollup)
-{
-	for (uint32_t i = 0; i < rollup->sources_count; i++) {
-		struct key_window source = rollup->sources[i];
-		struct store *of = (struct store *)store;
-		if (key_window_level(source) + 1 == key_window_level(rollup->key) &&
-		        !window_list_get(store_windows(of, key_window_level(source)), source))
-			return false;
-	}
-	return true;
-}
-
 /* Rollups that were made of the window while a part of it was hidden lack that part. */
 static void undoing_list_rollups(struct undoing *undoing, struct key_window key)
 {
@@ -811,7 +811,7 @@ static void undoing_list_rollups(struct undoing *undoing, struct key_window key)
 			if (rollup->sealed_ns < undoing->hidden_ns ||
 			        !window_entry_has(rollup, key))
 				continue;
-			if (undoing_has_sources(store, rollup))
+			if (expire_can_make_again(store, rollup))
 				buf_put(&undoing->rollups, &rollup->key, sizeof(rollup->key));
 			else
 				undoing->back.missing++;

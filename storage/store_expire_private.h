@@ -22,6 +22,9 @@ uint32_t expire_parts_there(const struct window *window, uint32_t unit);
  */
 int expire_measure(struct store *store, struct key_window key, struct window *window);
 
+/* Are all windows of the level below there, that a rollup was made of? */
+bool expire_can_make_again(struct store *store, const struct window_entry *rollup);
+
 /* A range of keys of one family of which nothing is needed any more. */
 struct expire_range {
 	enum kv_family family;

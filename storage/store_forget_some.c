@@ -354,14 +354,8 @@ static bool forgetting_drop_rollup(struct forgetting *forgetting)
 	struct key_window key = forgetting->sealed.key;
 	const struct window_entry *entry = window_list_get(
 	        store_windows(store, key_window_level(key)), key);
-	if (!entry || key_window_level(key) == 0)
+	if (!entry || !expire_can_make_again(store, entry))
 		return false;
-	for (uint32_t i = 0; i < entry->sources_count; i++) {
-		struct key_window source = entry->sources[i];
-		if (!window_list_get(store_windows(store, key_window_level(source)), source) ||
-		        expiry_has_window(&store->expiry, source))
-			return false;
-	}
 	buf_put(&forgetting->rollups, &key, sizeof(key));
 	return true;
 }

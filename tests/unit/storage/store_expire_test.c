@@ -481,6 +481,101 @@ static void a_unit_of_several_classes_becomes_as_many(void **state)
 	store_free(store);
 }
 
+static struct store_forgotten forget(struct store *store, struct store_forget_options options)
+{
+	struct store_forgotten forgotten = { 0 };
+	if (options.to_ns == 0)
+		options.to_ns = UINT64_MAX;
+	int r = store_forget(store, &options, &forgotten);
+	if (r < 0)
+		fail_msg("store_forget returned %d: %s", r, store_error(store));
+	return forgotten;
+}
+
+static void a_service_goes_from_windows_and_from_open_batches(void **state)
+{
+	TEST_DIR(dir);
+	struct store *store = open_store(dir.path);
+	struct source source = source_new(store, 1);
+	uint32_t seq = (uint32_t)fill(store, &source);
+	CHECK_OK(store_seal(store, (WINDOWS - 1) * WINDOW_S * SECOND));
+	append(store, &source, seq);
+	uint64_t cart = total(store, "cart"), mail = total(store, "mail");
+
+	struct store_forget_options options = {
+		.tenant = "", .service = "shop", .is_dry_run = true
+	};
+	for (int dry = 1; dry >= 0; dry--) {
+		options.is_dry_run = dry;
+		struct store_forgotten forgotten = forget(store, options);
+		assert_int_equal(forgotten.sealed.units[0], WINDOWS - 1);
+		assert_int_equal(forgotten.sealed.rows, (WINDOWS - 1) * 12);
+		assert_int_equal(forgotten.open_batches, 7);
+		assert_int_equal(forgotten.open_rows, 14);
+		CHECK(forgotten.open_bytes > 0);
+		assert_int_equal(forgotten.units_mixed + forgotten.windows_cut, 0);
+		if (dry)
+			CHECK(total(store, "shop") > 0);
+	}
+	for (int restart = 0; restart < 2; restart++) {
+		expect_totals(store, cart, 0, mail);
+		source_free(&source);
+		store_free(store);
+		store = open_store(dir.path);
+		source = source_new(store, 1);
+	}
+	/* What comes later is new, and can be sealed with the rest. */
+	append(store, &source, seq + 1);
+	CHECK_OK(store_seal(store, UINT64_MAX / 2));
+	assert_int_equal(total(store, "shop"), (2 * value_of(seq + 1, 1) + 1) * PERIOD);
+	source_free(&source);
+	store_free(store);
+}
+
+static void series_of_a_selector_go_and_come_back_when_it_is_undone(void **state)
+{
+	TEST_DIR(dir);
+	AUTO(store) store = open_store(dir.path);
+	struct source source = source_new(store, 1);
+	AUTO(selector) selector = NULL;
+	struct store_expired back;
+	char error[128];
+	fill(store, &source);
+	CHECK_OK(store_seal(store, WINDOWS * WINDOW_S * SECOND));
+	CHECK_OK(selector_parse("{instance=\"i1\"}", &selector, error, sizeof(error)));
+	uint64_t all = store_fixture_total(store, "cpu", 0, UINT64_MAX);
+	uint64_t gone = store_fixture_total(
+	        store, "cpu{instance=\"i1\"}", 0, 2 * WINDOW_S * SECOND);
+
+	/* The range cuts the third window, which is left and told of. */
+	struct store_forgotten forgotten = forget(
+	        store, (struct store_forget_options){ .selector = selector,
+	                       .to_ns = (3 * WINDOW_S - 1) * SECOND,
+	                       .run = run_of(3) });
+	assert_int_equal(forgotten.sealed.units[0], 2 * COUNT_OF(services));
+	assert_int_equal(forgotten.units_parted, 2 * COUNT_OF(services));
+	assert_int_equal(forgotten.windows_cut, 1);
+	assert_int_equal(store_fixture_total(store, "cpu", 0, UINT64_MAX), all - gone);
+	CHECK_OK(store_undo(store, 3, &back));
+	assert_int_equal(store_fixture_total(store, "cpu", 0, UINT64_MAX), all);
+
+	/* Without detail nothing can be parted: it stays, and that is said. */
+	struct store_run run = run_of(4);
+	struct store_expire_item item = { { 0, 0, 3 * WINDOW_S * SECOND, 4 * WINDOW_S * SECOND },
+		STORE_UNIT_NONE, STORE_PART_DETAIL };
+	CHECK_OK(store_hide(store, &run, &item, 1, &back));
+	CHECK_OK(store_erase(store, 4, NULL, &back));
+	forgotten = forget(store, (struct store_forget_options){
+	                                  .selector = selector, .from_ns = 3 * WINDOW_S * SECOND });
+	assert_int_equal(forgotten.units_mixed, COUNT_OF(services));
+	assert_int_equal(store_fixture_total(store, "cpu", 0, UINT64_MAX), all);
+
+	forgotten = forget(store, (struct store_forget_options){ .tenant = "" });
+	assert_int_equal(forgotten.sealed.windows[0], WINDOWS);
+	assert_int_equal(store_fixture_total(store, "cpu", 0, UINT64_MAX), 0);
+	source_free(&source);
+}
+
 static void what_cannot_be_named_is_refused(void **state)
 {
 	TEST_DIR(dir);
@@ -499,6 +594,11 @@ static void what_cannot_be_named_is_refused(void **state)
 	CHECK_OK(store_hide(store, &run, &item, 1, &expired));
 	assert_int_equal(expired.missing, 1);
 	assert_int_equal(store_erase(store, 1, NULL, &expired), -ENOENT);
+	struct store_forget_options options = { .to_ns = 1 };
+	struct store_forgotten forgotten;
+	assert_int_equal(store_forget(store, &options, &forgotten), -EINVAL);
+	options = (struct store_forget_options){ .tenant = "" };
+	assert_int_equal(store_forget(store, &options, &forgotten), -EINVAL);
 }
 
 int main(void)
@@ -511,6 +611,8 @@ int main(void)
 		cmocka_unit_test(space_comes_back_without_a_compaction),
 		cmocka_unit_test(units_that_share_a_file_give_back_their_space_as_well),
 		cmocka_unit_test(a_unit_of_several_classes_becomes_as_many),
+		cmocka_unit_test(a_service_goes_from_windows_and_from_open_batches),
+		cmocka_unit_test(series_of_a_selector_go_and_come_back_when_it_is_undone),
 		cmocka_unit_test(what_cannot_be_named_is_refused),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
