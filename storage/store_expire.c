@@ -135,6 +135,14 @@ int expire_measure(struct store *store, struct key_window key, struct window *wi
 	return r;
 }
 
+static bool expire_range_is(const struct expire_range *a, const struct expire_range *b)
+{
+	return a->family == b->family && a->from_count == b->from_count &&
+	       a->to_count == b->to_count &&
+	       memcmp(a->from_bytes, b->from_bytes, a->from_count) == 0 &&
+	       memcmp(a->to_bytes, b->to_bytes, a->to_count) == 0;
+}
+
 void expire_put_units(struct buf *ranges, enum kv_family family, struct key_window window,
         uint32_t first, uint32_t end)
 {
@@ -145,7 +153,7 @@ void expire_put_units(struct buf *ranges, enum kv_family family, struct key_wind
 	range.to_count = sizeof(range.to_bytes);
 	/* Units that go together ask for the same range, of two families by turns. */
 	for (size_t i = count > 2 ? count - 2 : 0; i < count; i++)
-		if (memcmp(&ARRAY(struct expire_range, *ranges)[i], &range, sizeof(range)) == 0)
+		if (expire_range_is(&ARRAY(struct expire_range, *ranges)[i], &range))
 			return;
 	buf_put(ranges, &range, sizeof(range));
 }

@@ -68,7 +68,7 @@ static void part_put_rows(struct seal *seal, const struct sealed *sealed,
         const struct detail_report *report, const struct detail_rows *rows)
 {
 	const uint32_t *dictionary = sealed_nodes(sealed);
-	for (uint32_t i = 0; i < report->rows_count; i++) {
+	for (uint32_t i = 0; rows->places && i < report->rows_count; i++) {
 		uint32_t node = dictionary[rows->places[report->rows_first + i]];
 		uint64_t value = detail_rows_value(rows, report->rows_first + i);
 		buf_put(&seal->nodes, &node, sizeof(node));

@@ -11,7 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "storage/expiry.h"
 #include "storage/record.h"
+#include "storage/window.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count);
 
@@ -142,6 +144,53 @@ static void try_small(struct kv_bytes value)
 		assert(body.count + 9 == value.count); /* checksum and version lie before it */
 }
 
+static void try_run(struct kv_bytes value)
+{
+	AUTO_EXPIRY_RUN run = { 0 };
+	AUTO_EXPIRY_RUN run_again = { 0 };
+	AUTO_BUF again = { 0 };
+	struct expiry expiry = { 0 };
+	if (expiry_get_run(key, value, &run) < 0)
+		return;
+	expiry_put_run(&run, key, &again);
+	assert(!again.failed);
+	int r = expiry_get_run(key, value_of(&again), &run_again);
+	assert(r == 0 && run.items_count == run_again.items_count);
+	assert(memcmp(&run.hidden, &run_again.hidden, sizeof(run.hidden)) == 0);
+	for (uint32_t i = 0; i < run.items_count; i++)
+		assert(expiry_item_compare(&run.items[i], &run_again.items[i]) == 0);
+	if (expiry_reserve(&expiry, run.items_count) == 0) {
+		run.run.id = 1;
+		expiry_add(&expiry, &run);
+		for (uint32_t i = 0; i < run_again.items_count; i++)
+			assert(expiry_parts(&expiry, run_again.items[i].window,
+			               run_again.items[i].unit) != 0);
+		expiry_remove(&expiry, 1);
+	}
+	expiry_fini(&expiry);
+}
+
+static void try_window(const uint8_t *payload, size_t count, uint8_t version)
+{
+	static const struct key_window of = { 600, 1200, 0 };
+	AUTO_BUF sealed = { 0 };
+	AUTO_BUF again = { 0 };
+	AUTO_WINDOW window = { 0 };
+	AUTO_WINDOW window_again = { 0 };
+	record_begin_version(version, &sealed);
+	buf_put(&sealed, payload, count);
+	record_seal(&sealed, key);
+	if (sealed.failed || window_get(key, value_of(&sealed), of, &window) < 0)
+		return;
+	window_put(&window, of, key, &again);
+	assert(!again.failed);
+	int r = window_get(key, value_of(&again), of, &window_again);
+	assert(r == 0 && window.units_count == window_again.units_count);
+	for (uint32_t i = 0; i < window.units_count; i++)
+		assert(window.units[i].is_gone == window_again.units[i].is_gone &&
+		        window.units[i].bytes_sums == window_again.units[i].bytes_sums);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count)
 {
 	AUTO_BUF sealed = { 0 };
@@ -173,6 +222,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count)
 		break;
 	case 'a':
 		try_agent(value);
+		break;
+	case 'e':
+		try_run(value);
+		break;
+	case 'w':
+	case 'W':
+		try_window(bytes + 1, count - 1,
+		        bytes[0] == 'w' ? WINDOW_VERSION_PLAIN : WINDOW_VERSION_LEVELS);
 		break;
 	default:
 		try_small(value);

@@ -6,6 +6,7 @@
  */
 
 #include "core/clock.h"
+#include "storage/store_expire.h"
 #include "tests/golden/store_golden.h"
 
 #define GOLDEN "tests/golden/store_v3.txt"
@@ -39,6 +40,12 @@ static void fill_store(const char *path)
 	append(&source, store, 3, 605);
 	CHECK_OK(store_seal(store, 1200 * SECOND));
 	append(&source, store, 4, 1200);
+	struct store_run run = { .id = 7, .hidden_ns = 1, .erase_ns = 2, .note = "plan 1" };
+	struct store_expire_item item = { { 0, 0, 600 * SECOND, 1200 * SECOND }, 1,
+		STORE_PART_ALL };
+	struct store_expired expired;
+	CHECK_OK(store_hide(store, &run, &item, 1, &expired));
+	assert_int_equal(expired.units[0], 1);
 	source_free(&source);
 	store_free(store);
 }
@@ -60,6 +67,14 @@ static void check_store(const char *path)
 	        10 * UINT64_C(20408163));
 	CHECK_OK(store_size(store, &size));
 	assert_int_equal(size.windows, 2);
+	/* Two of four batches are in the window whose second unit is hidden, until it is undone. */
+	assert_int_equal(store_fixture_value(store, "cpu{service=\"shop\"}", 0, UINT64_MAX),
+	        2 * 5 * UINT64_C(20408163));
+	struct store_expired back;
+	CHECK_OK(store_undo(store, 7, &back));
+	assert_int_equal(back.units[0], 1);
+	assert_int_equal(store_fixture_value(store, "cpu{service=\"shop\"}", 0, UINT64_MAX),
+	        4 * 5 * UINT64_C(20408163));
 }
 
 static void a_store_writes_these_bytes(void **state)
