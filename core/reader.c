@@ -48,18 +48,18 @@ uint64_t reader_u64(struct reader *reader)
 	return reader_little_endian(reader, 8);
 }
 
-uint64_t reader_varint(struct reader *reader)
+uint64_t reader_varint_any(struct reader *reader)
 {
 	uint64_t value = 0;
-	for (unsigned int shift = 0; shift < 64; shift += 7) {
-		const uint8_t *byte = reader_bytes(reader, 1);
-		if (!byte)
-			return 0;
-		uint64_t bits = *byte & 0x7f;
+	if (reader->failed)
+		return 0;
+	for (unsigned int shift = 0; shift < 64 && reader->at < reader->end; shift += 7) {
+		uint8_t byte = *reader->at++;
+		uint64_t bits = byte & 0x7f;
 		if (shift == 63 && bits > 1)
 			break;
 		value |= bits << shift;
-		if (!(*byte & 0x80))
+		if (!(byte & 0x80))
 			return value;
 	}
 	reader_fail(reader);

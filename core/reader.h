@@ -34,8 +34,16 @@ uint8_t reader_u8(struct reader *reader);
 uint16_t reader_u16(struct reader *reader);
 uint32_t reader_u32(struct reader *reader);
 uint64_t reader_u64(struct reader *reader);
-uint64_t reader_varint(struct reader *reader);
+uint64_t reader_varint_any(struct reader *reader);
 int64_t reader_zigzag(struct reader *reader);
+
+/* Most varints are one byte. */
+static inline uint64_t reader_varint(struct reader *reader)
+{
+	if (reader->at < reader->end && *reader->at < 0x80 && !reader->failed)
+		return *reader->at++;
+	return reader_varint_any(reader);
+}
 
 /* A varint that must be <= max. */
 uint64_t reader_varint_max(struct reader *reader, uint64_t max);

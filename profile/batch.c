@@ -13,6 +13,13 @@
 
 #define BATCH_FIRST_CAPACITY 64
 
+/* A varint of 32 and of 64 bits. */
+#define BATCH_ID_BYTES_MAX    5
+#define BATCH_VALUE_BYTES_MAX 10
+
+/* So many rows are encoded at once, so that no more than some KB are asked for in vain. */
+#define BATCH_PART_ROWS 256
+
 /* Fewer rows than this are sorted faster without counting bytes. */
 #define BATCH_RADIX_ROWS_MIN 512
 
@@ -240,6 +247,21 @@ static int batch_make_room(struct batch *batch)
 	return 0;
 }
 
+int batch_reserve_rows(struct batch *batch, uint32_t count)
+{
+	uint64_t wanted = (uint64_t)batch->rows_count + count;
+	if (wanted <= batch->rows_capacity)
+		return 0;
+	if (wanted > UINT32_MAX)
+		return -ENOMEM;
+	struct row *rows = realloc(batch->rows, wanted * sizeof(*rows));
+	if (!rows)
+		return -ENOMEM;
+	batch->rows = rows;
+	batch->rows_capacity = (uint32_t)wanted;
+	return 0;
+}
+
 int batch_add_row(struct batch *batch, uint32_t series, uint32_t node, uint64_t value)
 {
 	if (value == 0)
@@ -406,16 +428,49 @@ static uint32_t batch_run_end(const struct batch *batch, uint32_t first)
 	return end;
 }
 
+static inline uint8_t *batch_put_varint(uint8_t *at, uint64_t value)
+{
+	for (; value >= 0x80; value >>= 7)
+		*at++ = (uint8_t)(value | 0x80);
+	*at++ = (uint8_t)value;
+	return at;
+}
+
+/* One part of a run's column of nodes, or of values: room is asked for once for all of it. */
+static void batch_encode_nodes(
+        const struct row *rows, uint32_t count, uint32_t node_next, struct buf *to)
+{
+	uint8_t *first = buf_reserve(to, (size_t)count * BATCH_ID_BYTES_MAX);
+	uint8_t *at = first;
+	for (uint32_t i = 0; first && i < count; i++) {
+		at = batch_put_varint(at, rows[i].node - node_next);
+		node_next = rows[i].node + 1;
+	}
+	to->count += (size_t)(at - first);
+}
+
+static void batch_encode_values(const struct row *rows, uint32_t count, struct buf *to)
+{
+	uint8_t *first = buf_reserve(to, (size_t)count * BATCH_VALUE_BYTES_MAX);
+	uint8_t *at = first;
+	for (uint32_t i = 0; first && i < count; i++)
+		at = batch_put_varint(at, rows[i].value - 1);
+	to->count += (size_t)(at - first);
+}
+
+static uint32_t batch_part(uint32_t first, uint32_t count)
+{
+	return count - first < BATCH_PART_ROWS ? count - first : BATCH_PART_ROWS;
+}
+
 /* One run: its nodes as a column, then its values as a column. Neighbours compress each other. */
 static void batch_encode_run(const struct row *rows, uint32_t count, struct buf *to)
 {
-	uint32_t node_next = 0;
-	for (uint32_t i = 0; i < count; i++) {
-		buf_put_varint(to, rows[i].node - node_next);
-		node_next = rows[i].node + 1;
-	}
-	for (uint32_t i = 0; i < count; i++)
-		buf_put_varint(to, rows[i].value - 1);
+	for (uint32_t i = 0; i < count; i += BATCH_PART_ROWS)
+		batch_encode_nodes(
+		        rows + i, batch_part(i, count), i ? rows[i - 1].node + 1 : 0, to);
+	for (uint32_t i = 0; i < count; i += BATCH_PART_ROWS)
+		batch_encode_values(rows + i, batch_part(i, count), to);
 }
 
 /* Only settled rows of known things can be encoded; anything else is a mistake of the caller. */

@@ -64,6 +64,9 @@ int batch_add_row(struct batch *batch, uint32_t series, uint32_t node, uint64_t 
 int batch_add_coverage(struct batch *batch, uint32_t series, uint64_t ns);
 int batch_add_loss(struct batch *batch, uint32_t series, uint32_t reason, uint64_t count);
 
+/* Room for so many rows more, so that adding them neither fails nor settles. -ENOMEM. */
+int batch_reserve_rows(struct batch *batch, uint32_t count);
+
 /*
  * Sorts by (series, node), coverage by series, losses by (series, reason), and adds up equal keys.
  * What encoders and readers want. -EOVERFLOW: rows that cannot be added up are left apart.

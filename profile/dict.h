@@ -207,6 +207,12 @@ int dict_remap_node(struct dict_remap *remap, uint32_t id, uint32_t *ret_id);
 int dict_remap_series(struct dict_remap *remap, uint32_t id, uint32_t *ret_id);
 
 /*
+ * For long runs of nodes most of which were asked for before: by id of `from` the id of `to`, or
+ * ID_NONE, so many. Borrowed until the next call with this remap.
+ */
+const uint32_t *dict_remap_known_nodes(struct dict_remap *remap, uint32_t *ret_count);
+
+/*
  * Forgets translations to ids that `to` no longer has, right after dict_truncate(to, mark). Without
  * it everything is forgotten at the next use, and learned again: correct, but slower.
  */

@@ -243,6 +243,13 @@ int dict_remap_node(struct dict_remap *remap, uint32_t id, uint32_t *ret_id)
 	return r;
 }
 
+const uint32_t *dict_remap_known_nodes(struct dict_remap *remap, uint32_t *ret_count)
+{
+	(void)dict_remap_find(remap, &remap->nodes, 0); /* forgets what is no longer so */
+	*ret_count = remap->nodes.capacity;
+	return remap->nodes.ids;
+}
+
 int dict_remap_series(struct dict_remap *remap, uint32_t id, uint32_t *ret_id)
 {
 	uint32_t translated = dict_remap_find(remap, &remap->series, id);

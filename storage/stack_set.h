@@ -4,8 +4,8 @@
  * stack_set is the set of stacks (node ids) of a block, in ascending order: the block's dictionary.
  * Columns of a block speak of places in it, which are dense and small.
  *
- * A bit per id and a count per 448 bits: adding is setting a bit, a place is a count of bits. That
- * is what makes sealing cheap: no hashing and no sorting of rows. Memory: 1/7 byte per id up to the
+ * A bit per id and a count per 384 bits: adding is setting a bit, a place is a count of bits. That
+ * is what makes sealing cheap: no hashing and no sorting of rows. Memory: 1/6 byte per id up to the
  * largest.
  *
  *	stack_set_add(...) ...; stack_set_rank(...); stack_set_place(...) ...

@@ -36,7 +36,8 @@
 #define STORE_WINDOW_NS         (600 * NS_PER_S)
 #define STORE_SEAL_ROWS_MAX     (4u << 20)
 #define STORE_GENERATION_NS     (7 * 86400 * NS_PER_S)
-#define STORE_GENERATION_NODES  (8u << 20)
+#define STORE_GENERATION_NODES  (32u << 20)
+#define STORE_ROWS_AHEAD        16
 #define STORE_WORN_PART         4 /* of a limit: a dict that is full gives way from there on */
 
 static const struct kv_bytes store_format_key = { KEYS_META_FORMAT, sizeof(KEYS_META_FORMAT) - 1 };
@@ -637,20 +638,34 @@ static const char *store_refusal(const struct store_append *append)
 	return NULL;
 }
 
+/*
+ * Nearly every node was met before, and where it lies in the session's column is anywhere: the ones
+ * to come are fetched meanwhile.
+ */
 static int store_translate_rows(
         const struct batch *from, struct dict_remap *remap, struct batch *to)
 {
 	uint32_t series_from = SERIES_NONE;
 	uint32_t series = SERIES_NONE;
-	int r = 0;
+	uint32_t known_count;
+	const uint32_t *known = dict_remap_known_nodes(remap, &known_count);
+	int r = batch_reserve_rows(to, from->rows_count);
 	for (uint32_t i = 0; i < from->rows_count && r == 0; i++) {
 		const struct row *row = &from->rows[i];
-		uint32_t node = 0;
+		uint32_t ahead = i + STORE_ROWS_AHEAD < from->rows_count
+		                         ? row[STORE_ROWS_AHEAD].node
+		                         : row->node;
+		if (ahead < known_count)
+			__builtin_prefetch(&known[ahead]);
+		uint32_t node = row->node < known_count ? known[row->node] : ID_NONE;
 		if (row->series != series_from) {
 			series_from = row->series;
 			r = dict_remap_series(remap, series_from, &series);
 		}
-		r = r < 0 ? r : dict_remap_node(remap, row->node, &node);
+		if (r == 0 && node == ID_NONE) {
+			r = dict_remap_node(remap, row->node, &node);
+			known = dict_remap_known_nodes(remap, &known_count);
+		}
 		r = r < 0 ? r : batch_add_row(to, series, node, row->value);
 	}
 	return r;

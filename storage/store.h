@@ -43,7 +43,7 @@ struct store_options {
 	uint64_t seal_rows_max; /* rows in memory while sealing; 0: 4 million */
 	/* When the dictionary begins a new generation: by age, or by nodes of stacks. */
 	uint64_t generation_ns;    /* 0: 7 days */
-	uint32_t generation_nodes; /* 0: 8 million */
+	uint32_t generation_nodes; /* 0: 32 million, about 300 MB */
 };
 
 /* On failure ret_error says what, where, and what to do. */
