@@ -44,6 +44,11 @@ static const struct completeness_field {
 	COMPLETENESS_FIELD(period_min),
 	COMPLETENESS_FIELD(period_max),
 	COMPLETENESS_FIELD(corrupt),
+	COMPLETENESS_FIELD(value_folded),
+	COMPLETENESS_FIELD(windows_unanswerable),
+	COMPLETENESS_FIELD(unanswerable_ns),
+	COMPLETENESS_FIELD(resolution_finest_ns),
+	COMPLETENESS_FIELD(resolution_coarsest_ns),
 };
 
 struct answer *answer_new(uint32_t sides_count)

@@ -39,6 +39,12 @@ struct completeness {
 	uint64_t period_max;
 	uint64_t corrupt; /* batches on disk whose checksum or references are wrong: in no number
 	                     here */
+	uint64_t value_folded;         /* of value on an ancestor of its stack: rarely seen */
+	uint64_t windows_unanswerable; /* what is left of them cannot say: in no number here */
+	uint64_t unanswerable_ns;      /* their length, summed */
+	/* Length of the windows whose sums answered; 0: rows as they came. Finest and coarsest. */
+	uint64_t resolution_finest_ns;
+	uint64_t resolution_coarsest_ns;
 };
 
 struct answer_side {

@@ -124,6 +124,31 @@ static void report_put_losses(const struct completeness *all, struct buf *to)
 	}
 }
 
+/* From what the answer was added up, and what of it no part that is left can say. */
+static void report_put_resolution(const struct completeness *all, uint64_t value, struct buf *to)
+{
+	uint64_t finest_ns = all->resolution_finest_ns;
+	uint64_t coarsest_ns = all->resolution_coarsest_ns;
+	if (coarsest_ns == 0)
+		buf_printf(to, "resolution: every row");
+	else if (finest_ns == coarsest_ns)
+		buf_printf(to, "resolution: sums of %s", units_duration(coarsest_ns).text);
+	else if (finest_ns == 0)
+		buf_printf(to, "resolution: rows, and sums of up to %s",
+		        units_duration(coarsest_ns).text);
+	else
+		buf_printf(to, "resolution: sums of %s to %s", units_duration(finest_ns).text,
+		        units_duration(coarsest_ns).text);
+	if (all->value_folded)
+		buf_printf(to, ", %s of the value on an ancestor of a rare stack",
+		        units_percent(all->value_folded, value).text);
+	if (all->windows_unanswerable)
+		buf_printf(to, ", %s window%s of together %s cannot be answered any more",
+		        units_count(all->windows_unanswerable).text,
+		        report_plural(all->windows_unanswerable),
+		        units_duration(all->unanswerable_ns).text);
+}
+
 void report_put_completeness(
         const struct source *source, uint32_t index, const char *indent, struct buf *to)
 {
@@ -154,6 +179,8 @@ void report_put_completeness(
 	buf_printf(to, " missing");
 	if (all->corrupt)
 		buf_printf(to, ", %s unreadable on disk", units_count(all->corrupt).text);
+	buf_printf(to, "\n%s", indent);
+	report_put_resolution(all, side->value, to);
 	buf_put_u8(to, '\n');
 }
 
@@ -320,6 +347,11 @@ static void report_json_completeness(
 	json_key_u64(json, "observers", all->observers);
 	json_key_u64(json, "missing_ns", all->missing_ns);
 	json_key_u64(json, "batches_corrupt", all->corrupt);
+	json_key_u64(json, "resolution_finest_ns", all->resolution_finest_ns);
+	json_key_u64(json, "resolution_coarsest_ns", all->resolution_coarsest_ns);
+	json_key_u64(json, "value_folded", all->value_folded);
+	json_key_u64(json, "windows_unanswerable", all->windows_unanswerable);
+	json_key_u64(json, "unanswerable_ns", all->unanswerable_ns);
 	json_key_bool(json, "recorded", all->has_recorded != 0);
 	json_object_end(json);
 }

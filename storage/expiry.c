@@ -289,6 +289,13 @@ static uint32_t expiry_parts_of(
 	return parts;
 }
 
+bool expiry_touches(const struct expiry *expiry, struct key_window window)
+{
+	uint32_t at = expiry_seek(expiry, window, 0);
+	return at < expiry->items_count &&
+	       expiry_window_compare(expiry->items[at].window, window) == 0;
+}
+
 bool expiry_has_window(const struct expiry *expiry, struct key_window window)
 {
 	return expiry->items_count > 0 && expiry_parts_of(expiry, window, KEYS_UNIT_NONE);

@@ -70,6 +70,8 @@ struct expiry_run *expiry_find(const struct expiry *expiry, uint64_t run_id);
 
 /* Which parts of a unit are hidden. */
 uint32_t expiry_parts(const struct expiry *expiry, struct key_window window, uint32_t unit);
+/* Is anything of the window hidden? */
+bool expiry_touches(const struct expiry *expiry, struct key_window window);
 /* Is the window hidden as a whole? */
 bool expiry_has_window(const struct expiry *expiry, struct key_window window);
 /* The first number from that of `window` on that no run speaks of: keys of erased windows must not

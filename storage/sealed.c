@@ -143,12 +143,22 @@ int sealed_get_watchers(struct sealed *sealed, uint32_t chunk, struct detail_chu
 	        ret_chunk, ret_heads);
 }
 
-int sealed_get_members(struct sealed *sealed, uint32_t unit, struct detail_chunk *ret_chunk,
-        struct detail_heads *ret_heads)
+uint32_t sealed_members_count(const struct sealed *sealed, uint32_t unit)
 {
-	struct key_block key = sealed_key(sealed, unit, KEYS_BLOCK_MEMBERS, 0);
+	return key_window_level(sealed->key) > 0 ? sealed->window.units[unit].chunks : 1;
+}
+
+int sealed_get_members(struct sealed *sealed, uint32_t unit, uint32_t chunk,
+        struct detail_chunk *ret_chunk, struct detail_heads *ret_heads)
+{
+	struct key_block key = sealed_key(sealed, unit, KEYS_BLOCK_MEMBERS, chunk);
 	return sealed_get_chunk(
 	        sealed, key, &sealed->members_bytes, sealed->members_memory, ret_chunk, ret_heads);
+}
+
+bool sealed_has_detail(const struct sealed *sealed, uint32_t unit)
+{
+	return key_window_level(sealed->key) == 0 && sealed->window.units[unit].chunks > 0;
 }
 
 static int sealed_get_nodes(struct sealed *sealed, const struct sum_block *block)

@@ -52,10 +52,14 @@ int sealed_get_watchers(struct sealed *sealed, uint32_t chunk, struct detail_chu
 
 /*
  * What a unit has of each series: a report for (series, stream) with rows or coverage, which is
- * summed up, and losses, likewise. The intervals are the streams.
+ * summed up, and losses, likewise. The intervals are the streams. A unit of a rollup may have
+ * several chunks; a series is in one of them.
  */
-int sealed_get_members(struct sealed *sealed, uint32_t unit, struct detail_chunk *ret_chunk,
-        struct detail_heads *ret_heads);
+uint32_t sealed_members_count(const struct sealed *sealed, uint32_t unit);
+int sealed_get_members(struct sealed *sealed, uint32_t unit, uint32_t chunk,
+        struct detail_chunk *ret_chunk, struct detail_heads *ret_heads);
+/* Has the unit its rows, or only sums? */
+bool sealed_has_detail(const struct sealed *sealed, uint32_t unit);
 
 /* With its dictionary in sealed->nodes. */
 int sealed_get_sums(struct sealed *sealed, uint32_t unit, struct sum_block *ret_block);

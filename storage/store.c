@@ -39,6 +39,9 @@
 #define STORE_GENERATION_NODES  (32u << 20)
 #define STORE_ROWS_AHEAD        16
 #define STORE_WORN_PART         4 /* of a limit: a dict that is full gives way from there on */
+#define STORE_ROLL_STACKS_MAX   (4u << 20)
+#define STORE_HOUR_NS           (3600 * NS_PER_S)
+#define STORE_DAY_NS            (24 * STORE_HOUR_NS)
 
 static const struct kv_bytes store_format_key = { KEYS_META_FORMAT, sizeof(KEYS_META_FORMAT) - 1 };
 
@@ -444,6 +447,12 @@ static struct store *store_new(struct store_options options)
 		store->options.generation_ns = STORE_GENERATION_NS;
 	if (store->options.generation_nodes == 0)
 		store->options.generation_nodes = STORE_GENERATION_NODES;
+	if (store->options.roll_stacks_max == 0)
+		store->options.roll_stacks_max = STORE_ROLL_STACKS_MAX;
+	if (store->options.roll_ns[0] == 0)
+		store->options.roll_ns[0] = STORE_HOUR_NS;
+	if (store->options.roll_ns[1] == 0)
+		store->options.roll_ns[1] = STORE_DAY_NS;
 	store->clock = options.clock ? options.clock : clock_real();
 	pthread_mutex_init(&store->sealing, NULL);
 	pthread_mutex_init(&store->writer, NULL);
@@ -510,6 +519,7 @@ void store_free(struct store *store)
 	expiry_fini(&store->expiry);
 	free(store->late.keys);
 	free(store->unsealable);
+	free(store->unrollable);
 	free(store->path);
 	gate_fini(&store->gate);
 	pthread_mutex_destroy(&store->sealing);
@@ -1217,6 +1227,7 @@ int store_size(struct store *store, struct store_size *ret_size)
 	for (uint32_t i = 0; i < store->generations_count; i++)
 		store_size_generation(store->generations[i], &size);
 	size.windows = store->windows.count;
+	size.rollups = (uint64_t)store->rollups[0].count + store->rollups[1].count;
 	store_read_unlock(store);
 
 	pthread_mutex_lock(&store->stats);

@@ -40,7 +40,9 @@ struct store_options {
 	struct clock *clock;          /* NULL: the machine's */
 	uint64_t window_ns;           /* what is sealed together; 0: 10 minutes */
 	uint64_t late_ns; /* how long after a seal what came late waits for the next; 0: not */
-	uint64_t seal_rows_max; /* rows in memory while sealing; 0: 4 million */
+	uint64_t seal_rows_max;   /* rows in memory while sealing; 0: 4 million */
+	uint64_t roll_ns[2];      /* what is rolled up together; 0: an hour, a day */
+	uint64_t roll_stacks_max; /* of one unit in memory while rolling up; 0: 4 million */
 	/* When the dictionary begins a new generation: by age, or by nodes of stacks. */
 	uint64_t generation_ns;    /* 0: 7 days */
 	uint32_t generation_nodes; /* 0: 32 million, about 300 MB */
@@ -104,13 +106,24 @@ int store_append(struct store *store, struct store_append *appends, uint32_t cou
  */
 int store_seal(struct store *store, uint64_t until_ns);
 
+/*
+ * Makes rollups of every hour that ends at or before `until_ns` from the sealed windows in it, and
+ * of every day from its hours: sums per stack and group, who had what and who was watching, without
+ * detail. Nothing below goes; questions take what is widest. A window that comes later is read
+ * beside, and the rollup is made anew with it the next time, also when what it was made of is gone.
+ * Windows that do not lie in one hour stay as they are: window_ns should divide it. Otherwise as
+ * store_seal().
+ */
+int store_roll(struct store *store, uint64_t until_ns);
+
 /* Moves what is only in memory and log into files; appends wait for it. */
 int store_flush(struct store *store);
 
 /*
  * Removes every batch that starts in [from, to). Counts what went. -EBADMSG: the range cuts a
  * sealed window that is damaged, so that nobody can say what is to stay: choose one that does not
- * cut it.
+ * cut it. -ENODATA: likewise a window, or a rollup, of which nothing finer is left; the text says
+ * how long it is.
  */
 int store_delete_range(
         struct store *store, uint64_t from_ns, uint64_t to_ns, uint64_t *ret_batches);
@@ -273,6 +286,7 @@ struct store_size {
 	uint64_t generations;
 	uint64_t first_ns, last_ns; /* start of the oldest and newest batch; 0 when empty */
 	uint64_t windows;           /* sealed, of every generation */
+	uint64_t rollups;           /* hours and days */
 	uint64_t corrupt; /* records met since the open that could not be read and were left out */
 };
 

@@ -294,8 +294,6 @@ static bool forgetting_may_want_unit(const struct forgetting *forgetting, uint32
 static int forgetting_share(struct forgetting *forgetting, uint32_t unit,
         enum forgetting_share *ret_share, uint64_t *ret_part, uint64_t *ret_whole)
 {
-	struct detail_chunk members;
-	struct detail_heads heads;
 	*ret_part = 1;
 	*ret_whole = 1;
 	*ret_share = FORGETTING_NONE;
@@ -306,17 +304,23 @@ static int forgetting_share(struct forgetting *forgetting, uint32_t unit,
 		return 0;
 	const struct sealed *sealed = &forgetting->sealed;
 	const char *tenant = sealed->window.tenants[sealed->window.units[unit].tenant];
-	int r = sealed_get_members(&forgetting->sealed, unit, &members, &heads);
-	if (r < 0)
-		return r;
 	uint64_t wanted = 0;
-	uint64_t count = (uint64_t)members.reports_count + members.losses_count;
-	for (uint32_t i = 0; i < count; i++) {
-		uint32_t series = i < members.reports_count
-		                          ? heads.reports[i].series
-		                          : heads.losses[i - members.reports_count].series;
-		wanted += forgetting_wants_series(
-		        forgetting->options, tenant, sealed_dict(sealed), series);
+	uint64_t count = 0;
+	for (uint32_t chunk = 0; chunk < sealed_members_count(sealed, unit); chunk++) {
+		struct detail_chunk members;
+		struct detail_heads heads;
+		int r = sealed_get_members(&forgetting->sealed, unit, chunk, &members, &heads);
+		if (r < 0)
+			return r;
+		uint64_t of_chunk = (uint64_t)members.reports_count + members.losses_count;
+		for (uint32_t i = 0; i < of_chunk; i++) {
+			uint32_t series = i < members.reports_count
+			                          ? heads.reports[i].series
+			                          : heads.losses[i - members.reports_count].series;
+			wanted += forgetting_wants_series(
+			        forgetting->options, tenant, sealed_dict(sealed), series);
+		}
+		count += of_chunk;
 	}
 	*ret_part = wanted;
 	*ret_whole = count;

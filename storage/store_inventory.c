@@ -50,18 +50,20 @@ static void inventory_settle_series(struct inventory *inventory)
 /* The series of a unit, from its members. */
 static int inventory_list_series(struct inventory *inventory, uint32_t unit)
 {
-	struct detail_chunk members;
-	struct detail_heads heads;
 	buf_reset(&inventory->series);
-	int r = sealed_get_members(&inventory->sealed, unit, &members, &heads);
-	if (r < 0)
-		return r;
-	for (uint32_t i = 0; i < members.reports_count; i++)
-		buf_put(&inventory->series, &heads.reports[i].series,
-		        sizeof(heads.reports[i].series));
-	for (uint32_t i = 0; i < members.losses_count; i++)
-		buf_put(&inventory->series, &heads.losses[i].series,
-		        sizeof(heads.losses[i].series));
+	for (uint32_t chunk = 0; chunk < sealed_members_count(&inventory->sealed, unit); chunk++) {
+		struct detail_chunk members;
+		struct detail_heads heads;
+		int r = sealed_get_members(&inventory->sealed, unit, chunk, &members, &heads);
+		if (r < 0)
+			return r;
+		for (uint32_t i = 0; i < members.reports_count; i++)
+			buf_put(&inventory->series, &heads.reports[i].series,
+			        sizeof(heads.reports[i].series));
+		for (uint32_t i = 0; i < members.losses_count; i++)
+			buf_put(&inventory->series, &heads.losses[i].series,
+			        sizeof(heads.losses[i].series));
+	}
 	if (inventory->series.failed)
 		return -ENOMEM;
 	inventory_settle_series(inventory);

@@ -296,7 +296,7 @@ static int part_is_mixed(const struct parting *parting, uint32_t unit, bool *ret
 	struct detail_heads heads;
 	uint32_t first = 0;
 	bool has_first = false;
-	int r = sealed_get_members(parting->sealed, unit, &members, &heads);
+	int r = sealed_get_members(parting->sealed, unit, 0, &members, &heads);
 	if (r < 0)
 		return r;
 	for (uint32_t i = 0; i < members.reports_count + members.losses_count; i++) {

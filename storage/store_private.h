@@ -75,6 +75,14 @@ struct generation {
 	bool is_dropped;        /* under pinning: not in the list any more */
 };
 
+#define STORE_GAP_NS_MIN (50 * NS_PER_MS) /* what an agent's timer may be late */
+
+/* Was nobody watching from the end of what came before to the start of what comes next? */
+static inline bool store_is_gap(uint64_t end_ns, uint64_t start_ns)
+{
+	return start_ns > end_ns && start_ns - end_ns > STORE_GAP_NS_MIN;
+}
+
 struct stream {
 	struct record_stream who;
 	uint32_t tenant;       /* index of store->tenants */
@@ -153,6 +161,8 @@ struct store {
 	} late;
 	uint64_t *unsealable; /* windows that are left open, by their from_ns; under sealing */
 	uint32_t unsealable_count;
+	struct key_window *unrollable; /* windows that no rollup can be made of; under sealing */
+	uint32_t unrollable_count;
 };
 
 void store_set_error(struct store *store, const char *format, ...)
@@ -180,6 +190,12 @@ static inline struct window_list *store_windows(struct store *store, uint32_t le
 	return level == 0 ? &store->windows : &store->rollups[level - 1];
 }
 
+static inline const struct window_list *store_windows_const(
+        const struct store *store, uint32_t level)
+{
+	return level == 0 ? &store->windows : &store->rollups[level - 1];
+}
+
 /* Where the blocks of a window are that are not detail. */
 static inline enum kv_family store_sums_family(struct key_window key)
 {
@@ -196,6 +212,12 @@ int store_load_expiry(struct store *store);
 int store_load_windows(struct store *store);
 /* Starts of the oldest and the newest batch, from the disk. */
 int store_load_ends(struct store *store);
+/*
+ * The number of the next window of this level over [from_ns, to_ns), as a key has it: none that is
+ * there has it, and no rollup was made of one with it. In the gate.
+ */
+uint32_t store_next_generation(
+        const struct store *store, uint32_t level, uint64_t from_ns, uint64_t to_ns);
 /* Is this batch in a sealed window? Under writer. */
 int store_is_sealed(struct store *store, struct key_batch key, bool *ret_is_sealed);
 /* An append that was written: the seal that is under way must leave it where it is. Under writer.

@@ -63,11 +63,14 @@ static bool store_is_touched(
 	pthread_mutex_unlock(&store->stats);
 	if (open.first_ns < to_ns && open.last_ns >= from_ns)
 		return true;
-	for (uint32_t i = 0; i < store->windows.count; i++) {
-		const struct window_entry *entry = &store->windows.entries[i];
-		if (entry->dictionary == generation->id && entry->key.from_ns < to_ns &&
-		        entry->key.to_ns > from_ns)
-			return true;
+	for (uint32_t level = 0; level < WINDOW_LEVELS; level++) {
+		const struct window_list *list = store_windows(store, level);
+		for (uint32_t i = 0; i < list->count; i++) {
+			const struct window_entry *entry = &list->entries[i];
+			if (entry->dictionary == generation->id && entry->key.from_ns < to_ns &&
+			        entry->key.to_ns > from_ns)
+				return true;
+		}
 	}
 	return false;
 }

@@ -417,7 +417,7 @@ static int seal_find_window(struct store *store, uint64_t after_ns, uint64_t unt
 		struct key_window key = { .from_ns = first.start_ns - first.start_ns % window_ns };
 		*ret_is_found = !__builtin_add_overflow(key.from_ns, window_ns, &key.to_ns) &&
 		                key.to_ns <= until_ns;
-		key.generation = window_list_generation(&store->windows, 0, key.from_ns, key.to_ns);
+		key.generation = store_next_generation(store, 0, key.from_ns, key.to_ns);
 		key.generation = expiry_free_number(&store->expiry, key);
 		*ret_must_wait = seal_must_wait(store, key);
 		*ret_key = key;
@@ -499,6 +499,29 @@ int store_seal(struct store *store, uint64_t until_ns)
 }
 
 /* ---- what is sealed ---- */
+
+uint32_t store_next_generation(
+        const struct store *store, uint32_t level, uint64_t from_ns, uint64_t to_ns)
+{
+	uint32_t next = window_list_generation(
+	        store_windows_const(store, level), level, from_ns, to_ns);
+	for (uint32_t above = level + 1; above < WINDOW_LEVELS; above++) {
+		const struct window_list *list = store_windows_const(store, above);
+		uint64_t earliest = from_ns > list->longest_ns ? from_ns - list->longest_ns : 0;
+		for (uint32_t i = window_list_behind(list, earliest);
+		        i < list->count && list->entries[i].key.from_ns < to_ns; i++) {
+			const struct window_entry *entry = &list->entries[i];
+			for (uint32_t j = 0; j < entry->sources_count; j++) {
+				struct key_window source = entry->sources[j];
+				if (source.from_ns == from_ns && source.to_ns == to_ns &&
+				        key_window_level(source) == level &&
+				        source.generation >= next)
+					next = source.generation + 1;
+			}
+		}
+	}
+	return next;
+}
 
 static int seal_load_window(
         struct store *store, struct kv_bytes key, struct kv_bytes value, struct window_list *lists)

@@ -11,8 +11,6 @@
 #include "core/hash.h"
 #include "storage/store_sum_private.h"
 
-#define STORE_GAP_NS_MIN (50 * NS_PER_MS) /* what an agent's timer may be late */
-
 static void summing_part_fini(struct summing_part *part)
 {
 	free(part->places.place);
@@ -36,7 +34,10 @@ static void summing_fini(struct summing *summing)
 	buf_fini(&summing->scratch);
 	buf_fini(&summing->pending);
 	stack_sums_free(summing->stacks);
+	id_map_free(summing->key_ids);
 	buf_fini(&summing->keys);
+	buf_fini(&summing->choices);
+	plan_fini(&summing->plan);
 }
 
 void summing_turn_to(struct summing *summing, struct generation *generation)
@@ -225,7 +226,8 @@ static int summing_init(struct summing *summing)
 	summing->parts = calloc((size_t)match->parts_count + 1, sizeof(*summing->parts));
 	summing->series = calloc((size_t)match->series_count + 1, sizeof(*summing->series));
 	summing->observer_ids = id_map_new(UINT32_MAX - 1);
-	if (!summing->parts || !summing->series || !summing->observer_ids)
+	summing->key_ids = id_map_new(UINT32_MAX - 1);
+	if (!summing->parts || !summing->series || !summing->observer_ids || !summing->key_ids)
 		return -ENOMEM;
 	if (match->parts_count > 1) {
 		summing->identities = id_map_new(UINT32_MAX - 1);
@@ -279,22 +281,22 @@ int summing_observer(struct summing *summing, uint32_t stream, struct observer *
 	return 0;
 }
 
-void observer_see(struct observer *observer, uint64_t start_ns, uint64_t duration_ns)
+int observer_see(struct observer *observer, const struct pending *pending)
 {
-	uint64_t end_ns = start_ns + duration_ns; /* walk_record() saw that it fits */
-	observer->intervals++;
+	uint64_t start_ns = pending->start_ns;
+	uint64_t end_ns = start_ns + pending->duration_ns; /* was seen to fit */
 	if (!observer->is_seen) {
 		observer->is_seen = true;
 		observer->first_ns = start_ns;
 		observer->covered_until_ns = start_ns;
 	}
-	if (start_ns > observer->covered_until_ns &&
-	        start_ns - observer->covered_until_ns > STORE_GAP_NS_MIN)
+	if (store_is_gap(observer->covered_until_ns, start_ns))
 		observer->missing_ns += start_ns - observer->covered_until_ns;
 	if (end_ns > observer->covered_until_ns)
 		observer->covered_until_ns = end_ns;
 	if (end_ns > observer->last_ns)
 		observer->last_ns = end_ns;
+	return sum_add(&observer->intervals, pending->intervals);
 }
 
 void summing_meet(struct summing *summing, struct summed_series *series)
@@ -327,6 +329,7 @@ static int summing_add_rows(struct summing *summing, bool *is_matched)
 			series = place == ID_NONE ? NULL : &summing->series[place];
 			if (series) {
 				summing_meet(summing, series);
+				summing_note_resolution(summing, 0);
 				*is_matched = true;
 			}
 		}
@@ -399,16 +402,15 @@ static int summing_record(void *owner, struct key_batch key, const struct record
 	r = summing_observer(summing, key.stream, &observer);
 	if (r < 0)
 		return r;
-	if (summing->is_pending) {
-		struct pending pending = { key.start_ns, record->duration_ns,
-			(uint32_t)(observer - summing->observers) };
+	struct pending pending = { key.start_ns, record->duration_ns, 1,
+		(uint32_t)(observer - summing->observers) };
+	if (!summing->is_pending)
+		r = observer_see(observer, &pending);
+	else
 		buf_put(&summing->pending, &pending, sizeof(pending));
-		if (summing->pending.failed)
-			return -ENOMEM;
-	} else {
-		observer_see(observer, key.start_ns, record->duration_ns);
-	}
-	r = summing_add_losses(summing, observer, &is_matched);
+	if (summing->pending.failed)
+		r = -ENOMEM;
+	r = r < 0 ? r : summing_add_losses(summing, observer, &is_matched);
 	if (r == 0 && is_met) {
 		r = summing_add_rows(summing, &is_matched);
 		r = r < 0 ? r : summing_add_coverage(summing, &is_matched);
@@ -421,6 +423,7 @@ static int summing_finish_observers(struct summing *summing)
 {
 	struct completeness *to = &summing->completeness;
 	uint32_t count = id_map_count(summing->observer_ids);
+	bool is_seen = false;
 	int r = 0;
 	assert(count == 0 || summing->observers);
 	for (uint32_t i = 0; i < count && r == 0; i++) {
@@ -432,10 +435,11 @@ static int summing_finish_observers(struct summing *summing)
 		r = sum_add(&to->missing_ns, observer->missing_ns);
 		for (int j = 0; j <= LOSS_REASON_MAX && r == 0; j++)
 			r = sum_add(&to->lost[j], observer->lost[j]);
-		if (to->observers == 1 || observer->first_ns < to->first_ns)
+		if (observer->is_seen && (!is_seen || observer->first_ns < to->first_ns))
 			to->first_ns = observer->first_ns;
 		if (observer->last_ns > to->last_ns)
 			to->last_ns = observer->last_ns;
+		is_seen |= observer->is_seen;
 	}
 	return r;
 }
@@ -499,7 +503,7 @@ int store_sum(
 		.to_ns = options->to_ns,
 		.cancelled = options->cancelled,
 		.visit = summing_record,
-		.visit_span = summing_span,
+		.visit_stretch = summing_stretch,
 		.owner = &summing,
 	};
 

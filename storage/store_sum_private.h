@@ -39,6 +39,7 @@ struct summed_series {
 struct pending {
 	uint64_t start_ns;
 	uint64_t duration_ns;
+	uint64_t intervals; /* more than one: a run of a rollup */
 	uint32_t observer;
 };
 
@@ -50,6 +51,23 @@ struct summing_part {
 	uint32_t *keys_of; /* by series: its key plus one */
 	uint32_t keys_of_count;
 	struct sums *sums;
+};
+
+/*
+ * What a stretch of the walk reads: the widest windows that answer, and what is in none of them.
+ * See store_sum_plan.c.
+ */
+struct plan {
+	uint64_t to_ns;     /* where the stretch ends; it begins at walk->at */
+	struct buf windows; /* struct plan_window: none: only open batches */
+	struct buf used;    /* struct plan_window: rollups that others are in */
+	struct buf gone;    /* struct key_window: of level 0, in nothing that can be read */
+};
+
+struct plan_window {
+	struct key_window key;
+	/* All of it is wanted, also what the range cuts: finer it is not there. */
+	bool is_whole;
 };
 
 struct summing {
@@ -77,9 +95,14 @@ struct summing {
 
 	/* For what is sealed. */
 	bool is_pending; /* intervals go to `pending` */
+	bool is_missed;  /* the window that is being read was counted as not answerable */
+	bool has_resolution;
 	struct buf pending;
 	struct stack_sums *stacks;
-	struct buf keys; /* struct sum_group_key */
+	struct id_map *key_ids;
+	struct buf keys;    /* struct sum_group_key, distinct */
+	struct buf choices; /* i64 by key: which group of the question a group of a unit is */
+	struct plan plan;
 };
 
 /* Adds, or says that the sum is past 64 bits. */
@@ -91,12 +114,26 @@ static inline int sum_add(uint64_t *sum, uint64_t value)
 /* Which observer a stream belongs to, made when he is new. */
 int summing_observer(struct summing *summing, uint32_t stream, struct observer **ret_observer);
 /* Batches of one observer come in order of their start, several of the same start included. */
-void observer_see(struct observer *observer, uint64_t start_ns, uint64_t duration_ns);
+int observer_see(struct observer *observer, const struct pending *pending);
 /* What is read next is of this generation. */
 void summing_turn_to(struct summing *summing, struct generation *generation);
 /* Ascending, of the units of a part. */
 int summing_compare_units(const void *a, const void *b);
 void summing_meet(struct summing *summing, struct summed_series *series);
 
-/* Sealed windows of a span and what is open in them: visit_span of the walk. */
-int summing_span(void *owner, struct walk *walk, const struct window_span *span);
+/* Sealed windows and what is open in their time: visit_stretch of the walk. */
+int summing_stretch(void *owner, struct walk *walk, bool may_break);
+
+void summing_note_resolution(struct summing *summing, uint64_t resolution_ns);
+/* Has any series that is asked for this service and type? */
+bool summing_wants_unit(const struct summing *summing, const struct window_unit *unit);
+/*
+ * Can the sums of the window answer for all of its units that are wanted? By its members. Opens it
+ * in walk->sealed. -EBADMSG and the like: it cannot be read.
+ */
+int summing_fits(struct summing *summing, struct walk *walk, const struct window_entry *window,
+        bool *ret_fits);
+
+/* The next stretch, into summing->plan. In the gate. */
+int plan_make(struct summing *summing, struct walk *walk);
+void plan_fini(struct plan *plan);

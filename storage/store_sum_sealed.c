@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "core/hash.h"
 #include "storage/store_sum_private.h"
 
 static int pending_compare(const void *a, const void *b)
@@ -14,8 +15,9 @@ static int pending_compare(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-static void summing_see_pending(struct summing *summing)
+static int summing_see_pending(struct summing *summing)
 {
+	int r = 0;
 	struct pending *pending = ARRAY(struct pending, summing->pending);
 	size_t count = ARRAY_COUNT(struct pending, summing->pending);
 	bool is_sorted = true;
@@ -23,10 +25,10 @@ static void summing_see_pending(struct summing *summing)
 		is_sorted = pending[i - 1].start_ns <= pending[i].start_ns;
 	if (!is_sorted)
 		qsort(pending, count, sizeof(*pending), pending_compare);
-	for (size_t i = 0; i < count; i++)
-		observer_see(&summing->observers[pending[i].observer], pending[i].start_ns,
-		        pending[i].duration_ns);
+	for (size_t i = 0; i < count && r == 0; i++)
+		r = observer_see(&summing->observers[pending[i].observer], &pending[i]);
 	buf_reset(&summing->pending);
+	return r;
 }
 
 /* The group of sums that a series is in, remembered. */
@@ -48,10 +50,17 @@ static int summing_group_key(
 	if (part->keys_of[series] == 0) {
 		struct sum_labels labels = sum_labels_find(dict);
 		struct sum_group_key key = sum_labels_group(&labels, dict, series);
-		buf_put(&summing->keys, &key, sizeof(key));
+		uint32_t id;
+		bool is_added;
+		int r = id_map_intern(
+		        summing->key_ids, hash128_bytes(&key, sizeof(key)), &id, &is_added);
+		if (r < 0)
+			return r;
+		if (is_added)
+			buf_put(&summing->keys, &key, sizeof(key));
 		if (summing->keys.failed)
 			return -ENOMEM;
-		part->keys_of[series] = (uint32_t)ARRAY_COUNT(struct sum_group_key, summing->keys);
+		part->keys_of[series] = id + 1;
 	}
 	*ret_key = &ARRAY(struct sum_group_key, summing->keys)[part->keys_of[series] - 1];
 	return 0;
@@ -110,9 +119,6 @@ static int summing_choose(struct summing *summing, const struct sum_block *block
         const struct sum_group *groups, const struct detail_chunk *members,
         const struct detail_heads *heads, int64_t *choices, bool *ret_fits)
 {
-	*ret_fits = true;
-	for (uint32_t i = 0; i < block->groups_count; i++)
-		choices[i] = CHOICE_UNKNOWN;
 	for (uint32_t i = 0; i < members->reports_count; i++) {
 		uint32_t id = heads->reports[i].series;
 		const struct summed_series *series = summing_find(summing, id);
@@ -176,22 +182,62 @@ static int summing_add_groups(struct summing *summing, struct sealed *sealed,
 	return r;
 }
 
+/* The choices of a block's groups, from all members of its unit. */
+static int summing_choose_all(struct summing *summing, struct sealed *sealed, uint32_t unit,
+        const struct sum_block *block, const struct sum_group *groups, int64_t *choices,
+        bool *ret_fits)
+{
+	int r = 0;
+	*ret_fits = true;
+	for (uint32_t i = 0; i < block->groups_count; i++)
+		choices[i] = CHOICE_UNKNOWN;
+	for (uint32_t i = 0; i < sealed_members_count(sealed, unit) && r == 0; i++) {
+		struct detail_chunk members;
+		struct detail_heads heads;
+		r = sealed_get_members(sealed, unit, i, &members, &heads);
+		r = r < 0 ? r
+		          : summing_choose(
+		                    summing, block, groups, &members, &heads, choices, ret_fits);
+	}
+	return r;
+}
+
+/* What of the groups that are wanted lies on an ancestor of its stack. */
+static int summing_add_folded(struct summing *summing, const struct sum_block *block,
+        const struct sum_group *groups, const int64_t *choices)
+{
+	int r = 0;
+	for (uint32_t i = 0; i < block->groups_count && r == 0; i++) {
+		uint64_t value;
+		if (choices[i] < 0)
+			continue;
+		if (__builtin_mul_overflow(groups[i].folded, groups[i].key.period, &value))
+			return -EOVERFLOW;
+		r = sum_add(&summing->completeness.value_folded, value);
+	}
+	return r;
+}
+
 /*
- * The rows of a unit from its sums. *ret_fits false: nothing was added, detail has to be asked.
- * When something is wrong after a part was added, nothing can be left out any more: that ends it.
+ * The rows of a unit from its sums, which fit. When something is wrong after a part was added,
+ * nothing can be left out any more: that ends it.
  */
-static int summing_add_sums(struct summing *summing, struct sealed *sealed,
-        const struct sum_block *block, const struct detail_chunk *members,
-        const struct detail_heads *heads, bool *ret_fits)
+static int summing_add_sums(struct summing *summing, struct sealed *sealed, uint32_t unit,
+        const struct sum_block *block)
 {
 	const struct sum_group *groups;
 	uint32_t group;
+	bool fits;
 	autofree int64_t *choices = malloc(((size_t)block->groups_count + 1) * sizeof(*choices));
 	if (!choices)
 		return -ENOMEM;
 	int r = sum_block_get_groups(block, sealed->sums_memory, &groups);
-	r = r < 0 ? r : summing_choose(summing, block, groups, members, heads, choices, ret_fits);
-	if (r < 0 || !*ret_fits)
+	r = r < 0 ? r : summing_choose_all(summing, sealed, unit, block, groups, choices, &fits);
+	if (r < 0 || !fits)
+		return r < 0 ? r : -EBADMSG;
+	summing_note_resolution(summing, sealed->key.to_ns - sealed->key.from_ns);
+	r = summing_add_folded(summing, block, groups, choices);
+	if (r < 0)
 		return r;
 	if (!summing_is_total(block, choices, &group)) {
 		r = summing_add_groups(summing, sealed, block, groups, choices);
@@ -361,6 +407,7 @@ static int detailing_add_chunk(struct detailing *detailing, const struct detail_
 		return -ENOMEM;
 	if (!of)
 		return 0;
+	summing_note_resolution(summing, 0);
 	return is_mixed ? detailing_add_mixed(detailing, chunk, heads)
 	                : detailing_add_alike(detailing, chunk, of, is_all);
 }
@@ -400,42 +447,161 @@ static int summing_add_detail(
 	return r;
 }
 
+/*
+ * Nothing that is left of the window says how much of it is wanted. Once for a window, however many
+ * of its units.
+ */
+static void summing_miss(struct summing *summing, const struct key_window *window)
+{
+	struct completeness *to = &summing->completeness;
+	if (summing->is_missed)
+		return;
+	summing->is_missed = true;
+	to->windows_unanswerable++;
+	if (__builtin_add_overflow(
+	            to->unanswerable_ns, window->to_ns - window->from_ns, &to->unanswerable_ns))
+		to->unanswerable_ns = UINT64_MAX;
+}
+
+/* Rows that windows of this length added up: 0 for rows themselves. */
+void summing_note_resolution(struct summing *summing, uint64_t resolution_ns)
+{
+	struct completeness *to = &summing->completeness;
+	if (!summing->has_resolution || resolution_ns < to->resolution_finest_ns)
+		to->resolution_finest_ns = resolution_ns;
+	if (resolution_ns > to->resolution_coarsest_ns)
+		to->resolution_coarsest_ns = resolution_ns;
+	summing->has_resolution = true;
+}
+
+/* The group of the question that each group of members belongs to; false: one has several. */
+static int summing_fits_members(struct summing *summing, const struct detail_chunk *members,
+        const struct detail_heads *heads, bool *ret_fits)
+{
+	for (uint32_t i = 0; i < members->reports_count && *ret_fits; i++) {
+		uint32_t id = heads->reports[i].series;
+		const struct summed_series *series = summing_find(summing, id);
+		const struct sum_group_key *key;
+		int r = summing_group_key(summing, id, &key);
+		if (r < 0)
+			return r;
+		uint32_t number = summing->part->keys_of[id] - 1;
+		int64_t unknown = CHOICE_UNKNOWN;
+		while (ARRAY_COUNT(int64_t, summing->choices) <= number && !summing->choices.failed)
+			buf_put(&summing->choices, &unknown, sizeof(unknown));
+		if (summing->choices.failed)
+			return -ENOMEM;
+		int64_t choice = series ? (int64_t)series->group : CHOICE_NOTHING;
+		int64_t *to = &ARRAY(int64_t, summing->choices)[number];
+		*ret_fits = *to == CHOICE_UNKNOWN || *to == choice;
+		*to = choice;
+	}
+	return 0;
+}
+
+/* Do the sums of the unit tell apart what is to be told apart? Is any of it wanted at all? */
+static int summing_fits_unit(struct summing *summing, struct sealed *sealed, uint32_t unit,
+        bool *ret_fits, bool *ret_wants)
+{
+	bool fits = true;
+	int r = 0;
+	*ret_wants = false;
+	buf_reset(&summing->choices);
+	for (uint32_t i = 0; i < sealed_members_count(sealed, unit) && r == 0; i++) {
+		struct detail_chunk members;
+		struct detail_heads heads;
+		r = sealed_get_members(sealed, unit, i, &members, &heads);
+		if (r < 0)
+			break;
+		*ret_wants |= summing_wants_heads(summing, &members, &heads);
+		r = fits ? summing_fits_members(summing, &members, &heads, &fits) : 0;
+	}
+	*ret_fits = fits || !*ret_wants;
+	return r;
+}
+
+int summing_fits(struct summing *summing, struct walk *walk, const struct window_entry *window,
+        bool *ret_fits)
+{
+	struct sealed *sealed = &walk->sealed;
+	bool fits = true;
+	int r = sealed_open(sealed, window);
+	if (r == 0)
+		summing_turn_to(summing, sealed->generation);
+	for (uint32_t i = 0; r == 0 && fits && i < sealed->window.units_count; i++) {
+		bool wants;
+		if (!sealed->window.units[i].is_gone &&
+		        summing_wants_unit(summing, &sealed->window.units[i]))
+			r = summing_fits_unit(summing, sealed, i, &fits, &wants);
+	}
+	*ret_fits = fits;
+	return r;
+}
+
+static int summing_add_members(struct summing *summing, struct walk *walk, uint32_t unit)
+{
+	struct sealed *sealed = &walk->sealed;
+	int r = 0;
+	for (uint32_t i = 0; i < sealed_members_count(sealed, unit) && r == 0; i++) {
+		struct detail_chunk members;
+		struct detail_heads heads;
+		r = sealed_get_members(sealed, unit, i, &members, &heads);
+		r = r < 0 ? r : summing_add_heads(summing, walk, true, &members, &heads);
+	}
+	return r;
+}
+
 /* A unit of a window that is wanted as a whole. */
 static int summing_whole_unit(struct summing *summing, struct walk *walk, uint32_t unit)
 {
 	struct sealed *sealed = &walk->sealed;
-	struct detail_chunk members;
-	struct detail_heads heads;
 	struct sum_block block;
 	bool fits = false;
-	int r = sealed_get_members(sealed, unit, &members, &heads);
+	bool wants = true;
+	int r = summing_fits_unit(summing, sealed, unit, &fits, &wants);
 	bool has_members = r == 0;
 	if (r < 0 && !sealed_is_corrupt(sealed, r))
 		return r;
-	if (has_members && !summing_wants_heads(summing, &members, &heads))
+	if (has_members && !wants)
 		return 0;
-	if (!has_members)
+	if (!has_members) {
 		walk_count_corrupt(walk); /* detail says the same, at more cost */
+		fits = false;
+	}
+	if (!sealed_has_detail(sealed, unit) && has_members && !fits) {
+		summing_miss(summing, &sealed->key);
+		return 0;
+	}
+	if (!sealed_has_detail(sealed, unit) && !has_members)
+		return 0;
 	r = sealed_get_sums(sealed, unit, &block);
-	if (r == 0 && has_members)
-		r = summing_add_sums(summing, sealed, &block, &members, &heads, &fits);
+	if (r == 0 && has_members && fits)
+		r = summing_add_sums(summing, sealed, unit, &block);
 	if (r == 0 && fits)
-		r = summing_add_heads(summing, walk, true, &members, &heads);
+		r = summing_add_members(summing, walk, unit);
 	else if (r == 0)
 		r = summing_add_detail(summing, walk, unit, &block);
 	return walk_forgive(walk, r);
 }
 
+/* Of a window that the range cuts: without its rows it belongs to the range by its start. */
 static int summing_cut_unit(struct summing *summing, struct walk *walk, uint32_t unit)
 {
+	struct sealed *sealed = &walk->sealed;
 	struct sum_block block;
-	int r = sealed_get_sums(&walk->sealed, unit, &block);
+	if (!sealed_has_detail(sealed, unit)) {
+		struct key_batch first = { .start_ns = sealed->key.from_ns };
+		return walk_has(walk, first) ? summing_whole_unit(summing, walk, unit) : 0;
+	}
+	int r = sealed_get_sums(sealed, unit, &block);
 	r = r < 0 ? r : summing_add_detail(summing, walk, unit, &block);
 	return walk_forgive(walk, r);
 }
 
-static int summing_watchers(struct summing *summing, struct walk *walk, uint32_t number)
+static int summing_watchers(
+        struct summing *summing, struct walk *walk, bool is_whole, uint32_t number)
 {
+	bool is_rollup = key_window_level(walk->sealed.key) > 0;
 	struct detail_chunk chunk;
 	struct detail_heads heads;
 	struct observer *observer;
@@ -444,20 +610,21 @@ static int summing_watchers(struct summing *summing, struct walk *walk, uint32_t
 		return r;
 	for (uint32_t i = 0; i < chunk.intervals_count && r == 0; i++) {
 		const struct detail_interval *interval = &heads.intervals[i];
-		if (!walk_has(walk, interval_key(interval)))
+		if (!is_whole && !walk_has(walk, interval_key(interval)))
 			continue;
 		r = summing_observer(summing, interval->stream, &observer);
 		if (r < 0)
 			break;
 		struct pending pending = { interval->start_ns, interval->duration_ns,
-			(uint32_t)(observer - summing->observers) };
+			is_rollup ? interval->seq : 1, (uint32_t)(observer - summing->observers) };
 		buf_put(&summing->pending, &pending, sizeof(pending));
 	}
 	for (uint32_t i = 0; i < chunk.losses_count && r == 0; i++) {
 		const struct detail_loss *loss = &heads.losses[i];
 		const struct detail_interval *interval = &heads.intervals[loss->interval];
 		uint32_t reason = loss->reason <= LOSS_REASON_MAX ? loss->reason : 0;
-		if (loss->series != SERIES_NONE || !walk_has(walk, interval_key(interval)))
+		if (loss->series != SERIES_NONE ||
+		        (!is_whole && !walk_has(walk, interval_key(interval))))
 			continue;
 		r = summing_observer(summing, interval->stream, &observer);
 		r = r < 0 ? r : sum_add(&observer->lost[reason], loss->count);
@@ -465,8 +632,7 @@ static int summing_watchers(struct summing *summing, struct walk *walk, uint32_t
 	return r == 0 && summing->pending.failed ? -ENOMEM : r;
 }
 
-/* Has any series that is asked for this service and type? */
-static bool summing_wants_unit(const struct summing *summing, const struct window_unit *unit)
+bool summing_wants_unit(const struct summing *summing, const struct window_unit *unit)
 {
 	uint64_t key = (uint64_t)unit->service << 32 | unit->type;
 	const struct summing_part *part = summing->part;
@@ -475,42 +641,54 @@ static bool summing_wants_unit(const struct summing *summing, const struct windo
 }
 
 static int summing_window(
-        struct summing *summing, struct walk *walk, const struct window_entry *window)
+        struct summing *summing, struct walk *walk, const struct plan_window *window)
 {
 	struct sealed *sealed = &walk->sealed;
-	struct key_batch first = { .start_ns = window->key.from_ns };
-	bool is_whole = key_batch_compare(walk->at, first) <= 0 && window->key.to_ns <= walk->to_ns;
-	int r = sealed_open(sealed, window);
+	struct window_entry entry = { .key = window->key };
+	int r = sealed_open(sealed, &entry);
 	if (r < 0)
 		return walk_forgive(walk, r);
 	summing_turn_to(summing, sealed->generation);
+	summing->is_missed = false;
 	for (uint32_t i = 0; i < sealed->window.watchers_chunks && r == 0; i++)
-		r = walk_forgive(walk, summing_watchers(summing, walk, i));
+		r = walk_forgive(walk, summing_watchers(summing, walk, window->is_whole, i));
 	for (uint32_t i = 0; i < sealed->window.units_count && r == 0; i++) {
 		if (sealed->window.units[i].is_gone ||
 		        !summing_wants_unit(summing, &sealed->window.units[i]))
 			continue;
 		if (walk_is_cancelled(walk))
 			return -ECANCELED;
-		r = is_whole ? summing_whole_unit(summing, walk, i)
-		             : summing_cut_unit(summing, walk, i);
+		r = window->is_whole ? summing_whole_unit(summing, walk, i)
+		                     : summing_cut_unit(summing, walk, i);
 	}
 	return r;
 }
 
-int summing_span(void *owner, struct walk *walk, const struct window_span *span)
+int summing_stretch(void *owner, struct walk *walk, bool may_break)
 {
 	struct summing *summing = owner;
-	uint64_t to_ns = span->to_ns < walk->to_ns ? span->to_ns : walk->to_ns;
-	summing->is_pending = true;
-	int r = walk_batches(walk, to_ns, false);
-	for (uint32_t i = 0; i < span->count && r == 0; i++) {
-		const struct window_entry *window = &walk->store->windows.entries[span->first + i];
-		if (window->key.to_ns > walk->at.start_ns && window->key.from_ns < walk->to_ns)
-			r = summing_window(summing, walk, window);
+	if (walk_is_cancelled(walk))
+		return -ECANCELED;
+	int r = plan_make(summing, walk);
+	if (r < 0)
+		return r;
+	const struct plan *plan = &summing->plan;
+	const struct plan_window *windows = ARRAY(struct plan_window, plan->windows);
+	const struct key_window *gone = ARRAY(struct key_window, plan->gone);
+	size_t count = ARRAY_COUNT(struct plan_window, plan->windows);
+	uint64_t to_ns = plan->to_ns < walk->to_ns ? plan->to_ns : walk->to_ns;
+	size_t gone_count = ARRAY_COUNT(struct key_window, plan->gone);
+	for (size_t i = 0; i < gone_count; i++) {
+		summing->is_missed = false;
+		summing_miss(summing, &gone[i]);
 	}
-	if (r == 0)
-		summing_see_pending(summing);
+	if (count == 0 && gone_count == 0 && may_break)
+		return walk_batches(walk, to_ns, true);
+	summing->is_pending = true;
+	r = walk_batches(walk, to_ns, false);
+	for (size_t i = 0; i < count && r == 0; i++)
+		r = summing_window(summing, walk, &windows[i]);
+	r = r < 0 ? r : summing_see_pending(summing);
 	summing->is_pending = false;
 	walk->at = (struct key_batch){ .start_ns = to_ns };
 	return r;

@@ -84,6 +84,8 @@ int walk_batches(struct walk *walk, uint64_t to_ns, bool may_break)
 static int walk_stretch(struct walk *walk)
 {
 	bool may_break = gate_is_outermost(&walk->store->gate);
+	if (walk->visit_stretch)
+		return walk->visit_stretch(walk->owner, walk, may_break);
 	struct window_span span;
 	uint64_t to_ns = walk->to_ns;
 	bool has_span = window_list_span(&walk->store->windows, walk->at.start_ns, to_ns, &span);

@@ -27,8 +27,12 @@ struct walk {
 	 */
 	int (*visit)(void *owner, struct key_batch key, const struct record_batch *record,
 	        struct generation *generation);
-	/* Reads a span from walk->at on, and moves it. */
+	/*
+	 * Reads a span from walk->at on, and moves it. NULL: visit_stretch() does so with whatever
+	 * comes next; it may let the writer in between when may_break.
+	 */
 	int (*visit_span)(void *owner, struct walk *walk, const struct window_span *span);
+	int (*visit_stretch)(void *owner, struct walk *walk, bool may_break);
 	void *owner;
 	struct key_batch at; /* what is before it was read */
 	struct sealed sealed;

@@ -309,6 +309,11 @@ const struct window_entry *window_list_get(const struct window_list *list, struc
 	return &list->entries[at];
 }
 
+uint32_t window_list_behind(const struct window_list *list, uint64_t from_ns)
+{
+	return window_list_find(list, (struct key_window){ .from_ns = from_ns });
+}
+
 uint32_t window_list_generation(
         const struct window_list *list, uint32_t level, uint64_t from_ns, uint64_t to_ns)
 {

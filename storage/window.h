@@ -121,6 +121,9 @@ void window_list_remove(struct window_list *list, struct key_window key);
 /* NULL: there is none. Good until the list is changed. */
 const struct window_entry *window_list_get(const struct window_list *list, struct key_window key);
 
+/* The first entry that begins at or behind from_ns, or the count. */
+uint32_t window_list_behind(const struct window_list *list, uint64_t from_ns);
+
 /* The first generation of a window of this level over [from_ns, to_ns) that is free. */
 uint32_t window_list_generation(
         const struct window_list *list, uint32_t level, uint64_t from_ns, uint64_t to_ns);

@@ -88,6 +88,8 @@ struct program {
 	uint64_t windows_max; /* sealed at the same time */
 	uint64_t generations_max;
 	struct clock_virtual clock;
+	uint64_t rollups_max;
+	uint64_t coarsest_ns; /* that an answer came from */
 };
 
 /* ---- the model ---- */
@@ -280,6 +282,11 @@ static void program_open(struct program *program)
 	options.generation_nodes = rng_below(&program->rng, 2) ? 20 : 0;
 	options.generation_ns = 100 * SECOND;
 	options.clock = &program->clock.clock;
+	static const uint64_t rolls_s[][2] = { { 120, 240 }, { 60, 180 }, { 130, 390 } };
+	size_t rolls = rng_below(&program->rng, COUNT_OF(rolls_s));
+	options.roll_ns[0] = rolls_s[rolls][0] * SECOND;
+	options.roll_ns[1] = rolls_s[rolls][1] * SECOND;
+	options.roll_stacks_max = rng_below(&program->rng, 2) ? 20 : 0;
 	program->store = store_fixture_open_with(options);
 	for (uint32_t i = 0; i < GROUP_MAX; i++)
 		if (!program->sources[i].dict)
@@ -407,6 +414,31 @@ static void program_seal(struct program *program)
 		program->generations_max = size.generations;
 	program->windows_max = size.windows > program->windows_max ? size.windows
 	                                                           : program->windows_max;
+}
+
+/* Up to some moment; sometimes with little memory or no disk: then some rollups are not made. */
+static void program_roll(struct program *program)
+{
+	uint64_t until = rng_below(&program->rng, 2) ? rng_below(&program->rng, HORIZON) * SECOND
+	                                             : UINT64_MAX;
+	enum failure failure = FAIL_NOT;
+	uint64_t dice = rng_below(&program->rng, 10);
+	if (dice < 2)
+		failure = dice == 0 ? FAIL_MEMORY : FAIL_DISK;
+	if (failure == FAIL_MEMORY)
+		fault_arm(FAULT_ALLOC, (uint32_t)rng_below(&program->rng, 2000), ENOMEM);
+	if (failure == FAIL_DISK)
+		limit_files(0);
+	int r = store_roll(program->store, until);
+	if (failure == FAIL_MEMORY)
+		(void)fault_disarm();
+	if (failure == FAIL_DISK)
+		limit_files(RLIM_INFINITY);
+	CHECK(r == 0 || failure != FAIL_NOT);
+	struct store_size size;
+	CHECK_OK(store_size(program->store, &size));
+	program->rollups_max = size.rollups > program->rollups_max ? size.rollups
+	                                                           : program->rollups_max;
 }
 
 struct scanned {
@@ -549,8 +581,13 @@ static void program_query(struct program *program)
 		}
 	assert_memory_equal(value, expected.value, sizeof(value));
 	assert_memory_equal(coverage_ns, expected.coverage_ns, sizeof(coverage_ns));
-	assert_memory_equal(&sum.completeness, &expected.completeness, sizeof(sum.completeness));
+	/* The resolution last: it says from what the same answer was added up. */
+	assert_memory_equal(&sum.completeness, &expected.completeness,
+	        offsetof(struct completeness, resolution_finest_ns));
 	assert_int_equal(scanned.samples, expected.completeness.samples);
+	CHECK(sum.completeness.resolution_finest_ns <= sum.completeness.resolution_coarsest_ns);
+	if (sum.completeness.resolution_coarsest_ns > program->coarsest_ns)
+		program->coarsest_ns = sum.completeness.resolution_coarsest_ns;
 	store_sum_fini(&sum);
 	selector_free(selector);
 	store_match_free(match);
@@ -607,10 +644,12 @@ static void program_step(struct program *program)
 		CHECK_OK(store_flush(program->store));
 	} else if (dice < 460) {
 		program_seal(program);
-	} else if (dice < 470) {
+	} else if (dice < 475) {
+		program_roll(program);
+	} else if (dice < 485) {
 		store_free(program->store);
 		program_open(program);
-	} else if (dice < 500) {
+	} else if (dice < 510) {
 		program_check_totals(program);
 	} else {
 		program_query(program);
@@ -639,6 +678,8 @@ static void program_run(uint64_t seed)
 	CHECK(program.windows_max > 0 || getenv("PROFLEET_SEED"));
 	generations_max = program.generations_max > generations_max ? program.generations_max
 	                                                            : generations_max;
+	print_message("  %" PRIu64 " windows, %" PRIu64 " rollups, coarsest answer %" PRIu64 " s\n",
+	        program.windows_max, program.rollups_max, program.coarsest_ns / SECOND);
 
 	source_free(&all);
 	for (uint32_t i = 0; i < GROUP_MAX; i++)

@@ -1,0 +1,62 @@
+#pragma once
+
+/*
+ * What a roll of one window knows while it works: the windows it is made from, their units by
+ * (tenant, service, type), and the files that grow. store_roll.c says how it goes,
+ * store_roll_write.c makes blocks. One thread, for one window.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "storage/sealed.h"
+#include "storage/store_private.h"
+
+/* A window that is taken up, open for reading. */
+struct roll_input {
+	struct key_window key;
+	struct sealed sealed;
+};
+
+/* One unit of one input. */
+struct roll_part {
+	uint32_t class;
+	uint32_t tenant; /* index of the roll's tenants */
+	uint32_t service;
+	uint32_t type;
+	uint32_t input;
+	uint32_t unit;
+};
+
+struct roll {
+	struct store *store;
+	struct key_window key; /* of what is made */
+	uint32_t dictionary;   /* generation of the dict that all of it speaks of */
+	uint32_t nodes_count;  /* of that dict */
+	uint32_t reopens;
+
+	struct roll_input *inputs;
+	uint32_t inputs_count;
+	uint32_t replaced; /* so many of them, from the first on, are of its own level, and go */
+	/* What an input was that could not be read: it is to be left out. */
+	struct key_window damaged;
+	bool is_damaged;
+
+	char (*tenants)[KEYS_TENANT_BYTES_MAX + 1];
+	uint32_t tenants_count;
+	struct buf parts; /* struct roll_part, in order */
+	struct buf units; /* struct window_unit */
+	uint32_t watchers_chunks;
+	uint64_t bytes_watchers;
+	uint64_t put_bytes; /* of all blocks so far */
+
+	struct buf block;
+	struct column_scratch columns;
+	struct kv_files *files;
+};
+
+/* What is wrong with an input is noted, so that it can be left out. */
+int roll_blame(struct roll *roll, const struct roll_input *input, int result);
+
+/* Blocks of all units, then who was watching, into roll->files. */
+int roll_write(struct roll *roll);
