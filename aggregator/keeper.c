@@ -63,7 +63,7 @@ static void keeper_put_state(struct keeper *keeper, struct buf *to)
 	json_key_text(&json, "last_error", keeper->last_error);
 	json_key_text(&json, "stop", keeper->stop);
 	json_key_u64(&json, "stop_since_ns", keeper->stop_since_ns);
-	json_key_bool(&json, "stop_is_clock", keeper->stop_is_clock);
+	json_key_bool(&json, "stop_stays", keeper->stop_stays);
 	json_key_u64(&json, "paused_until_ns", keeper->paused_until_ns);
 	json_key_u64(&json, "last_id", keeper->last_id);
 	json_key(&json, "deleted");
@@ -170,7 +170,7 @@ static int keeper_load_state(struct keeper *keeper, char *ret_error, size_t erro
 	const struct config_node *root = config_root(config);
 	keeper->last_success_ns = json_body_u64(root, "last_success_ns", 0);
 	keeper->stop_since_ns = json_body_u64(root, "stop_since_ns", 0);
-	keeper->stop_is_clock = json_body_flag(root, "stop_is_clock");
+	keeper->stop_stays = json_body_flag(root, "stop_stays");
 	keeper->paused_until_ns = json_body_u64(root, "paused_until_ns", 0);
 	keeper->last_id = json_body_u64(root, "last_id", 0);
 	snprintf(keeper->stop, sizeof(keeper->stop), "%s", json_body_text(root, "stop"));
@@ -236,6 +236,27 @@ static int keeper_load(struct keeper *keeper, char *ret_error, size_t error_byte
 	if (r == 0 && !keeper->holds)
 		keeper->holds = retention_holds_new();
 	return r == 0 && (!keeper->set || !keeper->holds) ? -ENOMEM : r;
+}
+
+/*
+ * Documents that cannot be read are no reason to take no data: nothing is removed, and that is
+ * said, until somebody sets policies and holds anew and confirms.
+ */
+static int keeper_load_nothing(struct keeper *keeper, const char *error)
+{
+	char why[KEEPER_ERROR_BYTES];
+	snprintf(why, sizeof(why),
+	        "policies or holds cannot be read%s%.200s; set them again, then confirm",
+	        *error ? ": " : "", error);
+	retention_set_free(keeper->set);
+	retention_holds_free(keeper->holds);
+	keeper->set = retention_set_new();
+	keeper->holds = retention_holds_new();
+	if (!keeper->set || !keeper->holds)
+		return -ENOMEM;
+	keeper->stop[0] = 0;
+	keeper_set_stop(keeper, true, why);
+	return 0;
 }
 
 /* ---- classes for the sealer ---- */
@@ -462,12 +483,12 @@ bool keeper_is_too_much(const struct plan *plan, char *ret_why, size_t why_bytes
 	return false;
 }
 
-void keeper_set_stop(struct keeper *keeper, bool is_clock, const char *why)
+void keeper_set_stop(struct keeper *keeper, bool stays, const char *why)
 {
 	if (*keeper->stop)
 		return;
 	snprintf(keeper->stop, sizeof(keeper->stop), "%s", why);
-	keeper->stop_is_clock = is_clock;
+	keeper->stop_stays = stays;
 	keeper->stop_since_ns = keeper_now(keeper);
 	log_error("retention-stopped",
 	        "%s: nothing is removed until it is confirmed; see `profleet retention status`",
@@ -536,7 +557,7 @@ static int keeper_enforce(struct keeper *keeper, const struct plan *plan)
 	keeper->hidden_bytes = plan->bytes_hidden;
 	if (keeper->paused_until_ns > keeper_now(keeper))
 		return 0;
-	if (*keeper->stop && keeper->stop_is_clock)
+	if (*keeper->stop && keeper->stop_stays)
 		return count > 0 ? -EAGAIN : 0;
 	if (count > 0 && keeper_is_too_much(plan, why, sizeof(why))) {
 		keeper_set_stop(keeper, false, why);
@@ -565,6 +586,8 @@ static int keeper_evaluate(struct keeper *keeper)
 	if (keeper->set->count == 0 && keeper->holds->count == 0) {
 		keeper->overdue_bytes = 0;
 		keeper->held_bytes = 0;
+		if (!keeper->stop_stays)
+			keeper->stop[0] = 0;
 		return 0;
 	}
 	int r = plan_make(&options, &plan);
@@ -645,6 +668,8 @@ int keeper_new(struct keeper_options options, struct keeper **ret_keeper, char *
 	(void)pthread_cond_init(&keeper->wake, &attributes);
 	(void)pthread_condattr_destroy(&attributes);
 	int r = keeper_load(keeper, ret_error, error_bytes);
+	if (r == -EBADMSG || r == -EINVAL || r == -EIO || r == -EPROTONOSUPPORT)
+		r = keeper_load_nothing(keeper, ret_error);
 	if (r == 0)
 		r = keeper_set_classes(keeper);
 	if (r < 0) {

@@ -65,7 +65,8 @@ struct keeper {
 	char last_error[KEEPER_ERROR_BYTES];
 	char stop[KEEPER_ERROR_BYTES]; /* why nothing is hidden; "": nothing stops */
 	uint64_t stop_since_ns;
-	bool stop_is_clock;
+	bool stop_stays; /* until it is confirmed: a clock that jumped, documents that were damaged
+	                  */
 	uint64_t paused_until_ns; /* by an undo */
 	uint64_t overdue_bytes;
 	uint64_t held_bytes;
@@ -159,6 +160,6 @@ int keeper_turn(struct keeper *keeper);
 void keeper_publish(struct keeper *keeper);
 
 /* Why nothing goes until somebody confirms. */
-void keeper_set_stop(struct keeper *keeper, bool is_clock, const char *why);
+void keeper_set_stop(struct keeper *keeper, bool stays, const char *why);
 
 extern const struct keeper_actor keeper_itself;

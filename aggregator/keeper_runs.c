@@ -494,7 +494,7 @@ int keeper_erase_due(struct keeper *keeper)
 	if (r < 0 || count == 0)
 		return r;
 	/* A clock that jumped makes everything due: it waits for the second word as well. */
-	if (*keeper->stop && keeper->stop_is_clock)
+	if (*keeper->stop && keeper->stop_stays)
 		return -EAGAIN;
 	uint32_t rescued = 0;
 	r = keeper_rescue(keeper, &keeper_itself, &rescued);
