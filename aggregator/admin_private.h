@@ -4,7 +4,7 @@
 
 #include "aggregator/admin.h"
 #include "aggregator/json_body.h"
-#include "aggregator/keeper_private.h"
+#include "aggregator/keeper_work.h"
 #include "core/json.h"
 #include "profile/wire.h"
 

@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #include "aggregator/json_body.h"
-#include "aggregator/keeper_private.h"
+#include "aggregator/keeper_work.h"
 #include "core/log.h"
 
 #define KEEPER_BOOT_PATH "/proc/sys/kernel/random/boot_id"

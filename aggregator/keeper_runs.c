@@ -12,7 +12,7 @@
 #include <string.h>
 
 #include "aggregator/json_body.h"
-#include "aggregator/keeper_private.h"
+#include "aggregator/keeper_work.h"
 #include "core/log.h"
 
 #define RUN_ITEM_BYTES 32

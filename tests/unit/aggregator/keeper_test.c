@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "aggregator/keeper_private.h"
+#include "aggregator/keeper_work.h"
 #include "tests/unit/storage/store_fixture.h"
 
 #define MINUTE (60 * SECOND)

@@ -1,6 +1,6 @@
 #pragma once
 
-/* What keeper.c and the files of administration share. */
+/* What a keeper holds and can do, for its own files, administration, and their tests. */
 
 #include <pthread.h>
 
