@@ -118,7 +118,7 @@ static struct explain_group *explain_group_get(struct explain *explain, const ch
 	key.who = hash128_bytes(who.bytes, who.count);
 	key.outcome = retention_evaluate(
 	        explain->options.sets[0], explain->options.limits, dict, series);
-	key.enforced = plan_outcome(&explain->options, dict, series);
+	key.enforced = retention_plan_outcome(&explain->options, dict, series);
 	key.hold = explain_hold(explain, dict, series);
 	*r = who.failed ? -ENOMEM : 0;
 	for (uint32_t i = 0; i < explain->groups_count && *r == 0; i++)

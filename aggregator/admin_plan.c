@@ -63,7 +63,7 @@ static void plan_put_comparison(const struct plan_row *row, struct json_writer *
 }
 
 /* Where nothing at all is left of as much, the finer losses need not be said. */
-static bool plan_says_more(const struct plan *plan, const struct plan_row *row)
+static bool plan_says_more(const struct retention_plan *plan, const struct plan_row *row)
 {
 	for (uint32_t i = 0; i < plan->rows_count; i++) {
 		const struct plan_row *other = &plan->rows[i];
@@ -77,22 +77,22 @@ static bool plan_says_more(const struct plan *plan, const struct plan_row *row)
 	return false;
 }
 
-static void plan_put(const struct plan *plan, struct json_writer *json)
+static void plan_put(const struct retention_plan *plan, struct json_writer *json)
 {
 	static const struct {
 		const char *key;
 		size_t offset;
 	} totals[] = {
-		{ "windows_now", offsetof(struct plan, windows_now) },
-		{ "rows_now", offsetof(struct plan, rows_now) },
-		{ "bytes_now", offsetof(struct plan, bytes_now) },
-		{ "bytes_later", offsetof(struct plan, bytes_later) },
-		{ "bytes_visible", offsetof(struct plan, bytes_visible) },
-		{ "bytes_hidden", offsetof(struct plan, bytes_hidden) },
-		{ "bytes_held", offsetof(struct plan, bytes_held) },
-		{ "bytes_waiting_for_rollup", offsetof(struct plan, bytes_waiting) },
-		{ "bytes_mixed", offsetof(struct plan, bytes_mixed) },
-		{ "units_unreadable", offsetof(struct plan, units_unreadable) },
+		{ "windows_now", offsetof(struct retention_plan, windows_now) },
+		{ "rows_now", offsetof(struct retention_plan, rows_now) },
+		{ "bytes_now", offsetof(struct retention_plan, bytes_now) },
+		{ "bytes_later", offsetof(struct retention_plan, bytes_later) },
+		{ "bytes_visible", offsetof(struct retention_plan, bytes_visible) },
+		{ "bytes_hidden", offsetof(struct retention_plan, bytes_hidden) },
+		{ "bytes_held", offsetof(struct retention_plan, bytes_held) },
+		{ "bytes_waiting_for_rollup", offsetof(struct retention_plan, bytes_waiting) },
+		{ "bytes_mixed", offsetof(struct retention_plan, bytes_mixed) },
+		{ "units_unreadable", offsetof(struct retention_plan, units_unreadable) },
 	};
 	json_key(json, "rows");
 	json_array_begin(json);
@@ -150,7 +150,7 @@ static int plan_keep(
 }
 
 static int plan_again(struct keeper *keeper, const struct retention_set *set, uint64_t at_ns,
-        uint64_t horizon_ns, struct plan *plan)
+        uint64_t horizon_ns, struct retention_plan *plan)
 {
 	const struct retention_set *sets[KEEPER_PENDING_MAX + 1];
 	struct plan_options options = keeper_plan_options(keeper, sets, horizon_ns);
@@ -158,7 +158,7 @@ static int plan_again(struct keeper *keeper, const struct retention_set *set, ui
 	sets[0] = set;
 	options.sets_count = 1;
 	options.now_ns = at_ns;
-	return plan_make(&options, plan);
+	return retention_plan_make(&options, plan);
 }
 
 int admin_retention_plan(struct admin_call *call)
@@ -169,14 +169,14 @@ int admin_retention_plan(struct admin_call *call)
 	uint64_t at_ns = keeper_now(keeper);
 	char id[PLAN_ID_BYTES], why[KEEPER_ERROR_BYTES] = "";
 	AUTO(retention_set) proposed = NULL;
-	AUTO_PLAN plan = { 0 };
+	AUTO_RETENTION_PLAN plan = { 0 };
 	int r = *text ? plan_proposed(call, text, &proposed) : 0;
 	if (r < 0)
 		return r;
 	const struct retention_set *set = proposed ? proposed : keeper->set;
 	r = plan_again(keeper, set, at_ns, horizon_ns, &plan);
 	if (r == 0)
-		r = plan_id(&plan, set, id);
+		r = retention_plan_id(&plan, set, id);
 	if (r < 0)
 		return admin_failed(call, "reading the inventory", r);
 	bool is_stopped = keeper_is_too_much(&plan, why, sizeof(why));
@@ -205,7 +205,8 @@ static struct keeper_plan *plan_find(struct keeper *keeper, const char *id)
 }
 
 /* Is it still the plan that was shown? */
-static int apply_check(struct admin_call *call, const struct keeper_plan *kept, struct plan *plan)
+static int apply_check(
+        struct admin_call *call, const struct keeper_plan *kept, struct retention_plan *plan)
 {
 	struct keeper *keeper = call->keeper;
 	char base[RETENTION_DIGEST_BYTES], id[PLAN_ID_BYTES];
@@ -221,7 +222,7 @@ static int apply_check(struct admin_call *call, const struct keeper_plan *kept, 
 		        call, WIRE_INVALID, "plan %s is older than an hour; plan again", kept->id);
 	r = plan_again(keeper, set, kept->at_ns, 0, plan);
 	if (r == 0)
-		r = plan_id(plan, set, id);
+		r = retention_plan_id(plan, set, id);
 	if (r < 0)
 		return admin_failed(call, "reading the inventory", r);
 	if (strcmp(id, kept->id) != 0)
@@ -230,7 +231,7 @@ static int apply_check(struct admin_call *call, const struct keeper_plan *kept, 
 	return 0;
 }
 
-static int apply_confirm(struct admin_call *call, const struct plan *plan)
+static int apply_confirm(struct admin_call *call, const struct retention_plan *plan)
 {
 	struct keeper *keeper = call->keeper;
 	char why[KEEPER_ERROR_BYTES];
@@ -270,7 +271,8 @@ static void put_runs(const struct buf *runs, struct json_writer *json)
 	json_array_end(json);
 }
 
-static int apply_run(struct admin_call *call, struct keeper_plan *kept, const struct plan *plan)
+static int apply_run(
+        struct admin_call *call, struct keeper_plan *kept, const struct retention_plan *plan)
 {
 	struct keeper *keeper = call->keeper;
 	struct store_expired expired = { 0 };
@@ -287,7 +289,7 @@ static int apply_run(struct admin_call *call, struct keeper_plan *kept, const st
 			return admin_failed(call, "keeping the policies", r);
 		(void)TAKE(set);
 	}
-	if (plan_items_count(plan) > 0)
+	if (retention_plan_items_count(plan) > 0)
 		r = keeper_hide(keeper, plan, &call->by, "retention.apply", &runs, &expired);
 	if (r < 0)
 		return admin_failed(call, "hiding what the plan says", r);
@@ -304,7 +306,7 @@ int admin_retention_apply(struct admin_call *call)
 {
 	const char *id = json_body_text(call->body, "plan");
 	struct keeper_plan *kept = plan_find(call->keeper, id);
-	AUTO_PLAN plan = { 0 };
+	AUTO_RETENTION_PLAN plan = { 0 };
 	if (!kept)
 		return admin_refuse(call, WIRE_NOT_FOUND,
 		        "no plan \"%s\" (they are forgotten when the aggregator restarts); plan "

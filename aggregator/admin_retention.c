@@ -194,10 +194,10 @@ static int bytes_of(struct keeper *keeper, const struct retention_set *set, uint
 {
 	const struct retention_set *sets[KEEPER_PENDING_MAX + 1];
 	struct plan_options options = keeper_plan_options(keeper, sets, SET_HORIZON_NS);
-	AUTO_PLAN plan = { 0 };
+	AUTO_RETENTION_PLAN plan = { 0 };
 	sets[0] = set;
 	options.sets_count = 1;
-	int r = plan_make(&options, &plan);
+	int r = retention_plan_make(&options, &plan);
 	if (r == 0) {
 		*ret_now = plan.bytes_now;
 		*ret_later = plan.bytes_later;

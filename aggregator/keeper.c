@@ -298,7 +298,7 @@ static int keeper_set_classes(struct keeper *keeper)
 	return 0;
 }
 
-uint32_t keeper_part_mixed(struct keeper *keeper, const struct plan *plan)
+uint32_t keeper_part_mixed(struct keeper *keeper, const struct retention_plan *plan)
 {
 	const struct store_window_name *windows = (const void *)plan->mixed.bytes;
 	uint32_t count = (uint32_t)(plan->mixed.count / sizeof(*windows)), parted = 0;
@@ -462,7 +462,7 @@ struct plan_options keeper_plan_options(struct keeper *keeper,
 	};
 }
 
-bool keeper_is_too_much(const struct plan *plan, char *ret_why, size_t why_bytes)
+bool keeper_is_too_much(const struct retention_plan *plan, char *ret_why, size_t why_bytes)
 {
 	if (plan->bytes_now > plan->bytes_visible / KEEPER_STOP_PART) {
 		snprintf(ret_why, why_bytes,
@@ -548,10 +548,10 @@ static int keeper_expire_pending(struct keeper *keeper)
 	                             "retention.in_force", 0, "{}");
 }
 
-static int keeper_enforce(struct keeper *keeper, const struct plan *plan)
+static int keeper_enforce(struct keeper *keeper, const struct retention_plan *plan)
 {
 	char why[KEEPER_ERROR_BYTES];
-	uint32_t count = plan_items_count(plan);
+	uint32_t count = retention_plan_items_count(plan);
 	keeper->overdue_bytes = plan->bytes_now;
 	keeper->held_bytes = plan->bytes_held;
 	keeper->hidden_bytes = plan->bytes_hidden;
@@ -582,7 +582,7 @@ static int keeper_evaluate(struct keeper *keeper)
 {
 	const struct retention_set *sets[KEEPER_PENDING_MAX + 1];
 	struct plan_options options = keeper_plan_options(keeper, sets, 0);
-	AUTO_PLAN plan = { 0 };
+	AUTO_RETENTION_PLAN plan = { 0 };
 	if (keeper->set->count == 0 && keeper->holds->count == 0) {
 		keeper->overdue_bytes = 0;
 		keeper->held_bytes = 0;
@@ -590,7 +590,7 @@ static int keeper_evaluate(struct keeper *keeper)
 			keeper->stop[0] = 0;
 		return 0;
 	}
-	int r = plan_make(&options, &plan);
+	int r = retention_plan_make(&options, &plan);
 	return r < 0 ? r : keeper_enforce(keeper, &plan);
 }
 

@@ -45,7 +45,7 @@ static void run_put_item(const struct store_expire_item *item, struct buf *to)
 }
 
 /* Bytes of each policy, for what is counted when the run is erased. */
-static void run_put_policies(const struct plan *plan, struct json_writer *json)
+static void run_put_policies(const struct retention_plan *plan, struct json_writer *json)
 {
 	json_key(json, "policies");
 	json_array_begin(json);
@@ -70,8 +70,8 @@ static void run_put_policies(const struct plan *plan, struct json_writer *json)
 }
 
 /* The head ends with a zero byte, which JSON has none of; items follow. */
-static void run_put_document(const struct plan *plan, const struct keeper_actor *by, bool is_first,
-        const struct store_expire_item *items, uint32_t count, struct buf *to)
+static void run_put_document(const struct retention_plan *plan, const struct keeper_actor *by,
+        bool is_first, const struct store_expire_item *items, uint32_t count, struct buf *to)
 {
 	struct json_writer json = json_writer_of(to, false);
 	json_object_begin(&json);
@@ -85,7 +85,7 @@ static void run_put_document(const struct plan *plan, const struct keeper_actor 
 		run_put_item(&items[i], to);
 }
 
-static void run_put_details(const struct plan *plan, uint64_t id, struct buf *to)
+static void run_put_details(const struct retention_plan *plan, uint64_t id, struct buf *to)
 {
 	struct json_writer json = json_writer_of(to, false);
 	json_object_begin(&json);
@@ -114,11 +114,11 @@ static void run_add_expired(struct store_expired *sum, const struct store_expire
 	sum->missing += one->missing;
 }
 
-static int keeper_hide_some(struct keeper *keeper, const struct plan *plan,
+static int keeper_hide_some(struct keeper *keeper, const struct retention_plan *plan,
         const struct keeper_actor *by, const char *action, uint32_t first, uint32_t count,
         struct buf *ret_runs, struct store_expired *expired)
 {
-	const struct store_expire_item *items = plan_items(plan) + first;
+	const struct store_expire_item *items = retention_plan_items(plan) + first;
 	uint64_t now_ns = keeper_now(keeper);
 	struct store_run run = { .id = keeper_run_id(keeper),
 		.hidden_ns = now_ns,
@@ -148,10 +148,11 @@ static int keeper_hide_some(struct keeper *keeper, const struct plan *plan,
 	return ret_runs->failed ? -ENOMEM : 0;
 }
 
-int keeper_hide(struct keeper *keeper, const struct plan *plan, const struct keeper_actor *by,
-        const char *action, struct buf *ret_runs, struct store_expired *ret_expired)
+int keeper_hide(struct keeper *keeper, const struct retention_plan *plan,
+        const struct keeper_actor *by, const char *action, struct buf *ret_runs,
+        struct store_expired *ret_expired)
 {
-	uint32_t count = plan_items_count(plan);
+	uint32_t count = retention_plan_items_count(plan);
 	int r = 0;
 	for (uint32_t first = 0; first < count && r == 0; first += KEEPER_ITEMS_MAX) {
 		uint32_t some = count - first < KEEPER_ITEMS_MAX ? count - first : KEEPER_ITEMS_MAX;

@@ -115,14 +115,15 @@ int keeper_set_holds(struct keeper *keeper, struct retention_holds *holds,
         const struct keeper_actor *by, const char *action, const char *details);
 
 /* What a plan hides, as one or more runs. *ret_runs gets their ids (u64). */
-int keeper_hide(struct keeper *keeper, const struct plan *plan, const struct keeper_actor *by,
-        const char *action, struct buf *ret_runs, struct store_expired *ret_expired);
+int keeper_hide(struct keeper *keeper, const struct retention_plan *plan,
+        const struct keeper_actor *by, const char *action, struct buf *ret_runs,
+        struct store_expired *ret_expired);
 
 /* A new id of a run, greater than all before. */
 uint64_t keeper_run_id(struct keeper *keeper);
 
 /* Why a plan is too much, or false. */
-bool keeper_is_too_much(const struct plan *plan, char *ret_why, size_t why_bytes);
+bool keeper_is_too_much(const struct retention_plan *plan, char *ret_why, size_t why_bytes);
 
 /* Ends a stop; `by` said so. */
 int keeper_confirm(struct keeper *keeper, const struct keeper_actor *by);
@@ -146,7 +147,7 @@ void keeper_run_fini(struct keeper_run *run);
 int keeper_run_get(struct keeper *keeper, uint64_t id, struct keeper_run *ret_run);
 
 /* Parts units of windows that hold series of several policies. Returns how many were parted. */
-uint32_t keeper_part_mixed(struct keeper *keeper, const struct plan *plan);
+uint32_t keeper_part_mixed(struct keeper *keeper, const struct retention_plan *plan);
 
 /* One record of the log and the state, in one write. */
 int keeper_write(struct keeper *keeper, const struct audit_document *documents, uint32_t count,

@@ -17,7 +17,7 @@
 
 struct planning {
 	const struct plan_options *options;
-	struct plan *plan;
+	struct retention_plan *plan;
 	struct id_map *known; /* (generation, series) -> place in outcomes */
 	struct buf outcomes;  /* struct retention_outcome */
 	struct store_window_name last_window;
@@ -32,7 +32,7 @@ struct plan_unit {
 	bool is_held;
 };
 
-struct retention_outcome plan_outcome(
+struct retention_outcome retention_plan_outcome(
         const struct plan_options *options, const struct dict *dict, uint32_t series)
 {
 	struct retention_outcome outcome = retention_evaluate(
@@ -56,7 +56,7 @@ static int plan_series_outcome(struct planning *planning, const struct store_inv
 	if (r < 0)
 		return r;
 	if (added) {
-		struct retention_outcome outcome = plan_outcome(
+		struct retention_outcome outcome = retention_plan_outcome(
 		        planning->options, unit->dict, series);
 		buf_put(&planning->outcomes, &outcome, sizeof(outcome));
 		if (planning->outcomes.failed)
@@ -108,7 +108,7 @@ static int plan_judge(struct planning *planning, const struct store_inventory_un
 
 static struct plan_tenant *plan_tenant_get(struct planning *planning, const char *name)
 {
-	struct plan *plan = planning->plan;
+	struct retention_plan *plan = planning->plan;
 	for (uint32_t i = 0; i < plan->tenants_count; i++)
 		if (strcmp(plan->tenants[i].name, name) == 0)
 			return &plan->tenants[i];
@@ -138,8 +138,8 @@ static bool plan_row_is(const struct plan_row *row, const struct store_inventory
 	       strcmp(row->tenant, unit->tenant) == 0 && strcmp(row->policy, policy) == 0;
 }
 
-static struct plan_row *plan_row_get(struct plan *plan, const struct store_inventory_unit *unit,
-        const char *policy, enum retention_tier tier)
+static struct plan_row *plan_row_get(struct retention_plan *plan,
+        const struct store_inventory_unit *unit, const char *policy, enum retention_tier tier)
 {
 	/* The newest first: neighbours in the inventory are alike. */
 	for (uint32_t i = plan->rows_count; i-- > 0;)
@@ -189,7 +189,7 @@ static int plan_count(struct planning *planning, const struct store_inventory_un
 	bool is_last = tier != RETENTION_DETAIL &&
 	               retention_expires_ns(&judged->longest, RETENTION_1D, unit->window.to_ns) ==
 	                       retention_expires_ns(&judged->longest, tier, unit->window.to_ns);
-	struct plan *plan = planning->plan;
+	struct retention_plan *plan = planning->plan;
 	struct plan_row *row = plan_row_get(
 	        plan, unit, plan_policy_name(planning, judged, tier), tier);
 	if (!row)
@@ -235,7 +235,7 @@ static enum plan_when plan_when(const struct plan_options *options, const struct
 static int plan_put_item(
         struct planning *planning, const struct store_inventory_unit *unit, uint32_t parts)
 {
-	struct plan *plan = planning->plan;
+	struct retention_plan *plan = planning->plan;
 	struct store_expire_item item;
 	memset(&item, 0, sizeof(item)); /* its padding is part of the digest */
 	item.window.level = unit->window.level;
@@ -297,7 +297,7 @@ static void plan_note_mixed(struct planning *planning, const struct store_invent
 static int plan_visit(void *owner, const struct store_inventory_unit *unit)
 {
 	struct planning *planning = owner;
-	struct plan *plan = planning->plan;
+	struct retention_plan *plan = planning->plan;
 	uint32_t visible = unit->parts & ~unit->hidden;
 	uint64_t bytes = unit->bytes_window +
 	                 (visible & STORE_PART_DETAIL ? unit->bytes_detail : 0) +
@@ -331,7 +331,7 @@ static int plan_visit(void *owner, const struct store_inventory_unit *unit)
 	return r < 0 ? planning->failed = r : 0;
 }
 
-int plan_make(const struct plan_options *options, struct plan *plan)
+int retention_plan_make(const struct plan_options *options, struct retention_plan *plan)
 {
 	struct planning planning = { .options = options, .plan = plan };
 	planning.known = id_map_new(PLAN_SERIES_MAX);
@@ -347,7 +347,7 @@ int plan_make(const struct plan_options *options, struct plan *plan)
 	return planning.failed < 0 ? planning.failed : r;
 }
 
-void plan_fini(struct plan *plan)
+void retention_plan_fini(struct retention_plan *plan)
 {
 	for (uint32_t i = 0; i < plan->rows_count; i++) {
 		free(plan->rows[i].tenant);
@@ -361,7 +361,8 @@ void plan_fini(struct plan *plan)
 	buf_fini(&plan->mixed);
 }
 
-int plan_id(const struct plan *plan, const struct retention_set *set, char ret_id[PLAN_ID_BYTES])
+int retention_plan_id(const struct retention_plan *plan, const struct retention_set *set,
+        char ret_id[PLAN_ID_BYTES])
 {
 	AUTO_BUF text = { 0 };
 	char digest[RETENTION_DIGEST_BYTES], hex[SHA256_HEX_BYTES];

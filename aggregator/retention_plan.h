@@ -50,7 +50,7 @@ struct plan_tenant {
 	uint64_t bytes_now;
 };
 
-struct plan {
+struct retention_plan {
 	struct plan_row *rows;
 	uint32_t rows_count, rows_capacity;
 	struct plan_tenant *tenants;
@@ -68,24 +68,26 @@ struct plan {
 };
 
 /* Into a zeroed one. Errors of store_inventory(), -ENOMEM. */
-int plan_make(const struct plan_options *options, struct plan *plan);
-void plan_fini(struct plan *plan);
-#define AUTO_PLAN __attribute__((cleanup(plan_fini))) struct plan
+int retention_plan_make(const struct plan_options *options, struct retention_plan *plan);
+void retention_plan_fini(struct retention_plan *plan);
+#define AUTO_RETENTION_PLAN __attribute__((cleanup(retention_plan_fini))) struct retention_plan
 
-static inline const struct store_expire_item *plan_items(const struct plan *plan)
+static inline const struct store_expire_item *retention_plan_items(
+        const struct retention_plan *plan)
 {
 	return (const struct store_expire_item *)(const void *)plan->items.bytes;
 }
 
-static inline uint32_t plan_items_count(const struct plan *plan)
+static inline uint32_t retention_plan_items_count(const struct retention_plan *plan)
 {
 	return (uint32_t)(plan->items.count / sizeof(struct store_expire_item));
 }
 
 /* Of the policies that decide and of every item: 16 hex digits. -ENOMEM. */
 #define PLAN_ID_BYTES 17
-int plan_id(const struct plan *plan, const struct retention_set *set, char ret_id[PLAN_ID_BYTES]);
+int retention_plan_id(const struct retention_plan *plan, const struct retention_set *set,
+        char ret_id[PLAN_ID_BYTES]);
 
 /* What one series' policies say, over all sets. */
-struct retention_outcome plan_outcome(
+struct retention_outcome retention_plan_outcome(
         const struct plan_options *options, const struct dict *dict, uint32_t series);

@@ -321,15 +321,15 @@ static void a_plan_is_bound_to_policies_and_data(void **state)
 	set_policies(world, CART_GOES, false);
 	for (int i = 0; i < 3; i++) {
 		struct plan_options options = keeper_plan_options(world->keeper, sets, 10 * DAY);
-		AUTO_PLAN plan = { 0 };
+		AUTO_RETENTION_PLAN plan = { 0 };
 		if (i == 2)
 			options.now_ns -= 2 * DAY; /* nothing has expired then */
-		CHECK_OK(plan_make(&options, &plan));
-		CHECK_OK(plan_id(&plan, world->keeper->set,
+		CHECK_OK(retention_plan_make(&options, &plan));
+		CHECK_OK(retention_plan_id(&plan, world->keeper->set,
 		        i == 0   ? first
 		        : i == 1 ? second
 		                 : third));
-		assert_int_equal(plan_items_count(&plan), i == 2 ? 0 : 2);
+		assert_int_equal(retention_plan_items_count(&plan), i == 2 ? 0 : 2);
 		assert_int_equal(plan.windows_now, i == 2 ? 0 : 2);
 		assert_true(plan.bytes_later > 0); /* the younger ones follow */
 		assert_int_equal(plan.units_unreadable, 0);
