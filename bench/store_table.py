@@ -159,7 +159,8 @@ def add_space(table, hour):
               limit=LIMITS.get("detail", ""))
     table.add("sums and rollups, 16 buckets, version and region", "B/row", hour.get("sums_bytes_per_row"),
               hour.get("sums_bytes_per_row_duck"), 0.25,
-              note="with who was watching; the peer's keep the service alone", limit=LIMITS.get("sums", ""))
+              note=f"ten minutes and hours, with who was watching; of it {middle(hour, 'rollups_bytes_per_row')} the hours; "
+              "the peer's ten minutes keep the service alone", limit=LIMITS.get("sums", ""))
     table.add("dictionary: stacks, frames, names", "B/row", hour.get("dict_bytes_per_row"),
               note=f"{number(statistics.median(hour['dict_bytes_per_stack']))} B for each distinct stack"
               if hour.get("dict_bytes_per_stack") else "")
@@ -173,6 +174,7 @@ def add_append(table, hour, wire):
               limit=LIMITS.get("append", ""))
     table.add("  of it the append", "Mrow/s", hour.get("append_mrows_per_core"), hour.get("append_mrows_per_core_duck"), more=True)
     table.add("  of it the seal", "Mrow/s", hour.get("seal_mrows_per_core"), more=True)
+    table.add("  beside it the rollup of an hour", "Mrow/s", hour.get("roll_mrows_per_core"), more=True)
     table.add("  the same with every stack new", "Mrow/s", hour.get("append_seal_new_mrows_per_core"), more=True)
     table.add("network to ack, known stacks, one core", "Mrow/s", wire.get("network_mrows_per_core"), reach=3, more=True,
               note="rows by CPU seconds of the aggregator, TCP on loopback (bench/run ingest)", limit=LIMITS.get("network", ""))
@@ -220,6 +222,7 @@ def middle(figures, name):
 
 def add_life(table, hour, wire):
     table.add("expiring three windows", "ms", hour.get("expire_ms"), hour.get("expire_ms_duck"), 100,
+              note="named by inventory, hidden, erased, their files dropped; the peer deletes rows and rollup and checkpoints",
               limit=LIMITS.get("expire", ""))
     table.add("  written because of it until it is quiet", "MB", hour.get("expire_written_mb"))
     table.add("new-stack path, each", "us", hour.get("new_stack_us"), reach=3,

@@ -2,8 +2,8 @@
 
 /*
  * load puts rows into a store as an aggregator does: synced groups of what many senders sent, and
- * each window sealed half a minute after its end. What it costs is the CPU of the whole process,
- * the database's threads too, less what building the batches took.
+ * each window sealed half a minute after its end, hours and days rolled up. What it costs is the
+ * CPU of the whole process, the database's threads too, less what building the batches took.
  */
 
 #include <pthread.h>
@@ -23,7 +23,10 @@ struct load {
 	uint32_t services;
 };
 
-/* A store in a folder of its own, and nothing in it yet. */
+/*
+ * A store in a folder of its own. It lives by the time of what is appended, so that a month of rows
+ * is a month to it.
+ */
 struct store *load_open(const char *folder, uint64_t block_cache_bytes);
 
 void load_init(struct load *load, const struct rows *rows, struct store *store);
@@ -32,13 +35,14 @@ void load_fini(struct load *load);
 struct load_figures {
 	double append_cpu_s, append_wall_s;
 	double seal_cpu_s, seal_wall_s;
-	double all_cpu_s; /* of all but the making of batches */
+	double roll_cpu_s;
+	double all_cpu_s; /* of all but the making of batches, and of rollups */
 	struct say_written written;
 	uint64_t rows;
 	uint32_t nodes_new;
 };
 
-/* All rows, moved in time, sealed and flushed at the end. */
+/* All rows, moved in time, sealed, rolled up and flushed at the end. */
 struct load_figures load_run(struct load *load, uint64_t shift_ns);
 
 /* The function tables of the fleet's files, as agents upload them. */

@@ -21,6 +21,7 @@
 #include "bench/store/duck.h"
 #include "bench/store/load.h"
 #include "storage/kv.h"
+#include "storage/store_expire.h"
 
 #define WINDOW_NS       LOAD_WINDOW_NS
 #define BLOCK_CACHE     (UINT64_C(1) << 30)
@@ -44,13 +45,13 @@ struct set {
 static const struct set sets[] = {
 	{ "hour", HOUR, "A", 0, 0, 0, 0, 0, 10 * S, 600, 5 },
 	{ "hour-quick", HOUR, "A", 4, 26, 0, 0, 0, 10 * S, 600, 2 },
-	{ "hour-tiny", HOUR, "A", 2, 4, 30, 1000, 0, 10 * S, 600, 0.2 },
+	{ "hour-tiny", HOUR, "A", 2, 4, 30, 300, 0, 10 * S, 600, 0.05 },
 	{ "day", DAY, "B", 0, 0, 0, 0, 0, 10 * S, 3600, 0 },
 	{ "day-quick", DAY, "B", 2, 4, 0, 0, 8640 * S, 100 * S, 3600, 0 },
-	{ "day-tiny", DAY, "B", 2, 2, 30, 1000, 1440 * S, 600 * S, 3600, 0 },
+	{ "day-tiny", DAY, "B", 2, 2, 30, 300, 1440 * S, 600 * S, 3600, 0 },
 	{ "month", MONTH, "B", 0, 0, 5700, 0, 7200 * S, 3600 * S, 86400, 0 },
 	{ "month-quick", MONTH, "B", 2, 4, 1000, 0, 7200 * S, 3600 * S, 86400, 0 },
-	{ "month-tiny", MONTH, "B", 2, 2, 30, 1000, 1200 * S, 21600 * S, 86400, 0 },
+	{ "month-tiny", MONTH, "B", 2, 2, 30, 300, 1200 * S, 21600 * S, 86400, 0 },
 };
 
 struct bench {
@@ -126,7 +127,9 @@ static void bench_say_sizes(const struct bench *bench, const char *folder)
 	double rows = (double)bench->rows->rows_count;
 	uint64_t dict = family_bytes(folder, KV_DICT);
 	say("detail_bytes_per_row", (double)family_bytes(folder, KV_DETAIL) / rows / 2);
-	say("sums_bytes_per_row", (double)family_bytes(folder, KV_SUMS) / rows / 2);
+	uint64_t hours = family_bytes(folder, KV_SUMS_HOUR) + family_bytes(folder, KV_SUMS_DAY);
+	say("sums_bytes_per_row", (double)(family_bytes(folder, KV_SUMS) + hours) / rows / 2);
+	say("rollups_bytes_per_row", (double)hours / rows / 2);
 	say("dict_bytes_per_row", (double)dict / rows);
 	say("dict_bytes_per_stack", (double)dict / rows_stacks(bench->rows));
 	say("disk_bytes_per_row",
@@ -142,6 +145,7 @@ static void bench_say_load(
 	say("append_mrows_per_core", rows / known->append_cpu_s / 1e6);
 	say("append_mrows_wall", rows / known->append_wall_s / 1e6);
 	say("seal_mrows_per_core", rows / known->seal_cpu_s / 1e6);
+	say("roll_mrows_per_core", rows / known->roll_cpu_s / 1e6);
 	say("append_seal_new_mrows_per_core", rows / fresh->all_cpu_s / 1e6);
 	say("new_stack_us", new_s / stacks * 1e6);
 	say("new_node_us", new_s / fresh->nodes_new * 1e6);
@@ -150,15 +154,63 @@ static void bench_say_load(
 	say("written_new_per_row", (double)fresh->written.disk / rows);
 }
 
+/* Windows of a range, each once. */
+struct window_names {
+	struct store_expire_item *items;
+	uint32_t count, capacity;
+	uint64_t from_ns, to_ns;
+	uint32_t level;
+	uint32_t parts;
+};
+
+static int note_window(void *owner, const struct store_inventory_unit *unit)
+{
+	struct window_names *names = owner;
+	const struct store_window_name *window = &unit->window;
+	if (unit->is_open || window->level != names->level || window->from_ns < names->from_ns ||
+	        window->to_ns > names->to_ns)
+		return 0;
+	for (uint32_t i = names->count; i-- > 0;) {
+		if (memcmp(&names->items[i].window, window, sizeof(*window)) == 0)
+			return 0;
+	}
+	names->items = say_grow(
+	        names->items, &names->capacity, (uint64_t)names->count + 1, sizeof(*names->items));
+	names->items[names->count++] = (struct store_expire_item){
+		.window = *window, .unit = STORE_UNIT_NONE, .parts = names->parts
+	};
+	return 0;
+}
+
+/* Hides and erases what the windows of a level in the range have; how many windows there were. */
+static uint32_t bench_forget(struct store *store, struct window_names names)
+{
+	static uint64_t runs;
+	struct store_inventory_options options = { .from_ns = names.from_ns, .to_ns = names.to_ns };
+	struct store_run run = { .id = ++runs };
+	struct store_expired expired;
+	SAY_OR_DIE(store_inventory(store, options, note_window, &names));
+	if (names.count > 0) {
+		SAY_OR_DIE(store_hide(store, &run, names.items, names.count, &expired));
+		SAY_OR_DIE(store_erase(store, run.id, NULL, &expired));
+	}
+	free(names.items);
+	return names.count;
+}
+
 /* Three windows go; what the database writes because of it, until it is quiet. */
 static void bench_expire(const struct bench *bench, struct store *store)
 {
-	uint64_t batches;
-	uint64_t from_ns = bench->rows->start_ns;
-	double before = say_wall_s();
+	struct window_names names = {
+		.from_ns = bench->rows->start_ns,
+		.to_ns = bench->rows->start_ns + 3 * WINDOW_NS,
+		.parts = STORE_PART_ALL,
+	};
 	struct say_written written = say_written();
-	SAY_OR_DIE(store_delete_range(store, from_ns, from_ns + 3 * WINDOW_NS, &batches));
+	double before = say_wall_s();
+	uint32_t windows = bench_forget(store, names);
 	say("expire_ms", (say_wall_s() - before) * 1e3);
+	say("expire_windows", windows);
 	struct timespec pause = { .tv_nsec = 500000000 };
 	uint64_t seen;
 	do {
@@ -202,8 +254,17 @@ static void bench_load_only(struct bench *bench)
 	bench_path(bench, "store-0", folder);
 	bench->store = load_open(folder, BLOCK_CACHE);
 	load_init(&load, bench->rows, bench->store);
-	(void)load_run(&load, 0);
+	struct load_figures figures = load_run(&load, 0);
 	load_fini(&load);
+	say("roll_mrows_per_core", (double)figures.rows / figures.roll_cpu_s / 1e6);
+	if (bench->set->shape != MONTH)
+		return;
+	/* What is a month old has neither detail nor anything finer than days. */
+	struct window_names names = { .from_ns = bench->rows->start_ns,
+		.to_ns = rows_end_ns(bench->rows),
+		.parts = STORE_PART_ALL };
+	for (; names.level < 2; names.level++)
+		(void)bench_forget(bench->store, names);
 }
 
 static void bench_symbols(struct bench *bench)
