@@ -43,10 +43,13 @@
 #include <rocksdb/c.h>
 
 #include "core/hash.h"
+#include "storage/log_file.h"
+#include "storage/table_file.h"
 
 #define KV_ERROR_BYTES         512
 #define KV_FAMILIES_MAX        64
 #define KV_LOG_BYTES_MAX       (64u << 20)
+#define KV_MANIFEST_BYTES_MAX  (256u << 20) /* of one that is looked at */
 #define KV_REOPEN_MARGIN_BYTES (4u << 20)
 #define KV_RECOVERY_POINT      2 /* rocksdb_point_in_time_recovery has no name in C */
 #define KV_INFO_LEVEL_NONE     6 /* one above the highest, which are headers */
@@ -441,6 +444,66 @@ static void kv_take_handles(struct kv *kv, const struct kv_opening *opening)
 		kv->strangers[i] = opening->handles[opening->ours_count + i];
 }
 
+/* All of a file; NULL when it cannot be had. */
+static uint8_t *kv_read_file(int folder_fd, const char *name, size_t *ret_count)
+{
+	struct stat status;
+	autoclose int fd = openat(folder_fd, name, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &status) < 0 || status.st_size > KV_MANIFEST_BYTES_MAX)
+		return NULL;
+	size_t count = (size_t)status.st_size;
+	autofree uint8_t *bytes = malloc(count + 1);
+	if (!bytes || pread(fd, bytes, count, 0) != (ssize_t)count)
+		return NULL;
+	bytes[count] = 0;
+	*ret_count = count;
+	return TAKE(bytes);
+}
+
+/* -EBADMSG: what is behind a damaged place of the manifest would be forgotten. */
+static int kv_check_manifest(struct kv *kv)
+{
+	char text[512];
+	size_t count;
+	autoclose int folder = open(kv->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	autofree uint8_t *name = folder < 0 ? NULL : kv_read_file(folder, "CURRENT", &count);
+	if (!name)
+		return 0; /* RocksDB says why */
+	name[strcspn((const char *)name, "\n")] = 0;
+	autofree uint8_t *bytes = kv_read_file(folder, (const char *)name, &count);
+	int r = bytes ? log_file_check(bytes, count) : 0;
+	if (r < 0) {
+		snprintf(text, sizeof(text), "the file %s is damaged", (const char *)name);
+		kv_set_error(kv, "opening", text);
+	}
+	return r;
+}
+
+/* -EBADMSG: a file whose properties RocksDB would stumble over. */
+static int kv_check_tables(struct kv *kv)
+{
+	static const char suffix[] = ".sst";
+	char text[512];
+	int r = 0;
+	DIR *folder = opendir(kv->path);
+	if (!folder)
+		return 0; /* RocksDB says why */
+	for (struct dirent *entry; r == 0 && (entry = readdir(folder));) {
+		size_t count = strlen(entry->d_name);
+		if (count < sizeof(suffix) ||
+		        strcmp(entry->d_name + count - (sizeof(suffix) - 1), suffix) != 0)
+			continue;
+		r = table_file_check(dirfd(folder), entry->d_name);
+		if (r == -EBADMSG) {
+			snprintf(text, sizeof(text), "the properties in the file %s are damaged",
+			        entry->d_name);
+			kv_set_error(kv, "opening", text);
+		}
+	}
+	closedir(folder);
+	return r == -EBADMSG || r == -ENOMEM ? r : 0;
+}
+
 /* Opens every family there is on disk, and ours where they are missing. */
 static int kv_connect(struct kv *kv, bool for_reading_only)
 {
@@ -451,6 +514,10 @@ static int kv_connect(struct kv *kv, bool for_reading_only)
 
 	assert(!kv->db);
 	uint64_t acked = kv_acked_read(kv); /* before: another process may be writing there */
+	int checked = kv_check_tables(kv);
+	checked = checked < 0 ? checked : kv_check_manifest(kv);
+	if (checked < 0)
+		return checked;
 	if (kv_exists(kv)) {
 		found = rocksdb_list_column_families(kv->options, kv->path, &found_count, &text);
 		if (text) {

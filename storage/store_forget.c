@@ -245,6 +245,22 @@ static void forget_put_window(struct forget *forget, const struct window_entry *
 	kv_delete_range(kv, forget->write, KV_DETAIL, from, to);
 }
 
+/*
+ * What stays of a window that was cut is open again. It was noted while it was read, but the store
+ * may have been opened anew since, before any of it was on the disk.
+ */
+static void forget_note_open(struct forget *forget, const struct window_entry *window)
+{
+	struct generation *generation = store_generation(forget->store, window->dictionary);
+	if (!generation ||
+	        (window->key.from_ns >= forget->from_ns && window->key.to_ns <= forget->to_ns))
+		return;
+	pthread_mutex_lock(&forget->store->stats);
+	generation_note_open(generation, window->first_ns);
+	generation_note_open(generation, window->last_ns);
+	pthread_mutex_unlock(&forget->store->stats);
+}
+
 /* Under writer. */
 static int forget_commit(struct forget *forget)
 {
@@ -270,9 +286,11 @@ static int forget_commit(struct forget *forget)
 
 	gate_lock(&store->gate);
 	r = store_write(store, forget->write, KV_SYNC, "deleting a range");
-	for (size_t i = 0; i < windows_count && r == 0; i++)
+	for (size_t i = 0; i < windows_count && r == 0; i++) {
+		forget_note_open(forget, &windows[i]);
 		window_list_remove(
 		        store_windows(store, key_window_level(windows[i].key)), windows[i].key);
+	}
 	gate_unlock(&store->gate);
 	/*
 	 * Whole files go at once. They may hold older deletions of keys that live on in files which

@@ -525,6 +525,41 @@ static int verify_totals(struct verify *verify)
 	return r;
 }
 
+/* ---- what is hidden ---- */
+
+static int verify_run_record(struct verify *verify, struct kv_bytes key, struct kv_bytes value)
+{
+	struct verify_place place = { .family = "expiry" };
+	AUTO_EXPIRY_RUN run = { 0 };
+	uint64_t id;
+	if (expiry_get_key(key.bytes, key.count, &id) < 0)
+		return verify_bad_key(verify, "expiry", key);
+	verify_put(&place, "run %" PRIu64, id);
+	int r = expiry_get_run(key, value, &run);
+	if (verify_is_damage(r))
+		return verify_damage(verify, &place,
+		        "nothing: what it hides is seen again, and cannot be erased by it", "%s",
+		        verify_reason(r));
+	if (r < 0 || !run.is_erasing)
+		return r;
+	run.run.id = id;
+	r = expiry_reserve(&verify->erasing, run.items_count);
+	if (r == 0)
+		expiry_add(&verify->erasing, &run);
+	return r;
+}
+
+static int verify_expiry(struct verify *verify)
+{
+	struct verify_scan scan;
+	struct kv_bytes key, value;
+	int r = verify_scan_init(&scan, verify, KV_EXPIRY, "expiry");
+	while (r >= 0 && (r = verify_scan_next(&scan, &key, &value)) > 0)
+		r = verify_run_record(verify, key, value);
+	verify_scan_fini(&scan);
+	return r;
+}
+
 /* ---- open batches ---- */
 
 int verify_kept(struct verify *verify, const struct verify_place *place, struct key_batch key)
@@ -701,6 +736,7 @@ static void verify_fini(struct verify *verify)
 		seq_set_fini(&verify->streams[i].seqs);
 		seq_set_fini(&verify->streams[i].met);
 	}
+	expiry_fini(&verify->erasing);
 	free(verify->streams);
 	free(verify->tenants);
 	batch_free(verify->batch);
@@ -766,6 +802,7 @@ static int verify_run(struct verify *verify, char *ret_error, size_t error_bytes
 	r = r < 0 ? r : verify_streams(verify);
 	r = r < 0 ? r : verify_counters(verify);
 	r = r < 0 ? r : verify_batches(verify);
+	r = r < 0 ? r : verify_expiry(verify);
 	r = r < 0 ? r : verify_windows(verify);
 	r = r < 0 ? r : verify_totals(verify);
 	r = r < 0 ? r : verify_agents(verify);

@@ -7,6 +7,7 @@
 
 #include "core/id_map.h"
 #include "storage/detail_chunk.h"
+#include "storage/expiry.h"
 #include "storage/keys.h"
 #include "storage/kv.h"
 #include "storage/record.h"
@@ -58,6 +59,7 @@ struct verify {
 	uint32_t streams_count;
 	uint32_t streams_capacity;
 	bool are_streams_whole;
+	struct expiry erasing; /* runs of which a part may be erased already */
 	struct verify_tenant *tenants;
 	uint32_t tenants_count;
 	uint32_t tenants_capacity;

@@ -1,7 +1,7 @@
 /*
- * Sealed windows. Three families are gone over side by side, in the order of their keys: for each
- * window its record, then its blocks. So a block that no record names is seen without a list of all
- * of them.
+ * Sealed windows and rollups. Their families are gone over side by side, in the order of their
+ *keys: for each window its record, then its blocks. So a block that no record names is seen without
+ *a list of all of them.
  *
  * A unit says the same thing three times, in detail, in sums and in members. Here they are added up
  * anew, each from its rows, and compared:
@@ -9,6 +9,9 @@
  *	detail    rows by place and by group, coverage and losses by (series, stream)
  *	members   coverage and losses by (series, stream): equal to detail's, and by group
  *	sums      rows by place: equal to detail's; groups: equal to what members and rows give
+ *
+ * Where detail was forgotten, and in rollups, sums and members are compared with each other. What a
+ * run that began to erase speaks of is passed over.
  */
 
 #include <errno.h>
@@ -17,6 +20,8 @@
 #include <string.h>
 
 #include "storage/store_verify_private.h"
+
+#define VERIFY_BLOCK_FAMILIES 4 /* sums of three levels, and detail */
 
 #define ARRAY(type, buf)       ((type *)(void *)(buf).bytes)
 #define ARRAY_COUNT(type, buf) ((buf).count / sizeof(type))
@@ -39,6 +44,12 @@ struct verify_group {
 	uint64_t lost;
 };
 
+/* That a window was added up from another. */
+struct verify_source {
+	struct key_window key;
+	uint32_t level; /* of the rollup */
+};
+
 /* One window as it is read. */
 struct verify_window {
 	struct verify *verify;
@@ -47,6 +58,7 @@ struct verify_window {
 	struct verify_place place; /* of the window: units add to it */
 	struct buf intervals;      /* struct detail_interval, by (stream, start, seq) */
 	bool has_watchers;         /* all of them could be read */
+	struct buf sources;        /* struct verify_source, of all windows */
 	struct buf owned;          /* u64: tenant and series, of all units */
 
 	/* Of the unit that is being read. */
@@ -109,6 +121,27 @@ static uint64_t verify_add(uint64_t a, uint64_t b)
 	return __builtin_add_overflow(a, b, &sum) ? UINT64_MAX : sum;
 }
 
+/* Where the blocks of the window are that are not detail. */
+static enum kv_family verify_sums_family(const struct verify_window *window)
+{
+	static const enum kv_family families[WINDOW_LEVELS] = { KV_SUMS, KV_SUMS_HOUR,
+		KV_SUMS_DAY };
+	uint32_t level = key_window_level(window->key);
+	return families[level < WINDOW_LEVELS ? level : 0];
+}
+
+static const char *verify_sums_name(const struct verify_window *window)
+{
+	static const char *const names[WINDOW_LEVELS] = { "sums", "sums_hour", "sums_day" };
+	uint32_t level = key_window_level(window->key);
+	return names[level < WINDOW_LEVELS ? level : 0];
+}
+
+static bool verify_is_rollup(const struct verify_window *window)
+{
+	return key_window_level(window->key) > 0;
+}
+
 static int verify_get_block(struct verify_window *window, enum kv_family family, uint32_t unit,
         enum keys_block_part part, uint32_t chunk, uint8_t key_bytes[KEYS_BLOCK_BYTES],
         struct buf *to)
@@ -145,11 +178,12 @@ static int verify_watchers_chunk(struct verify_window *window, uint32_t number)
 	struct detail_heads heads;
 	struct verify_place place = window->place;
 	verify_put(&place, ": watchers chunk %" PRIu32, number);
-	int r = verify_get_chunk(window, KV_SUMS, KEYS_UNIT_NONE, KEYS_BLOCK_WATCHERS, number,
-	        &window->verify->value, window->verify->memory, &chunk, &heads);
+	int r = verify_get_chunk(window, verify_sums_family(window), KEYS_UNIT_NONE,
+	        KEYS_BLOCK_WATCHERS, number, &window->verify->value, window->verify->memory, &chunk,
+	        &heads);
 	if (verify_is_damage(r)) {
 		window->has_watchers = false;
-		place.family = "sums";
+		place.family = verify_sums_name(window);
 		return verify_damage(window->verify, &place,
 		        "who was watching: intervals, gaps, losses that are nobody's", "%s",
 		        verify_reason(r));
@@ -191,6 +225,9 @@ static int verify_watchers(struct verify_window *window)
 	verify_sort(&window->intervals, sizeof(struct detail_interval), verify_compare_intervals);
 	const struct detail_interval *intervals = ARRAY(struct detail_interval, window->intervals);
 	size_t count = ARRAY_COUNT(struct detail_interval, window->intervals);
+	/* A rollup's are runs of intervals, whose batches were looked at with its sources. */
+	if (verify_is_rollup(window))
+		return r;
 	for (size_t i = 0; i < count && r == 0; i++) {
 		first_ns = intervals[i].start_ns < first_ns ? intervals[i].start_ns : first_ns;
 		last_ns = intervals[i].start_ns > last_ns ? intervals[i].start_ns : last_ns;
@@ -304,7 +341,7 @@ static const char *verify_member_series(
 	if (!window->groups)
 		return NULL;
 	if (group == SUMS_GROUPS_MAX)
-		return "a series is of no group of the sums";
+		return verify_is_rollup(window) ? NULL : "a series is of no group of the sums";
 	struct verify_group *sums_of = ARRAY(struct verify_group, window->sums_of);
 	sums_of[group].coverage_ns = verify_add(sums_of[group].coverage_ns, coverage_ns);
 	uint32_t instance = sum_labels_instance(&verify->labels, verify->dict, series);
@@ -340,28 +377,40 @@ static int verify_take_members(struct verify_window *window, const struct detail
 	}
 	if (window->facts.failed || window->instances.failed || window->owned.failed)
 		return -ENOMEM;
-	verify_sort(&window->facts, sizeof(struct verify_fact), verify_compare_facts);
-	return reason ? verify_unit_damage(window, "sums", "members",
+	return reason ? verify_unit_damage(window, verify_sums_name(window), "members",
 	                        "nothing of rows: coverage and losses are wrong", reason)
 	              : 0;
+}
+
+static int verify_members_chunk(struct verify_window *window, uint32_t number)
+{
+	struct detail_chunk chunk;
+	struct detail_heads heads;
+	int r = verify_get_chunk(window, verify_sums_family(window), window->number,
+	        KEYS_BLOCK_MEMBERS, number, &window->members_bytes, window->members_memory, &chunk,
+	        &heads);
+	if (verify_is_damage(r))
+		return verify_unit_damage(window, verify_sums_name(window), "members",
+		        verify_is_rollup(window)
+		                ? "coverage and losses of this service and type in this window"
+		                : "nothing: detail says the same, and takes longer",
+		        verify_reason(r));
+	return r < 0 || !window->verify->is_dict_whole
+	               ? r
+	               : verify_take_members(window, &chunk, &heads);
 }
 
 /* false: they cannot be read, or compared with the dictionary. */
 static int verify_members(struct verify_window *window, bool *ret_is_there)
 {
-	struct detail_chunk chunk;
-	struct detail_heads heads;
-	*ret_is_there = false;
-	int r = verify_get_chunk(window, KV_SUMS, window->number, KEYS_BLOCK_MEMBERS, 0,
-	        &window->members_bytes, window->members_memory, &chunk, &heads);
-	if (verify_is_damage(r))
-		return verify_unit_damage(window, "sums", "members",
-		        "nothing: detail says the same, and takes longer", verify_reason(r));
-	if (r < 0 || !window->verify->is_dict_whole)
-		return r;
 	uint64_t damaged = window->verify->summary.damaged;
-	r = verify_take_members(window, &chunk, &heads);
-	*ret_is_there = window->verify->summary.damaged == damaged;
+	uint32_t chunks = verify_is_rollup(window) ? window->record.units[window->number].chunks
+	                                           : 1;
+	int r = 0;
+	for (uint32_t i = 0; i < chunks && r == 0; i++)
+		r = verify_members_chunk(window, i);
+	verify_sort(&window->facts, sizeof(struct verify_fact), verify_compare_facts);
+	*ret_is_there = window->verify->is_dict_whole && window->verify->summary.damaged == damaged;
 	return r;
 }
 
@@ -389,8 +438,8 @@ static int verify_open_sums(struct verify_window *window)
 	uint8_t key_bytes[KEYS_BLOCK_BYTES];
 	struct kv_bytes key = { key_bytes, sizeof(key_bytes) };
 	window->groups = NULL;
-	int r = verify_get_block(window, KV_SUMS, window->number, KEYS_BLOCK_SUMS, 0, key_bytes,
-	        &window->sums_bytes);
+	int r = verify_get_block(window, verify_sums_family(window), window->number,
+	        KEYS_BLOCK_SUMS, 0, key_bytes, &window->sums_bytes);
 	struct kv_bytes value = { window->sums_bytes.bytes, window->sums_bytes.count };
 	r = r < 0 ? r : sum_block_open(key, value, &window->sums);
 	if (r == 0 && (window->sums.from_ns != window->key.from_ns ||
@@ -538,7 +587,9 @@ static int verify_detail_alone(struct verify_window *window)
 {
 	struct verify *verify = window->verify;
 	int r = 0;
-	for (uint32_t i = 0; i < window->record.units[window->number].chunks && r == 0; i++) {
+	uint32_t chunks = verify_is_rollup(window) ? 0
+	                                           : window->record.units[window->number].chunks;
+	for (uint32_t i = 0; i < chunks && r == 0; i++) {
 		struct detail_chunk chunk;
 		struct detail_heads heads;
 		char part[32];
@@ -652,7 +703,7 @@ static int verify_compare_sums(struct verify_window *window, bool has_members)
 		return r;
 	if (!wrong && window->verify->is_dict_whole)
 		wrong = verify_compare_groups(window, has_members);
-	return wrong ? verify_unit_damage(window, "sums", "sums",
+	return wrong ? verify_unit_damage(window, verify_sums_name(window), "sums",
 	                       "nothing is missing: answers of whole windows are wrong", wrong)
 	             : 0;
 }
@@ -665,7 +716,9 @@ static int verify_unit(struct verify_window *window, uint32_t number)
 	uint64_t damaged = verify->summary.damaged;
 	window->number = number;
 	window->rows = 0;
-	window->has_detail = true;
+	/* Detail may have been forgotten; a rollup never had any. */
+	bool had_detail = !verify_is_rollup(window) && (unit->chunks > 0 || unit->rows == 0);
+	window->has_detail = had_detail;
 	buf_reset(&window->facts);
 	buf_reset(&window->instances);
 	int r = verify_unit_names(window);
@@ -673,7 +726,7 @@ static int verify_unit(struct verify_window *window, uint32_t number)
 		return r;
 	r = verify_open_sums(window);
 	if (verify_is_damage(r)) {
-		r = verify_unit_damage(window, "sums", "sums",
+		r = verify_unit_damage(window, verify_sums_name(window), "sums",
 		        "this service and type in this window, all of it", verify_reason(r));
 		window->groups = NULL;
 		r = r < 0 ? r : verify_members(window, &has_members);
@@ -682,16 +735,16 @@ static int verify_unit(struct verify_window *window, uint32_t number)
 	r = r < 0 ? r : verify_members(window, &has_members);
 	if (r == 0 && unit->chunks == 0 && unit->rows > 0)
 		return 0; /* its rows were erased: sums and members stand for themselves */
-	for (uint32_t i = 0; i < unit->chunks && r == 0; i++)
+	for (uint32_t i = 0; had_detail && i < unit->chunks && r == 0; i++)
 		r = verify_detail_chunk(window, has_members, i);
 	verify->summary.rows += window->rows;
 	if (r < 0)
 		return r;
 	/* One cause is told of once. */
-	if (verify->summary.damaged == damaged && has_members) {
+	if (verify->summary.damaged == damaged && has_members && had_detail) {
 		const char *wrong = verify_compare_members(window);
 		if (wrong)
-			r = verify_unit_damage(window, "sums", "members",
+			r = verify_unit_damage(window, verify_sums_name(window), "members",
 			        "nothing of rows: coverage and losses are wrong", wrong);
 	}
 	if (r == 0 && window->has_detail && window->rows != unit->rows)
@@ -731,12 +784,19 @@ static void verify_settle_owned(struct buf *owned, size_t before)
 	owned->count = before + kept * sizeof(*first);
 }
 
+/* Erased, or being erased: some of its blocks may be there and others not. */
+static bool verify_is_erased(const struct verify_window *window, uint32_t unit)
+{
+	return window->record.units[unit].is_gone ||
+	       expiry_parts(&window->verify->erasing, window->key, unit) != 0;
+}
+
 static int verify_units(struct verify_window *window)
 {
 	int r = 0;
 	for (uint32_t i = 0; i < window->record.units_count && r == 0; i++) {
 		size_t before = window->owned.count;
-		if (window->record.units[i].is_gone)
+		if (verify_is_erased(window, i))
 			continue;
 		r = verify_unit(window, i);
 		if (window->owned.count > before)
@@ -746,7 +806,8 @@ static int verify_units(struct verify_window *window)
 			if (strcmp(window->verify->tenants[j].name,
 			            window->record.tenants[window->record.units[i].tenant]) == 0)
 				tenant = j;
-		if (tenant != UINT32_MAX)
+		/* Rollups have the same rows once more. */
+		if (tenant != UINT32_MAX && !verify_is_rollup(window))
 			window->verify->tenants[tenant].rows += window->rows;
 	}
 	verify_sort(&window->owned, sizeof(uint64_t), verify_compare_u64);
@@ -762,6 +823,25 @@ static void verify_put_window(struct verify_place *place, struct key_window key)
 		verify_put(place, " generation %" PRIu32, key.generation);
 }
 
+static int verify_compare_sources(const void *a, const void *b)
+{
+	const struct verify_source *x = a;
+	const struct verify_source *y = b;
+	if (x->level != y->level)
+		return x->level < y->level ? -1 : 1;
+	return key_window_compare(x->key, y->key);
+}
+
+static int verify_put_sources(struct verify_window *window)
+{
+	for (uint32_t i = 0; i < window->record.sources_count; i++) {
+		struct verify_source source = { window->record.sources[i],
+			key_window_level(window->key) };
+		buf_put(&window->sources, &source, sizeof(source));
+	}
+	return window->sources.failed ? -ENOMEM : 0;
+}
+
 /* With window->record: false when it cannot be read. */
 static int verify_window_record(
         struct verify_window *window, struct kv_bytes key, struct kv_bytes value, bool *ret_is_read)
@@ -773,13 +853,34 @@ static int verify_window_record(
 	window_fini(&window->record);
 	int r = window_get(key, value, window->key, &window->record);
 	r = r < 0 ? r : verify_turn_to(window->verify, window->record.dictionary);
-	*ret_is_read = r == 0;
+	*ret_is_read = r == 0 && !expiry_has_window(&window->verify->erasing, window->key);
 	window->verify->summary.windows++;
 	if (verify_is_damage(r))
 		return verify_damage(window->verify, &window->place,
 		        "everything that was sealed of this window", "%s", verify_reason(r));
+	if (r < 0 || !*ret_is_read)
+		return r;
+	r = verify_put_sources(window);
 	r = r < 0 ? r : verify_watchers(window);
 	return r < 0 ? r : verify_units(window);
+}
+
+/* No window is in two rollups of a level: it would be counted twice. */
+static int verify_sources(struct verify_window *window)
+{
+	struct verify_source *sources = ARRAY(struct verify_source, window->sources);
+	size_t count = ARRAY_COUNT(struct verify_source, window->sources);
+	int r = 0;
+	verify_sort(&window->sources, sizeof(*sources), verify_compare_sources);
+	for (size_t i = 1; i < count && r == 0; i++) {
+		struct verify_place place = { .family = "window" };
+		if (verify_compare_sources(&sources[i - 1], &sources[i]) != 0)
+			continue;
+		verify_put_window(&place, sources[i].key);
+		r = verify_damage(window->verify, &place, "nothing: it is counted twice",
+		        "it is in two rollups of level %" PRIu32, sources[i].level);
+	}
+	return r;
 }
 
 /* ---- blocks that nothing names ---- */
@@ -793,6 +894,11 @@ struct verify_blocks {
 	struct kv_bytes value;
 };
 
+static bool verify_has_unit(const struct verify_window *window, const struct key_block *key)
+{
+	return key->unit < window->record.units_count && !window->record.units[key->unit].is_gone;
+}
+
 static bool verify_is_named(const struct verify_window *window, const struct key_block *key)
 {
 	const struct window *record = &window->record;
@@ -800,12 +906,13 @@ static bool verify_is_named(const struct verify_window *window, const struct key
 	case KEYS_BLOCK_WATCHERS:
 		return key->unit == KEYS_UNIT_NONE && key->chunk < record->watchers_chunks;
 	case KEYS_BLOCK_SUMS:
+		return verify_has_unit(window, key) && key->chunk == 0;
 	case KEYS_BLOCK_MEMBERS:
-		return key->unit < record->units_count && key->chunk == 0 &&
-		       !record->units[key->unit].is_gone;
+		return verify_has_unit(window, key) &&
+		       (key->chunk == 0 || (verify_is_rollup(window) &&
+		                                   key->chunk < record->units[key->unit].chunks));
 	case KEYS_BLOCK_DETAIL:
-		return key->unit < record->units_count &&
-		       key->chunk < record->units[key->unit].chunks;
+		return verify_has_unit(window, key) && key->chunk < record->units[key->unit].chunks;
 	}
 	return false;
 }
@@ -904,11 +1011,13 @@ static int verify_window(struct verify_window *window, struct verify_blocks *blo
 		        "no key that this family has");
 	}
 	keys_put_window(window->key, window_bytes);
-	int r = verify_blocks_before(&blocks[0], window_key);
-	r = r < 0 ? r : verify_blocks_before(&blocks[1], window_key);
+	int r = 0;
+	for (size_t i = 0; i < VERIFY_BLOCK_FAMILIES && r == 0; i++)
+		r = verify_blocks_before(&blocks[i], window_key);
 	r = r < 0 ? r : verify_window_record(window, key, value, &is_read);
-	r = r < 0 ? r : verify_blocks_of(&blocks[0], window, is_read, window_key);
-	return r < 0 ? r : verify_blocks_of(&blocks[1], window, is_read, window_key);
+	for (size_t i = 0; i < VERIFY_BLOCK_FAMILIES && r == 0; i++)
+		r = verify_blocks_of(&blocks[i], window, is_read, window_key);
+	return r;
 }
 
 static void verify_window_fini(struct verify_window *window)
@@ -917,6 +1026,7 @@ static void verify_window_fini(struct verify_window *window)
 	detail_memory_free(window->members_memory);
 	buf_fini(&window->intervals);
 	buf_fini(&window->owned);
+	buf_fini(&window->sources);
 	buf_fini(&window->members_bytes);
 	buf_fini(&window->sums_bytes);
 	buf_fini(&window->facts);
@@ -928,17 +1038,27 @@ static void verify_window_fini(struct verify_window *window)
 int verify_windows(struct verify *verify)
 {
 	struct verify_window window = { .verify = verify, .members_memory = detail_memory_new() };
-	struct verify_blocks blocks[2] = { 0 };
+	static const struct {
+		enum kv_family family;
+		const char *name;
+	} families[VERIFY_BLOCK_FAMILIES] = {
+		{ KV_SUMS, "sums" },
+		{ KV_SUMS_HOUR, "sums_hour" },
+		{ KV_SUMS_DAY, "sums_day" },
+		{ KV_DETAIL, "detail" },
+	};
+	struct verify_blocks blocks[VERIFY_BLOCK_FAMILIES] = { 0 };
 	struct verify_scan scan = { 0 };
 	struct kv_bytes key, value;
 	int r = window.members_memory ? 0 : -ENOMEM;
 	r = r < 0 ? r : verify_scan_init(&scan, verify, KV_WINDOW, "window");
-	r = r < 0 ? r : verify_blocks_init(&blocks[0], verify, KV_SUMS, "sums");
-	r = r < 0 ? r : verify_blocks_init(&blocks[1], verify, KV_DETAIL, "detail");
+	for (size_t i = 0; i < COUNT_OF(families) && r == 0; i++)
+		r = verify_blocks_init(&blocks[i], verify, families[i].family, families[i].name);
 	while (r >= 0 && (r = verify_scan_next(&scan, &key, &value)) > 0)
 		r = verify_window(&window, blocks, key, value);
 	for (size_t i = 0; i < COUNT_OF(blocks) && r >= 0; i++)
 		r = verify_blocks_before(&blocks[i], (struct kv_bytes){ 0 });
+	r = r < 0 ? r : verify_sources(&window);
 	verify_scan_fini(&scan);
 	for (size_t i = 0; i < COUNT_OF(blocks); i++)
 		verify_scan_fini(&blocks[i].scan);

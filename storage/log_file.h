@@ -1,0 +1,17 @@
+#pragma once
+
+/*
+ * log_file looks at a file in the form of RocksDB's logs for damage before its end.
+ *
+ * RocksDB reads a log up to the first record that is torn, because that is how a power loss leaves
+ * it. For its manifest, which says what files there are, that is not good enough: one wrong byte in
+ * the length of a record looks like such an end, and everything behind it would be gone without a
+ * word, whole windows with it. A record that is torn has nothing behind it; so if there is a good
+ * one behind the end, the end is damage.
+ */
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* 0, also for an end that is torn. -EBADMSG: good records lie behind one that is not. */
+int log_file_check(const uint8_t *bytes, size_t count);
