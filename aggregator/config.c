@@ -137,6 +137,17 @@ static const struct option_spec aggregator_options[] = {
 	        .reload = true,
 	        .help = "Finished answers that wait to be fetched page by page; the oldest go "
 	                "first." },
+	{ .name = "name-memory",
+	        .kind = OPTION_BYTES,
+	        .offset = AT(name_memory),
+	        .fallback = "512MiB",
+	        .min = 1u << 20,
+	        .max = UINT64_C(1) << 40,
+	        .value_name = "BYTES",
+	        .reload = true,
+	        .help = "What stacks are called, remembered from one question to the next: about "
+	                "100 bytes for each distinct stack node that was asked for. Beyond it "
+	                "everything is forgotten and the next questions take longer." },
 	{ .name = "session-memory",
 	        .kind = OPTION_BYTES,
 	        .offset = AT(session_memory),

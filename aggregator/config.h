@@ -27,6 +27,7 @@ struct aggregator_config {
 	uint32_t query_threads;
 	uint64_t query_memory;
 	uint64_t result_memory;
+	uint64_t name_memory;
 	uint64_t session_memory;
 	uint32_t session_nodes;
 	uint32_t push_bytes;

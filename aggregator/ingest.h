@@ -37,6 +37,8 @@ struct ingest_options {
 	uint32_t shards;
 	/* The disk can no longer be trusted to sync: the owner must stop the process. */
 	void (*on_failure)(void *owner);
+	/* A table of symbols was kept; may be NULL. */
+	void (*on_symbols)(void *owner, const char *build_id);
 	void *owner;
 };
 

@@ -86,6 +86,12 @@ static void aggregator_on_failure(void *owner)
 	(void)kill(getpid(), SIGTERM);
 }
 
+static void aggregator_on_symbols(void *owner, const char *build_id)
+{
+	struct aggregator *aggregator = owner;
+	query_pool_symbols(aggregator->queries, build_id);
+}
+
 static void aggregator_status(void *owner, struct buf *to)
 {
 	metrics_write_json(&((struct aggregator *)owner)->metrics, to);
@@ -213,6 +219,7 @@ static int aggregator_open_workers(struct aggregator *aggregator)
 	                .push_bytes = config->push_bytes,
 	                .shards = config->shards,
 	                .on_failure = aggregator_on_failure,
+	                .on_symbols = aggregator_on_symbols,
 	                .owner = aggregator,
 	        },
 	        &aggregator->ingest);
@@ -224,6 +231,7 @@ static int aggregator_open_workers(struct aggregator *aggregator)
 		                .threads = config->query_threads,
 		                .query_memory = config->query_memory,
 		                .result_memory = config->result_memory,
+		                .name_memory = config->name_memory,
 		                .status = aggregator_status,
 		                .owner = aggregator,
 		        },
@@ -326,6 +334,7 @@ static void aggregator_reload(struct aggregator *aggregator, int argc, char **ar
 	log_set_level((enum log_level)config->log_level);
 	ingest_set_bounds(aggregator->ingest, config->ingest_queue_bytes, config->session_memory);
 	query_pool_set_bounds(aggregator->queries, config->query_memory, config->result_memory);
+	query_pool_set_name_memory(aggregator->queries, config->name_memory);
 	log_info("reloaded", "%s", config->config);
 }
 

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "aggregator/answer_build.h"
+#include "aggregator/answer_fold.h"
 #include "aggregator/inspect.h"
 #include "aggregator/job_queue.h"
 #include "aggregator/refusal.h"
@@ -28,6 +29,7 @@ struct query_pool {
 	struct query_pool_options options;
 	struct job_queue *queue;
 	struct result_cache *results;
+	struct named_stacks *stacks;
 	pthread_t threads[QUERY_THREADS_MAX];
 	uint32_t threads_count;
 	bool cancelled;       /* polled by running questions */
@@ -91,8 +93,11 @@ static int ask_profile(
 	(void)pthread_mutex_unlock(&pool->lock);
 
 	AUTO(answer) answer = NULL;
-	int r = answer_build(
-	        pool->options.store, query, &options, &answer, ret_error, QUERY_ERROR_BYTES);
+	int r = query->question == WIRE_ASK_PROFILE
+	                ? answer_build(pool->options.store, query, &options, &answer, ret_error,
+	                          QUERY_ERROR_BYTES)
+	                : answer_fold(pool->options.store, pool->stacks, query, &options, &answer,
+	                          ret_error, QUERY_ERROR_BYTES);
 	if (r == 0) {
 		to->limit = options.memory_max;
 		answer_encode(answer, to);
@@ -108,19 +113,28 @@ static int ask_profile(
 /* Everything the text of a question can get wrong is said here, before any work. */
 static int query_check(const struct wire_query *query, char *ret_error)
 {
-	bool about_profiles = query->question == WIRE_ASK_PROFILE;
+	bool about_profiles = query->question == WIRE_ASK_PROFILE ||
+	                      query->question == WIRE_ASK_FUNCTIONS ||
+	                      query->question == WIRE_ASK_TREE;
 	if (about_profiles && (query->level < NAMING_FUNCTION || query->level > NAMING_ADDRESS)) {
 		snprintf(ret_error, QUERY_ERROR_BYTES, "level %u: 1 (function) or 2 (address)",
 		        query->level);
 		return -EINVAL;
 	}
 	if (about_profiles &&
-	        (query->group < WIRE_GROUP_TYPE || query->group > WIRE_GROUP_INSTANCE)) {
+	        (query->group < WIRE_GROUP_TYPE || query->group > WIRE_GROUP_LABELS)) {
 		snprintf(ret_error, QUERY_ERROR_BYTES,
-		        "group %u: 1 (type), 2 (series) or 3 (instance)", query->group);
+		        "group %u: 1 (type), 2 (series), 3 (instance) or 4 (labels)", query->group);
 		return -EINVAL;
 	}
-	bool has_sides = query->question <= WIRE_ASK_LABELS;
+	/* Whoever wants every series apart wants whole stacks. */
+	if (about_profiles && query->question != WIRE_ASK_PROFILE &&
+	        (query->group == WIRE_GROUP_SERIES || query->level != NAMING_FUNCTION)) {
+		snprintf(ret_error, QUERY_ERROR_BYTES,
+		        "question %u is answered at level 1, and not by series", query->question);
+		return -EINVAL;
+	}
+	bool has_sides = query->question <= WIRE_ASK_LABELS || about_profiles;
 	if (has_sides && query->sides_count == 0) {
 		snprintf(ret_error, QUERY_ERROR_BYTES, "a question about no side: give a selector");
 		return -EINVAL;
@@ -145,6 +159,8 @@ static int query_answer(
 
 	switch (query->question) {
 	case WIRE_ASK_PROFILE:
+	case WIRE_ASK_FUNCTIONS:
+	case WIRE_ASK_TREE:
 		return ask_profile(pool, query, to, ret_error);
 	case WIRE_ASK_SERIES:
 		return inspect_series(
@@ -279,7 +295,8 @@ int query_pool_new(struct query_pool_options options, struct query_pool **ret_po
 	(void)pthread_mutex_init(&pool->lock, NULL);
 	pool->queue = job_queue_new(QUERY_JOB_BYTES_MAX, QUERY_JOBS_MAX);
 	pool->results = result_cache_new(options.result_memory);
-	if (!pool->queue || !pool->results)
+	pool->stacks = named_stacks_new(options.name_memory);
+	if (!pool->queue || !pool->results || !pool->stacks)
 		return -ENOMEM;
 
 	while (pool->threads_count < options.threads && pool->threads_count < QUERY_THREADS_MAX) {
@@ -308,6 +325,7 @@ void query_pool_free(struct query_pool *pool)
 		query_pool_stop(pool);
 	job_queue_free(pool->queue);
 	result_cache_free(pool->results);
+	named_stacks_free(pool->stacks);
 	(void)pthread_mutex_destroy(&pool->lock);
 	free(pool);
 }
@@ -326,13 +344,28 @@ void query_pool_set_bounds(struct query_pool *pool, uint64_t query_memory, uint6
 	result_cache_set_bytes_max(pool->results, result_memory);
 }
 
+void query_pool_set_name_memory(struct query_pool *pool, uint64_t name_memory)
+{
+	named_stacks_set_memory_max(pool->stacks, name_memory);
+}
+
+void query_pool_symbols(struct query_pool *pool, const char *build_id)
+{
+	named_stacks_symbols(pool->stacks, build_id);
+}
+
 struct query_pool_state query_pool_state(struct query_pool *pool)
 {
 	struct result_cache_state results = result_cache_state(pool->results);
 	(void)pthread_mutex_lock(&pool->lock);
 	struct query_pool_state state = pool->state;
 	(void)pthread_mutex_unlock(&pool->lock);
+	struct named_stacks_state names = named_stacks_state(pool->stacks);
 	state.results = results.results;
+	state.name_bytes = names.memory;
+	state.name_stacks = names.stacks;
+	state.names_dropped = names.dropped;
+	state.names_renewed = names.renamed;
 	state.result_bytes = results.bytes;
 	state.results_dropped = results.dropped;
 	state.waiting = job_queue_state(pool->queue).jobs;

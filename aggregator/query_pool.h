@@ -24,6 +24,7 @@ struct query_pool_options {
 	uint32_t threads;
 	uint64_t query_memory;
 	uint64_t result_memory;
+	uint64_t name_memory; /* of what stacks are called, kept between questions */
 	/* Writes {"status":...} about the whole process. */
 	void (*status)(void *owner, struct buf *to);
 	void *owner;
@@ -40,6 +41,11 @@ int query_pool_submit(
 
 void query_pool_set_bounds(struct query_pool *pool, uint64_t query_memory, uint64_t result_memory);
 
+void query_pool_set_name_memory(struct query_pool *pool, uint64_t name_memory);
+
+/* Symbols of a file came: what was named without them is named anew. From any thread. */
+void query_pool_symbols(struct query_pool *pool, const char *build_id);
+
 struct query_pool_state {
 	uint64_t answered;
 	uint64_t refused;  /* questions that could not be asked or answered */
@@ -47,6 +53,10 @@ struct query_pool_state {
 	uint64_t results;
 	uint64_t result_bytes;
 	uint64_t results_dropped; /* before they were fetched whole */
+	uint64_t name_bytes;      /* of what stacks are called */
+	uint64_t name_stacks;     /* nodes of it */
+	uint64_t names_dropped;   /* times it had grown too large */
+	uint64_t names_renewed;   /* times that symbols came for it */
 	uint32_t waiting;
 };
 

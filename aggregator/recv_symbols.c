@@ -28,6 +28,8 @@ static int symbols_keep(struct ingest *ingest, const char *build_id, const struc
 	int r = store_symbols_put(ingest->options.store, build_id, table->bytes, table->count);
 	if (r < 0)
 		*ret_reason = "the store could not keep it";
+	else if (ingest->options.on_symbols)
+		ingest->options.on_symbols(ingest->options.owner, build_id);
 	return r;
 }
 

@@ -2,11 +2,13 @@
  * ask measures questions as the command line asks them, without its start and its printing: from
  *the request to the whole answer in memory.
  *
- *	bench.ask ADDRESS REPEAT SELECTOR [SELECTOR]
+ *	bench.ask ADDRESS REPEAT functions|tree|all SELECTOR [SELECTOR]
  *
- * With a second selector the answer has two sides, as that of a diff. Every repetition ends its
- *range a nanosecond later, so that no answer could be an earlier one. The first is not counted. One
- *line: the median, least and greatest milliseconds, and the bytes of the answer.
+ * `functions` is what top and diff ask for, `tree` the 16 384 greatest nodes, `all` every stack, as
+ * an export needs it. With a second selector the answer has two sides, as that of a diff. Every
+ *repetition ends its range a nanosecond later, so that no answer could be an earlier one. The first
+ *is not counted. One line: the median, least and greatest milliseconds, and the bytes of the
+ *answer.
  */
 
 #include <stdio.h>
@@ -35,8 +37,18 @@ static struct wire_text ask_text(const char *text)
 
 int main(int argc, char **argv)
 {
-	if (argc < 4 || argc > 5) {
-		fprintf(stderr, "usage: bench.ask ADDRESS REPEAT SELECTOR [SELECTOR]\n");
+	static const struct {
+		const char *name;
+		enum wire_question question;
+		uint32_t nodes_max;
+	} kinds[] = { { "functions", WIRE_ASK_FUNCTIONS, 21 }, { "tree", WIRE_ASK_TREE, 16384 },
+		{ "all", WIRE_ASK_PROFILE, 0 } };
+	size_t kind = 0;
+	while (argc > 3 && kind < COUNT_OF(kinds) && strcmp(argv[3], kinds[kind].name) != 0)
+		kind++;
+	if (argc < 5 || argc > 6 || kind == COUNT_OF(kinds)) {
+		fprintf(stderr, "usage: bench.ask ADDRESS REPEAT functions|tree|all SELECTOR "
+		                "[SELECTOR]\n");
 		return 2;
 	}
 	unsigned long repeat = strtoul(argv[2], NULL, 10);
@@ -50,14 +62,16 @@ int main(int argc, char **argv)
 	AUTO_BUF answer = { 0 };
 	for (unsigned long i = 0; i <= repeat; i++) {
 		struct wire_query query = {
-			.question = WIRE_ASK_PROFILE,
+			.question = kinds[kind].question,
+			.nodes_max = kinds[kind].nodes_max,
+			.by_change = argc == 6,
 			.level = NAMING_FUNCTION,
 			.group = WIRE_GROUP_TYPE,
-			.sides_count = (uint32_t)argc - 3,
+			.sides_count = (uint32_t)argc - 4,
 		};
 		for (uint32_t side = 0; side < query.sides_count; side++)
 			query.sides[side] = (struct wire_query_side){
-				.selector = ask_text(argv[3 + side]),
+				.selector = ask_text(argv[4 + side]),
 				.from_ns = 0,
 				.to_ns = ASK_TO_NS + i,
 			};

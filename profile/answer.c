@@ -3,6 +3,9 @@
  *
  *	version | sides | dict | side A: fields, losses, columns | side B ...
  *
+ * Version 2 has further columns behind those of each side, and a number at its end. It is written
+ * only where there is something to say in it.
+ *
  * Completeness is a counted list of numbers in the order of `completeness_fields`, and a counted
  *list of losses by reason. Both only ever grow at their end: a reader takes what it knows and skips
  * the rest, a writer of fewer leaves the reader zeroes.
@@ -15,7 +18,8 @@
 #include <stddef.h>
 #include <stdlib.h>
 
-#define ANSWER_VERSION 1
+#define ANSWER_VERSION_PLAIN 1
+#define ANSWER_VERSION_PARTS 2
 /* More than any version will have; a list that claims more is not one. */
 #define ANSWER_FIELDS_MAX 1024
 
@@ -74,10 +78,29 @@ void answer_free(struct answer *answer)
 {
 	if (!answer)
 		return;
-	for (uint32_t i = 0; i < answer->sides_count; i++)
+	for (uint32_t i = 0; i < answer->sides_count; i++) {
 		batch_free(answer->sides[i].batch);
+		for (int part = 0; part < ANSWER_PARTS; part++)
+			batch_free(answer->sides[i].parts[part]);
+	}
 	dict_free(answer->dict);
 	free(answer);
+}
+
+int answer_add_part(struct answer *answer, uint32_t side, enum answer_part part)
+{
+	assert(side < answer->sides_count && !answer->sides[side].parts[part]);
+	answer->sides[side].parts[part] = batch_new(answer->dict);
+	return answer->sides[side].parts[part] ? 0 : -ENOMEM;
+}
+
+/* A bit for each part that is there. */
+static uint64_t answer_parts(const struct answer_side *side)
+{
+	uint64_t parts = 0;
+	for (int part = 0; part < ANSWER_PARTS; part++)
+		parts |= (uint64_t)(side->parts[part] != NULL) << part;
+	return parts;
 }
 
 static void completeness_encode(const struct completeness *completeness, struct buf *to)
@@ -123,22 +146,53 @@ static void completeness_decode(struct completeness *completeness, struct reader
 
 void answer_encode(const struct answer *answer, struct buf *to)
 {
-	buf_put_varint(to, ANSWER_VERSION);
+	bool has_parts = answer->names_rewritten > 0;
+	for (uint32_t i = 0; i < answer->sides_count; i++)
+		has_parts |= answer_parts(&answer->sides[i]) != 0;
+
+	buf_put_varint(to, has_parts ? ANSWER_VERSION_PARTS : ANSWER_VERSION_PLAIN);
 	buf_put_varint(to, answer->sides_count);
 	dict_encode(answer->dict, (struct dict_mark){ 0 }, to);
 	for (uint32_t i = 0; i < answer->sides_count; i++) {
-		assert(answer->sides[i].batch->dict == answer->dict);
-		completeness_encode(&answer->sides[i].completeness, to);
-		batch_encode(answer->sides[i].batch, to);
+		const struct answer_side *side = &answer->sides[i];
+		assert(side->batch->dict == answer->dict);
+		completeness_encode(&side->completeness, to);
+		batch_encode(side->batch, to);
+		if (has_parts)
+			buf_put_varint(to, answer_parts(side));
+		for (int part = 0; part < ANSWER_PARTS; part++)
+			if (side->parts[part])
+				batch_encode(side->parts[part], to);
 	}
+	if (has_parts)
+		buf_put_varint(to, answer->names_rewritten);
+}
+
+static int answer_decode_side(
+        struct answer *answer, uint32_t index, bool has_parts, struct reader *from)
+{
+	completeness_decode(&answer->sides[index].completeness, from);
+	int result = batch_decode(answer->sides[index].batch, from);
+	uint64_t parts = result == 0 && has_parts
+	                         ? reader_varint_max(from, (UINT64_C(1) << ANSWER_PARTS) - 1)
+	                         : 0;
+	for (int part = 0; part < ANSWER_PARTS && result == 0; part++) {
+		if (!(parts & UINT64_C(1) << part))
+			continue;
+		result = answer_add_part(answer, index, (enum answer_part)part);
+		if (result == 0)
+			result = batch_decode(answer->sides[index].parts[part], from);
+	}
+	return result;
 }
 
 int answer_decode(struct reader *from, struct answer **ret_answer)
 {
 	uint64_t version = reader_varint(from);
 	uint64_t sides_count = reader_varint(from);
+	bool has_parts = version == ANSWER_VERSION_PARTS;
 
-	if (from->failed || version != ANSWER_VERSION || sides_count == 0 ||
+	if (from->failed || (version != ANSWER_VERSION_PLAIN && !has_parts) || sides_count == 0 ||
 	        sides_count > ANSWER_SIDES_MAX)
 		return -EBADMSG;
 	AUTO(answer) answer = answer_new((uint32_t)sides_count);
@@ -146,10 +200,10 @@ int answer_decode(struct reader *from, struct answer **ret_answer)
 		return -ENOMEM;
 
 	int result = dict_decode(answer->dict, from);
-	for (uint32_t i = 0; result == 0 && i < answer->sides_count; i++) {
-		completeness_decode(&answer->sides[i].completeness, from);
-		result = batch_decode(answer->sides[i].batch, from);
-	}
+	for (uint32_t i = 0; result == 0 && i < answer->sides_count; i++)
+		result = answer_decode_side(answer, i, has_parts, from);
+	if (result == 0 && has_parts)
+		answer->names_rewritten = reader_varint(from);
 	if (result == 0 && (from->failed || reader_left(from) > 0))
 		result = -EBADMSG;
 	/* An answer has no limits but those of a dict: past them it is no answer. */

@@ -47,8 +47,35 @@ struct completeness {
 	uint64_t resolution_coarsest_ns;
 };
 
+/*
+ * What a side has beside its rows where not all stacks were asked for. Each is a batch of rows that
+ * have nothing to do with those of the side.
+ *
+ * An answer about functions has a stack of one frame for each function, which is called by its
+ * readable name as it is shown: the side's rows are what ends in it, and CUM is what it is anywhere
+ * on the stack of. Where only the first were asked for, CUT (at the root) is the value of what ends
+ * in others, and CUT_NODES how many others there are, over both sides.
+ *
+ * A tree that was cut has the nodes that were kept: CUT is the value of what is missing below each,
+ * CUT_CHILDREN how many nodes next below it are missing, CUT_NODES (at the root) how many there are
+ * of all.
+ *
+ * With CUM or CUT comes FLAWS, which the rows no longer show: what of the value is on stacks that
+ * were cut short (at a frame of FRAME_TRUNCATED), and what ends in frames without a name (at a
+ * frame without a function).
+ */
+enum answer_part {
+	ANSWER_CUM,
+	ANSWER_CUT,
+	ANSWER_CUT_NODES,
+	ANSWER_CUT_CHILDREN,
+	ANSWER_FLAWS,
+	ANSWER_PARTS
+};
+
 struct answer_side {
 	struct batch *batch; /* rows by (group, node); start and duration are the asked range */
+	struct batch *parts[ANSWER_PARTS]; /* NULL: not there */
 	struct completeness completeness;
 };
 
@@ -56,12 +83,17 @@ struct answer {
 	struct dict *dict;
 	uint32_t sides_count;
 	struct answer_side sides[ANSWER_SIDES_MAX];
+	/* About functions: how many were joined by their canonical names, which differ. */
+	uint64_t names_rewritten;
 };
 
 /* Sides with empty batches over one empty dict. NULL when out of memory. */
 struct answer *answer_new(uint32_t sides_count);
 void answer_free(struct answer *answer);
 DEFINE_AUTO(answer);
+
+/* An empty part of a side. -ENOMEM. */
+int answer_add_part(struct answer *answer, uint32_t side, enum answer_part part);
 
 /* The batches must be settled. docs/formats/answer.md */
 void answer_encode(const struct answer *answer, struct buf *to);

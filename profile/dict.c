@@ -499,6 +499,11 @@ const struct frame *dict_get_frame(const struct dict *dict, uint32_t id)
 	return &dict->frames[id];
 }
 
+const struct node *dict_get_nodes(const struct dict *dict)
+{
+	return dict->nodes.all;
+}
+
 struct node dict_get_node(const struct dict *dict, uint32_t id)
 {
 	assert(id < dict->count.nodes);

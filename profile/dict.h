@@ -138,6 +138,8 @@ const char *dict_text(const struct dict *dict, uint32_t id);
 const struct module *dict_get_module(const struct dict *dict, uint32_t id);
 const struct frame *dict_get_frame(const struct dict *dict, uint32_t id);
 struct node dict_get_node(const struct dict *dict, uint32_t id);
+/* All of them by id, for loops that see millions. Borrowed until the dict changes. */
+const struct node *dict_get_nodes(const struct dict *dict);
 const struct series *dict_get_series(const struct dict *dict, uint32_t id);
 const struct label *dict_get_labels(
         const struct dict *dict, uint32_t series); /* labels_count of them */

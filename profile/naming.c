@@ -20,6 +20,7 @@ struct naming {
 	enum naming_level level;
 	uint32_t *frames; /* id in `from` -> id in `to`, or ID_NONE */
 	uint32_t *nodes;
+	uint32_t frames_capacity, nodes_capacity;
 	uint32_t *path;
 	uint32_t path_capacity;
 };
@@ -221,6 +222,91 @@ static int naming_node(struct naming *naming, uint32_t id, uint32_t *ret_id)
 	return 0;
 }
 
+/* Room for what `from` has come to hold. Memos grow by half, as a dict that grows is asked again.
+ */
+static int naming_grow(uint32_t **memo, uint32_t *capacity, uint32_t needed)
+{
+	if (needed <= *capacity)
+		return 0;
+	uint64_t room = (uint64_t)*capacity + *capacity / 2;
+	if (room < needed)
+		room = needed;
+	uint32_t *grown = reallocarray(*memo, room, sizeof(*grown));
+	if (!grown)
+		return -ENOMEM;
+	memset(grown + *capacity, 0xff, (room - *capacity) * sizeof(*grown)); /* ID_NONE */
+	*memo = grown;
+	*capacity = (uint32_t)room;
+	return 0;
+}
+
+static int naming_follow(struct naming *naming)
+{
+	struct dict_mark count = dict_mark(naming->from);
+	int result = naming_grow(&naming->frames, &naming->frames_capacity, count.frames + 1);
+	if (result == 0)
+		result = naming_grow(&naming->nodes, &naming->nodes_capacity, count.nodes + 1);
+	if (result == 0)
+		naming->nodes[DICT_NODE_ROOT] = DICT_NODE_ROOT;
+	return result;
+}
+
+struct naming *naming_new(const struct dict *from, struct dict *to, enum naming_level level)
+{
+	AUTO(naming) naming = calloc(1, sizeof(*naming));
+	if (!naming)
+		return NULL;
+	naming->from = from;
+	naming->to = to;
+	naming->level = level;
+	naming->remap = dict_remap_new(from, to);
+	if (!naming->remap || naming_follow(naming) < 0)
+		return NULL;
+	return TAKE(naming);
+}
+
+void naming_free(struct naming *naming)
+{
+	if (!naming)
+		return;
+	dict_remap_free(naming->remap);
+	free(naming->frames);
+	free(naming->nodes);
+	free(naming->path);
+	free(naming);
+}
+
+int naming_stack(
+        struct naming *naming, struct naming_source *source, uint32_t node, uint32_t *ret_node)
+{
+	if (node >= naming->nodes_capacity) {
+		int result = naming_follow(naming);
+		if (result < 0)
+			return result;
+	}
+	naming->source = source;
+	return naming_node(naming, node, ret_node);
+}
+
+const uint32_t *naming_known(const struct naming *naming, uint32_t *ret_count)
+{
+	*ret_count = naming->nodes_capacity;
+	return naming->nodes;
+}
+
+void naming_forget(struct naming *naming)
+{
+	memset(naming->frames, 0xff, naming->frames_capacity * sizeof(*naming->frames));
+	memset(naming->nodes, 0xff, naming->nodes_capacity * sizeof(*naming->nodes));
+	naming->nodes[DICT_NODE_ROOT] = DICT_NODE_ROOT;
+}
+
+size_t naming_memory(const struct naming *naming)
+{
+	return sizeof(*naming) +
+	       (naming->frames_capacity + (size_t)naming->nodes_capacity) * sizeof(uint32_t);
+}
+
 static int naming_rows(struct naming *naming, const struct batch *from, struct batch *to)
 {
 	for (uint32_t i = 0; i < from->rows_count; i++) {
@@ -243,38 +329,14 @@ static int naming_rows(struct naming *naming, const struct batch *from, struct b
 	return 0;
 }
 
-static uint32_t *id_memo_new(uint32_t count)
-{
-	uint32_t *memo = malloc((count + UINT64_C(1)) * sizeof(uint32_t));
-
-	if (memo)
-		memset(memo, 0xff, (count + UINT64_C(1)) * sizeof(uint32_t)); /* ID_NONE */
-	return memo;
-}
-
 int naming_apply(const struct batch *from, struct naming_source *source, enum naming_level level,
         struct batch *to)
 {
-	struct dict_mark count = dict_mark(from->dict);
-	AUTO(dict_remap) remap = dict_remap_new(from->dict, to->dict);
-	struct naming naming = { .from = from->dict,
-		.to = to->dict,
-		.remap = remap,
-		.source = source,
-		.level = level,
-		.frames = id_memo_new(count.frames),
-		.nodes = id_memo_new(count.nodes) };
-	int result = -ENOMEM;
-
-	if (remap && naming.frames && naming.nodes) {
-		naming.nodes[DICT_NODE_ROOT] = DICT_NODE_ROOT;
-		result = naming_rows(&naming, from, to);
-	}
+	AUTO(naming) naming = naming_new(from->dict, to->dict, level);
+	if (!naming)
+		return -ENOMEM;
+	naming->source = source;
+	int result = naming_rows(naming, from, to);
 	/* Frames that were apart may be one now. */
-	if (result == 0)
-		result = batch_settle(to);
-	free(naming.frames);
-	free(naming.nodes);
-	free(naming.path);
-	return result;
+	return result == 0 ? batch_settle(to) : result;
 }

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "core/auto.h"
 #include "profile/batch.h"
 #include "profile/symbols.h"
 
@@ -46,6 +47,27 @@ enum naming_level {
  */
 int naming_apply(const struct batch *from, struct naming_source *source, enum naming_level level,
         struct batch *to);
+
+/*
+ * The same for one stack at a time, for who asks again and again: what was named once is remembered
+ * for as long as the naming lives. It follows `from` as that grows. One thread at a time uses it.
+ */
+struct naming;
+
+struct naming *naming_new(const struct dict *from, struct dict *to, enum naming_level level);
+void naming_free(struct naming *naming); /* `from` may be gone by then */
+DEFINE_AUTO(naming);
+
+/* The named stack's node in `to`. Errors as naming_apply(); `node` exists in `from`. */
+int naming_stack(
+        struct naming *naming, struct naming_source *source, uint32_t node, uint32_t *ret_node);
+
+/* By node of `from`: what naming_stack() gave, or ID_NONE. Good until the next naming_stack(). */
+const uint32_t *naming_known(const struct naming *naming, uint32_t *ret_count);
+
+/* Symbols came, or others: everything is named anew when it is next asked for. */
+void naming_forget(struct naming *naming);
+size_t naming_memory(const struct naming *naming);
 
 /* A frame that no source could name. */
 bool naming_is_unknown(const struct frame *frame);

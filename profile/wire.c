@@ -216,6 +216,14 @@ static struct wire_uuid wire_get_uuid(struct reader *from)
  */
 #define WIRE_PUSH_IS_LAST 1
 
+#define WIRE_QUERY_BY        1 /* texts */
+#define WIRE_QUERY_NODES_MAX 2 /* varint, and one of WIRE_FIRST_ */
+#define WIRE_QUERY_STEP      3 /* u64, and a text: the function */
+#define WIRE_QUERY_CANONICAL 4 /* nothing */
+#define WIRE_FIRST_CUM       1
+#define WIRE_FIRST_CHANGE    2
+#define WIRE_QUERY_PROGRESS  5 /* nothing */
+
 static void wire_put_extension(
         struct buf *to, uint64_t id, bool must_understand, const struct buf *value)
 {
@@ -569,9 +577,46 @@ int wire_get_status(struct reader *payload, struct wire_status_reply *ret_status
 	return 0;
 }
 
+static uint32_t wire_query_extensions(const struct wire_query *query)
+{
+	return (query->by_count > 0) + (query->nodes_max > 0) + (query->step_ns > 0) +
+	       query->is_canonical + query->has_progress;
+}
+
+/* Only a bound on the tree may be overlooked: then more comes than was asked for. */
+static void wire_put_query_extensions(const struct wire_query *query, struct buf *payload)
+{
+	AUTO_BUF value = { 0 };
+	buf_put_varint(payload, wire_query_extensions(query));
+	if (query->by_count > 0) {
+		buf_put_varint(&value, query->by_count);
+		for (uint32_t i = 0; i < query->by_count; i++)
+			wire_put_text(&value, query->by[i]);
+		wire_put_extension(payload, WIRE_QUERY_BY, true, &value);
+	}
+	if (query->nodes_max > 0) {
+		buf_reset(&value);
+		buf_put_varint(&value, query->nodes_max);
+		buf_put_varint(&value,
+		        query->by_cum * WIRE_FIRST_CUM + query->by_change * WIRE_FIRST_CHANGE);
+		wire_put_extension(payload, WIRE_QUERY_NODES_MAX, false, &value);
+	}
+	if (query->step_ns > 0) {
+		buf_reset(&value);
+		buf_put_u64(&value, query->step_ns);
+		wire_put_text(&value, query->function);
+		wire_put_extension(payload, WIRE_QUERY_STEP, true, &value);
+	}
+	buf_reset(&value);
+	if (query->is_canonical)
+		wire_put_extension(payload, WIRE_QUERY_CANONICAL, true, &value);
+	if (query->has_progress)
+		wire_put_extension(payload, WIRE_QUERY_PROGRESS, false, &value);
+}
+
 void wire_put_query(const struct wire_query *query, struct buf *payload)
 {
-	assert(query->sides_count <= COUNT_OF(query->sides));
+	assert(query->sides_count <= COUNT_OF(query->sides) && query->by_count <= WIRE_BY_MAX);
 
 	buf_put_varint(payload, query->question);
 	buf_put_varint(payload, query->level);
@@ -583,7 +628,38 @@ void wire_put_query(const struct wire_query *query, struct buf *payload)
 		buf_put_u64(payload, query->sides[i].from_ns);
 		buf_put_u64(payload, query->sides[i].to_ns);
 	}
-	buf_put_varint(payload, 0); /* no extensions */
+	wire_put_query_extensions(query, payload);
+}
+
+static bool wire_take_query_extension(void *message, uint64_t id, struct reader *value)
+{
+	struct wire_query *query = message;
+	uint64_t first;
+	switch (id) {
+	case WIRE_QUERY_BY:
+		query->by_count = (uint32_t)reader_varint_max(value, WIRE_BY_MAX);
+		for (uint32_t i = 0; i < query->by_count; i++)
+			query->by[i] = wire_get_text(value);
+		return true;
+	case WIRE_QUERY_NODES_MAX:
+		query->nodes_max = wire_get_u32(value);
+		first = reader_varint_max(value, WIRE_FIRST_CUM | WIRE_FIRST_CHANGE);
+		query->by_cum = first & WIRE_FIRST_CUM;
+		query->by_change = first & WIRE_FIRST_CHANGE;
+		return true;
+	case WIRE_QUERY_STEP:
+		query->step_ns = reader_u64(value);
+		query->function = wire_get_text(value);
+		return true;
+	case WIRE_QUERY_CANONICAL:
+		query->is_canonical = true;
+		return true;
+	case WIRE_QUERY_PROGRESS:
+		query->has_progress = true;
+		return true;
+	default:
+		return false;
+	}
 }
 
 int wire_get_query(struct reader *payload, struct wire_query *ret_query)
@@ -599,7 +675,7 @@ int wire_get_query(struct reader *payload, struct wire_query *ret_query)
 		query.sides[i].from_ns = reader_u64(payload);
 		query.sides[i].to_ns = reader_u64(payload);
 	}
-	int r = wire_get_extensions(payload, NULL, NULL);
+	int r = wire_get_extensions(payload, wire_take_query_extension, &query);
 	r = r < 0 ? r : wire_get_end(payload);
 	if (r < 0)
 		return r;

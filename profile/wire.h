@@ -32,6 +32,7 @@
 #define WIRE_WANTED_MAX         64 /* build-ids asked for in one reply */
 #define WIRE_SHARDS_MAX         4096
 #define WIRE_TEXT_BYTES_MAX     4096
+#define WIRE_BY_MAX             4 /* labels that one question groups by */
 
 enum wire_kind {
 	WIRE_HELLO = 1,
@@ -239,6 +240,9 @@ enum wire_question {
 	WIRE_ASK_LABELS = 3,
 	WIRE_ASK_AGENTS = 4,
 	WIRE_ASK_STATUS = 5,
+	WIRE_ASK_FUNCTIONS = 6, /* answers: answer_encode(), with CUM */
+	WIRE_ASK_TREE = 7,      /* with CUT where something was cut */
+	WIRE_ASK_TIMELINE = 8,  /* JSON */
 };
 
 struct wire_query_side {
@@ -253,6 +257,16 @@ struct wire_query {
 	uint32_t sides_count;
 	struct wire_query_side sides[2];
 	struct wire_text label; /* WIRE_ASK_LABELS: whose values; "" for names */
+	/* What came later; zeroes are what it was before. */
+	struct wire_text by[WIRE_BY_MAX]; /* WIRE_GROUP_LABELS: names of labels */
+	uint32_t by_count;
+	uint32_t nodes_max;        /* WIRE_ASK_TREE, FUNCTIONS: how many at most; 0: all */
+	uint64_t step_ns;          /* WIRE_ASK_TIMELINE */
+	struct wire_text function; /* likewise: "" is all of the value */
+	/* WIRE_ASK_FUNCTIONS, with nodes_max: which of them come first; else by flat. */
+	bool by_cum, by_change;
+	bool is_canonical; /* WIRE_ASK_FUNCTIONS: join by canonical names (profile/canon.h) */
+	bool has_progress; /* the asker may be told that the answer takes long, and asks again */
 };
 
 /* What the rows of an answer's sides are kept apart by. */
@@ -260,6 +274,7 @@ enum wire_group {
 	WIRE_GROUP_TYPE = 1,     /* one series per (type, unit), without labels */
 	WIRE_GROUP_SERIES = 2,   /* every series with all its labels */
 	WIRE_GROUP_INSTANCE = 3, /* type and the label instance: for spreads */
+	WIRE_GROUP_LABELS = 4,   /* type and the labels of `by` */
 };
 
 void wire_put_query(const struct wire_query *query, struct buf *payload);

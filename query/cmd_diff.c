@@ -14,8 +14,8 @@
 #include <string.h>
 
 #include "core/auto.h"
+#include "profile/canon.h"
 #include "profile/naming.h"
-#include "query/canon.h"
 #include "query/cmd_list.h"
 #include "query/complain.h"
 #include "query/flame_page.h"
@@ -251,7 +251,7 @@ static void diff_put_verdict(const struct diff *diff, struct buf *to)
 
 static void diff_put_cut(const struct diff *diff, struct buf *to)
 {
-	uint32_t count = functions_count(diff->functions);
+	uint32_t count = functions_count_all(diff->functions);
 	if (diff->shown == count) {
 		buf_printf(to, "all %s function%s shown", units_count(count).text,
 		        count == 1 ? "" : "s");
@@ -265,7 +265,7 @@ static void diff_put_cut(const struct diff *diff, struct buf *to)
 		        diff->rate.by_cum ? "functions overlap" : "flat",
 		        100 * diff->hidden_change_max);
 	}
-	uint64_t rewritten = names_rewritten(diff->names);
+	uint64_t rewritten = names_rewritten(diff->names) + diff->source->names_rewritten;
 	if (rewritten)
 		buf_printf(to,
 		        "\n%s name%s joined in canonical form (rules %d); --canon off takes them "
@@ -383,7 +383,7 @@ static void diff_json_warnings(const struct diff *diff, struct json_writer *json
 static void diff_put_json(const struct diff *diff, struct buf *to)
 {
 	struct json_writer json = json_writer_of(to, true);
-	uint32_t count = functions_count(diff->functions);
+	uint32_t count = functions_count_all(diff->functions);
 
 	json_object_begin(&json);
 	json_key_u64(&json, "schema_version", 1);
@@ -422,12 +422,22 @@ static void diff_put_json(const struct diff *diff, struct buf *to)
 	buf_put_u8(to, '\n');
 }
 
+/* The flat value of functions that the aggregator left out, because others come first. */
+static uint64_t diff_left_out(const struct source_side *side)
+{
+	const struct batch *cut = side->parts[ANSWER_CUT];
+	uint64_t value = 0;
+	for (uint32_t i = 0; cut && i < cut->rows_count; i++)
+		if (!side->chosen || side->chosen[cut->rows[i].series])
+			value += cut->rows[i].value; /* part of the side's value, which fits */
+	return value;
+}
+
 static int diff_count(struct diff *diff, struct names *names, struct functions *functions)
 {
 	const struct source *source = diff->source;
 	for (uint32_t side = 0; side < 2; side++) {
-		int result = functions_add(
-		        functions, side, source->sides[side].batch, source->sides[side].chosen);
+		int result = rows_add_functions(functions, source, side);
 		if (result < 0)
 			return rows_explain(result);
 	}
@@ -455,6 +465,8 @@ static int diff_count(struct diff *diff, struct names *names, struct functions *
 		diff->hidden[0] += function->flat[0];
 		diff->hidden[1] += function->flat[1];
 	}
+	for (uint32_t side = 0; side < 2; side++)
+		diff->hidden[side] += diff_left_out(&source->sides[side]);
 	return 0;
 }
 
@@ -468,6 +480,12 @@ static int diff_ranges(const struct diff_args *args, struct source_request *requ
 	return code;
 }
 
+/* With a file on one side nobody but us sees both, so nobody else can tell what comes first. */
+static bool diff_has_file(const struct option_args *words)
+{
+	return source_is_file(words->items[0]) || source_is_file(words->items[1]);
+}
+
 static int cmd_diff_run(void *opaque, const struct option_args *words)
 {
 	const struct diff_args *args = opaque;
@@ -479,6 +497,13 @@ static int cmd_diff_run(void *opaque, const struct option_args *words)
 		.type = args->type,
 		.level = NAMING_FUNCTION,
 		.group = WIRE_GROUP_TYPE,
+		.question = format == FORMAT_FOLDED || format == FORMAT_HTML ? WIRE_ASK_PROFILE
+		                                                             : WIRE_ASK_FUNCTIONS,
+		/* One more than is shown: the greatest change that is not shown is said. */
+		.nodes_max = diff_has_file(words) || args->limit == 0 ? 0 : args->limit + 1,
+		.by_change = true,
+		.by_cum = args->by == 1,
+		.is_canonical = args->canon == 0,
 	};
 	AUTO(source) source = NULL;
 	AUTO_BUF text = { 0 };

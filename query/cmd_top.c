@@ -136,7 +136,7 @@ static void top_put_table(
 	text_table_print(table, wide ? 0 : output->width, output->color, to);
 	buf_put_u8(to, '\n');
 	report_put_completeness(top->source, 0, "", to);
-	rows_put_cut("function", top->shown, functions_count(top->functions),
+	rows_put_cut("function", top->shown, functions_count_all(top->functions),
 	        top->value - top->value_shown, top->value, to);
 }
 
@@ -161,7 +161,7 @@ static void top_put_csv(const struct top *top, struct buf *to)
 static void top_put_json(const struct top *top, struct buf *to)
 {
 	struct json_writer json = json_writer_of(to, true);
-	uint32_t count = functions_count(top->functions);
+	uint32_t count = functions_count_all(top->functions);
 
 	json_object_begin(&json);
 	json_key_u64(&json, "schema_version", 1);
@@ -197,8 +197,7 @@ static void top_put_json(const struct top *top, struct buf *to)
 
 static int top_count(struct top *top, struct names *names, struct functions *functions)
 {
-	int result = functions_add(
-	        functions, 0, top->source->sides[0].batch, top->source->sides[0].chosen);
+	int result = rows_add_functions(functions, top->source, 0);
 	if (result < 0)
 		return rows_explain(result);
 	functions_sort(functions, top->args->sort ? FUNCTIONS_BY_CUM : FUNCTIONS_BY_FLAT,
@@ -208,11 +207,19 @@ static int top_count(struct top *top, struct names *names, struct functions *fun
 	uint32_t limit = top->args->limit;
 	top->names = names;
 	top->functions = functions;
-	top->value = functions_total(functions, 0);
+	top->value = top->source->sides[0].value;
 	top->shown = limit && limit < count ? limit : count;
 	for (uint32_t i = 0; i < top->shown; i++)
 		top->value_shown += functions_get(functions, i)->flat[0];
 	return 0;
+}
+
+/* Tables need functions, and only what is drawn or handed on needs every stack. */
+static uint32_t top_question(enum output_format format)
+{
+	bool is_table = format == FORMAT_TABLE || format == FORMAT_WIDE || format == FORMAT_JSON ||
+	                format == FORMAT_CSV;
+	return is_table ? WIRE_ASK_FUNCTIONS : WIRE_ASK_PROFILE;
 }
 
 static int cmd_top_run(void *opaque, const struct option_args *words)
@@ -226,6 +233,9 @@ static int cmd_top_run(void *opaque, const struct option_args *words)
 		.type = args->type,
 		.level = NAMING_FUNCTION,
 		.group = WIRE_GROUP_TYPE,
+		.question = top_question(format),
+		.nodes_max = args->limit,
+		.by_cum = args->sort == 1,
 	};
 	AUTO(source) source = NULL;
 	AUTO_BUF text = { 0 };

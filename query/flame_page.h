@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 #include "core/buf.h"
-#include "query/names.h"
+#include "profile/names.h"
 #include "query/output.h"
 #include "query/source.h"
 #include "query/tree_view.h"

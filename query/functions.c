@@ -18,6 +18,7 @@ struct functions {
 	uint64_t *stamps;        /* by name: number of the row that counted it last */
 	uint32_t names_capacity;
 	uint64_t stamp;
+	uint32_t left_out;
 	uint64_t total[2];
 };
 
@@ -131,6 +132,46 @@ int functions_add(
 	return result;
 }
 
+/* One column of an aggregator's sums. Nothing is on a stack that is empty: it has no function. */
+static int functions_add_column(struct functions *functions, uint32_t side,
+        const struct batch *batch, const bool *chosen, const uint32_t *name_of_frame, bool is_cum)
+{
+	for (uint32_t i = 0; i < batch->rows_count; i++) {
+		const struct row *row = &batch->rows[i];
+		if (chosen && !chosen[row->series])
+			continue;
+		if (!is_cum && __builtin_add_overflow(
+		                       functions->total[side], row->value, &functions->total[side]))
+			return -EOVERFLOW;
+		if (row->node == DICT_NODE_ROOT)
+			continue;
+		uint32_t frame = dict_get_node(batch->dict, row->node).frame;
+		struct function *function = functions_find(functions, name_of_frame[frame]);
+		if (!function)
+			return -ENOMEM;
+		uint64_t *to = is_cum ? &function->cum[side] : &function->flat[side];
+		if (__builtin_add_overflow(*to, row->value, to))
+			return -EOVERFLOW;
+	}
+	return 0;
+}
+
+int functions_add_sums(struct functions *functions, uint32_t side, const struct batch *flat,
+        const struct batch *cum, const bool *chosen)
+{
+	assert(side < 2);
+
+	autofree uint32_t *name_of_frame = NULL;
+	int result = names_of_readable(functions->names, flat->dict, &name_of_frame);
+	if (result == 0)
+		result = functions_reserve(functions);
+	if (result == 0)
+		result = functions_add_column(functions, side, flat, chosen, name_of_frame, false);
+	if (result == 0)
+		result = functions_add_column(functions, side, cum, chosen, name_of_frame, true);
+	return result;
+}
+
 double functions_change(const struct function *function, struct functions_scale scale)
 {
 	const uint64_t *value = scale.by_cum ? function->cum : function->flat;
@@ -185,6 +226,16 @@ void functions_sort(
 	/* Positions have changed; a later functions_add() must still find its items. */
 	for (uint32_t i = 0; i < functions->count; i++)
 		functions->index_of_name[functions->items[i].name] = i;
+}
+
+void functions_leave_out(struct functions *functions, uint32_t count)
+{
+	functions->left_out = count;
+}
+
+uint32_t functions_count_all(const struct functions *functions)
+{
+	return functions->count + functions->left_out;
 }
 
 uint32_t functions_count(const struct functions *functions)

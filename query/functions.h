@@ -14,7 +14,7 @@
 
 #include "core/auto.h"
 #include "profile/batch.h"
-#include "query/names.h"
+#include "profile/names.h"
 
 struct function {
 	uint32_t name;    /* of the names */
@@ -36,6 +36,13 @@ DEFINE_AUTO(functions);
 int functions_add(
         struct functions *functions, uint32_t side, const struct batch *batch, const bool *chosen);
 
+/*
+ * The same where an aggregator has done it: rows of `flat` and `cum` are functions, which are
+ * called by their readable names already (ANSWER_CUM of profile/answer.h).
+ */
+int functions_add_sums(struct functions *functions, uint32_t side, const struct batch *flat,
+        const struct batch *cum, const bool *chosen);
+
 /* What a diff compares: values divided by what they are a share of, side by side. */
 struct functions_scale {
 	uint64_t whole[2]; /* 0: that side has nothing to be compared with, and counts as 0 */
@@ -50,6 +57,10 @@ void functions_sort(
         struct functions *functions, enum functions_order order, struct functions_scale scale);
 
 uint32_t functions_count(const struct functions *functions);
+
+/* Functions that an aggregator knows of and left out: they are counted, not listed. */
+void functions_leave_out(struct functions *functions, uint32_t count);
+uint32_t functions_count_all(const struct functions *functions);
 const struct function *functions_get(const struct functions *functions, uint32_t index);
 uint64_t functions_total(const struct functions *functions, uint32_t side);
 

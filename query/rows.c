@@ -24,6 +24,21 @@ int rows_explain(int result)
 	return complain(EXIT_CODE_FAILED, "%s", strerrordesc_np(-result));
 }
 
+int rows_add_functions(struct functions *functions, const struct source *source, uint32_t side)
+{
+	const struct source_side *from = &source->sides[side];
+	const struct batch *left_out = from->parts[ANSWER_CUT_NODES];
+	if (!from->is_file && from->parts[ANSWER_CUM]) {
+		/* Each side says the same count, as it is one of both. */
+		for (uint32_t i = 0; left_out && i < left_out->rows_count; i++)
+			if (!from->chosen || from->chosen[left_out->rows[i].series])
+				functions_leave_out(functions, (uint32_t)left_out->rows[i].value);
+		return functions_add_sums(
+		        functions, side, from->batch, from->parts[ANSWER_CUM], from->chosen);
+	}
+	return functions_add(functions, side, from->batch, from->chosen);
+}
+
 struct rows_pick {
 	uint32_t index;
 	uint64_t value;

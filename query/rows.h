@@ -6,6 +6,7 @@
  */
 
 #include "profile/folded.h"
+#include "query/functions.h"
 #include "query/output.h"
 #include "query/source.h"
 
@@ -15,6 +16,9 @@ int rows_deliver(const struct source_side *side, enum output_format format, fram
 
 /* Two sides as `stack A B` per line, what difference flame graphs are drawn from. An exit code. */
 int rows_deliver_both(const struct source *source, frame_name name, const struct output *output);
+
+/* Adds a side's functions, whatever form its rows are in. As functions_add(). */
+int rows_add_functions(struct functions *functions, const struct source *source, uint32_t side);
 
 /* What a negative errno of adding up means to the user: complains, returns the exit code. */
 int rows_explain(int result);

@@ -74,6 +74,8 @@ static void source_take_answer(struct source_side *side, uint32_t index)
 {
 	const struct answer_side *from = &side->answer->sides[index];
 	side->batch = from->batch;
+	for (int part = 0; part < ANSWER_PARTS; part++)
+		side->parts[part] = from->parts[part];
 	side->completeness = from->completeness;
 	if (from->completeness.last_ns <= from->completeness.first_ns)
 		return;
@@ -83,13 +85,34 @@ static void source_take_answer(struct source_side *side, uint32_t index)
 	from->batch->duration_ns = side->span_ns;
 }
 
+/* Parts that belong together are there together, and have a frame where they must. */
+static bool source_has_parts(const struct answer *answer, uint32_t question)
+{
+	bool is_whole = true;
+	for (uint32_t i = 0; i < answer->sides_count; i++) {
+		struct batch *const *parts = answer->sides[i].parts;
+		const struct batch *flaws = parts[ANSWER_FLAWS];
+		is_whole &= question != WIRE_ASK_FUNCTIONS || parts[ANSWER_CUM];
+		is_whole &= (!parts[ANSWER_CUM] && !parts[ANSWER_CUT]) || flaws;
+		is_whole &= !parts[ANSWER_CUT] ||
+		            (parts[ANSWER_CUT_NODES] && parts[ANSWER_CUT_CHILDREN]);
+		for (uint32_t row = 0; flaws && row < flaws->rows_count; row++)
+			is_whole &= flaws->rows[row].node != DICT_NODE_ROOT;
+	}
+	return is_whole;
+}
+
 static int source_ask(const struct shared_args *shared, const struct source_request *request,
         struct source *source)
 {
 	struct wire_query query = {
-		.question = WIRE_ASK_PROFILE,
+		.question = request->question ? request->question : WIRE_ASK_PROFILE,
 		.level = request->level,
 		.group = request->group,
+		.nodes_max = request->nodes_max,
+		.by_cum = request->by_cum,
+		.by_change = request->by_change,
+		.is_canonical = request->is_canonical,
 	};
 	uint32_t asked[SOURCE_SIDES_MAX];
 	for (uint32_t i = 0; i < request->sides_count; i++) {
@@ -122,8 +145,9 @@ static int source_ask(const struct shared_args *shared, const struct source_requ
 	if (result < 0)
 		return client_explain(client, result == -EBADMSG ? -EPROTO : result);
 	source->sides[asked[0]].answer = answer;
-	if (answer->sides_count != query.sides_count)
+	if (answer->sides_count != query.sides_count || !source_has_parts(answer, query.question))
 		return client_explain(client, -EPROTO);
+	source->names_rewritten = answer->names_rewritten;
 	for (uint32_t i = 0; i < query.sides_count; i++) {
 		struct source_side *side = &source->sides[asked[i]];
 		side->answer = answer;
@@ -274,6 +298,36 @@ static int source_name_nothing(struct source *source)
 	return source->type && source->unit ? 0 : complain(EXIT_CODE_FAILED, "out of memory");
 }
 
+static int source_too_much(const struct source_side *side)
+{
+	return complain(EXIT_CODE_FAILED,
+	        "%s: values add up to more than 64 bits hold; narrow the question", side->words);
+}
+
+/* What rows that are not whole stacks do not show: see enum answer_part. -EOVERFLOW. */
+static int source_count_parts(struct source_side *side)
+{
+	struct completeness *all = &side->completeness;
+	const struct dict *dict = side->batch->dict;
+	const struct batch *flaws = side->parts[ANSWER_FLAWS], *cut = side->parts[ANSWER_CUT];
+	for (uint32_t i = 0; flaws && i < flaws->rows_count; i++) {
+		const struct row *row = &flaws->rows[i];
+		if (side->chosen && !side->chosen[row->series])
+			continue;
+		const struct frame *frame = dict_get_frame(
+		        dict, dict_get_node(dict, row->node).frame);
+		uint64_t *sum = frame->kind == FRAME_TRUNCATED ? &all->value_truncated
+		                                               : &all->value_unknown_leaf;
+		if (__builtin_add_overflow(*sum, row->value, sum))
+			return -EOVERFLOW;
+	}
+	for (uint32_t i = 0; cut && i < cut->rows_count; i++)
+		if ((!side->chosen || side->chosen[cut->rows[i].series]) &&
+		        __builtin_add_overflow(all->value, cut->rows[i].value, &all->value))
+			return -EOVERFLOW;
+	return 0;
+}
+
 /*
  * What can be seen in the rows themselves is counted here, for the chosen type only and for files
  * and aggregators alike.
@@ -295,6 +349,8 @@ static int source_count(struct source_side *side)
 	struct completeness *all = &side->completeness;
 	all->value = all->value_truncated = all->value_unknown_leaf = 0;
 	side->value_empty = 0;
+	if (source_count_parts(side) < 0)
+		return source_too_much(side);
 	for (uint32_t i = 0; i < batch->rows_count; i++) {
 		const struct row *row = &batch->rows[i];
 		if (side->chosen && !side->chosen[row->series])
@@ -303,15 +359,15 @@ static int source_count(struct source_side *side)
 		if (__builtin_mul_overflow(
 		            row->value, dict_get_series(dict, row->series)->period, &value) ||
 		        __builtin_add_overflow(all->value, value, &all->value))
-			return complain(EXIT_CODE_FAILED,
-			        "%s: values add up to more than 64 bits hold; narrow the question",
-			        side->words);
+			return source_too_much(side);
 		if (row->node == DICT_NODE_ROOT)
 			side->value_empty += value;
-		if (truncated[row->node])
+		/* Where stacks are not whole, their parts have said so. */
+		if (side->parts[ANSWER_FLAWS] == NULL && truncated[row->node])
 			all->value_truncated += value;
-		if (row->node != DICT_NODE_ROOT && naming_is_unknown(dict_get_frame(dict,
-		                                           dict_get_node(dict, row->node).frame)))
+		if (side->parts[ANSWER_FLAWS] == NULL && row->node != DICT_NODE_ROOT &&
+		        naming_is_unknown(
+		                dict_get_frame(dict, dict_get_node(dict, row->node).frame)))
 			all->value_unknown_leaf += value;
 	}
 	side->value = all->value;

@@ -26,12 +26,19 @@ struct source_request {
 	bool all_types;   /* export: no type needs to be chosen */
 	uint32_t level;   /* enum naming_level */
 	uint32_t group;   /* enum wire_group */
+	/* enum wire_question: WIRE_ASK_PROFILE, or what is enough of it. 0 is PROFILE */
+	uint32_t question;
+	uint32_t nodes_max;     /* of WIRE_ASK_TREE and FUNCTIONS; 0: all */
+	bool by_cum, by_change; /* which of the functions come first */
+	bool is_canonical;      /* of WIRE_ASK_FUNCTIONS */
 };
 
 struct source_side {
 	struct answer *answer;    /* of an aggregator; owned by the source */
 	struct profile_file file; /* or of a file; likewise */
 	const struct batch *batch;
+	/* Where not all stacks were asked for: enum answer_part; NULL what is not there. */
+	const struct batch *parts[ANSWER_PARTS];
 	struct completeness completeness;
 	bool *chosen; /* by series: is of the type. Owned by the source */
 	char *words;  /* the selector in its normal form, or the file's name */
@@ -48,8 +55,9 @@ struct source {
 	uint32_t sides_count;
 	char *type; /* "" where all_types */
 	char *unit;
-	bool is_canonical; /* functions are joined by their canonical names: query/canon.h */
-	bool is_cpu;       /* type cpu in nanoseconds: cores mean something */
+	bool is_canonical; /* functions are joined by their canonical names: profile/canon.h */
+	uint64_t names_rewritten; /* by the aggregator, of sides about functions */
+	bool is_cpu;              /* type cpu in nanoseconds: cores mean something */
 };
 
 /* Is this word the name of a file, and not a selector? */

@@ -13,7 +13,7 @@
 
 #include "core/auto.h"
 #include "profile/batch.h"
-#include "query/names.h"
+#include "profile/names.h"
 
 struct tree_view_node {
 	uint32_t parent;      /* of the root: ID_NONE */

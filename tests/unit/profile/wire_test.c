@@ -521,6 +521,42 @@ static void fields_of_the_future_are_skipped_or_refused_as_they_ask(void **state
 	}
 }
 
+static void a_question_brings_back_what_was_added_later(void **state)
+{
+	struct wire_query query = {
+		.question = WIRE_ASK_TIMELINE,
+		.level = 1,
+		.group = WIRE_GROUP_LABELS,
+		.sides_count = 1,
+		.sides = { { .selector = text("cpu"), .from_ns = 1, .to_ns = 2 } },
+		.by = { text("region"), text("version") },
+		.by_count = 2,
+		.nodes_max = 300,
+		.by_cum = true,
+		.step_ns = 60000000000,
+		.function = text("main"),
+		.is_canonical = true,
+		.has_progress = true,
+	};
+	struct wire_query back;
+	AUTO_BUF payload = { 0 };
+	wire_put_query(&query, &payload);
+	struct reader from = reader_of(payload.bytes, payload.count);
+	CHECK_OK(wire_get_query(&from, &back));
+	assert_int_equal(back.by_count, 2);
+	check_text(back.by[0], "region");
+	check_text(back.by[1], "version");
+	check_text(back.function, "main");
+	assert_int_equal(back.nodes_max, 300);
+	assert_int_equal(back.step_ns, query.step_ns);
+	CHECK(back.by_cum && !back.by_change && back.is_canonical && back.has_progress);
+
+	/* More labels than there may be, and a byte behind a value. */
+	payload.bytes[payload.count - 1] = 1;
+	from = reader_of(payload.bytes, payload.count);
+	CHECK(wire_get_query(&from, &back) == -EBADMSG);
+}
+
 static void the_last_push_of_a_session_says_so(void **state)
 {
 	AUTO(dict) dict = dict_new(dict_limits_default);
@@ -936,6 +972,7 @@ int main(void)
 		cmocka_unit_test(envelopes_are_byte_for_byte_version_1),
 		cmocka_unit_test(messages_cut_or_prolonged_anywhere_are_refused),
 		cmocka_unit_test(fields_of_the_future_are_skipped_or_refused_as_they_ask),
+		cmocka_unit_test(a_question_brings_back_what_was_added_later),
 		cmocka_unit_test(the_last_push_of_a_session_says_so),
 		cmocka_unit_test(a_refused_message_leaves_the_result_untouched),
 		cmocka_unit_test(impossible_fields_are_refused),

@@ -1,9 +1,9 @@
-/* The rules of query/canon.c, one line for each, and the names that no rule may touch. */
+/* The rules of profile/canon.c, one line for each, and the names that no rule may touch. */
 
 #include <string.h>
 
 #include "core/auto.h"
-#include "query/canon.h"
+#include "profile/canon.h"
 #include "tests/lib/test.h"
 
 struct pair {

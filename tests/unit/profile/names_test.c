@@ -7,8 +7,8 @@
 #include <string.h>
 
 #include "core/auto.h"
-#include "query/demangle.h"
-#include "query/names.h"
+#include "profile/demangle.h"
+#include "profile/names.h"
 
 static void mangled_names_become_readable(void **state)
 {

@@ -3,7 +3,7 @@
  * id_map finds the entry by the hash of those bytes.
  */
 
-#include "query/names.h"
+#include "profile/names.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -11,10 +11,10 @@
 #include <string.h>
 
 #include "core/buf.h"
+#include "profile/canon.h"
+#include "profile/demangle.h"
 #include "profile/folded.h"
 #include "profile/naming.h"
-#include "query/canon.h"
-#include "query/demangle.h"
 
 #define NAMES_UNKNOWN   "[unknown]"
 #define NAMES_TRUNCATED "[truncated]"
@@ -33,7 +33,8 @@ struct names {
 	uint32_t capacity;
 	bool is_canonical;
 	uint64_t rewritten;
-	struct buf symbol; /* scratch */
+	struct buf symbol;  /* scratch, of one name */
+	struct buf scratch; /* and of a name with its module */
 };
 
 struct names *names_new(void)
@@ -54,6 +55,7 @@ void names_free(struct names *names)
 	id_map_free(names->map);
 	buf_fini(&names->bytes);
 	buf_fini(&names->symbol);
+	buf_fini(&names->scratch);
 	free(names->entries);
 	free(names);
 }
@@ -69,17 +71,32 @@ static void names_put_text(const char *text, size_t count, struct buf *to)
 	}
 }
 
+/* What stands for a frame without a function; false when it has one. */
+static bool names_put_nameless(const struct frame *frame, struct buf *to)
+{
+	if (frame->kind == FRAME_TRUNCATED)
+		buf_put(to, NAMES_TRUNCATED, sizeof(NAMES_TRUNCATED));
+	else if (frame->function == 0)
+		buf_put(to, NAMES_UNKNOWN, sizeof(NAMES_UNKNOWN));
+	return frame->kind == FRAME_TRUNCATED || frame->function == 0;
+}
+
+/* As it is: somebody has made it readable. */
+static void names_put_plain(const struct dict *dict, const struct frame *frame, struct buf *to)
+{
+	if (names_put_nameless(frame, to))
+		return;
+	size_t count;
+	const char *function = dict_get_string(dict, frame->function, &count);
+	names_put_text(function, count, to);
+	buf_put_u8(to, '\0');
+}
+
 /* The readable function of a frame into `to`, zero-terminated. */
 static void names_put_function(const struct dict *dict, const struct frame *frame, struct buf *to)
 {
-	if (frame->kind == FRAME_TRUNCATED) {
-		buf_put(to, NAMES_TRUNCATED, sizeof(NAMES_TRUNCATED));
+	if (names_put_nameless(frame, to))
 		return;
-	}
-	if (frame->function == 0) {
-		buf_put(to, NAMES_UNKNOWN, sizeof(NAMES_UNKNOWN));
-		return;
-	}
 
 	size_t count;
 	const char *function = dict_get_string(dict, frame->function, &count);
@@ -144,11 +161,17 @@ static const char *names_frame_module(const struct dict *dict, const struct fram
 	return slash && slash[1] ? slash + 1 : name;
 }
 
+/* How names get from a frame to a reader. */
+enum names_form { NAMES_MADE, NAMES_AS_THEY_ARE };
+
 static int names_intern(struct names *names, const struct dict *dict, const struct frame *frame,
-        struct buf *scratch, uint32_t *ret_id)
+        enum names_form form, uint32_t *ret_id)
 {
+	struct buf *scratch = &names->scratch;
 	buf_reset(scratch);
-	if (names->is_canonical)
+	if (form == NAMES_AS_THEY_ARE)
+		names_put_plain(dict, frame, scratch);
+	else if (names->is_canonical)
 		names_put_canonical(names, dict, frame, scratch);
 	else
 		names_put_function(dict, frame, scratch);
@@ -188,21 +211,42 @@ static int names_intern(struct names *names, const struct dict *dict, const stru
 	return 0;
 }
 
-int names_of_dict(struct names *names, const struct dict *dict, uint32_t **ret_ids)
+static int names_of_frames(
+        struct names *names, const struct dict *dict, enum names_form form, uint32_t **ret_ids)
 {
 	uint32_t count = dict_mark(dict).frames;
 	autofree uint32_t *ids = calloc((size_t)count + 1, sizeof(*ids));
 	if (!ids)
 		return -ENOMEM;
 
-	AUTO_BUF scratch = { 0 };
 	for (uint32_t i = 0; i < count; i++) {
-		int result = names_intern(names, dict, dict_get_frame(dict, i), &scratch, &ids[i]);
+		int result = names_intern(names, dict, dict_get_frame(dict, i), form, &ids[i]);
 		if (result < 0)
 			return result;
 	}
 	*ret_ids = TAKE(ids);
 	return 0;
+}
+
+int names_of_dict(struct names *names, const struct dict *dict, uint32_t **ret_ids)
+{
+	return names_of_frames(names, dict, NAMES_MADE, ret_ids);
+}
+
+int names_of_readable(struct names *names, const struct dict *dict, uint32_t **ret_ids)
+{
+	return names_of_frames(names, dict, NAMES_AS_THEY_ARE, ret_ids);
+}
+
+int names_of_frame(struct names *names, const struct dict *dict, uint32_t frame, uint32_t *ret_id)
+{
+	return names_intern(names, dict, dict_get_frame(dict, frame), NAMES_MADE, ret_id);
+}
+
+size_t names_memory(const struct names *names)
+{
+	return sizeof(*names) + id_map_memory(names->map) + names->bytes.capacity +
+	       names->capacity * sizeof(*names->entries);
 }
 
 uint32_t names_count(const struct names *names)

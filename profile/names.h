@@ -22,13 +22,20 @@ struct names *names_new(void); /* NULL: out of memory */
 void names_free(struct names *names);
 DEFINE_AUTO(names);
 
-/* From here on functions are called by their canonical names (query/canon.h). Before any name. */
+/* From here on functions are called by their canonical names (profile/canon.h). Before any name. */
 void names_use_canon(struct names *names);
 uint64_t names_rewritten(const struct names *names); /* frames for which that made a difference */
 
 /* The id of each frame of the dict, an array the caller frees. -ENOMEM, -ENOSPC (past 2^32 names).
  */
 int names_of_dict(struct names *names, const struct dict *dict, uint32_t **ret_ids);
+
+/* The same where the dict's names were made by another set of names, and stay as they are. */
+int names_of_readable(struct names *names, const struct dict *dict, uint32_t **ret_ids);
+
+/* Of one frame, for who follows a dict that grows. */
+int names_of_frame(struct names *names, const struct dict *dict, uint32_t frame, uint32_t *ret_id);
+size_t names_memory(const struct names *names);
 
 uint32_t names_count(const struct names *names);
 

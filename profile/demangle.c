@@ -4,7 +4,7 @@
  * expansion.
  */
 
-#include "query/demangle.h"
+#include "profile/demangle.h"
 
 #include <libiberty/demangle.h>
 #include <string.h>

@@ -8,7 +8,7 @@
  * A rule that would leave nothing of a name does not apply.
  */
 
-#include "query/canon.h"
+#include "profile/canon.h"
 
 #include <string.h>
 

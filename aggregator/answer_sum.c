@@ -1,0 +1,174 @@
+/* A group's number is that of its series in the answer's dict, so sides agree on them. */
+
+#include "aggregator/answer_sum.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+void answer_sum_fini(struct answer_sum *work)
+{
+	selector_free(work->selector);
+	store_match_free(work->match);
+	free(work->groups.of_series);
+	store_sum_fini(&work->sum);
+}
+
+/*
+ * Between stretches of rows: the writer, who may be waiting for the gate, is let in before the
+ * question goes on, unless it was cancelled or has grown past what one question may use.
+ */
+int answer_pause(struct store *store, const struct answer_build_options *options, size_t memory)
+{
+	if (__atomic_load_n(options->cancelled, __ATOMIC_RELAXED))
+		return -ECANCELED;
+	if (memory > options->memory_max)
+		return -E2BIG;
+	store_read_unlock(store);
+	store_read_lock(store);
+	return 0;
+}
+
+static int carry_string(const struct dict *from, uint32_t id, struct dict *to, uint32_t *ret_id)
+{
+	size_t count;
+	const char *bytes = dict_get_string(from, id, &count);
+	return dict_string(to, bytes, count, ret_id);
+}
+
+/* Does a label tell groups apart? */
+static bool group_keeps(const struct wire_query *query, const char *label)
+{
+	if (query->group == WIRE_GROUP_SERIES)
+		return true;
+	if (query->group == WIRE_GROUP_INSTANCE)
+		return strcmp(label, "instance") == 0;
+	for (uint32_t i = 0; query->group == WIRE_GROUP_LABELS && i < query->by_count; i++)
+		if (query->by[i].count == strlen(label) &&
+		        memcmp(query->by[i].bytes, label, query->by[i].count) == 0)
+			return true;
+	return false;
+}
+
+/*
+ * The series that stands for a store series under the asked grouping. Its values are in units
+ * (period 1); only where nothing is grouped does it keep its period, so that an export can say it.
+ */
+static int group_series(const struct dict *from, uint32_t id, const struct wire_query *query,
+        struct dict *to, uint32_t *ret_series)
+{
+	uint32_t group = query->group;
+	const struct series *series = dict_get_series(from, id);
+	const struct label *labels = dict_get_labels(from, id);
+	struct series as = { .period = group == WIRE_GROUP_SERIES ? series->period : 1 };
+	struct label kept[DICT_LABELS_MAX];
+	uint32_t kept_count = 0;
+
+	int r = carry_string(from, series->type, to, &as.type);
+	if (r == 0)
+		r = carry_string(from, series->unit, to, &as.unit);
+	for (uint32_t i = 0; r == 0 && group != WIRE_GROUP_TYPE && i < series->labels_count; i++) {
+		if (!group_keeps(query, dict_text(from, labels[i].name)))
+			continue;
+		r = carry_string(from, labels[i].name, to, &kept[kept_count].name);
+		if (r == 0)
+			r = carry_string(from, labels[i].value, to, &kept[kept_count].value);
+		kept_count++;
+	}
+	return r < 0 ? r : dict_series(to, &as, kept, kept_count, ret_series);
+}
+
+static int groups_make_part(struct answer_groups *groups, const struct store_match_part *part,
+        const struct wire_query *query)
+{
+	for (uint32_t i = 0; i < part->series_count; i++) {
+		uint32_t series;
+		int r = group_series(part->dict, part->series[i], query, groups->dict, &series);
+		if (r < 0)
+			return r;
+		groups->of_series[part->first + i] = series;
+		if (series >= groups->count)
+			groups->count = series + 1;
+	}
+	return 0;
+}
+
+static int groups_make(struct answer_groups *groups, const struct store_match *match,
+        const struct wire_query *query)
+{
+	groups->of_series = calloc(match->series_count + UINT64_C(1), sizeof(*groups->of_series));
+	if (!groups->of_series)
+		return -ENOMEM;
+
+	int r = 0;
+	for (uint32_t i = 0; i < match->parts_count && r == 0; i++)
+		r = groups_make_part(groups, &match->parts[i], query);
+	return r;
+}
+
+size_t answer_sum_bytes(const struct answer_sum *work)
+{
+	size_t bytes = work->match->series_count * sizeof(*work->sum.coverage_ns);
+	for (uint32_t i = 0; i < work->sum.parts_count; i++)
+		bytes += work->sum.parts[i].rows_count * sizeof(*work->sum.parts[i].rows);
+	return bytes;
+}
+
+int answer_sum_selector(const struct wire_text *text, struct selector **ret_selector,
+        char *ret_error, size_t error_bytes)
+{
+	char copy[SELECTOR_BYTES_MAX + 1];
+	if (text->count > SELECTOR_BYTES_MAX) {
+		snprintf(ret_error, error_bytes, "selector: longer than %d bytes",
+		        SELECTOR_BYTES_MAX);
+		return -EINVAL;
+	}
+	if (text->count)
+		memcpy(copy, text->bytes, text->count);
+	copy[text->count] = 0;
+	return selector_parse(copy, ret_selector, ret_error, error_bytes);
+}
+
+int answer_sum_take(struct store *store, const struct wire_query *query,
+        const struct wire_query_side *side, const struct answer_build_options *options,
+        struct dict *dict, struct answer_sum *work)
+{
+	int r = store_find_series(store, work->selector, side->from_ns, side->to_ns, &work->match);
+	if (r < 0)
+		return r;
+	work->groups.dict = dict;
+	store_read_lock(store);
+	r = groups_make(&work->groups, work->match, query);
+	store_read_unlock(store);
+	if (r < 0)
+		return r;
+
+	struct store_sum_options sum = {
+		.from_ns = side->from_ns,
+		.to_ns = side->to_ns,
+		.match = work->match,
+		.groups = work->groups.of_series,
+		.memory_max = options->memory_max,
+		.cancelled = options->cancelled,
+	};
+	return store_sum(store, &sum, &work->sum);
+}
+
+const char *answer_failure_text(int r)
+{
+	switch (r) {
+	case -E2BIG:
+	case -ENOSPC:
+		return "the answer needs more memory than one question may use: narrow the "
+		       "selector or "
+		       "the time range, or raise query-memory";
+	case -ECANCELED:
+		return "the aggregator is stopping";
+	case -EOVERFLOW:
+		return "a sum is past 64 bits: narrow the time range";
+	case -ENOMEM:
+		return "the aggregator is out of memory: narrow the question and try again";
+	default:
+		return "the store could not be read: see the aggregator's log";
+	}
+}

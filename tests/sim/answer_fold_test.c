@@ -1,0 +1,335 @@
+/*
+ * Answers about functions and trees, which are folded over remembered names, against the whole
+ * answer counted as the command line does it: function by function and node by node the same,
+ * whatever was asked before, also after symbols came and after everything was forgotten.
+ */
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "aggregator/answer_fold.h"
+#include "query/functions.h"
+#include "query/tree_view.h"
+#include "tests/lib/test.h"
+#include "tests/unit/profile/random_profile.h"
+
+#define BATCHES   6
+#define ROWS_EACH 400
+
+struct bench {
+	struct test_dir dir;
+	struct store *store;
+	struct named_stacks *stacks;
+	uint64_t seq;
+};
+
+static void bench_append(struct bench *bench, uint64_t seed)
+{
+	AUTO(dict) dict = dict_new(dict_limits_default);
+	AUTO(batch) batch = batch_new(dict);
+	random_batch(batch, seed, seed, ROWS_EACH);
+	AUTO(dict_remap) remap = dict_remap_new(dict, NULL);
+	struct store_append append = {
+		.stream = { .uuid = { { (uint8_t)seed } },
+		        .epoch = 1,
+		        .seq = ++bench->seq,
+		        .tenant = "" },
+		.batch = batch,
+		.remap = remap,
+	};
+	CHECK_OK(store_append(bench->store, &append, 1));
+	assert_int_equal(append.ret_status, WIRE_OK);
+}
+
+/* Functions over all addresses that random frames have, some of them mangled or numbered. */
+static void bench_put_symbols(struct bench *bench, const char *build_id)
+{
+	static const char *const names[] = { "_ZN4cart5parseEv", "render.cold", "render", "main",
+		"_ZN4cart5parseEv.constprop.0" };
+	AUTO(symbols_builder) builder = symbols_builder_new();
+	AUTO_BUF packed = { 0 };
+	for (uint64_t i = 0; i < 60; i++)
+		CHECK_OK(symbols_builder_add(builder, UINT64_C(1) << i, UINT64_C(1) << i,
+		        names[i % COUNT_OF(names)], strlen(names[i % COUNT_OF(names)])));
+	CHECK_OK(symbols_builder_finish(builder, &packed));
+	CHECK_OK(store_symbols_put(bench->store, build_id, packed.bytes, packed.count));
+	named_stacks_symbols(bench->stacks, build_id);
+}
+
+static void bench_open(struct bench *bench, uint64_t seed)
+{
+	char error[256] = "";
+	*bench = (struct bench){ .dir = test_dir_new() };
+	CHECK_OK(store_open(
+	        (struct store_options){
+	                .path = bench->dir.path,
+	                .limits = dict_limits_default,
+	                .block_cache_bytes = 8u << 20,
+	                .symbols_cache_bytes = 8u << 20,
+	                .generation_nodes = 500, /* several, so that they are joined */
+	        },
+	        &bench->store, error, sizeof(error)));
+	bench->stacks = named_stacks_new(64u << 20);
+	assert_non_null(bench->stacks);
+	for (uint64_t i = 0; i < BATCHES; i++)
+		bench_append(bench, seed * 100 + i % 3);
+}
+
+static void bench_close(struct bench *bench)
+{
+	named_stacks_free(bench->stacks);
+	store_free(bench->store);
+	test_dir_remove(&bench->dir);
+}
+
+static enum functions_order ask_order = FUNCTIONS_BY_FLAT;
+
+static struct answer *ask(struct bench *bench, uint32_t question, bool is_canonical,
+        uint32_t nodes_max, uint32_t sides)
+{
+	static const bool cancelled;
+	static const char all[] = "{}";
+	static const char some[] = "{\"label-3\"!=\"\"}";
+	struct answer_build_options options = { .memory_max = 1u << 30, .cancelled = &cancelled };
+	struct wire_query query = {
+		.question = question,
+		.level = NAMING_FUNCTION,
+		.group = WIRE_GROUP_TYPE,
+		.sides_count = sides,
+		.sides = { { .selector = { all, sizeof(all) - 1 }, .to_ns = UINT64_MAX },
+		        { .selector = { some, sizeof(some) - 1 }, .to_ns = UINT64_MAX } },
+		.is_canonical = is_canonical,
+		.nodes_max = nodes_max,
+		.by_cum = ask_order == FUNCTIONS_BY_CUM,
+		.by_change = ask_order == FUNCTIONS_BY_CHANGE,
+	};
+	struct answer *answer = NULL;
+	char error[256] = "";
+	CHECK_OK(question == WIRE_ASK_PROFILE ? answer_build(bench->store, &query, &options,
+	                                                &answer, error, sizeof(error))
+	                                      : answer_fold(bench->store, bench->stacks, &query,
+	                                                &options, &answer, error, sizeof(error)));
+	return answer;
+}
+
+/* By series of an answer: is it of the first type? The caller frees. */
+static bool *of_one_type(const struct answer *answer)
+{
+	uint32_t count = dict_mark(answer->dict).series;
+	bool *chosen = calloc(count + 1, sizeof(*chosen));
+	for (uint32_t i = 0; i < count; i++) {
+		const struct series *series = dict_get_series(answer->dict, i);
+		chosen[i] = strcmp(dict_text(answer->dict, series->type), "type-0") == 0 &&
+		            strcmp(dict_text(answer->dict, series->unit), "unit-0") == 0;
+	}
+	return chosen;
+}
+
+static uint64_t rows_sum(const struct batch *batch, const bool *chosen)
+{
+	uint64_t sum = 0;
+	for (uint32_t i = 0; batch && i < batch->rows_count; i++)
+		if (!chosen || chosen[batch->rows[i].series])
+			sum += batch->rows[i].value;
+	return sum;
+}
+
+static struct functions *count(const struct answer *answer, struct names *names, const bool *chosen)
+{
+	struct functions *functions = functions_new(names);
+	struct functions_scale scale = { 0 };
+	for (uint32_t side = 0; side < answer->sides_count; side++) {
+		const struct answer_side *from = &answer->sides[side];
+		if (from->parts[ANSWER_CUM])
+			CHECK_OK(functions_add_sums(
+			        functions, side, from->batch, from->parts[ANSWER_CUM], chosen));
+		else
+			CHECK_OK(functions_add(functions, side, from->batch, chosen));
+		scale.whole[side] = functions_total(functions, side) +
+		                    rows_sum(from->parts[ANSWER_CUT], chosen);
+	}
+	functions_sort(functions, ask_order, scale);
+	return functions;
+}
+
+static void check_functions(struct bench *bench, bool is_canonical)
+{
+	AUTO(answer) whole = ask(bench, WIRE_ASK_PROFILE, false, 0, 2);
+	AUTO(answer) folded = ask(bench, WIRE_ASK_FUNCTIONS, is_canonical, 0, 2);
+	AUTO(names) whole_names = names_new();
+	AUTO(names) folded_names = names_new();
+	if (is_canonical)
+		names_use_canon(whole_names);
+	AUTO(functions) a = count(whole, whole_names, NULL);
+	AUTO(functions) b = count(folded, folded_names, NULL);
+
+	assert_int_equal(functions_count(a), functions_count(b));
+	for (uint32_t i = 0; i < functions_count(a); i++) {
+		const struct function *x = functions_get(a, i), *y = functions_get(b, i);
+		assert_string_equal(names_function(whole_names, x->name),
+		        names_function(folded_names, y->name));
+		assert_string_equal(
+		        names_module(whole_names, x->name), names_module(folded_names, y->name));
+		assert_memory_equal(x->flat, y->flat, sizeof(x->flat));
+		assert_memory_equal(x->cum, y->cum, sizeof(x->cum));
+	}
+	for (uint32_t side = 0; side < 2; side++) {
+		assert_memory_equal(&whole->sides[side].completeness,
+		        &folded->sides[side].completeness, sizeof(struct completeness));
+		assert_int_equal(functions_total(a, side), functions_total(b, side));
+	}
+	/* Sides of the whole answer share a dict, whose frames were counted for each of them. */
+	if (is_canonical)
+		assert_int_equal(names_rewritten(whole_names), 2 * folded->names_rewritten);
+}
+
+/* The first few of one type are those of all, in each order. */
+static void check_first_functions(struct bench *bench, uint32_t limit)
+{
+	static const enum functions_order orders[] = { FUNCTIONS_BY_FLAT, FUNCTIONS_BY_CUM,
+		FUNCTIONS_BY_CHANGE };
+	for (size_t i = 0; i < COUNT_OF(orders); i++) {
+		ask_order = orders[i];
+		AUTO(answer) whole = ask(bench, WIRE_ASK_FUNCTIONS, false, 0, 2);
+		AUTO(answer) first = ask(bench, WIRE_ASK_FUNCTIONS, false, limit, 2);
+		AUTO(names) whole_names = names_new();
+		AUTO(names) first_names = names_new();
+		autofree bool *whole_chosen = of_one_type(whole);
+		autofree bool *first_chosen = of_one_type(first);
+		AUTO(functions) a = count(whole, whole_names, whole_chosen);
+		AUTO(functions) b = count(first, first_names, first_chosen);
+		CHECK(functions_count(b) >= limit && functions_count(b) < functions_count(a));
+		for (uint32_t n = 0; n < limit; n++) {
+			const struct function *x = functions_get(a, n), *y = functions_get(b, n);
+			assert_string_equal(names_function(whole_names, x->name),
+			        names_function(first_names, y->name));
+			assert_memory_equal(x->flat, y->flat, sizeof(x->flat));
+			assert_memory_equal(x->cum, y->cum, sizeof(x->cum));
+		}
+		for (uint32_t side = 0; side < 2; side++) {
+			const struct answer_side *from = &first->sides[side];
+			uint64_t missing = rows_sum(from->parts[ANSWER_CUT], first_chosen);
+			assert_int_equal(
+			        functions_total(a, side), functions_total(b, side) + missing);
+			assert_memory_equal(&whole->sides[side].completeness, &from->completeness,
+			        sizeof(struct completeness));
+		}
+	}
+	ask_order = FUNCTIONS_BY_FLAT;
+}
+
+static struct tree_view *draw(const struct answer *answer, struct names *names)
+{
+	struct tree_view *tree = tree_view_new(names);
+	for (uint32_t side = 0; side < answer->sides_count; side++)
+		CHECK_OK(tree_view_add(tree, side, answer->sides[side].batch, NULL));
+	CHECK_OK(tree_view_sort(tree));
+	return tree;
+}
+
+/* Nothing cut: rows by stack are those of the whole answer. */
+static void check_tree(struct bench *bench)
+{
+	AUTO(answer) whole = ask(bench, WIRE_ASK_PROFILE, false, 0, 2);
+	AUTO(answer) tree = ask(bench, WIRE_ASK_TREE, false, 0, 2);
+	for (uint32_t side = 0; side < 2; side++) {
+		assert_null(tree->sides[side].parts[ANSWER_CUT]);
+		assert_int_equal(
+		        whole->sides[side].batch->rows_count, tree->sides[side].batch->rows_count);
+		assert_memory_equal(&whole->sides[side].completeness,
+		        &tree->sides[side].completeness, sizeof(struct completeness));
+	}
+	AUTO(names) names = names_new();
+	AUTO(tree_view) a = draw(whole, names);
+	AUTO(tree_view) b = draw(tree, names);
+	assert_int_equal(tree_view_count(a), tree_view_count(b));
+	for (uint32_t x = 0, y = 0; x != ID_NONE;
+	        x = tree_view_next(a, x), y = tree_view_next(b, y)) {
+		const struct tree_view_node *one = tree_view_get(a, x);
+		const struct tree_view_node *other = tree_view_get(b, y);
+		assert_int_equal(one->name, other->name);
+		assert_memory_equal(one->self, other->self, sizeof(one->self));
+		assert_memory_equal(one->total, other->total, sizeof(one->total));
+	}
+}
+
+/* Whatever is cut: nothing of the value is gone, and the greatest nodes are as they were. */
+static void check_cut_tree(struct bench *bench, uint32_t nodes_max)
+{
+	AUTO(answer) whole = ask(bench, WIRE_ASK_TREE, false, 0, 1);
+	AUTO(answer) cut = ask(bench, WIRE_ASK_TREE, false, nodes_max, 1);
+	const struct answer_side *side = &cut->sides[0];
+	assert_non_null(side->parts[ANSWER_CUT]);
+	assert_memory_equal(
+	        &whole->sides[0].completeness, &side->completeness, sizeof(struct completeness));
+	assert_int_equal(rows_sum(whole->sides[0].batch, NULL),
+	        rows_sum(side->batch, NULL) + rows_sum(side->parts[ANSWER_CUT], NULL));
+	CHECK(rows_sum(side->parts[ANSWER_CUT_NODES], NULL) >=
+	        rows_sum(side->parts[ANSWER_CUT_CHILDREN], NULL));
+}
+
+static void what_is_folded_is_what_is_counted(void **state)
+{
+	(void)state;
+	for (uint64_t seed = 1; seed <= 4; seed++) {
+		struct bench bench;
+		print_message("seed %lu\n", seed);
+		bench_open(&bench, seed);
+		check_functions(&bench, false);
+		check_functions(&bench, true);
+		check_tree(&bench);
+		check_cut_tree(&bench, 30);
+		check_cut_tree(&bench, 1);
+		check_first_functions(&bench, 5);
+
+		bench_put_symbols(&bench, "build-id-1");
+		bench_put_symbols(&bench, "build-id-3");
+		check_functions(&bench, true);
+		check_functions(&bench, false);
+		check_tree(&bench);
+		assert_int_equal(named_stacks_state(bench.stacks).renamed, 1);
+
+		bench_append(&bench, seed * 1000);
+		check_functions(&bench, true);
+		named_stacks_set_memory_max(bench.stacks, 1);
+		check_tree(&bench);
+		check_functions(&bench, false);
+		CHECK(named_stacks_state(bench.stacks).dropped >= 2);
+		bench_close(&bench);
+	}
+}
+
+static void a_question_that_needs_too_much_leaves_nothing_behind(void **state)
+{
+	(void)state;
+	struct bench bench;
+	bench_open(&bench, 9);
+	static const bool cancelled = true;
+	struct answer_build_options options = { .memory_max = 1u << 30, .cancelled = &cancelled };
+	struct wire_query query = {
+		.question = WIRE_ASK_FUNCTIONS,
+		.level = NAMING_FUNCTION,
+		.group = WIRE_GROUP_TYPE,
+		.sides_count = 1,
+		.sides = { { .selector = { "{}", 2 }, .to_ns = UINT64_MAX } },
+	};
+	struct answer *answer = NULL;
+	char error[256] = "";
+	CHECK(answer_fold(bench.store, bench.stacks, &query, &options, &answer, error,
+	              sizeof(error)) == -ECANCELED);
+	CHECK(*error);
+	assert_null(answer);
+	check_functions(&bench, true);
+	bench_close(&bench);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(what_is_folded_is_what_is_counted),
+		cmocka_unit_test(a_question_that_needs_too_much_leaves_nothing_behind),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
