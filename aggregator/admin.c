@@ -28,23 +28,29 @@ struct admin {
 static const struct {
 	const char *name;
 	admin_method run;
+	bool takes_long; /* and has nothing to do with the keeper, who goes on */
 } admin_methods[] = {
-	{ "retention.list", admin_retention_list },
-	{ "retention.get", admin_retention_get },
-	{ "retention.set", admin_retention_set },
-	{ "retention.delete", admin_retention_delete },
-	{ "retention.explain", admin_retention_explain },
-	{ "retention.plan", admin_retention_plan },
-	{ "retention.apply", admin_retention_apply },
-	{ "retention.status", admin_retention_status },
-	{ "retention.undo", admin_retention_undo },
-	{ "retention.forget", admin_retention_forget },
-	{ "hold.create", admin_hold_create },
-	{ "hold.list", admin_hold_list },
-	{ "hold.release", admin_hold_release },
-	{ "usage", admin_usage },
-	{ "audit.list", admin_audit_list },
-	{ "audit.verify", admin_audit_verify },
+	{ "retention.list", admin_retention_list, false },
+	{ "retention.get", admin_retention_get, false },
+	{ "retention.set", admin_retention_set, false },
+	{ "retention.delete", admin_retention_delete, false },
+	{ "retention.explain", admin_retention_explain, false },
+	{ "retention.plan", admin_retention_plan, false },
+	{ "retention.apply", admin_retention_apply, false },
+	{ "retention.status", admin_retention_status, false },
+	{ "retention.undo", admin_retention_undo, false },
+	{ "retention.forget", admin_retention_forget, false },
+	{ "hold.create", admin_hold_create, false },
+	{ "hold.list", admin_hold_list, false },
+	{ "hold.release", admin_hold_release, false },
+	{ "usage", admin_usage, false },
+	{ "audit.list", admin_audit_list, false },
+	{ "audit.verify", admin_audit_verify, false },
+	{ "backup.create", admin_backup_create, true },
+	{ "backup.list", admin_backup_list, false },
+	{ "backup.restore", admin_backup_restore, true },
+	{ "backup.verify", admin_backup_verify, true },
+	{ "backup.delete", admin_backup_delete, true },
 };
 
 int admin_refuse(struct admin_call *call, enum wire_status status, const char *format, ...)
@@ -76,6 +82,14 @@ static admin_method admin_find(struct wire_text name)
 	return NULL;
 }
 
+static bool admin_takes_long(admin_method method)
+{
+	for (size_t i = 0; i < COUNT_OF(admin_methods); i++)
+		if (admin_methods[i].run == method)
+			return admin_methods[i].takes_long;
+	return false;
+}
+
 /* Names of loopback as nng prints them; where the peer is unknown it is nobody's. */
 static bool admin_is_allowed(const struct admin *admin, const char *peer)
 {
@@ -101,10 +115,14 @@ static int admin_run(struct admin *admin, const struct wire_admin *request, admi
 	call->json = &json;
 	json_object_begin(&json);
 	json_key_u64(&json, "schema_version", 1);
-	(void)pthread_mutex_lock(&admin->options.keeper->lock);
-	r = method(call);
-	keeper_publish(admin->options.keeper);
-	(void)pthread_mutex_unlock(&admin->options.keeper->lock);
+	if (admin_takes_long(method)) {
+		r = method(call);
+	} else {
+		(void)pthread_mutex_lock(&admin->options.keeper->lock);
+		r = method(call);
+		keeper_publish(admin->options.keeper);
+		(void)pthread_mutex_unlock(&admin->options.keeper->lock);
+	}
 	json_object_end(&json);
 	return r;
 }
@@ -156,6 +174,8 @@ static void admin_answer(
 	struct admin_call call = {
 		.store = admin->options.store,
 		.keeper = admin->options.keeper,
+		.backups = admin->options.backups,
+		.limits = admin->options.limits,
 		.by = { actor, origin, id },
 		.status = WIRE_FAILED,
 	};

@@ -23,6 +23,8 @@ struct admin_options {
 	struct store *store;
 	struct keeper *keeper;
 	enum admin_from from;
+	const char *backups;       /* folder; borrowed */
+	struct dict_limits limits; /* of the store's dictionary */
 };
 
 /* -ENOMEM, -errno. */

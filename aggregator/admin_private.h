@@ -13,7 +13,9 @@
 /* One request that is being answered. */
 struct admin_call {
 	struct store *store;
-	struct keeper *keeper; /* locked */
+	struct keeper *keeper;     /* locked, but for backup.* */
+	const char *backups;       /* the folder of backups */
+	struct dict_limits limits; /* of the store's dictionary */
 	struct keeper_actor by;
 	const struct config_node *body; /* NULL: empty */
 	struct json_writer *json;       /* the reply; an object is open */
@@ -46,3 +48,8 @@ int admin_hold_release(struct admin_call *call);
 int admin_usage(struct admin_call *call);
 int admin_audit_list(struct admin_call *call);
 int admin_audit_verify(struct admin_call *call);
+int admin_backup_create(struct admin_call *call);
+int admin_backup_list(struct admin_call *call);
+int admin_backup_restore(struct admin_call *call);
+int admin_backup_verify(struct admin_call *call);
+int admin_backup_delete(struct admin_call *call);

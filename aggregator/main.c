@@ -56,6 +56,7 @@ struct aggregator {
 	struct sealer *sealer;
 	struct keeper *keeper;
 	struct admin *admin;
+	char backups[4096]; /* the folder of backups */
 	struct net_server *server;
 	struct http_server *http;
 	struct metrics_source metrics;
@@ -135,19 +136,24 @@ static void raise_files_limit(void)
 	        RLIMIT_NOFILE, &files); /* Fewer connections are then possible, nothing else. */
 }
 
+static struct dict_limits aggregator_dict_limits(const struct aggregator_config *config)
+{
+	return (struct dict_limits){
+		.strings = config->stacks_max,
+		.modules = 1u << 22,
+		.frames = config->stacks_max,
+		.nodes = config->stacks_max,
+		.series = 1u << 24,
+		.string_bytes = (uint64_t)config->stacks_max * STRING_BYTES_EACH,
+	};
+}
+
 static int aggregator_open_store(struct aggregator *aggregator)
 {
 	const struct aggregator_config *config = &aggregator->config;
 	struct store_options options = {
 		.path = config->data,
-		.limits = {
-			.strings = config->stacks_max,
-			.modules = 1u << 22,
-			.frames = config->stacks_max,
-			.nodes = config->stacks_max,
-			.series = 1u << 24,
-			.string_bytes = (uint64_t)config->stacks_max * STRING_BYTES_EACH,
-		},
+		.limits = aggregator_dict_limits(config),
 		.block_cache_bytes = config->block_cache,
 		.symbols_cache_bytes = config->symbol_cache,
 		.late_ns = SEAL_LATE_NS,
@@ -193,6 +199,12 @@ static int aggregator_open_keeper(struct aggregator *aggregator)
 		log_error("retention-unusable", "%s", error);
 		return r;
 	}
+	if (config->backup_path)
+		snprintf(aggregator->backups, sizeof(aggregator->backups), "%s",
+		        config->backup_path);
+	else
+		snprintf(aggregator->backups, sizeof(aggregator->backups), "%s/backups",
+		        config->data);
 	r = keeper_start(aggregator->keeper);
 	if (r == 0)
 		r = admin_new(
@@ -200,6 +212,8 @@ static int aggregator_open_keeper(struct aggregator *aggregator)
 		                .store = aggregator->store,
 		                .keeper = aggregator->keeper,
 		                .from = (enum admin_from)config->admin,
+		                .backups = aggregator->backups,
+		                .limits = aggregator_dict_limits(config),
 		        },
 		        &aggregator->admin);
 	return r;

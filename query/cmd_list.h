@@ -21,5 +21,6 @@ extern const struct command cmd_retention;
 extern const struct command cmd_hold;
 extern const struct command cmd_usage;
 extern const struct command cmd_audit;
+extern const struct command cmd_backup;
 extern const struct command cmd_completion;
 extern const struct command cmd_help;

@@ -22,6 +22,7 @@ static const struct command *const commands[] = {
 	&cmd_hold,
 	&cmd_usage,
 	&cmd_audit,
+	&cmd_backup,
 	&cmd_completion,
 	&cmd_help,
 	NULL,
