@@ -185,7 +185,7 @@ def add_append(table, hour, wire):
     table.add("  the same with every stack new", "B/row", hour.get("written_new_per_row"))
 
 
-TREE_NOTE = "answer_build(), which answers the wire, in process, and a pass that adds up totals; the peer's by stack, no tree"
+TREE_NOTE = "answer_fold(), which answers `tree` and `flame`, in process, to its 16,384 nodes; the peer's by stack, no tree"
 
 
 def add_questions(table, hour, day, month):

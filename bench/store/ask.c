@@ -5,20 +5,25 @@
 #include <errno.h>
 
 #include "aggregator/answer_build.h"
+#include "aggregator/answer_fold.h"
 #include "profile/naming.h"
 
 #define ASK_MEMORY_MAX  (UINT64_C(8) << 30)
 #define ASK_ERROR_BYTES 512
+#define ASK_NODES_MAX   16384 /* as a flame graph has */
 
-static struct answer *ask_answer(
-        struct store *store, const struct question *question, enum naming_level level)
+static const bool ask_never = false;
+static const struct answer_build_options ask_options = {
+	.memory_max = ASK_MEMORY_MAX,
+	.cancelled = &ask_never,
+};
+
+static struct wire_query ask_query(const struct question *question)
 {
-	static const bool never = false;
-	char error[ASK_ERROR_BYTES] = "";
-	struct answer *answer = NULL;
 	struct wire_query query = {
-		.question = WIRE_ASK_PROFILE,
-		.level = level,
+		.question = WIRE_ASK_TREE,
+		.nodes_max = ASK_NODES_MAX,
+		.level = NAMING_FUNCTION,
 		.group = WIRE_GROUP_TYPE,
 		.sides_count = question->sides,
 	};
@@ -29,40 +34,40 @@ static struct answer *ask_answer(
 			.from_ns = question->from_ns[i],
 			.to_ns = question->to_ns[i],
 		};
-	struct answer_build_options options = { .memory_max = ASK_MEMORY_MAX, .cancelled = &never };
-	if (answer_build(store, &query, &options, &answer, error, sizeof(error)) < 0) {
-		fprintf(stderr, "bench.store: %s: %s\n", question->selectors[0], error);
-		exit(1);
-	}
-	return answer;
+	return query;
 }
 
-/* What is below each node, itself included, for one side. The root's is all. */
-static uint64_t ask_tree(const struct dict *dict, const struct batch *batch, uint64_t *totals)
+static void ask_must(const struct question *question, int result, const char *error)
 {
-	uint32_t nodes = dict_mark(dict).nodes;
-	memset(totals, 0, nodes * sizeof(*totals));
-	for (uint32_t i = 0; i < batch->rows_count; i++)
-		totals[batch->rows[i].node] += batch->rows[i].value;
-	for (uint32_t node = nodes; --node > 0;)
-		totals[dict_get_node(dict, node).parent] += totals[node];
-	return totals[DICT_NODE_ROOT];
+	if (result == 0)
+		return;
+	fprintf(stderr, "bench.store: %s: %s\n", question->selectors[0], error);
+	exit(1);
 }
 
-struct ask_result ask(struct store *store, const struct question *question)
+/* How many nodes there were, where the cut says so, or are. */
+static uint32_t ask_nodes(const struct answer *answer)
+{
+	const struct batch *cut = answer->sides[0].parts[ANSWER_CUT_NODES];
+	if (cut && cut->rows_count)
+		return (uint32_t)cut->rows[0].value;
+	return dict_mark(answer->dict).nodes;
+}
+
+struct ask_result ask(
+        struct store *store, struct named_stacks *stacks, const struct question *question)
 {
 	struct ask_result result = { 0 };
+	char error[ASK_ERROR_BYTES] = "";
+	struct wire_query query = ask_query(question);
+	AUTO(answer) answer = NULL;
 	double before = say_wall_s();
-	AUTO(answer) answer = ask_answer(store, question, NAMING_FUNCTION);
-	result.nodes = dict_mark(answer->dict).nodes;
-	autofree uint64_t *totals = malloc((result.nodes + 1) * sizeof(*totals));
-	SAY_OR_DIE(totals ? 0 : -ENOMEM);
-	for (uint32_t i = 0; i < answer->sides_count; i++) {
-		const struct batch *batch = answer->sides[i].batch;
-		result.value += ask_tree(answer->dict, batch, totals) / FLEET_PERIOD_NS;
-		result.rows += batch->rows_count;
-	}
+	int r = answer_fold(store, stacks, &query, &ask_options, &answer, error, sizeof(error));
 	result.ms = (say_wall_s() - before) * 1e3;
+	ask_must(question, r, error);
+	result.nodes = ask_nodes(answer);
+	for (uint32_t i = 0; i < answer->sides_count; i++)
+		result.value += answer->sides[i].completeness.value / FLEET_PERIOD_NS;
 	return result;
 }
 
@@ -93,7 +98,13 @@ struct rows_sum ask_print(
         struct store *store, const struct rows *rows, const struct question *question)
 {
 	struct rows_sum print = { 0 };
-	AUTO(answer) answer = ask_answer(store, question, NAMING_ADDRESS);
+	char error[ASK_ERROR_BYTES] = "";
+	struct wire_query query = ask_query(question);
+	AUTO(answer) answer = NULL;
+	query.question = WIRE_ASK_PROFILE;
+	query.level = NAMING_ADDRESS;
+	ask_must(question, answer_build(store, &query, &ask_options, &answer, error, sizeof(error)),
+	        error);
 	for (uint32_t side = 0; side < answer->sides_count; side++) {
 		const struct batch *batch = answer->sides[side].batch;
 		for (uint32_t i = 0; i < batch->rows_count; i++) {

@@ -1,11 +1,13 @@
 #pragma once
 
 /*
- * ask puts a question as the aggregator does, in its own process: by answer_build(), the code that
- * answers the wire, to the finished tree: frames named, one node for each path of functions, and
- * what is below each node added up in a last pass, as the command line does.
+ * ask puts a question as the aggregator does, in its own process: by answer_fold(), the code that
+ * answers `profleet tree` and `flame` on the wire, to the finished tree: sums of the range on the
+ * trie of functions that the aggregator remembers, what is below each node added up, and the
+ * greatest nodes of it as an answer.
  */
 
+#include "aggregator/named_stacks.h"
 #include "bench/store/rows.h"
 #include "bench/store/say.h"
 #include "storage/store.h"
@@ -17,13 +19,13 @@ struct question {
 };
 
 struct ask_result {
-	double ms; /* to the finished tree */
-	uint32_t nodes;
-	uint32_t rows;  /* of all sides: distinct stacks by function */
+	double ms;      /* to the finished tree */
+	uint32_t nodes; /* of the tree before it was cut */
 	uint64_t value; /* in samples */
 };
 
-struct ask_result ask(struct store *store, const struct question *question);
+struct ask_result ask(
+        struct store *store, struct named_stacks *stacks, const struct question *question);
 
 /* Without the tree: the range summed by stack. */
 double ask_sum_ms(struct store *store, const struct question *question);

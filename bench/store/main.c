@@ -26,6 +26,7 @@
 #define WINDOW_NS       LOAD_WINDOW_NS
 #define BLOCK_CACHE     (UINT64_C(1) << 30)
 #define BLOCK_CACHE_NOT (UINT64_C(64) << 10) /* what was read comes from the files again */
+#define NAMES_BYTES     (UINT64_C(4) << 30)
 #define ERROR_BYTES     512
 
 enum shape { HOUR, DAY, MONTH };
@@ -62,9 +63,27 @@ struct bench {
 	char selector[128]; /* of it */
 	struct rows *rows;
 	struct store *store;
+	struct named_stacks *stacks; /* what the aggregator would remember of it */
 	struct duck *duck;
 	uint32_t differing; /* answers that were not the peer's */
 };
+
+static void bench_close(struct bench *bench)
+{
+	store_free(bench->store);
+	named_stacks_free(bench->stacks);
+	bench->store = NULL;
+	bench->stacks = NULL;
+}
+
+/* After closing what was open. */
+static void bench_open(struct bench *bench, const char *folder, uint64_t block_cache_bytes)
+{
+	bench_close(bench);
+	bench->store = load_open(folder, block_cache_bytes);
+	bench->stacks = named_stacks_new(NAMES_BYTES);
+	SAY_OR_DIE(bench->stacks ? 0 : -ENOMEM);
+}
 
 static void bench_path(const struct bench *bench, const char *name, char path[static 4096])
 {
@@ -229,21 +248,20 @@ static void bench_load_once(struct bench *bench, uint32_t run)
 	uint64_t span_ns = bench->rows->ticks * bench->rows->tick_ns;
 	snprintf(name, sizeof(name), "store-%u", run);
 	bench_path(bench, name, folder);
-	bench->store = load_open(folder, BLOCK_CACHE);
+	bench_open(bench, folder, BLOCK_CACHE);
 	load_init(&load, bench->rows, bench->store);
 	struct load_figures fresh = load_run(&load, 0);
 	struct load_figures known = load_run(
 	        &load, (span_ns + WINDOW_NS - 1) / WINDOW_NS * WINDOW_NS);
 	load_fini(&load);
-	store_free(bench->store);
+	bench_close(bench);
 	bench_say_load(&fresh, &known, rows_stacks(bench->rows));
 	bench_say_sizes(bench, folder);
-	bench->store = load_open(folder, BLOCK_CACHE);
+	bench_open(bench, folder, BLOCK_CACHE);
 	if (run + 1 == bench->runs)
 		return;
 	bench_expire(bench, bench->store);
-	store_free(bench->store);
-	bench->store = NULL;
+	bench_close(bench);
 }
 
 /* For what is only asked. */
@@ -252,7 +270,7 @@ static void bench_load_only(struct bench *bench)
 	char folder[4096];
 	struct load load;
 	bench_path(bench, "store-0", folder);
-	bench->store = load_open(folder, BLOCK_CACHE);
+	bench_open(bench, folder, BLOCK_CACHE);
 	load_init(&load, bench->rows, bench->store);
 	struct load_figures figures = load_run(&load, 0);
 	load_fini(&load);
@@ -325,14 +343,13 @@ static void bench_ask(const struct bench *bench, const char *what, struct questi
 	for (uint32_t i = 0; i <= bench->runs; i++) {
 		for (uint32_t side = 0; side < question.sides; side++)
 			question.to_ns[side]--;
-		result = ask(bench->store, &question);
+		result = ask(bench->store, bench->stacks, &question);
 		if (i > 0)
 			say_of(what, "ms", result.ms);
 		else
 			say_of(what, "first_ms", result.ms);
 	}
 	say_of(what, "tree_nodes", result.nodes);
-	say_of(what, "tree_rows", result.rows);
 	say_of(what, "samples", (double)result.value);
 	double sum_ms[64];
 	for (uint32_t i = 0; question.sides == 1 && i < bench->runs && i < COUNT_OF(sum_ms); i++)
@@ -349,19 +366,18 @@ static void bench_ask_cold(struct bench *bench, const char *what, struct questio
 	char name[32];
 	snprintf(name, sizeof(name), "store-%u", bench->set->shape == HOUR ? bench->runs - 1 : 0);
 	bench_path(bench, name, folder);
-	store_free(bench->store);
-	bench->store = load_open(folder, BLOCK_CACHE_NOT);
+	bench_open(bench, folder, BLOCK_CACHE_NOT);
 	for (uint32_t i = 0; i <= bench->runs; i++) {
 		question.to_ns[0]--;
 		say_evict(folder);
-		double ms = ask(bench->store, &question).ms;
+		double ms = ask(bench->store, bench->stacks, &question).ms;
 		if (i > 0)
 			say_of(what, "cold_ms", ms);
 	}
-	store_free(bench->store);
+	bench_close(bench);
 	say_evict(folder);
-	bench->store = load_open(folder, BLOCK_CACHE);
-	say_of(what, "restarted_ms", ask(bench->store, &question).ms);
+	bench_open(bench, folder, BLOCK_CACHE);
+	say_of(what, "restarted_ms", ask(bench->store, bench->stacks, &question).ms);
 }
 
 static void bench_duck_cold(const struct bench *bench, const char *what, const char *sql)
@@ -455,7 +471,7 @@ static void bench_pace_once(
 	while (say_wall_s() < end) {
 		ms = say_grow(ms, &capacity, (uint64_t)count + 1, sizeof(*ms));
 		question.to_ns[0] = rows_end_ns(bench->rows) - count % 3 * 2 * WINDOW_NS;
-		ms[count++] = ask(bench->store, &question).ms;
+		ms[count++] = ask(bench->store, bench->stacks, &question).ms;
 	}
 	if (rows_per_s > 0) {
 		load_pace_stop(&pace);
@@ -500,15 +516,15 @@ static void bench_memory(struct bench *bench, const char *folder)
 {
 	struct question question = bench_question(bench);
 	struct store_size size;
-	store_free(bench->store);
+	bench_close(bench);
 	(void)malloc_trim(0);
 	uint64_t before = say_rss_bytes();
-	bench->store = load_open(folder, BLOCK_CACHE_NOT);
+	bench_open(bench, folder, BLOCK_CACHE_NOT);
 	double stacks = rows_stacks(bench->rows);
 	SAY_OR_DIE(store_size(bench->store, &size));
 	say("memory_per_stack", (double)(say_rss_bytes() - before) / stacks);
 	say("memory_counted_per_stack", (double)size.bytes_memory / stacks);
-	(void)ask(bench->store, &question);
+	(void)ask(bench->store, bench->stacks, &question);
 	(void)malloc_trim(0);
 	say("memory_asked_per_stack", (double)(say_rss_bytes() - before) / stacks);
 }
@@ -566,8 +582,7 @@ static void bench_hour(struct bench *bench, const char *library)
 	snprintf(name, sizeof(name), "store-%u", bench->runs - 1);
 	bench_path(bench, name, folder);
 	bench_memory(bench, folder);
-	store_free(bench->store);
-	bench->store = load_open(folder, BLOCK_CACHE);
+	bench_open(bench, folder, BLOCK_CACHE);
 	bench_pace(bench);
 	bench_expire(bench, bench->store);
 	bench_duck_expire(bench);
@@ -595,7 +610,7 @@ static int bench_run(struct bench *bench, const char *library)
 		bench_hour(bench, library);
 	else
 		bench_long(bench, library, bench->set->shape == DAY ? "day" : "month");
-	store_free(bench->store);
+	bench_close(bench);
 	duck_free(bench->duck);
 	rows_free(bench->rows);
 	say("answers_differing", bench->differing);
