@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "core/rng.h"
+#include "storage/store_expire.h"
 #include "tests/unit/storage/store_fixture.h"
 
 #define DISK_BYTES (96u << 20)
@@ -260,9 +261,103 @@ static void a_full_disk_stops_writing_only_and_only_while_it_is_full(void **stat
 	free(load);
 }
 
+static uint32_t class_of_series(
+        void *owner, const char *tenant, const struct dict *dict, uint32_t series)
+{
+	return series % 2;
+}
+
+/* So many seconds of two series, sealed; what each step of forgetting needs. */
+static uint64_t fill_windows(struct store *store, struct source *source)
+{
+	struct rng rng;
+	uint64_t samples = 0;
+	rng_init(&rng, 2);
+	for (uint64_t seq = 1; seq <= 8; seq++) {
+		source_begin(source, seq * SECOND, SECOND);
+		for (uint32_t i = 0; i < 2 * ROWS; i++) {
+			char name[32];
+			snprintf(name, sizeof(name), "function%u", i % STACKS);
+			uint64_t value = 1 + rng_below(&rng, 1 << 24);
+			samples += value;
+			CHECK_OK(batch_add_row(source->batch,
+			        source_series(source, "cart", i % 2 ? "a" : "b", 1),
+			        source_stack(source, name), value));
+		}
+		assert_int_equal(source_append(source, store, seq), WIRE_OK);
+	}
+	CHECK_OK(store_seal(store, UINT64_MAX));
+	return samples;
+}
+
+enum { FORGET_HIDE, FORGET_PART, FORGET_UNDO, FORGET_HIDE_AGAIN, FORGET_ERASE, FORGET_STEPS };
+
+static int forget_step(struct store *store, int step)
+{
+	struct store_window_name window = { 0, 0, 2 * SECOND, 4 * SECOND };
+	struct store_expire_item item = { window, STORE_UNIT_NONE, STORE_PART_ALL };
+	struct store_run run = { .id = 1 };
+	struct store_expired expired;
+	struct store_resealed resealed;
+	switch (step) {
+	case FORGET_PART:
+		return store_reseal(store,
+		        (struct store_window_name){ 0, 0, 4 * SECOND, 6 * SECOND }, class_of_series,
+		        NULL, &resealed);
+	case FORGET_UNDO:
+		return store_undo(store, 1, &expired);
+	case FORGET_ERASE:
+		return store_erase(store, 1, NULL, &expired);
+	default:
+		return store_hide(store, &run, &item, 1, &expired);
+	}
+}
+
+/* Each step is refused, or done; answers are those of before or after; with room it is done. */
+static void forgetting_waits_for_room_and_loses_nothing(void **state)
+{
+	char path[400];
+	snprintf(path, sizeof(path), "%s/forget", mounted);
+	struct store *store = open_store(path);
+	struct source source = source_new(store, 1);
+	uint64_t all = fill_windows(store, &source);
+	uint64_t rest = all - store_fixture_total(store, "cpu", 2 * SECOND, 4 * SECOND);
+	CHECK(rest > 0 && rest < all);
+	for (int step = 0; step < FORGET_STEPS; step++) {
+		bool is_hidden_after = step == FORGET_HIDE || step == FORGET_PART ||
+		                       step >= FORGET_HIDE_AGAIN;
+		bool was_hidden = step == FORGET_PART || step == FORGET_UNDO ||
+		                  step == FORGET_ERASE;
+		fill_disk(UINT64_MAX);
+		int r = forget_step(store, step);
+		if (r < 0 && r != -ENOSPC)
+			fail_msg("step %d: %d, %s", step, r, store_error(store));
+		uint64_t found = store_fixture_total(store, "cpu", 0, UINT64_MAX);
+		CHECK(found == (was_hidden ? rest : all) ||
+		        found == (is_hidden_after ? rest : all));
+		print_message("step %d on a full disk: %d\n", step, r);
+		make_room();
+		if (r < 0) {
+			r = forget_step(store, step);
+			/* A write that failed may be there after all. */
+			CHECK(r == 0 || r == -EEXIST || r == -ENOENT);
+		}
+		assert_int_equal(store_fixture_total(store, "cpu", 0, UINT64_MAX),
+		        is_hidden_after ? rest : all);
+	}
+	source_free(&source);
+	store_free(store);
+	store = open_store(path);
+	assert_int_equal(store_fixture_total(store, "cpu", 0, UINT64_MAX), rest);
+	store_free(store);
+	/* The next test counts on all of the disk. */
+	assert_int_equal(run((const char *[]){ "rm", "-r", path, NULL }), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(forgetting_waits_for_room_and_loses_nothing),
 		cmocka_unit_test(a_full_disk_stops_writing_only_and_only_while_it_is_full),
 	};
 	folder = test_dir_new();
