@@ -51,8 +51,9 @@
 #define KV_LOG_BYTES_MAX       (64u << 20)
 #define KV_MANIFEST_BYTES_MAX  (256u << 20) /* of one that is looked at */
 #define KV_REOPEN_MARGIN_BYTES (4u << 20)
-#define KV_RECOVERY_POINT      2 /* rocksdb_point_in_time_recovery has no name in C */
-#define KV_INFO_LEVEL_NONE     6 /* one above the highest, which are headers */
+#define KV_MERGE_MARGIN_BYTES  (16u << 20) /* what merging a few files may take for a while */
+#define KV_RECOVERY_POINT      2           /* rocksdb_point_in_time_recovery has no name in C */
+#define KV_INFO_LEVEL_NONE     6           /* one above the highest, which are headers */
 #define KV_BLOOM_BITS          10
 #define KV_ACKED_NAME          "profleet-acked"
 #define KV_MADE_NAME           "profleet-made-"
@@ -989,6 +990,11 @@ int kv_settle(struct kv *kv, enum kv_family family, struct kv_bytes from, struct
 {
 	if (!kv->db || !kv->writable)
 		return kv_refuse(kv, "merging files of");
+	if (kv_free_bytes(kv) < kv_reopen_bytes(kv) + KV_MERGE_MARGIN_BYTES) {
+		/* A merge that fails half way would end writing. */
+		kv_set_error(kv, "merging files of", "No space left for it");
+		return -ENOSPC;
+	}
 	rocksdb_compactoptions_t *options = rocksdb_compactoptions_create();
 	rocksdb_compactoptions_set_exclusive_manual_compaction(options, 0);
 	rocksdb_compact_range_cf_opt(
@@ -1141,6 +1147,8 @@ int kv_flush(struct kv *kv)
 
 void kv_flush_begin(struct kv *kv)
 {
+	if (kv_free_bytes(kv) < kv_reopen_bytes(kv))
+		return;
 	(void)kv_flush_families(kv, false);
 }
 

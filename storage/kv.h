@@ -156,6 +156,7 @@ int kv_reclaim(struct kv *kv, enum kv_family family, struct kv_bytes from, struc
 /*
  * Takes what was deleted of [from, to) out of its files: those that hold any of the range are
  * written anew without it. For where kv_delete_files() cannot: files of the highest level.
+ * -ENOSPC: not tried, there is too little room for it. kv_reclaim() as well, after what it could.
  */
 int kv_settle(struct kv *kv, enum kv_family family, struct kv_bytes from, struct kv_bytes to);
 

@@ -272,6 +272,23 @@ static void expire_delete_run(struct store *store, struct kv_batch *write, uint6
 	        store, write, KV_EXPIRY, (struct kv_bytes){ key_bytes, sizeof(key_bytes) });
 }
 
+bool expire_is_rolled_up(struct store *store, struct key_window key)
+{
+	uint32_t level = key_window_level(key) + 1;
+	struct window_span span;
+	if (level >= WINDOW_LEVELS)
+		return false;
+	const struct window_list *list = store_windows(store, level);
+	if (!window_list_span(list, key.from_ns, key.to_ns, &span))
+		return false;
+	for (uint32_t i = 0; i < span.count; i++) {
+		const struct window_entry *entry = &list->entries[span.first + i];
+		if (window_entry_has(entry, key) && !expiry_has_window(&store->expiry, entry->key))
+			return true;
+	}
+	return false;
+}
+
 bool expire_can_make_again(struct store *store, const struct window_entry *rollup)
 {
 	for (uint32_t i = 0; i < rollup->sources_count; i++) {
@@ -569,6 +586,8 @@ static void erasing_take_unit(struct erasing *erasing, const struct expiry_item 
 	if (window->level == 0)
 		unit->chunks = 0;
 	if (item->parts & STORE_PART_SUMS) {
+		unit->is_void |= !unit->is_gone &&
+		                 !expire_is_rolled_up(erasing->store, item->window);
 		unit->is_gone = true;
 		unit->bytes_sums = 0;
 	}

@@ -22,6 +22,8 @@ uint32_t expire_parts_there(const struct window *window, uint32_t unit);
  */
 int expire_measure(struct store *store, struct key_window key, struct window *window);
 
+/* Has a rollup that is not hidden as a whole what this window has? In the gate. */
+bool expire_is_rolled_up(struct store *store, struct key_window key);
 /* Are all windows of the level below there, that a rollup was made of? */
 bool expire_can_make_again(struct store *store, const struct window_entry *rollup);
 

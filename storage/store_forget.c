@@ -339,6 +339,8 @@ int store_delete_range(struct store *store, uint64_t from_ns, uint64_t to_ns, ui
 	}
 	pthread_mutex_lock(&store->sealing);
 	int r = forget_run(&forget);
+	if (r == 0 && forget.batches > 0)
+		store_settle_batches(store, to_ns);
 	pthread_mutex_unlock(&store->sealing);
 	if (r == 0)
 		*ret_batches = forget.batches;

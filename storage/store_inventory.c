@@ -70,23 +70,6 @@ static int inventory_list_series(struct inventory *inventory, uint32_t unit)
 	return 0;
 }
 
-static bool inventory_is_rolled_up(struct store *store, struct key_window key)
-{
-	uint32_t level = key_window_level(key) + 1;
-	struct window_span span;
-	if (level >= WINDOW_LEVELS)
-		return false;
-	const struct window_list *list = store_windows(store, level);
-	if (!window_list_span(list, key.from_ns, key.to_ns, &span))
-		return false;
-	for (uint32_t i = 0; i < span.count; i++) {
-		const struct window_entry *entry = &list->entries[span.first + i];
-		if (window_entry_has(entry, key) && !expiry_has_window(&store->expiry, entry->key))
-			return true;
-	}
-	return false;
-}
-
 static const char *inventory_string(const struct dict *dict, uint32_t id)
 {
 	size_t count;
@@ -107,7 +90,7 @@ static struct store_inventory_unit inventory_begin(
 		.batches = entry->batches,
 		.first_ns = entry->first_ns,
 		.last_ns = entry->last_ns,
-		.is_rolled_up = inventory_is_rolled_up(store, entry->key),
+		.is_rolled_up = expire_is_rolled_up(store, entry->key),
 		.dict = sealed_dict(&inventory->sealed),
 		.dict_generation = entry->dictionary,
 	};

@@ -232,6 +232,7 @@ static int part_add_units(struct parting *parting, const struct seal *seal, uint
 	window->units_count += count;
 	struct window_unit *old = &units[parted];
 	old->is_gone = true;
+	old->is_void = true;
 	old->chunks = 0;
 	old->bytes_detail = 0;
 	old->bytes_sums = 0;

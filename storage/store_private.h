@@ -254,5 +254,12 @@ int store_begin_generation(struct store *store);
 /* Begins one when the newest is old or large enough. */
 int store_renew_dict(struct store *store);
 
+/*
+ * Gives back the room of batches before that moment that are sealed or deleted. Those that had
+ * reached a file lie in files of the highest level, which cannot be dropped; merging them is
+ * reading them once. Under sealing.
+ */
+void store_settle_batches(struct store *store, uint64_t until_ns);
+
 /* The symbol heads into the cache: of store_open() and after opening again. */
 int store_load_symbols(struct store *store);

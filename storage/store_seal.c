@@ -452,11 +452,7 @@ static int seal_window_wholly(struct store *store, struct key_window key)
 	return 0;
 }
 
-/*
- * Batches that reached a file before they were sealed lie in files of the highest level, which
- * cannot be dropped. They are few: merging them is reading them once.
- */
-static void seal_settle_batches(struct store *store, uint64_t until_ns)
+void store_settle_batches(struct store *store, uint64_t until_ns)
 {
 	uint8_t from[KEYS_TIME_BYTES];
 	uint8_t to[KEYS_TIME_BYTES];
@@ -493,7 +489,7 @@ int store_seal(struct store *store, uint64_t until_ns)
 			r = seal_note_unsealable(store, key.from_ns);
 	}
 	if (r == 0 && has_sealed)
-		seal_settle_batches(store, until_ns);
+		store_settle_batches(store, until_ns);
 	pthread_mutex_unlock(&store->sealing);
 	return r;
 }

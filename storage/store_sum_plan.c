@@ -94,7 +94,7 @@ static int plan_can_read(struct summing *summing, struct walk *walk, uint32_t le
 	*ret_can = true;
 	summing_turn_to(summing, sealed->generation);
 	for (uint32_t i = 0; i < sealed->window.units_count; i++)
-		if (sealed->window.units[i].is_gone &&
+		if (sealed->window.units[i].is_gone && !sealed->window.units[i].is_void &&
 		        summing_wants_unit(summing, &sealed->window.units[i]))
 			*ret_can = false;
 	return 0;

@@ -17,7 +17,7 @@
 #define WINDOW_SIZED     0x20
 #define WINDOW_FLAGS     (WINDOW_COLLAPSED | WINDOW_SIZED)
 
-enum window_unit_flags { WINDOW_UNIT_GONE = 1 };
+enum window_unit_flags { WINDOW_UNIT_GONE = 1, WINDOW_UNIT_VOID = 2 };
 
 void window_fini(struct window *window)
 {
@@ -69,7 +69,8 @@ void window_put(
 			buf_put_varint(to, unit->class);
 			buf_put_varint(to, unit->bytes_detail);
 			buf_put_varint(to, unit->bytes_sums);
-			buf_put_u8(to, unit->is_gone ? WINDOW_UNIT_GONE : 0);
+			buf_put_u8(to, (uint8_t)((unit->is_gone ? WINDOW_UNIT_GONE : 0) |
+			                         (unit->is_void ? WINDOW_UNIT_VOID : 0)));
 		}
 	}
 	if (window->has_sizes)
@@ -142,7 +143,8 @@ static void window_get_sizes(struct reader *from, struct window_unit *unit)
 	unit->bytes_sums = reader_varint(from);
 	uint8_t flags = reader_u8(from);
 	unit->is_gone = flags & WINDOW_UNIT_GONE;
-	if (flags > WINDOW_UNIT_GONE)
+	unit->is_void = flags & WINDOW_UNIT_VOID;
+	if (flags > (WINDOW_UNIT_GONE | WINDOW_UNIT_VOID) || (unit->is_void && !unit->is_gone))
 		reader_fail(from);
 }
 

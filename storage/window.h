@@ -49,6 +49,11 @@ struct window_unit {
 	 * parted. In what sealed_open() read: hidden as well, and chunks are 0 where detail is.
 	 */
 	bool is_gone;
+	/*
+	 * And nothing is missing by that: it was parted, and is in units behind; or it was erased
+	 * and no rollup has what it had.
+	 */
+	bool is_void;
 };
 
 struct window {
