@@ -129,9 +129,8 @@ int answer_sum_selector(const struct wire_text *text, struct selector **ret_sele
 	return selector_parse(copy, ret_selector, ret_error, error_bytes);
 }
 
-int answer_sum_take(struct store *store, const struct wire_query *query,
-        const struct wire_query_side *side, const struct answer_build_options *options,
-        struct dict *dict, struct answer_sum *work)
+int answer_sum_match(struct store *store, const struct wire_query *query,
+        const struct wire_query_side *side, struct dict *dict, struct answer_sum *work)
 {
 	int r = store_find_series(store, work->selector, side->from_ns, side->to_ns, &work->match);
 	if (r < 0)
@@ -140,6 +139,14 @@ int answer_sum_take(struct store *store, const struct wire_query *query,
 	store_read_lock(store);
 	r = groups_make(&work->groups, work->match, query);
 	store_read_unlock(store);
+	return r;
+}
+
+int answer_sum_take(struct store *store, const struct wire_query *query,
+        const struct wire_query_side *side, const struct answer_build_options *options,
+        struct dict *dict, struct answer_sum *work)
+{
+	int r = answer_sum_match(store, query, side, dict, work);
 	if (r < 0)
 		return r;
 

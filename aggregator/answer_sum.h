@@ -30,6 +30,10 @@ void answer_sum_fini(struct answer_sum *work);
 int answer_sum_selector(const struct wire_text *text, struct selector **ret_selector,
         char *ret_error, size_t error_bytes);
 
+/* The first half of answer_sum_take(): series and groups, no sums. */
+int answer_sum_match(struct store *store, const struct wire_query *query,
+        const struct wire_query_side *side, struct dict *dict, struct answer_sum *work);
+
 /*
  * Groups get numbers in order of their series in `dict`, which may hold those of another side.
  * Values are in units: a series of a group has period 1, except where nothing is grouped.

@@ -9,6 +9,7 @@
 
 #include "aggregator/answer_build.h"
 #include "aggregator/answer_fold.h"
+#include "aggregator/answer_timeline.h"
 #include "aggregator/inspect.h"
 #include "aggregator/job_queue.h"
 #include "aggregator/refusal.h"
@@ -92,6 +93,9 @@ static int ask_profile(
 	};
 	(void)pthread_mutex_unlock(&pool->lock);
 
+	if (query->question == WIRE_ASK_TIMELINE)
+		return answer_timeline(pool->options.store, pool->stacks, query, &options, to,
+		        ret_error, QUERY_ERROR_BYTES);
 	AUTO(answer) answer = NULL;
 	int r = query->question == WIRE_ASK_PROFILE
 	                ? answer_build(pool->options.store, query, &options, &answer, ret_error,
@@ -115,7 +119,8 @@ static int query_check(const struct wire_query *query, char *ret_error)
 {
 	bool about_profiles = query->question == WIRE_ASK_PROFILE ||
 	                      query->question == WIRE_ASK_FUNCTIONS ||
-	                      query->question == WIRE_ASK_TREE;
+	                      query->question == WIRE_ASK_TREE ||
+	                      query->question == WIRE_ASK_TIMELINE;
 	if (about_profiles && (query->level < NAMING_FUNCTION || query->level > NAMING_ADDRESS)) {
 		snprintf(ret_error, QUERY_ERROR_BYTES, "level %u: 1 (function) or 2 (address)",
 		        query->level);
@@ -132,6 +137,10 @@ static int query_check(const struct wire_query *query, char *ret_error)
 	        (query->group == WIRE_GROUP_SERIES || query->level != NAMING_FUNCTION)) {
 		snprintf(ret_error, QUERY_ERROR_BYTES,
 		        "question %u is answered at level 1, and not by series", query->question);
+		return -EINVAL;
+	}
+	if (query->question == WIRE_ASK_TIMELINE && query->step_ns == 0) {
+		snprintf(ret_error, QUERY_ERROR_BYTES, "a timeline without a step");
 		return -EINVAL;
 	}
 	bool has_sides = query->question <= WIRE_ASK_LABELS || about_profiles;
@@ -161,6 +170,7 @@ static int query_answer(
 	case WIRE_ASK_PROFILE:
 	case WIRE_ASK_FUNCTIONS:
 	case WIRE_ASK_TREE:
+	case WIRE_ASK_TIMELINE:
 		return ask_profile(pool, query, to, ret_error);
 	case WIRE_ASK_SERIES:
 		return inspect_series(

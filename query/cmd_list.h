@@ -11,6 +11,7 @@ extern const struct command cmd_top;
 extern const struct command cmd_tree;
 extern const struct command cmd_flame;
 extern const struct command cmd_diff;
+extern const struct command cmd_timeline;
 extern const struct command cmd_series;
 extern const struct command cmd_labels;
 extern const struct command cmd_agents;

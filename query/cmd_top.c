@@ -16,6 +16,7 @@
 #include "query/complain.h"
 #include "query/flame_page.h"
 #include "query/functions.h"
+#include "query/groups.h"
 #include "query/output.h"
 #include "query/report.h"
 #include "query/rows.h"
@@ -29,6 +30,8 @@ struct top_args {
 	char *type;
 	uint32_t limit;
 	uint32_t sort; /* index into top_sorts */
+	char *by;
+	uint32_t groups;
 	uint32_t format;
 	char *out;
 };
@@ -47,6 +50,8 @@ static const struct option_spec top_options[] = {
 	        .fallback = "flat",
 	        .choices = top_sorts,
 	        .help = "which column decides the order" },
+	BY_OPTION(top_args),
+	GROUPS_OPTION(top_args),
 	FORMAT_OPTION(top_args, top_formats),
 	OUT_OPTION(top_args),
 	SHARED_OPTIONS(top_args),
@@ -73,6 +78,7 @@ static const struct option_table top_table = {
 	            "profleet top 'cpu{service=\"cart\",version=~\"1\\\\.9.*\"}' --since 10m "
 	            "--limit 50\n"
 	            "profleet top cpu --from now-2h --to now-1h -o json\n"
+	            "profleet top cpu --by region,version --limit 5\n"
 	            "profleet top stacks.folded --sort cum\n",
 	.exit_codes = EXIT_CODES_TEXT,
 	.options = top_options,
@@ -90,7 +96,7 @@ struct top {
 	uint64_t value_shown; /* flat of those shown */
 };
 
-static void top_put_table(
+static void top_put_rows(
         const struct top *top, bool wide, const struct output *output, struct buf *to)
 {
 	static const struct text_column columns[] = {
@@ -131,9 +137,15 @@ static void top_put_table(
 		text_table_put(table, names_module(top->names, function->name));
 	}
 
+	text_table_print(table, wide ? 0 : output->width, output->color, to);
+}
+
+static void top_put_table(
+        const struct top *top, bool wide, const struct output *output, struct buf *to)
+{
 	report_put_head(top->source, 0, "", to);
 	buf_put_u8(to, '\n');
-	text_table_print(table, wide ? 0 : output->width, output->color, to);
+	top_put_rows(top, wide, output, to);
 	buf_put_u8(to, '\n');
 	report_put_completeness(top->source, 0, "", to);
 	rows_put_cut("function", top->shown, functions_count_all(top->functions),
@@ -158,39 +170,47 @@ static void top_put_csv(const struct top *top, struct buf *to)
 	}
 }
 
+static void top_json_functions(const struct top *top, struct json_writer *json)
+{
+	json_key(json, "functions");
+	json_array_begin(json);
+	for (uint32_t i = 0; i < top->shown; i++) {
+		const struct function *function = functions_get(top->functions, i);
+		json_object_begin(json);
+		json_key_text(json, "function", names_function(top->names, function->name));
+		json_key_text(json, "module", names_module(top->names, function->name));
+		json_key_u64(json, "flat", function->flat[0]);
+		report_json_share(json, "flat_share", function->flat[0], top->value, 1);
+		json_key_u64(json, "cum", function->cum[0]);
+		report_json_share(json, "cum_share", function->cum[0], top->value, 1);
+		json_object_end(json);
+	}
+	json_array_end(json);
+	json_key(json, "cut");
+	json_object_begin(json);
+	json_key_u64(json, "shown", top->shown);
+	json_key_u64(json, "of", functions_count_all(top->functions));
+	json_key_u64(json, "flat_not_shown", top->value - top->value_shown);
+	json_object_end(json);
+}
+
+static void top_json_head(const struct top *top, struct json_writer *json)
+{
+	json_object_begin(json);
+	json_key_u64(json, "schema_version", 1);
+	json_key_text(json, "verb", "top");
+	json_key_text(json, "type", top->source->type);
+	json_key_text(json, "unit", top->source->unit);
+	json_key(json, "side");
+	report_json_side(top->source, 0, json);
+	json_key_text(json, "sorted_by", top_sorts[top->args->sort]);
+}
+
 static void top_put_json(const struct top *top, struct buf *to)
 {
 	struct json_writer json = json_writer_of(to, true);
-	uint32_t count = functions_count_all(top->functions);
-
-	json_object_begin(&json);
-	json_key_u64(&json, "schema_version", 1);
-	json_key_text(&json, "verb", "top");
-	json_key_text(&json, "type", top->source->type);
-	json_key_text(&json, "unit", top->source->unit);
-	json_key(&json, "side");
-	report_json_side(top->source, 0, &json);
-	json_key_text(&json, "sorted_by", top_sorts[top->args->sort]);
-	json_key(&json, "functions");
-	json_array_begin(&json);
-	for (uint32_t i = 0; i < top->shown; i++) {
-		const struct function *function = functions_get(top->functions, i);
-		json_object_begin(&json);
-		json_key_text(&json, "function", names_function(top->names, function->name));
-		json_key_text(&json, "module", names_module(top->names, function->name));
-		json_key_u64(&json, "flat", function->flat[0]);
-		report_json_share(&json, "flat_share", function->flat[0], top->value, 1);
-		json_key_u64(&json, "cum", function->cum[0]);
-		report_json_share(&json, "cum_share", function->cum[0], top->value, 1);
-		json_object_end(&json);
-	}
-	json_array_end(&json);
-	json_key(&json, "cut");
-	json_object_begin(&json);
-	json_key_u64(&json, "shown", top->shown);
-	json_key_u64(&json, "of", count);
-	json_key_u64(&json, "flat_not_shown", top->value - top->value_shown);
-	json_object_end(&json);
+	top_json_head(top, &json);
+	top_json_functions(top, &json);
 	json_object_end(&json);
 	buf_put_u8(to, '\n');
 }
@@ -203,6 +223,7 @@ static int top_count(struct top *top, struct names *names, struct functions *fun
 	functions_sort(functions, top->args->sort ? FUNCTIONS_BY_CUM : FUNCTIONS_BY_FLAT,
 	        (struct functions_scale){ 0 });
 
+	top->value_shown = 0;
 	uint32_t count = functions_count(functions);
 	uint32_t limit = top->args->limit;
 	top->names = names;
@@ -212,6 +233,141 @@ static int top_count(struct top *top, struct names *names, struct functions *fun
 	for (uint32_t i = 0; i < top->shown; i++)
 		top->value_shown += functions_get(functions, i)->flat[0];
 	return 0;
+}
+
+/* All groups, one after the other, in one of the forms. */
+struct top_groups {
+	const struct source_request *request;
+	const struct source *source;
+	struct groups *groups;
+	uint32_t shown;
+	enum output_format format;
+	const struct output *output;
+	struct json_writer json;
+	struct buf *to;
+};
+
+static void top_put_group(const struct top_groups *all, const struct top *top, uint32_t index,
+        struct json_writer *json)
+{
+	const struct group *group = &all->groups->items[index];
+	uint64_t whole = all->source->sides[0].value;
+	struct buf *to = all->to;
+	if (all->format == FORMAT_JSON) {
+		json_object_begin(json);
+		json_key(json, "labels");
+		groups_json_labels(all->request, all->source, group, json);
+		json_key_u64(json, "value", group->value);
+		report_json_share(json, "share", group->value, whole, 1);
+		json_key_u64(json, "coverage_ns", group->coverage_ns);
+		top_json_functions(top, json);
+		json_object_end(json);
+		return;
+	}
+	groups_put_name(all->request, all->source, group, to);
+	buf_printf(to, "  total %s", units_value(all->source->unit, group->value).text);
+	buf_printf(to, "  %s of all\n", units_percent(group->value, whole).text);
+	top_put_rows(top, all->format == FORMAT_WIDE, all->output, to);
+	rows_put_cut("function", top->shown, functions_count_all(top->functions),
+	        top->value - top->value_shown, top->value, to);
+	buf_put_u8(to, '\n');
+}
+
+static void top_csv_group(const struct top_groups *all, const struct top *top, uint32_t index)
+{
+	for (uint32_t i = 0; i < top->shown; i++) {
+		const struct function *function = functions_get(top->functions, i);
+		for (uint32_t label = 0; label < all->request->by_count; label++) {
+			text_put_csv(all->to, groups_label(all->source, &all->groups->items[index],
+			                              all->request->by[label]));
+			buf_put_u8(all->to, ',');
+		}
+		buf_printf(all->to, "%llu,%llu,", (unsigned long long)function->flat[0],
+		        (unsigned long long)function->cum[0]);
+		text_put_csv(all->to, top->source->unit);
+		buf_put_u8(all->to, ',');
+		text_put_csv(all->to, names_function(top->names, function->name));
+		buf_put_u8(all->to, ',');
+		text_put_csv(all->to, names_module(top->names, function->name));
+		buf_put_u8(all->to, '\n');
+	}
+}
+
+static int top_each_group(
+        const struct top_groups *all, const struct top_args *args, struct json_writer *json)
+{
+	for (uint32_t i = 0; i < all->shown; i++) {
+		struct source only = groups_only(all->source, all->groups, i);
+		struct top top = { .args = args, .source = &only };
+		AUTO(names) names = names_new();
+		AUTO(functions) functions = names ? functions_new(names) : NULL;
+		int code = functions ? top_count(&top, names, functions) : rows_explain(-ENOMEM);
+		if (code)
+			return code;
+		if (all->format == FORMAT_CSV)
+			top_csv_group(all, &top, i);
+		else
+			top_put_group(all, &top, i, json);
+	}
+	return 0;
+}
+
+static void top_csv_head(const struct top_groups *all)
+{
+	for (uint32_t i = 0; i < all->request->by_count; i++) {
+		char name[WIRE_TEXT_BYTES_MAX + 1];
+		memcpy(name, all->request->by[i].bytes, all->request->by[i].count);
+		name[all->request->by[i].count] = '\0';
+		text_put_csv(all->to, name);
+		buf_put_u8(all->to, ',');
+	}
+	buf_printf(all->to, "flat,cum,unit,function,module\n");
+}
+
+static int top_by(const struct top_args *args, const struct source_request *request,
+        const struct source *source, enum output_format format, const struct output *output,
+        struct buf *to)
+{
+	AUTO_GROUPS groups = { 0 };
+	int code = groups_make(source, &groups);
+	if (code)
+		return code;
+	struct top_groups all = { request, source, &groups, groups.count, format, output,
+		json_writer_of(to, true), to };
+	if (args->groups && args->groups < groups.count)
+		all.shown = args->groups;
+	uint64_t hidden = 0;
+	for (uint32_t i = all.shown; i < groups.count; i++)
+		hidden += groups.items[i].value;
+
+	struct top top = { .args = args, .source = source };
+	struct json_writer *json = &all.json;
+	if (format == FORMAT_JSON) {
+		top_json_head(&top, json);
+		json_key(json, "groups");
+		json_array_begin(json);
+	} else if (format == FORMAT_CSV) {
+		top_csv_head(&all);
+	} else {
+		report_put_head(source, 0, "", to);
+		buf_put_u8(to, '\n');
+	}
+	code = top_each_group(&all, args, json);
+	if (format == FORMAT_JSON) {
+		json_array_end(json);
+		json_key(json, "groups_cut");
+		json_object_begin(json);
+		json_key_u64(json, "shown", all.shown);
+		json_key_u64(json, "of", groups.count);
+		json_key_u64(json, "value_not_shown", hidden);
+		json_object_end(json);
+		json_object_end(json);
+		buf_put_u8(to, '\n');
+	} else if (format != FORMAT_CSV) {
+		report_put_completeness(source, 0, "", to);
+		groups_put_cut(&groups, all.shown, hidden, source, to);
+	}
+	return code;
 }
 
 /* Tables need functions, and only what is drawn or handed on needs every stack. */
@@ -240,7 +396,13 @@ static int cmd_top_run(void *opaque, const struct option_args *words)
 	AUTO(source) source = NULL;
 	AUTO_BUF text = { 0 };
 
-	int code = range_resolve(&args->range, NULL, NULL, &request.from_ns[0], &request.to_ns[0]);
+	int code = groups_request(args->by, source_is_file(words->items[0]), &request);
+	if (code == 0 && args->by && request.question == WIRE_ASK_PROFILE)
+		return complain(EXIT_CODE_USAGE,
+		        "--by: only for tables, json and csv; give the label in the selector");
+	if (code == 0)
+		code = range_resolve(
+		        &args->range, NULL, NULL, &request.from_ns[0], &request.to_ns[0]);
 	if (code == 0)
 		code = source_load(&args->shared, &request, &source);
 	if (code)
@@ -253,6 +415,10 @@ static int cmd_top_run(void *opaque, const struct option_args *words)
 	if (format == FORMAT_FOLDED || format == FORMAT_PPROF)
 		return rows_deliver(&source->sides[0], format, names_frame_name, 0, &output);
 
+	if (args->by) {
+		code = top_by(args, &request, source, format, &output, &text);
+		return code ? code : output_deliver(&output, &text, EXIT_CODE_OK);
+	}
 	struct top top = { .args = args, .source = source };
 	AUTO(names) names = names_new();
 	AUTO(functions) functions = names ? functions_new(names) : NULL;

@@ -112,6 +112,20 @@ int range_resolve(const struct range_args *range, const struct option_time *from
 		.help = what "; 0 shows all. The last line says what was cut"                      \
 	}
 
+#define BY_OPTION(args)                                                                            \
+	{                                                                                          \
+		.name = "by", .kind = OPTION_TEXT, .offset = offsetof(struct args, by),            \
+		.value_name = "LABEL[,LABEL]",                                                     \
+		.help = "a part for each value of these labels, the greatest first"                \
+	}
+
+#define GROUPS_OPTION(args)                                                                        \
+	{                                                                                          \
+		.name = "groups", .kind = OPTION_U32, .offset = offsetof(struct args, groups),     \
+		.fallback = "10", .value_name = "N",                                               \
+		.help = "how many values of --by; 0 shows all. The last line says what was cut"    \
+	}
+
 #define FORMAT_OPTION(args, formats)                                                               \
 	{                                                                                          \
 		.name = "output", .short_name = 'o', .kind = OPTION_ENUM,                          \

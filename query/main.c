@@ -12,6 +12,7 @@ static const struct command *const commands[] = {
 	&cmd_tree,
 	&cmd_flame,
 	&cmd_diff,
+	&cmd_timeline,
 	&cmd_export,
 	&cmd_import,
 	&cmd_series,

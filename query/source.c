@@ -43,8 +43,7 @@ void source_free(struct source *source)
 	free(source);
 }
 
-/* The selector in its normal form, with the type of --type where it has none. */
-static int source_selector(const char *word, const char *type, char **ret_text)
+int source_selector(const char *word, const char *type, char **ret_text)
 {
 	char error[256];
 	AUTO(selector) selector = NULL;
@@ -110,10 +109,12 @@ static int source_ask(const struct shared_args *shared, const struct source_requ
 		.level = request->level,
 		.group = request->group,
 		.nodes_max = request->nodes_max,
+		.by_count = request->by_count,
 		.by_cum = request->by_cum,
 		.by_change = request->by_change,
 		.is_canonical = request->is_canonical,
 	};
+	memcpy(query.by, request->by, sizeof(query.by));
 	uint32_t asked[SOURCE_SIDES_MAX];
 	for (uint32_t i = 0; i < request->sides_count; i++) {
 		struct source_side *side = &source->sides[i];

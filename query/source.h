@@ -28,7 +28,9 @@ struct source_request {
 	uint32_t group;   /* enum wire_group */
 	/* enum wire_question: WIRE_ASK_PROFILE, or what is enough of it. 0 is PROFILE */
 	uint32_t question;
-	uint32_t nodes_max;     /* of WIRE_ASK_TREE and FUNCTIONS; 0: all */
+	uint32_t nodes_max;               /* of WIRE_ASK_TREE and FUNCTIONS; 0: all */
+	struct wire_text by[WIRE_BY_MAX]; /* labels of WIRE_GROUP_LABELS; borrowed */
+	uint32_t by_count;
 	bool by_cum, by_change; /* which of the functions come first */
 	bool is_canonical;      /* of WIRE_ASK_FUNCTIONS */
 };
@@ -62,6 +64,12 @@ struct source {
 
 /* Is this word the name of a file, and not a selector? */
 bool source_is_file(const char *word);
+
+/*
+ * The selector in its normal form, with the type of --type (may be NULL) where it has none. 0 with
+ * a text the caller frees, or an exit code after complaining.
+ */
+int source_selector(const char *word, const char *type, char **ret_text);
 
 /* 0, or an exit code after complaining: EXIT_CODE_NO_DATA when a side has no series at all. */
 int source_load(const struct shared_args *shared, const struct source_request *request,
