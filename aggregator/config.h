@@ -36,6 +36,9 @@ struct aggregator_config {
 	uint32_t stacks_max;
 	uint32_t shards;
 	uint32_t admin; /* enum admin_from */
+	uint64_t roll_grace_ns;
+	uint32_t fold_hour; /* 0: not */
+	uint32_t fold_day;
 	uint64_t retention_every_ns;
 	uint64_t retention_grace_ns;
 	uint64_t retention_delay_ns;

@@ -157,6 +157,7 @@ static int aggregator_open_store(struct aggregator *aggregator)
 		.block_cache_bytes = config->block_cache,
 		.symbols_cache_bytes = config->symbol_cache,
 		.late_ns = SEAL_LATE_NS,
+		.fold_below = { config->fold_hour, config->fold_day },
 	};
 	char error[512] = "";
 	int r = store_open(options, &aggregator->store, error, sizeof(error));
@@ -256,6 +257,7 @@ static int aggregator_open_workers(struct aggregator *aggregator)
 		                .store = aggregator->store,
 		                .clock = clock_real(),
 		                .grace_ns = SEAL_GRACE_NS,
+		                .roll_grace_ns = config->roll_grace_ns,
 		                .every_ms = SEAL_EVERY_MS,
 		        },
 		        &aggregator->sealer);

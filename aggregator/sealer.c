@@ -17,29 +17,59 @@ struct sealer {
 	struct sealer_options options;
 	pthread_t thread;
 	pthread_mutex_t mutex;
-	pthread_cond_t stop;
-	bool is_stopping; /* under mutex */
-	int last;         /* what the last turn returned: a failure is logged when it begins */
+	pthread_cond_t wake;
+	pthread_cond_t done;
+	/* Under mutex. */
+	bool is_stopping;
+	uint64_t turns_wanted; /* without waiting for their time */
+	uint64_t turns_done;
+	/* What the last turn returned: a failure is logged when it begins. */
+	int last_seal;
+	int last_roll;
 };
 
-static void sealer_turn(struct sealer *sealer)
+static uint64_t sealer_until(uint64_t now_ns, uint64_t grace_ns)
 {
-	uint64_t now_ns = clock_unix_ns(sealer->options.clock);
-	uint64_t grace_ns = sealer->options.grace_ns;
-	int r = now_ns > grace_ns ? store_seal(sealer->options.store, now_ns - grace_ns) : 0;
-	if (r < 0 && r != sealer->last) {
+	return now_ns > grace_ns ? now_ns - grace_ns : 0;
+}
+
+static void sealer_note_seal(struct sealer *sealer, int r)
+{
+	if (r < 0 && r != sealer->last_seal) {
 		char text[512] = "";
 		store_read_error(sealer->options.store, text, sizeof(text));
 		log_warn("seal-failed", "%s%s%s: windows stay open and are tried again",
 		        strerror(-r), text[0] ? ": " : "", text);
-	} else if (r == 0 && sealer->last < 0) {
+	} else if (r == 0 && sealer->last_seal < 0) {
 		log_info("seal-recovered", "windows are sealed again");
 	}
-	sealer->last = r;
+	sealer->last_seal = r;
 }
 
-/* false: stop. */
-static bool sealer_wait(struct sealer *sealer)
+static void sealer_note_roll(struct sealer *sealer, int r)
+{
+	if (r < 0 && r != sealer->last_roll) {
+		char text[512] = "";
+		store_read_error(sealer->options.store, text, sizeof(text));
+		log_warn("roll-failed", "%s%s%s: windows are not rolled up and are tried again",
+		        strerror(-r), text[0] ? ": " : "", text);
+	} else if (r == 0 && sealer->last_roll < 0) {
+		log_info("roll-recovered", "windows are rolled up again");
+	}
+	sealer->last_roll = r;
+}
+
+static void sealer_turn(struct sealer *sealer)
+{
+	uint64_t now_ns = clock_unix_ns(sealer->options.clock);
+	struct store *store = sealer->options.store;
+	sealer_note_seal(sealer, store_seal(store, sealer_until(now_ns, sealer->options.grace_ns)));
+	sealer_note_roll(
+	        sealer, store_roll(store, sealer_until(now_ns, sealer->options.roll_grace_ns)));
+}
+
+/* false: stop. *ret_wanted: how many turns were asked for when this one begins. */
+static bool sealer_wait(struct sealer *sealer, uint64_t *ret_wanted)
 {
 	struct timespec until;
 	bool is_stopping;
@@ -51,10 +81,11 @@ static bool sealer_wait(struct sealer *sealer)
 		until.tv_nsec -= 1000000000;
 	}
 	pthread_mutex_lock(&sealer->mutex);
-	while (!sealer->is_stopping &&
-	        pthread_cond_timedwait(&sealer->stop, &sealer->mutex, &until) == 0)
+	while (!sealer->is_stopping && sealer->turns_wanted == sealer->turns_done &&
+	        pthread_cond_timedwait(&sealer->wake, &sealer->mutex, &until) == 0)
 		;
 	is_stopping = sealer->is_stopping;
+	*ret_wanted = sealer->turns_wanted;
 	pthread_mutex_unlock(&sealer->mutex);
 	return !is_stopping;
 }
@@ -62,9 +93,25 @@ static bool sealer_wait(struct sealer *sealer)
 static void *sealer_run(void *owner)
 {
 	struct sealer *sealer = owner;
-	while (sealer_wait(sealer))
+	uint64_t wanted;
+	while (sealer_wait(sealer, &wanted)) {
 		sealer_turn(sealer);
+		pthread_mutex_lock(&sealer->mutex);
+		sealer->turns_done = wanted;
+		pthread_cond_broadcast(&sealer->done);
+		pthread_mutex_unlock(&sealer->mutex);
+	}
 	return NULL;
+}
+
+void sealer_turn_now(struct sealer *sealer)
+{
+	pthread_mutex_lock(&sealer->mutex);
+	uint64_t wanted = ++sealer->turns_wanted;
+	pthread_cond_signal(&sealer->wake);
+	while (sealer->turns_done < wanted && !sealer->is_stopping)
+		pthread_cond_wait(&sealer->done, &sealer->mutex);
+	pthread_mutex_unlock(&sealer->mutex);
 }
 
 int sealer_new(struct sealer_options options, struct sealer **ret_sealer)
@@ -77,11 +124,13 @@ int sealer_new(struct sealer_options options, struct sealer **ret_sealer)
 	pthread_mutex_init(&sealer->mutex, NULL);
 	pthread_condattr_init(&attributes);
 	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-	pthread_cond_init(&sealer->stop, &attributes);
+	pthread_cond_init(&sealer->wake, &attributes);
+	pthread_cond_init(&sealer->done, NULL);
 	pthread_condattr_destroy(&attributes);
 	int r = -pthread_create(&sealer->thread, NULL, sealer_run, sealer);
 	if (r < 0) {
-		pthread_cond_destroy(&sealer->stop);
+		pthread_cond_destroy(&sealer->wake);
+		pthread_cond_destroy(&sealer->done);
 		pthread_mutex_destroy(&sealer->mutex);
 		free(sealer);
 		return r;
@@ -96,10 +145,12 @@ void sealer_free(struct sealer *sealer)
 		return;
 	pthread_mutex_lock(&sealer->mutex);
 	sealer->is_stopping = true;
-	pthread_cond_signal(&sealer->stop);
+	pthread_cond_signal(&sealer->wake);
+	pthread_cond_broadcast(&sealer->done);
 	pthread_mutex_unlock(&sealer->mutex);
 	pthread_join(sealer->thread, NULL);
-	pthread_cond_destroy(&sealer->stop);
+	pthread_cond_destroy(&sealer->wake);
+	pthread_cond_destroy(&sealer->done);
 	pthread_mutex_destroy(&sealer->mutex);
 	free(sealer);
 }

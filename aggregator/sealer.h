@@ -1,9 +1,9 @@
 #pragma once
 
 /*
- * sealer makes windows compact some time after they ended: a small thread that asks the store for
- * it again and again, beside ingest and queries. What it does is in storage/store.h; a failure is
- * logged once and tried again at the next turn.
+ * sealer makes windows compact some time after they ended, and rolls them up to hours and days: a
+ * small thread that asks the store for it again and again, beside ingest and queries. What it does
+ * is in storage/store.h; a failure is logged once and tried again at the next turn.
  */
 
 #include <stdint.h>
@@ -17,12 +17,16 @@ struct sealer;
 struct sealer_options {
 	struct store *store;
 	struct clock *clock;
-	uint64_t grace_ns; /* after the end of a window, for what is on its way */
+	uint64_t grace_ns;      /* after the end of a window, for what is on its way */
+	uint64_t roll_grace_ns; /* after the end of an hour and of a day */
 	uint32_t every_ms;
 };
 
 /* -ENOMEM, -EAGAIN (no thread). */
 int sealer_new(struct sealer_options options, struct sealer **ret_sealer);
+
+/* Asks for a turn without waiting for its time, and waits until it has ended. */
+void sealer_turn_now(struct sealer *sealer);
 
 /* Waits for a window that is being sealed. */
 void sealer_free(struct sealer *sealer);

@@ -43,6 +43,8 @@ struct store_options {
 	uint64_t seal_rows_max;   /* rows in memory while sealing; 0: 4 million */
 	uint64_t roll_ns[2];      /* what is rolled up together; 0: an hour, a day */
 	uint64_t roll_stacks_max; /* of one unit in memory while rolling up; 0: 4 million */
+	/* Stacks seen less often in an hour, a day go to an ancestor, and are counted; 0: none. */
+	uint64_t fold_below[2];
 	/* When the dictionary begins a new generation: by age, or by nodes of stacks. */
 	uint64_t generation_ns;    /* 0: 7 days */
 	uint32_t generation_nodes; /* 0: 32 million, about 300 MB */

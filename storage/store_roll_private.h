@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "core/auto.h"
 #include "storage/sealed.h"
 #include "storage/store_private.h"
 
@@ -57,6 +58,18 @@ struct roll {
 
 /* What is wrong with an input is noted, so that it can be left out. */
 int roll_blame(struct roll *roll, const struct roll_input *input, int result);
+
+/*
+ * Where each stack of a dictionary goes that was seen less than `below` times: to an ancestor, or
+ * it stays. Takes the gate. -ENOMEM.
+ */
+struct roll_fold;
+int roll_fold_new(struct roll *roll, const uint32_t *nodes, const uint64_t *totals, uint32_t count,
+        uint64_t below, struct roll_fold **ret_fold);
+void roll_fold_free(struct roll_fold *fold);
+DEFINE_AUTO(roll_fold);
+/* Of a node of that dictionary: for sum_merge(). */
+uint32_t roll_fold_node(void *owner, uint32_t node);
 
 /* Blocks of all units, then who was watching, into roll->files. */
 int roll_write(struct roll *roll);

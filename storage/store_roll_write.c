@@ -360,7 +360,8 @@ static int roll_sums_load(struct roll *roll, const struct roll_part *part, struc
 }
 
 /* All that is loaded, and the sum so far, into one. */
-static int roll_sums_add_up(struct roll *roll, struct kv_bytes key, struct roll_sums *sums)
+static int roll_sums_merge(
+        struct roll *roll, struct kv_bytes key, struct roll_fold *fold, struct roll_sums *sums)
 {
 	struct sum_source sources[ROLL_SOURCES_MAX + 1] = { 0 };
 	uint32_t count = 0;
@@ -371,6 +372,8 @@ static int roll_sums_add_up(struct roll *roll, struct kv_bytes key, struct roll_
 	struct sum_merge_options options = {
 		.nodes_count = roll->nodes_count,
 		.effort = COLUMN_FAST,
+		.fold = fold ? roll_fold_node : NULL,
+		.owner = fold,
 	};
 	buf_reset(&roll->block);
 	int r = sum_merge(sources, count, options, key, &roll->block);
@@ -384,6 +387,31 @@ static int roll_sums_add_up(struct roll *roll, struct kv_bytes key, struct roll_
 	assert(r == 0);
 	sums->stacks = sums->sum_block.dictionary_count;
 	return 0;
+}
+
+static int roll_sums_add_up(struct roll *roll, struct kv_bytes key, struct roll_sums *sums)
+{
+	return roll_sums_merge(roll, key, NULL, sums);
+}
+
+/* Of a unit that is complete: rarely seen stacks to their ancestors. */
+static int roll_sums_fold(struct roll *roll, struct kv_bytes key, struct roll_sums *sums)
+{
+	uint64_t below = roll->store->options.fold_below[key_window_level(roll->key) - 1];
+	uint32_t count = sums->sum_block.dictionary_count;
+	AUTO(sum_memory) memory = sum_memory_new();
+	AUTO(stack_sums) totals = stack_sums_new(count);
+	autofree uint32_t *nodes = malloc(((size_t)count + 1) * sizeof(*nodes));
+	AUTO(roll_fold) fold = NULL;
+	const uint64_t *values;
+	if (below <= 1 || count == 0)
+		return 0;
+	int r = memory && totals && nodes ? 0 : -ENOMEM;
+	r = r < 0 ? r : sum_block_get_dictionary(&sums->sum_block, memory, nodes);
+	r = r < 0 ? r : sum_block_add_total(&sums->sum_block, memory, totals);
+	r = r < 0 ? r : stack_sums_get(totals, &values);
+	r = r < 0 ? r : roll_fold_new(roll, nodes, values, count, below, &fold);
+	return r < 0 ? r : roll_sums_merge(roll, key, fold, sums);
 }
 
 /* ---- units ---- */
@@ -440,7 +468,8 @@ static int roll_write_parts(
 			continue;
 		r = roll_sums_add_up(roll, key, sums);
 		if (r == 0 && (is_last || sums->stacks > stacks_max / 2)) {
-			r = roll_write_unit(roll, parts + first, i + 1 - first, sums);
+			r = roll_sums_fold(roll, key, sums);
+			r = r < 0 ? r : roll_write_unit(roll, parts + first, i + 1 - first, sums);
 			first = i + 1;
 		}
 	}

@@ -339,16 +339,18 @@ int plan_make(struct summing *summing, struct walk *walk)
 	bool is_made = false;
 	int r = 0;
 	buf_reset(&plan->gone);
+	plan->to_ns = walk->to_ns;
 	for (uint32_t level = WINDOW_LEVELS; level > 0 && !is_made && r == 0; level--) {
 		struct plan_part part;
 		buf_reset(&plan->windows);
 		buf_reset(&plan->used);
-		plan->to_ns = walk->to_ns;
 		if (!plan_find_part(walk, level - 1, &part))
 			break;
 		plan_grow_part(walk, level - 1, &part);
+		/* Behind what overlaps at a wider level, that is to be tried again. */
 		if (part.from_ns > walk->at.start_ns) {
-			plan->to_ns = part.from_ns;
+			if (part.from_ns < plan->to_ns)
+				plan->to_ns = part.from_ns;
 			break;
 		}
 		plan->to_ns = part.to_ns;
