@@ -65,19 +65,20 @@ struct roll_choice {
 	uint32_t fresh; /* of the level below */
 };
 
-/* Is it in a rollup of the next level? */
+/*
+ * Is it in a rollup, of whatever level? An hour may be gone and the day that has it not: then what
+ * the hour was made of is in the day, and must not be added to it again.
+ */
 static bool roll_has_taken(struct store *store, struct key_window key)
 {
-	uint32_t level = key_window_level(key) + 1;
-	if (level >= WINDOW_LEVELS)
-		return false;
-	const struct window_list *list = store_windows(store, level);
-	uint64_t earliest = key.from_ns > list->longest_ns ? key.from_ns - list->longest_ns : 0;
-	for (uint32_t i = window_list_behind(list, earliest); i < list->count; i++) {
-		if (list->entries[i].key.from_ns > key.from_ns)
-			break;
-		if (window_entry_has(&list->entries[i], key))
-			return true;
+	for (uint32_t level = key_window_level(key) + 1; level < WINDOW_LEVELS; level++) {
+		const struct window_list *list = store_windows(store, level);
+		uint64_t earliest = key.from_ns > list->longest_ns ? key.from_ns - list->longest_ns
+		                                                   : 0;
+		for (uint32_t i = window_list_behind(list, earliest);
+		        i < list->count && list->entries[i].key.from_ns <= key.from_ns; i++)
+			if (window_entry_has(&list->entries[i], key))
+				return true;
 	}
 	return false;
 }
@@ -435,6 +436,17 @@ static int roll_begin(struct roll *roll)
 	return roll->files ? roll_sweep(store, roll->key) : -ENOMEM;
 }
 
+static int roll_cut_files(struct roll *roll)
+{
+	int r = kv_files_cut(roll->files);
+	if (r < 0) {
+		pthread_mutex_lock(&roll->store->writer);
+		store_note_failure(roll->store, "rolling windows up");
+		pthread_mutex_unlock(&roll->store->writer);
+	}
+	return r;
+}
+
 static int roll_run(struct roll *roll, const struct roll_choice *choice)
 {
 	AUTO_WINDOW window = { 0 };
@@ -442,7 +454,7 @@ static int roll_run(struct roll *roll, const struct roll_choice *choice)
 	r = r < 0 ? r : roll_open(roll, choice);
 	r = r < 0 ? r : roll_write(roll);
 	/* Before the writer is held, so that appends do not wait for the sync of the files. */
-	r = r < 0 ? r : kv_files_cut(roll->files);
+	r = r < 0 ? r : roll_cut_files(roll);
 	r = r < 0 ? r : roll_describe(roll, &window);
 	if (r < 0)
 		return r;

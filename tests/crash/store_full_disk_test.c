@@ -201,6 +201,8 @@ static void a_full_disk_stops_writing_only_and_only_while_it_is_full(void **stat
 			if (groups % 3 == cycle % 3 && cycle > 1)
 				r = cycle % 2 ? store_flush(load->store)
 				              : store_seal(load->store, UINT64_MAX);
+			if (r == 0 && cycle % 2 == 0 && cycle > 1)
+				r = store_roll(load->store, UINT64_MAX);
 			if (r == 0 && cycle % 4 == 3) {
 				static const uint8_t blob[200000];
 				char build_id[32];

@@ -1,7 +1,7 @@
 /*
- * kill -9 while the store appends, seals, flushes and opens: what was acknowledged is there, once,
- * with exactly its content; what was not is there once or not at all; counters agree with the rows;
- * and a section that is sent again is a DUP where it is there.
+ * kill -9 while the store appends, seals, rolls up, flushes and opens: what was acknowledged is
+ * there, once, with exactly its content; what was not is there once or not at all; counters agree
+ * with the rows; and a section that is sent again is a DUP where it is there.
  *
  * The program runs itself as the process to be killed (RocksDB's threads do not survive a fork).
  * What a section holds follows from its stream and seq alone, so both sides know it. The parent
@@ -27,6 +27,7 @@
 #define ACKS_MAX    150
 #define FLUSH_EVERY 41
 #define SEAL_EVERY  7
+#define ROLL_EVERY  9
 #define WINDOW_S    16 /* a few sections of each stream */
 
 extern char **environ;
@@ -91,6 +92,9 @@ static struct store *open_store(const char *path)
 	struct store_options options = store_fixture_options(path);
 	options.window_ns = WINDOW_S * SECOND;
 	options.seal_rows_max = 200;
+	options.roll_ns[0] = 4 * options.window_ns;
+	options.roll_ns[1] = 2 * options.roll_ns[0];
+	options.roll_stacks_max = 500;
 	return store_fixture_open_with(options);
 }
 
@@ -146,6 +150,8 @@ static int append_until_killed(char **argv)
 		uint64_t until = rng_below(&rng, 2) ? UINT64_MAX : content_start(0, next[0]);
 		if (groups % SEAL_EVERY == 0 && store_seal(store, until) < 0)
 			return 1;
+		if (groups % ROLL_EVERY == 0 && store_roll(store, until) < 0)
+			return 1;
 	}
 }
 
@@ -159,6 +165,7 @@ struct world {
 	uint8_t seen[STREAMS][SEQS_MAX]; /* how often the scan told of it */
 	uint64_t batches;
 	uint64_t samples;
+	uint64_t rollups_max;
 };
 
 static pid_t world_spawn(struct world *world, int *ret_pipe)
@@ -280,7 +287,15 @@ static void world_check(struct world *world)
 	CHECK_OK(store_counters(store, "", &counters));
 	assert_int_equal(counters.batches, world->batches);
 	assert_int_equal(counters.samples, world->samples);
+	/* From days and hours, and from the windows that they were made of. */
 	assert_int_equal(store_fixture_value(store, "cpu", 0, UINT64_MAX), world->samples);
+	uint64_t middle_ns = content_start(0, world->next[0] / 2);
+	assert_int_equal(store_fixture_value(store, "cpu", 0, middle_ns) +
+	                         store_fixture_value(store, "cpu", middle_ns, UINT64_MAX),
+	        world->samples);
+	struct store_size size;
+	CHECK_OK(store_size(store, &size));
+	world->rollups_max = size.rollups > world->rollups_max ? size.rollups : world->rollups_max;
 	world_send_again(world, store);
 	/* The next life begins behind what was just sent. */
 	for (uint32_t stream = 0; stream < STREAMS; stream++)
@@ -304,7 +319,7 @@ static void nothing_acknowledged_is_lost_or_doubled_by_kill_9(void **state)
 	}
 	print_message("%" PRIu64 " batches, %" PRIu64 " samples over %d kills\n", world->batches,
 	        world->samples, CYCLES);
-	CHECK(world->batches > CYCLES);
+	CHECK(world->batches > CYCLES && world->rollups_max > 0);
 	free(world);
 }
 
