@@ -17,9 +17,11 @@
 #include <errno.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
 
-#define ANSWER_VERSION_PLAIN 1
-#define ANSWER_VERSION_PARTS 2
+#define ANSWER_VERSION_PLAIN      1
+#define ANSWER_VERSION_PARTS      2
+#define ANSWER_VERSION_UNREADABLE 3 /* parts, and names of what could not be read */
 /* More than any version will have; a list that claims more is not one. */
 #define ANSWER_FIELDS_MAX 1024
 
@@ -144,13 +146,63 @@ static void completeness_decode(struct completeness *completeness, struct reader
 	}
 }
 
-void answer_encode(const struct answer *answer, struct buf *to)
+static void unreadable_encode(const struct completeness *completeness, struct buf *to)
+{
+	assert(completeness->unreadable_count <= ANSWER_UNREADABLE_MAX);
+	buf_put_varint(to, completeness->unreadable_count);
+	for (uint32_t i = 0; i < completeness->unreadable_count; i++) {
+		const struct unreadable *one = &completeness->unreadable[i];
+		buf_put_varint(to, one->from_ns);
+		buf_put_varint(to, one->to_ns);
+		buf_put_string(to, one->service, strlen(one->service));
+		buf_put_string(to, one->type, strlen(one->type));
+		buf_put_string(to, one->what, strlen(one->what));
+	}
+}
+
+static void unreadable_decode_text(char text[ANSWER_TEXT_BYTES], struct reader *from)
+{
+	size_t count = 0;
+	const char *bytes = reader_string(from, ANSWER_TEXT_BYTES - 1, &count);
+	if (!bytes || (count && memchr(bytes, 0, count)))
+		reader_fail(from);
+	else if (count)
+		memcpy(text, bytes, count);
+}
+
+static void unreadable_decode(struct completeness *completeness, struct reader *from)
+{
+	uint32_t count = (uint32_t)reader_varint_max(from, ANSWER_UNREADABLE_MAX);
+	for (uint32_t i = 0; i < count && !from->failed; i++) {
+		struct unreadable *one = &completeness->unreadable[i];
+		one->from_ns = reader_varint(from);
+		one->to_ns = reader_varint(from);
+		unreadable_decode_text(one->service, from);
+		unreadable_decode_text(one->type, from);
+		unreadable_decode_text(one->what, from);
+	}
+	completeness->unreadable_count = from->failed ? 0 : count;
+}
+
+static uint64_t answer_version(const struct answer *answer)
 {
 	bool has_parts = answer->names_rewritten > 0;
-	for (uint32_t i = 0; i < answer->sides_count; i++)
+	bool has_unreadable = false;
+	for (uint32_t i = 0; i < answer->sides_count; i++) {
 		has_parts |= answer_parts(&answer->sides[i]) != 0;
+		has_unreadable |= answer->sides[i].completeness.unreadable_count > 0;
+	}
+	return has_unreadable ? ANSWER_VERSION_UNREADABLE
+	       : has_parts    ? ANSWER_VERSION_PARTS
+	                      : ANSWER_VERSION_PLAIN;
+}
 
-	buf_put_varint(to, has_parts ? ANSWER_VERSION_PARTS : ANSWER_VERSION_PLAIN);
+void answer_encode(const struct answer *answer, struct buf *to)
+{
+	uint64_t version = answer_version(answer);
+	bool has_parts = version >= ANSWER_VERSION_PARTS;
+
+	buf_put_varint(to, version);
 	buf_put_varint(to, answer->sides_count);
 	dict_encode(answer->dict, (struct dict_mark){ 0 }, to);
 	for (uint32_t i = 0; i < answer->sides_count; i++) {
@@ -163,14 +215,17 @@ void answer_encode(const struct answer *answer, struct buf *to)
 		for (int part = 0; part < ANSWER_PARTS; part++)
 			if (side->parts[part])
 				batch_encode(side->parts[part], to);
+		if (version >= ANSWER_VERSION_UNREADABLE)
+			unreadable_encode(&side->completeness, to);
 	}
 	if (has_parts)
 		buf_put_varint(to, answer->names_rewritten);
 }
 
 static int answer_decode_side(
-        struct answer *answer, uint32_t index, bool has_parts, struct reader *from)
+        struct answer *answer, uint32_t index, uint64_t version, struct reader *from)
 {
+	bool has_parts = version >= ANSWER_VERSION_PARTS;
 	completeness_decode(&answer->sides[index].completeness, from);
 	int result = batch_decode(answer->sides[index].batch, from);
 	uint64_t parts = result == 0 && has_parts
@@ -183,6 +238,8 @@ static int answer_decode_side(
 		if (result == 0)
 			result = batch_decode(answer->sides[index].parts[part], from);
 	}
+	if (result == 0 && version >= ANSWER_VERSION_UNREADABLE)
+		unreadable_decode(&answer->sides[index].completeness, from);
 	return result;
 }
 
@@ -190,10 +247,10 @@ int answer_decode(struct reader *from, struct answer **ret_answer)
 {
 	uint64_t version = reader_varint(from);
 	uint64_t sides_count = reader_varint(from);
-	bool has_parts = version == ANSWER_VERSION_PARTS;
+	bool has_parts = version >= ANSWER_VERSION_PARTS;
 
-	if (from->failed || (version != ANSWER_VERSION_PLAIN && !has_parts) || sides_count == 0 ||
-	        sides_count > ANSWER_SIDES_MAX)
+	if (from->failed || version < ANSWER_VERSION_PLAIN || version > ANSWER_VERSION_UNREADABLE ||
+	        sides_count == 0 || sides_count > ANSWER_SIDES_MAX)
 		return -EBADMSG;
 	AUTO(answer) answer = answer_new((uint32_t)sides_count);
 	if (!answer)
@@ -201,7 +258,7 @@ int answer_decode(struct reader *from, struct answer **ret_answer)
 
 	int result = dict_decode(answer->dict, from);
 	for (uint32_t i = 0; result == 0 && i < answer->sides_count; i++)
-		result = answer_decode_side(answer, i, has_parts, from);
+		result = answer_decode_side(answer, i, version, from);
 	if (result == 0 && has_parts)
 		answer->names_rewritten = reader_varint(from);
 	if (result == 0 && (from->failed || reader_left(from) > 0))

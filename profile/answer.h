@@ -17,6 +17,18 @@
 
 #define ANSWER_SIDES_MAX 2
 
+#define ANSWER_UNREADABLE_MAX 16
+#define ANSWER_TEXT_BYTES     64
+
+/* What on the disk an answer misses. Texts are cut; "" where nobody can say. */
+struct unreadable {
+	uint64_t from_ns; /* of the window, or the start of the batch in both */
+	uint64_t to_ns;
+	char service[ANSWER_TEXT_BYTES];
+	char type[ANSWER_TEXT_BYTES];
+	char what[ANSWER_TEXT_BYTES]; /* "detail chunk 3" */
+};
+
 /* How much of the truth a side holds. Values in the unit of the type unless said. */
 struct completeness {
 	uint64_t value;              /* all rows */
@@ -45,6 +57,9 @@ struct completeness {
 	/* Length of the windows whose sums answered; 0: rows as they came. Finest and coarsest. */
 	uint64_t resolution_finest_ns;
 	uint64_t resolution_coarsest_ns;
+	/* The first of what `corrupt` counts, by name; none twice. */
+	uint32_t unreadable_count;
+	struct unreadable unreadable[ANSWER_UNREADABLE_MAX];
 };
 
 /*

@@ -149,6 +149,33 @@ static void report_put_resolution(const struct completeness *all, uint64_t value
 		        units_duration(all->unanswerable_ns).text);
 }
 
+static void report_put_word(const char *word, const char *before, struct buf *to)
+{
+	if (!*word)
+		return;
+	buf_printf(to, "%s", before);
+	text_put_safe(to, word);
+}
+
+/* A line for each thing on the disk that is in no number of the answer. */
+static void report_put_unreadable(
+        const struct completeness *all, const char *indent, struct buf *to)
+{
+	for (uint32_t i = 0; i < all->unreadable_count; i++) {
+		const struct unreadable *one = &all->unreadable[i];
+		buf_printf(to, "%sunreadable: %s", indent, units_time(one->from_ns).text);
+		if (one->to_ns > one->from_ns)
+			buf_printf(to, " .. %s", units_time(one->to_ns).text);
+		report_put_word(one->service, " service ", to);
+		report_put_word(one->type, " type ", to);
+		report_put_word(one->what, ": ", to);
+		buf_put_u8(to, '\n');
+	}
+	if (all->corrupt > all->unreadable_count && all->unreadable_count == ANSWER_UNREADABLE_MAX)
+		buf_printf(
+		        to, "%sand more: profleet-aggregator --verify names all of it\n", indent);
+}
+
 void report_put_completeness(
         const struct source *source, uint32_t index, const char *indent, struct buf *to)
 {
@@ -182,6 +209,7 @@ void report_put_completeness(
 	buf_printf(to, "\n%s", indent);
 	report_put_resolution(all, side->value, to);
 	buf_put_u8(to, '\n');
+	report_put_unreadable(all, indent, to);
 }
 
 /* What makes the two sides unlike beyond what is compared, one line each. */
@@ -347,6 +375,19 @@ static void report_json_completeness(
 	json_key_u64(json, "observers", all->observers);
 	json_key_u64(json, "missing_ns", all->missing_ns);
 	json_key_u64(json, "batches_corrupt", all->corrupt);
+	json_key(json, "unreadable");
+	json_array_begin(json);
+	for (uint32_t i = 0; i < all->unreadable_count; i++) {
+		const struct unreadable *one = &all->unreadable[i];
+		json_object_begin(json);
+		json_key_u64(json, "from_ns", one->from_ns);
+		json_key_u64(json, "to_ns", one->to_ns);
+		json_key_text(json, "service", one->service);
+		json_key_text(json, "type", one->type);
+		json_key_text(json, "what", one->what);
+		json_object_end(json);
+	}
+	json_array_end(json);
 	json_key_u64(json, "resolution_finest_ns", all->resolution_finest_ns);
 	json_key_u64(json, "resolution_coarsest_ns", all->resolution_coarsest_ns);
 	json_key_u64(json, "value_folded", all->value_folded);

@@ -45,8 +45,8 @@ static int sealed_get(
 {
 	buf_reset(to);
 	int r = kv_get(sealed->store->kv, family, key, to);
-	if (r == -ENOENT)
-		return -EBADMSG;
+	if (r == -ENOENT || r == -EBADMSG)
+		return -EBADMSG; /* missing, or in a file with a wrong checksum: this block only */
 	if (r < 0)
 		sealed->failed = r;
 	return r;
@@ -73,6 +73,7 @@ int sealed_open(struct sealed *sealed, const struct window_entry *entry)
 	struct kv_bytes key = { key_bytes, sizeof(key_bytes) };
 	window_fini(&sealed->window);
 	sealed->key = entry->key;
+	sealed->tried = (struct key_block){ .window = entry->key, .unit = KEYS_UNIT_NONE };
 	keys_put_window(entry->key, key_bytes);
 	int r = sealed_get(sealed, KV_WINDOW, key, &sealed->detail_bytes);
 	if (r < 0)
@@ -91,14 +92,15 @@ int sealed_open(struct sealed *sealed, const struct window_entry *entry)
 }
 
 static struct key_block sealed_key(
-        const struct sealed *sealed, uint32_t unit, enum keys_block_part part, uint32_t chunk)
+        struct sealed *sealed, uint32_t unit, enum keys_block_part part, uint32_t chunk)
 {
-	return (struct key_block){
+	sealed->tried = (struct key_block){
 		.window = sealed->key,
 		.unit = unit,
 		.part = part,
 		.chunk = chunk,
 	};
+	return sealed->tried;
 }
 
 /* Every stream, series and node place of the heads is one that there is. */

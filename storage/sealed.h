@@ -20,7 +20,9 @@ struct sealed {
 	struct window window;
 	struct generation *generation; /* what the window's ids are of */
 	int failed;                    /* of the database */
-	bool sees_hidden; /* set after sealed_init() by who is to see what readers do not */
+	struct key_block tried; /* what was read last: named where it cannot be; unit NONE and part
+	                           0: the record */
+	bool sees_hidden;       /* set after sealed_init() by who is to see what readers do not */
 
 	struct buf watchers_bytes;
 	struct buf members_bytes;

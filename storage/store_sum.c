@@ -514,6 +514,8 @@ int store_sum(
 	r = r < 0 ? r : summing_take(&summing, &sum);
 	if (r == 0) {
 		summing.completeness.corrupt = walk.corrupt;
+		summing.completeness.unreadable_count = walk.unreadable_count;
+		memcpy(summing.completeness.unreadable, walk.unreadable, sizeof(walk.unreadable));
 		sum.completeness = summing.completeness;
 		*ret_sum = sum;
 	} else {

@@ -217,7 +217,7 @@ static int plan_level(
 		if (r == 0 && uses)
 			r = plan_put(&used, rollup->key, true);
 		if (r == 0 && rollup->is_corrupt && plan_begins_behind(walk, rollup))
-			walk_count_corrupt(walk);
+			walk_count_corrupt_window(walk, rollup->key);
 	}
 	/* Those of one level are not made of each other. */
 	if (r == 0 && used.count > 0) {

@@ -6,6 +6,9 @@
 #include "storage/store_walk_private.h"
 
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
 
 #define STORE_STRETCH_BYTES (4u << 20)
 
@@ -14,15 +17,86 @@ bool walk_is_cancelled(const struct walk *walk)
 	return walk->cancelled && __atomic_load_n(walk->cancelled, __ATOMIC_RELAXED);
 }
 
-void walk_count_corrupt(struct walk *walk)
+/* Counts it, and keeps its name if there is room and it is not there yet. */
+static void walk_note_unreadable(struct walk *walk, const struct unreadable *one)
 {
 	walk->corrupt++;
 	walk->store->corrupt++;
+	for (uint32_t i = 0; i < walk->unreadable_count; i++)
+		if (memcmp(&walk->unreadable[i], one, sizeof(*one)) == 0)
+			return;
+	if (walk->unreadable_count < ANSWER_UNREADABLE_MAX)
+		walk->unreadable[walk->unreadable_count++] = *one;
+}
+
+static void walk_copy_text(char to[ANSWER_TEXT_BYTES], const struct dict *dict, uint32_t string)
+{
+	if (!dict || string >= dict_mark(dict).strings)
+		return;
+	size_t count = strnlen(dict_text(dict, string), ANSWER_TEXT_BYTES - 1);
+	memcpy(to, dict_text(dict, string), count);
+}
+
+static void walk_name_block(struct unreadable *one, const struct key_block *block)
+{
+	switch (block->part) {
+	case KEYS_BLOCK_DETAIL:
+		snprintf(one->what, sizeof(one->what), "detail chunk %" PRIu32, block->chunk);
+		break;
+	case KEYS_BLOCK_MEMBERS:
+		snprintf(one->what, sizeof(one->what), "members");
+		break;
+	case KEYS_BLOCK_SUMS:
+		snprintf(one->what, sizeof(one->what), "sums");
+		break;
+	case KEYS_BLOCK_WATCHERS:
+		snprintf(one->what, sizeof(one->what), "watchers chunk %" PRIu32, block->chunk);
+		break;
+	default:
+		snprintf(one->what, sizeof(one->what), "window");
+	}
+}
+
+void walk_count_corrupt(struct walk *walk)
+{
+	const struct sealed *sealed = &walk->sealed;
+	const struct key_block *block = &sealed->tried;
+	struct unreadable one;
+	memset(&one, 0, sizeof(one));
+	one.from_ns = block->window.from_ns;
+	one.to_ns = block->window.to_ns;
+	walk_name_block(&one, block);
+	if (block->unit < sealed->window.units_count) {
+		const struct window_unit *unit = &sealed->window.units[block->unit];
+		walk_copy_text(one.service, sealed_dict(sealed), unit->service);
+		walk_copy_text(one.type, sealed_dict(sealed), unit->type);
+	}
+	walk_note_unreadable(walk, &one);
+}
+
+void walk_count_corrupt_window(struct walk *walk, struct key_window key)
+{
+	struct unreadable one;
+	memset(&one, 0, sizeof(one));
+	one.from_ns = key.from_ns;
+	one.to_ns = key.to_ns;
+	snprintf(one.what, sizeof(one.what), "window");
+	walk_note_unreadable(walk, &one);
+}
+
+static void walk_count_corrupt_batch(struct walk *walk, struct key_batch key)
+{
+	struct unreadable one;
+	memset(&one, 0, sizeof(one));
+	one.from_ns = key.start_ns;
+	one.to_ns = key.start_ns;
+	snprintf(one.what, sizeof(one.what), "batch of stream %" PRIu32, key.stream);
+	walk_note_unreadable(walk, &one);
 }
 
 int walk_record(struct walk *walk, struct kv_bytes key_bytes, struct kv_bytes value)
 {
-	struct key_batch key;
+	struct key_batch key = { 0 };
 	struct record_batch record;
 	int r = keys_get_batch(key_bytes.bytes, key_bytes.count, &key);
 	r = r < 0 ? r : record_get_batch(key_bytes, value, &record);
@@ -36,7 +110,7 @@ int walk_record(struct walk *walk, struct kv_bytes key_bytes, struct kv_bytes va
 		r = -EBADMSG;
 	r = r < 0 ? r : walk->visit(walk->owner, key, &record, generation);
 	if (r == -EBADMSG || r == -EPROTONOSUPPORT) {
-		walk_count_corrupt(walk);
+		walk_count_corrupt_batch(walk, key);
 		r = 0;
 	}
 	return r;

@@ -37,11 +37,16 @@ struct walk {
 	struct key_batch at; /* what is before it was read */
 	struct sealed sealed;
 	uint64_t corrupt;
+	uint32_t unreadable_count; /* the first of them, none twice */
+	struct unreadable unreadable[ANSWER_UNREADABLE_MAX];
 };
 
 int walk_run(struct walk *walk);
 bool walk_is_cancelled(const struct walk *walk);
+/* What walk->sealed read last. */
 void walk_count_corrupt(struct walk *walk);
+/* Of a window whose record is not even tried. */
+void walk_count_corrupt_window(struct walk *walk, struct key_window key);
 /* 0 when the block is only to be left out: it is counted. */
 int walk_forgive(struct walk *walk, int result);
 

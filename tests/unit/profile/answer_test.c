@@ -210,6 +210,39 @@ static void put_answer(const uint64_t *fields, uint64_t fields_count, const uint
 	batch_encode(empty->sides[0].batch, to);
 }
 
+static void the_bytes_of_version_3_stay_readable_for_ever(void **state)
+{
+	AUTO(answer) answer = example_answer();
+	AUTO(answer) decoded = NULL;
+	AUTO_BUF bytes = { 0 };
+	struct completeness *b = &answer->sides[1].completeness;
+	b->corrupt = 7;
+	b->unreadable_count = 2;
+	b->unreadable[0] = (struct unreadable){ 1000, 2000, "cart", "cpu", "detail chunk 3" };
+	b->unreadable[1] = (struct unreadable){ 1500, 1500, "", "", "batch of stream 4" };
+	answer_encode(answer, &bytes);
+	golden_hex_check("tests/golden/answer_v3.hex", "answer", &bytes);
+	struct reader from = reader_of(bytes.bytes, bytes.count);
+	CHECK_OK(answer_decode(&from, &decoded));
+	const struct completeness *read = &decoded->sides[1].completeness;
+	assert_int_equal(decoded->sides[0].completeness.unreadable_count, 0);
+	assert_int_equal(read->unreadable_count, 2);
+	assert_memory_equal(read->unreadable, b->unreadable, sizeof(b->unreadable));
+
+	/* Cut anywhere, or with a zero in a text, it is no answer. */
+	for (size_t count = 0; count < bytes.count; count++) {
+		AUTO(answer) none = NULL;
+		struct reader cut = reader_of(bytes.bytes, count);
+		assert_int_equal(answer_decode(&cut, &none), -EBADMSG);
+	}
+	uint8_t *text = memmem(bytes.bytes, bytes.count, "detail", 6);
+	assert_non_null(text);
+	text[2] = 0;
+	AUTO(answer) none = NULL;
+	struct reader zero = reader_of(bytes.bytes, bytes.count);
+	assert_int_equal(answer_decode(&zero, &none), -EBADMSG);
+}
+
 static void a_shorter_list_of_fields_leaves_zeroes_and_a_longer_one_is_skipped(void **state)
 {
 	uint64_t fields[40];
@@ -294,6 +327,7 @@ int main(void)
 		cmocka_unit_test(random_answers_come_back_as_they_were),
 		cmocka_unit_test(the_bytes_of_version_1_stay_readable_for_ever),
 		cmocka_unit_test(the_bytes_of_version_2_stay_readable_for_ever),
+		cmocka_unit_test(the_bytes_of_version_3_stay_readable_for_ever),
 		cmocka_unit_test(
 		        a_shorter_list_of_fields_leaves_zeroes_and_a_longer_one_is_skipped),
 		cmocka_unit_test(losses_of_unknown_reasons_saturate),

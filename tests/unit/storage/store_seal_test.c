@@ -300,6 +300,22 @@ static bool flip(const char *path, enum kv_family family, uint64_t index, struct
 	return is_there;
 }
 
+/* What an answer misses is named: when it was, and what it is. */
+static void expect_named(const struct completeness *all)
+{
+	CHECK((all->corrupt > 0) == (all->unreadable_count > 0));
+	for (uint32_t i = 0; i < all->unreadable_count; i++) {
+		const struct unreadable *one = &all->unreadable[i];
+		bool is_of_a_unit = strstr(one->what, "detail") || strstr(one->what, "sums") ||
+		                    strstr(one->what, "members");
+		CHECK(one->to_ns <= 180 * SECOND && one->what[0]);
+		CHECK(!is_of_a_unit || strcmp(one->type, "cpu") == 0);
+		CHECK(!is_of_a_unit || strcmp(one->service, "cart") == 0 ||
+		        strcmp(one->service, "shop") == 0);
+		CHECK(one->from_ns < one->to_ns || strstr(one->what, "batch of stream"));
+	}
+}
+
 static void a_damaged_block_is_never_a_wrong_number(void **state)
 {
 	static const enum kv_family families[] = { KV_WINDOW, KV_SUMS, KV_DETAIL, KV_BATCH };
@@ -327,6 +343,7 @@ static void a_damaged_block_is_never_a_wrong_number(void **state)
 				CHECK(sum.completeness.value == whole ||
 				        sum.completeness.corrupt > 0);
 				CHECK(sum.completeness.value <= whole);
+				expect_named(&sum.completeness);
 				bool is_seen = sum.completeness.corrupt > 0;
 				store_sum_fini(&sum);
 				sum = store_fixture_sum(store, "cpu", 10 * SECOND, 170 * SECOND);
