@@ -107,6 +107,22 @@ static uint32_t explain_hold(
 	return hold ? (uint32_t)(hold - holds->holds) : UINT32_MAX;
 }
 
+static bool outcome_equal(const struct retention_outcome *a, const struct retention_outcome *b)
+{
+	for (int tier = 0; tier < RETENTION_TIERS; tier++)
+		if (a->keep.keep_ns[tier] != b->keep.keep_ns[tier] ||
+		        a->policies[tier] != b->policies[tier] ||
+		        a->clamps[tier] != b->clamps[tier])
+			return false;
+	return true;
+}
+
+static bool explain_key_equal(const struct explain_key *a, const struct explain_key *b)
+{
+	return hash128_equal(a->who, b->who) && a->hold == b->hold &&
+	       outcome_equal(&a->outcome, &b->outcome) && outcome_equal(&a->enforced, &b->enforced);
+}
+
 /* The group of a series; NULL: no room, or no memory (*r). */
 static struct explain_group *explain_group_get(struct explain *explain, const char *tenant,
         const char *service, const char *type, const struct dict *dict, uint32_t series, int *r)
@@ -114,7 +130,6 @@ static struct explain_group *explain_group_get(struct explain *explain, const ch
 	struct explain_key key;
 	AUTO_BUF who = { 0 };
 	buf_printf(&who, "%s%c%s%c%s", tenant, 0, service, 0, type);
-	memset(&key, 0, sizeof(key));
 	key.who = hash128_bytes(who.bytes, who.count);
 	key.outcome = retention_evaluate(
 	        explain->options.sets[0], explain->options.limits, dict, series);
@@ -122,7 +137,7 @@ static struct explain_group *explain_group_get(struct explain *explain, const ch
 	key.hold = explain_hold(explain, dict, series);
 	*r = who.failed ? -ENOMEM : 0;
 	for (uint32_t i = 0; i < explain->groups_count && *r == 0; i++)
-		if (memcmp(&explain->groups[i].key, &key, sizeof(key)) == 0)
+		if (explain_key_equal(&explain->groups[i].key, &key))
 			return &explain->groups[i];
 	if (*r < 0 || explain->groups_count == EXPLAIN_GROUPS_MAX)
 		return NULL;
@@ -183,7 +198,7 @@ static int explain_named(struct explain *explain)
 	const struct selector *selector = explain->selector;
 	struct label labels[SELECTOR_MATCHERS_MAX];
 	struct series series = { .period = 1 };
-	uint32_t count = 0, id;
+	uint32_t count = 0, id = 0;
 	const char *type = selector_type(selector), *service = "";
 	AUTO(dict) dict = dict_new(dict_limits_default);
 	int r = dict ? dict_cstring(dict, type ? type : "cpu", &series.type) : -ENOMEM;

@@ -68,12 +68,17 @@ void retention_cases_free(struct retention_cases *cases)
 	free(cases);
 }
 
-__attribute__((format(printf, 4, 5))) static int cases_refuse(const struct cases_reading *reading,
-        const struct config_node *node, const char *key, const char *format, ...)
+static int cases_refuse(const struct cases_reading *reading, const struct config_node *node,
+        const char *key, const char *format, ...) __attribute__((format(printf, 4, 5)));
+
+static int cases_refuse(const struct cases_reading *reading, const struct config_node *node,
+        const char *key, const char *format, ...)
 {
 	char words[512];
 	va_list arguments;
 	va_start(arguments, format);
+	/* The analyzer loses sight of va_start().
+	 * NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized) */
 	vsnprintf(words, sizeof(words), format, arguments);
 	va_end(arguments);
 	snprintf(reading->error, reading->error_bytes, "%s:%u: %s%s%s%s%s%s", reading->file,

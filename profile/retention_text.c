@@ -24,13 +24,17 @@ struct retention_reading {
 	size_t error_bytes;
 };
 
-__attribute__((format(printf, 4, 5))) static int retention_refuse(
-        const struct retention_reading *reading, const struct config_node *node, const char *key,
-        const char *format, ...)
+static int retention_refuse(const struct retention_reading *reading, const struct config_node *node,
+        const char *key, const char *format, ...) __attribute__((format(printf, 4, 5)));
+
+static int retention_refuse(const struct retention_reading *reading, const struct config_node *node,
+        const char *key, const char *format, ...)
 {
 	char words[512];
 	va_list arguments;
 	va_start(arguments, format);
+	/* The analyzer loses sight of va_start().
+	 * NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized) */
 	vsnprintf(words, sizeof(words), format, arguments);
 	va_end(arguments);
 	snprintf(reading->error, reading->error_bytes, "%s:%u: %s%s%s%s: %s%s%s", reading->file,

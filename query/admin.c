@@ -74,7 +74,7 @@ int admin_ask(const struct shared_args *shared, const char *method, const struct
 {
 	AUTO(client) client = NULL;
 	AUTO_BUF unpacked = { 0 };
-	struct wire_admin_reply wire;
+	struct wire_admin_reply wire = { 0 };
 	int code = client_open(shared, &client);
 	if (code == 0)
 		code = admin_call(client, method, body, &unpacked, &wire);

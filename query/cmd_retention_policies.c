@@ -161,7 +161,7 @@ static int put_list(const json_t *root, const struct output *output, struct buf 
 		return -ENOMEM;
 	for (size_t i = 0; i < count; i++)
 		sorted[i] = json_array_get(policies, i);
-	qsort(sorted, count, sizeof(*sorted), list_compare);
+	qsort(sorted, count, sizeof(json_t *), list_compare);
 	for (size_t i = 0; i < count; i++)
 		list_put_row(root, sorted[i], table);
 	if (count > 0)
