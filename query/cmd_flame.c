@@ -9,6 +9,9 @@
 #include "query/rows.h"
 #include "query/source.h"
 
+/* A function under each of its raw names is a node on the way, and one node of the page. */
+#define FLAME_NODES_EACH 2
+
 struct flame_args {
 	struct shared_args shared;
 	struct range_args range;
@@ -70,13 +73,20 @@ static int cmd_flame_run(void *opaque, const struct option_args *words)
 		.group = WIRE_GROUP_TYPE,
 	};
 	AUTO(source) source = NULL;
+	enum output_format format = output_format_of(flame_formats[args->format]);
+	/* A page draws the greatest nodes: the others need not be sent to be summed up here. */
+	if (format == FORMAT_HTML) {
+		request.question = WIRE_ASK_TREE;
+		request.nodes_max = args->limit <= UINT32_MAX / FLAME_NODES_EACH
+		                            ? args->limit * FLAME_NODES_EACH
+		                            : 0;
+	}
 
 	int code = range_resolve(&args->range, NULL, NULL, &request.from_ns[0], &request.to_ns[0]);
 	if (code == 0)
 		code = source_load(&args->shared, &request, &source);
 	if (code)
 		return code;
-	enum output_format format = output_format_of(flame_formats[args->format]);
 	if (format == FORMAT_HTML)
 		return flame_page_deliver(source, &args->shared, args->out, "flame", args->limit);
 	struct output output = output_of(&args->shared, args->out);

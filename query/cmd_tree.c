@@ -23,6 +23,8 @@
 #include "query/tree_view.h"
 #include "query/units.h"
 
+#define TREE_NODES_EACH 8
+#define TREE_NODES_MIN  4096
 #define TREE_INDENT_MAX 60 /* levels that are drawn; deeper ones say their depth */
 
 struct tree_args {
@@ -75,7 +77,7 @@ struct tree {
 	const struct tree_view *view;
 	bool *shown; /* by node */
 	uint32_t shown_count;
-	uint32_t count; /* without the root */
+	uint64_t count; /* without the root, with those that are missing */
 	uint64_t value;
 	uint64_t self_hidden;
 };
@@ -100,17 +102,20 @@ static int tree_mark(struct tree *tree, uint32_t limit)
 	tree->shown = calloc(nodes, sizeof(*tree->shown));
 	if (!order || !tree->shown)
 		return -ENOMEM;
-	tree->count = nodes - 1;
+	uint32_t count = nodes - 1;
+	tree->count = count + tree_view_missing(tree->view);
 	for (uint32_t i = 1; i < nodes; i++)
 		order[i - 1] = i;
-	if (tree->count > 1)
-		qsort_r(order, tree->count, sizeof(*order), tree_compare_totals,
+	if (count > 1)
+		qsort_r(order, count, sizeof(*order), tree_compare_totals,
 		        (void *)(uintptr_t)tree->view);
-	tree->shown_count = limit && limit < tree->count ? limit : tree->count;
+	tree->shown_count = limit && limit < count ? limit : count;
 	for (uint32_t i = 0; i < tree->shown_count; i++)
 		tree->shown[order[i]] = true;
-	for (uint32_t i = tree->shown_count; i < tree->count; i++)
+	for (uint32_t i = tree->shown_count; i < count; i++)
 		tree->self_hidden += tree_view_get(tree->view, order[i])->self[0];
+	for (uint32_t i = 0; i < nodes; i++)
+		tree->self_hidden += tree_view_get(tree->view, i)->missing[0];
 	return 0;
 }
 
@@ -121,7 +126,8 @@ static bool tree_is_chained(const struct tree *tree, uint32_t id)
 	if (node->parent == 0)
 		return false;
 	const struct tree_view_node *parent = tree_view_get(tree->view, node->parent);
-	return parent->first_child == id && node->next_sibling == ID_NONE && parent->self[0] == 0;
+	return parent->first_child == id && node->next_sibling == ID_NONE && parent->self[0] == 0 &&
+	       parent->missing[0] == 0;
 }
 
 static void tree_put_name(const char *text, uint32_t level, bool chained, struct buf *to)
@@ -141,8 +147,8 @@ static void tree_put_name(const char *text, uint32_t level, bool chained, struct
 static void tree_put_cut_children(
         const struct tree *tree, uint32_t id, uint32_t level, struct text_table *table)
 {
-	uint64_t value = 0;
-	uint32_t count = 0;
+	uint64_t value = tree_view_get(tree->view, id)->missing[0];
+	uint32_t count = tree_view_get(tree->view, id)->missing_children;
 	for (uint32_t child = tree_view_get(tree->view, id)->first_child; child != ID_NONE;
 	        child = tree_view_get(tree->view, child)->next_sibling) {
 		if (tree->shown[child])
@@ -293,6 +299,24 @@ static void tree_put_csv(const struct tree *tree, struct buf *to)
 	}
 }
 
+/*
+ * What is printed are the greatest nodes, so the aggregator need not send all. It counts a function
+ * under each of its raw names, of which several may be one line here: some more are asked for.
+ */
+static void tree_request(
+        const struct tree_args *args, enum output_format format, struct source_request *request)
+{
+	bool is_table = format == FORMAT_TABLE || format == FORMAT_WIDE || format == FORMAT_JSON ||
+	                format == FORMAT_CSV;
+	if (!is_table)
+		return;
+	request->question = WIRE_ASK_TREE;
+	if (args->limit > 0 && args->limit < TREE_NODES_EACH * TREE_NODES_MIN)
+		request->nodes_max = args->limit * TREE_NODES_EACH > TREE_NODES_MIN
+		                             ? args->limit * TREE_NODES_EACH
+		                             : TREE_NODES_MIN;
+}
+
 static int cmd_tree_run(void *opaque, const struct option_args *words)
 {
 	const struct tree_args *args = opaque;
@@ -305,6 +329,7 @@ static int cmd_tree_run(void *opaque, const struct option_args *words)
 		.level = NAMING_FUNCTION,
 		.group = WIRE_GROUP_TYPE,
 	};
+	tree_request(args, format, &request);
 	AUTO(source) source = NULL;
 	AUTO_BUF text = { 0 };
 
@@ -323,7 +348,8 @@ static int cmd_tree_run(void *opaque, const struct option_args *words)
 
 	AUTO(names) names = names_new();
 	AUTO(tree_view) view = names ? tree_view_new(names) : NULL;
-	int result = view ? tree_view_add(view, 0, source->sides[0].batch, source->sides[0].chosen)
+	const struct source_side *side = &source->sides[0];
+	int result = view ? tree_view_add_cut(view, 0, side->batch, side->parts, side->chosen)
 	                  : -ENOMEM;
 	if (result == 0)
 		result = tree_view_sort(view);

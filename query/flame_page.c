@@ -143,10 +143,10 @@ static void flame_put_cut(const struct flame_page *page, uint32_t id, uint32_t c
         struct flame_columns *columns)
 {
 	const struct tree_view_node *node = tree_view_get(page->tree, id);
-	uint64_t hidden[2] = { 0, 0 };
+	uint64_t hidden[2] = { node->missing[0], node->missing[1] };
 	for (uint32_t child = node->first_child; child != ID_NONE;) {
 		const struct tree_view_node *its = tree_view_get(page->tree, child);
-		for (int side = 0; side < 2 && !page->shown[child]; side++)
+		for (int side = 0; side < 2 && page->shown && !page->shown[child]; side++)
 			hidden[side] += its->total[side];
 		child = its->next_sibling;
 	}
@@ -165,7 +165,7 @@ static void flame_put_nodes(const struct flame_page *page, const uint32_t *frame
 		}
 		flame_columns_put(
 		        columns, node->depth, id ? frame_of_name[node->name] : 0, node->self);
-		if (page->shown)
+		if (page->shown || node->missing[0] || node->missing[1])
 			flame_put_cut(page, id, cut_frame, columns);
 		id = tree_view_next(page->tree, id);
 	}
@@ -306,8 +306,8 @@ static void flame_put_meta(const struct flame_page *page, struct buf *to)
 		buf_printf(&lines,
 		        "%s of %s nodes are drawn, the others are summed up as [cut by --limit]; "
 		        "--limit 0 draws all\n",
-		        units_count(tree_view_count(page->tree) - 1 - page->hidden_count).text,
-		        units_count(tree_view_count(page->tree) - 1).text);
+		        units_count(page->shown_count).text,
+		        units_count(page->shown_count + page->hidden_count).text);
 	if (diff)
 		report_put_warnings(source, &lines);
 	json_object_begin(&json);
@@ -447,8 +447,8 @@ static int flame_page_build(const struct source *source, struct names *names,
 {
 	int result = 0;
 	for (uint32_t side = 0; side < source->sides_count && result == 0; side++)
-		result = tree_view_add(
-		        tree, side, source->sides[side].batch, source->sides[side].chosen);
+		result = tree_view_add_cut(tree, side, source->sides[side].batch,
+		        source->sides[side].parts, source->sides[side].chosen);
 	if (result == 0)
 		result = tree_view_sort(tree);
 	if (result < 0)
@@ -466,14 +466,16 @@ static int flame_page_build(const struct source *source, struct names *names,
 		.names = names,
 		.tree = tree,
 		.shown = shown,
-		.hidden_count = cut ? count - limit : 0,
+		.shown_count = cut ? limit : count,
+		.hidden_count = (cut ? count - limit : 0) + tree_view_missing(tree),
 	};
 	result = flame_page_write(&page, to);
-	if (result == 0 && cut)
+	if (result == 0 && page.hidden_count)
 		remark("%s of %s nodes drawn, the others are summed up where they belong; --limit "
 		       "0 "
 		       "draws all",
-		        units_count(limit).text, units_count(count).text);
+		        units_count(page.shown_count).text,
+		        units_count(page.shown_count + page.hidden_count).text);
 	return result;
 }
 

@@ -22,7 +22,8 @@ struct flame_page {
 	const struct names *names;
 	const struct tree_view *tree;
 	const bool *shown; /* by node; NULL: all */
-	uint32_t hidden_count;
+	uint64_t shown_count;
+	uint64_t hidden_count;
 };
 
 /* The profile bytes of docs/formats/flame.md. -ENOMEM. */

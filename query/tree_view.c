@@ -11,12 +11,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "profile/answer.h"
+
 struct tree_view {
 	struct names *names;
 	struct id_map *children; /* (parent, name) -> number of the node - 1 */
 	struct tree_view_node *nodes;
 	uint32_t count;
 	uint32_t capacity;
+	uint64_t missing; /* nodes */
 };
 
 static int tree_view_append(struct tree_view *tree, uint32_t parent, uint32_t name)
@@ -76,11 +79,38 @@ static int tree_view_child(
 	return result;
 }
 
-/* Values of the rows by node of their dict: own, and with everything below. */
-static int tree_view_sum(
-        const struct batch *batch, const bool *chosen, uint64_t *self, uint64_t *total)
+/* What a side has by node of its dict. */
+struct tree_sums {
+	uint64_t *self;
+	uint64_t *total;    /* with everything below */
+	uint64_t *missing;  /* NULL: nothing was cut */
+	uint32_t *children; /* that are missing; likewise */
+	uint32_t *place;    /* 0: root, or nowhere */
+};
+
+static void tree_sums_fini(struct tree_sums *sums)
 {
-	uint64_t all = 0;
+	free(sums->self);
+	free(sums->total);
+	free(sums->missing);
+	free(sums->children);
+	free(sums->place);
+}
+
+static int tree_sums_init(struct tree_sums *sums, uint32_t count, bool is_cut)
+{
+	sums->self = calloc(count, sizeof(*sums->self));
+	sums->total = calloc(count, sizeof(*sums->total));
+	sums->place = calloc(count, sizeof(*sums->place));
+	sums->missing = is_cut ? calloc(count, sizeof(*sums->missing)) : NULL;
+	sums->children = is_cut ? calloc(count, sizeof(*sums->children)) : NULL;
+	bool failed = !sums->self || !sums->total || !sums->place;
+	return failed || (is_cut && (!sums->missing || !sums->children)) ? -ENOMEM : 0;
+}
+
+/* Rows of one kind onto their nodes; *all is what has been added so far. */
+static int tree_sums_add(const struct batch *batch, const bool *chosen, uint64_t *all, uint64_t *to)
+{
 	for (uint32_t i = 0; i < batch->rows_count; i++) {
 		const struct row *row = &batch->rows[i];
 		uint64_t value;
@@ -88,20 +118,50 @@ static int tree_view_sum(
 			continue;
 		if (__builtin_mul_overflow(row->value,
 		            dict_get_series(batch->dict, row->series)->period, &value) ||
-		        __builtin_add_overflow(all, value, &all))
+		        __builtin_add_overflow(*all, value, all))
 			return -EOVERFLOW;
-		self[row->node] += value;
+		to[row->node] += value;
 	}
-
-	uint32_t count = dict_mark(batch->dict).nodes;
-	memcpy(total, self, count * sizeof(*total));
-	for (uint32_t node = count; node-- > 1;)
-		total[dict_get_node(batch->dict, node).parent] += total[node];
 	return 0;
 }
 
-int tree_view_add(
-        struct tree_view *tree, uint32_t side, const struct batch *batch, const bool *chosen)
+/* Own values, and with everything below. */
+static int tree_view_sum(const struct batch *batch, const struct batch *const *parts,
+        const bool *chosen, struct tree_sums *sums)
+{
+	uint64_t all = 0;
+	uint32_t count = dict_mark(batch->dict).nodes;
+	int result = tree_sums_add(batch, chosen, &all, sums->self);
+	if (result == 0 && sums->missing)
+		result = tree_sums_add(parts[ANSWER_CUT], chosen, &all, sums->missing);
+	if (result < 0)
+		return result;
+	const struct batch *children = sums->missing ? parts[ANSWER_CUT_CHILDREN] : NULL;
+	for (uint32_t i = 0; children && i < children->rows_count; i++)
+		if (!chosen || chosen[children->rows[i].series])
+			sums->children[children->rows[i].node] += (uint32_t)children->rows[i].value;
+
+	memcpy(sums->total, sums->self, count * sizeof(*sums->total));
+	for (uint32_t node = 0; node < count && sums->missing; node++)
+		sums->total[node] += sums->missing[node];
+	for (uint32_t node = count; node-- > 1;)
+		sums->total[dict_get_node(batch->dict, node).parent] += sums->total[node];
+	return 0;
+}
+
+static void tree_view_put_node(
+        struct tree_view_node *to, uint32_t side, const struct tree_sums *sums, uint32_t node)
+{
+	to->self[side] += sums->self[node];
+	if (!sums->missing)
+		return;
+	to->missing[side] += sums->missing[node];
+	if (sums->children[node] > to->missing_children)
+		to->missing_children = sums->children[node];
+}
+
+int tree_view_add_cut(struct tree_view *tree, uint32_t side, const struct batch *batch,
+        const struct batch *const *parts, const bool *chosen)
 {
 	assert(side < 2);
 
@@ -111,27 +171,42 @@ int tree_view_add(
 	int result = names_of_dict(tree->names, dict, &name_of_frame);
 	if (result < 0)
 		return result;
-	autofree uint64_t *self = calloc(count, sizeof(*self));
-	autofree uint64_t *total = calloc(count, sizeof(*total));
-	autofree uint32_t *place = calloc(count, sizeof(*place)); /* 0: root, or nowhere */
-	if (!self || !total || !place)
-		return -ENOMEM;
-	result = tree_view_sum(batch, chosen, self, total);
+	__attribute__((cleanup(tree_sums_fini))) struct tree_sums sums = { 0 };
+	result = tree_sums_init(&sums, count, parts && parts[ANSWER_CUT]);
+	if (result == 0)
+		result = tree_view_sum(batch, parts, chosen, &sums);
 	if (result < 0)
 		return result;
 
-	tree->nodes[0].self[side] += self[0];
+	tree_view_put_node(&tree->nodes[0], side, &sums, 0);
 	for (uint32_t node = 1; node < count; node++) {
-		if (total[node] == 0)
+		if (sums.total[node] == 0)
 			continue;
 		struct node step = dict_get_node(dict, node);
-		result = tree_view_child(
-		        tree, place[step.parent], name_of_frame[step.frame], &place[node]);
+		result = tree_view_child(tree, sums.place[step.parent], name_of_frame[step.frame],
+		        &sums.place[node]);
 		if (result < 0)
 			return result;
-		tree->nodes[place[node]].self[side] += self[node];
+		tree_view_put_node(&tree->nodes[sums.place[node]], side, &sums, node);
 	}
+	uint64_t missing = 0;
+	const struct batch *nodes = sums.missing ? parts[ANSWER_CUT_NODES] : NULL;
+	for (uint32_t i = 0; nodes && i < nodes->rows_count; i++)
+		if (!chosen || chosen[nodes->rows[i].series])
+			missing += nodes->rows[i].value;
+	tree->missing = missing > tree->missing ? missing : tree->missing;
 	return 0;
+}
+
+int tree_view_add(
+        struct tree_view *tree, uint32_t side, const struct batch *batch, const bool *chosen)
+{
+	return tree_view_add_cut(tree, side, batch, NULL, chosen);
+}
+
+uint64_t tree_view_missing(const struct tree_view *tree)
+{
+	return tree->missing;
 }
 
 static int tree_view_compare(const void *left, const void *right, void *opaque)
@@ -152,7 +227,9 @@ static int tree_view_compare(const void *left, const void *right, void *opaque)
 int tree_view_sort(struct tree_view *tree)
 {
 	for (uint32_t i = 0; i < tree->count; i++) {
-		memcpy(tree->nodes[i].total, tree->nodes[i].self, sizeof(tree->nodes[i].total));
+		for (int side = 0; side < 2; side++)
+			tree->nodes[i].total[side] = tree->nodes[i].self[side] +
+			                             tree->nodes[i].missing[side];
 		tree->nodes[i].first_child = ID_NONE;
 		tree->nodes[i].next_sibling = ID_NONE;
 	}

@@ -270,6 +270,47 @@ static void check_cut_tree(struct bench *bench, uint32_t nodes_max)
 	        rows_sum(side->parts[ANSWER_CUT_CHILDREN], NULL));
 }
 
+/* The place of a child of one name, or ID_NONE. */
+static uint32_t child_of(const struct tree_view *tree, uint32_t node, uint32_t name)
+{
+	uint32_t child = tree_view_get(tree, node)->first_child;
+	while (child != ID_NONE && tree_view_get(tree, child)->name != name)
+		child = tree_view_get(tree, child)->next_sibling;
+	return child;
+}
+
+/* What was cut is told where it was: every node that is left has the value that it has in whole. */
+static void check_drawn_cut(struct bench *bench, uint32_t nodes_max)
+{
+	AUTO(answer) whole = ask(bench, WIRE_ASK_TREE, false, 0, 2);
+	AUTO(answer) cut = ask(bench, WIRE_ASK_TREE, false, nodes_max, 2);
+	AUTO(names) names = names_new();
+	AUTO(tree_view) a = draw(whole, names);
+	AUTO(tree_view) b = tree_view_new(names);
+	for (uint32_t side = 0; side < 2; side++) {
+		const struct batch *parts[ANSWER_PARTS];
+		for (int part = 0; part < ANSWER_PARTS; part++)
+			parts[part] = cut->sides[side].parts[part];
+		CHECK_OK(tree_view_add_cut(b, side, cut->sides[side].batch, parts, NULL));
+	}
+	CHECK_OK(tree_view_sort(b));
+	CHECK(tree_view_count(b) < tree_view_count(a));
+	CHECK(tree_view_missing(b) > 0);
+	uint32_t count = tree_view_count(b);
+	autofree uint32_t *twins = calloc(count, sizeof(*twins));
+	for (uint32_t x = 0; x != ID_NONE; x = tree_view_next(b, x)) {
+		const struct tree_view_node *node = tree_view_get(b, x);
+		if (x > 0)
+			twins[x] = child_of(a, twins[node->parent], node->name);
+		CHECK(twins[x] != ID_NONE);
+		/* Where nodes of one name were joined, one of them may be in what is missing. */
+		const struct tree_view_node *twin = tree_view_get(a, twins[x]);
+		for (uint32_t side = 0; side < 2; side++)
+			CHECK(x > 0 ? node->total[side] <= twin->total[side]
+			            : node->total[side] == twin->total[side]);
+	}
+}
+
 static void what_is_folded_is_what_is_counted(void **state)
 {
 	(void)state;
@@ -282,6 +323,7 @@ static void what_is_folded_is_what_is_counted(void **state)
 		check_tree(&bench);
 		check_cut_tree(&bench, 30);
 		check_cut_tree(&bench, 1);
+		check_drawn_cut(&bench, 40);
 		check_first_functions(&bench, 5);
 
 		bench_put_symbols(&bench, "build-id-1");
