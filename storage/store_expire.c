@@ -289,14 +289,30 @@ bool expire_is_rolled_up(struct store *store, struct key_window key)
 	return false;
 }
 
-bool expire_can_make_again(struct store *store, const struct window_entry *rollup)
+static int expire_compare_items(const void *a, const void *b)
+{
+	return expiry_item_compare(a, b);
+}
+
+/* Does this run hide the window as a whole? */
+static bool expire_run_has_window(const struct expiry_run *run, struct key_window window)
+{
+	struct expiry_item item = { .window = window, .unit = KEYS_UNIT_NONE };
+	return run && run->items_count > 0 &&
+	       bsearch(&item, run->items, run->items_count, sizeof(item), expire_compare_items);
+}
+
+bool expire_can_make_again(
+        struct store *store, const struct window_entry *rollup, const struct expiry_run *but)
 {
 	for (uint32_t i = 0; i < rollup->sources_count; i++) {
 		struct key_window source = rollup->sources[i];
 		uint32_t level = key_window_level(source);
-		if (level + 1 == key_window_level(rollup->key) &&
-		        (!window_list_get(store_windows(store, level), source) ||
-		                expiry_has_window(&store->expiry, source)))
+		if (level + 1 != key_window_level(rollup->key))
+			continue;
+		if (!window_list_get(store_windows(store, level), source) ||
+		        (expiry_has_window(&store->expiry, source) &&
+		                !expire_run_has_window(but, source)))
 			return false;
 	}
 	return key_window_level(rollup->key) > 0;
@@ -311,11 +327,6 @@ struct hiding {
 	struct buf items;  /* struct expiry_item: what is to be hidden */
 	struct store_expired expired;
 };
-
-static int hiding_compare(const void *a, const void *b)
-{
-	return expiry_item_compare(a, b);
-}
 
 static int hiding_take_items(
         struct hiding *hiding, const struct store_expire_item *items, uint32_t count)
@@ -332,7 +343,8 @@ static int hiding_take_items(
 	if (hiding->wanted.failed)
 		return -ENOMEM;
 	if (count > 1)
-		qsort(hiding->wanted.bytes, count, sizeof(struct expiry_item), hiding_compare);
+		qsort(hiding->wanted.bytes, count, sizeof(struct expiry_item),
+		        expire_compare_items);
 	return 0;
 }
 
@@ -818,7 +830,7 @@ int store_erase(struct store *store, uint64_t run_id, const bool *cancelled,
 
 struct undoing {
 	struct store *store;
-	uint64_t hidden_ns;
+	const struct expiry_run *run; /* until it is removed */
 	struct sealed sealed;
 	struct buf rollups; /* struct key_window: to be made anew */
 	struct store_expired back;
@@ -835,10 +847,10 @@ static void undoing_list_rollups(struct undoing *undoing, struct key_window key)
 			continue;
 		for (uint32_t i = 0; i < span.count; i++) {
 			const struct window_entry *rollup = &list->entries[span.first + i];
-			if (rollup->sealed_ns < undoing->hidden_ns ||
+			if (rollup->sealed_ns < undoing->run->run.hidden_ns ||
 			        !window_entry_has(rollup, key))
 				continue;
-			if (expire_can_make_again(store, rollup))
+			if (expire_can_make_again(store, rollup, undoing->run))
 				buf_put(&undoing->rollups, &rollup->key, sizeof(rollup->key));
 			else
 				undoing->back.missing++;
@@ -934,7 +946,7 @@ static int undoing_run(struct undoing *undoing, uint64_t run_id)
 	const struct expiry_run *run = expiry_find(&store->expiry, run_id);
 	if (!run)
 		return -ENOENT;
-	undoing->hidden_ns = run->run.hidden_ns;
+	undoing->run = run;
 	int r = undoing_take_windows(undoing, run);
 	if (r < 0)
 		return r;

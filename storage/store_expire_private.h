@@ -24,8 +24,10 @@ int expire_measure(struct store *store, struct key_window key, struct window *wi
 
 /* Has a rollup that is not hidden as a whole what this window has? In the gate. */
 bool expire_is_rolled_up(struct store *store, struct key_window key);
-/* Are all windows of the level below there, that a rollup was made of? */
-bool expire_can_make_again(struct store *store, const struct window_entry *rollup);
+/* Are all windows of the level below there that a rollup was made of, and not hidden as a whole but
+ * by that run? */
+bool expire_can_make_again(
+        struct store *store, const struct window_entry *rollup, const struct expiry_run *but);
 
 /* A range of keys of one family of which nothing is needed any more. */
 struct expire_range {

@@ -358,7 +358,7 @@ static bool forgetting_drop_rollup(struct forgetting *forgetting)
 	struct key_window key = forgetting->sealed.key;
 	const struct window_entry *entry = window_list_get(
 	        store_windows(store, key_window_level(key)), key);
-	if (!entry || !expire_can_make_again(store, entry))
+	if (!entry || !expire_can_make_again(store, entry, NULL))
 		return false;
 	buf_put(&forgetting->rollups, &key, sizeof(key));
 	return true;

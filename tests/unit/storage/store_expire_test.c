@@ -576,6 +576,116 @@ static void series_of_a_selector_go_and_come_back_when_it_is_undone(void **state
 	source_free(&source);
 }
 
+#define HOUR_S 3600
+
+static struct store_expire_item window_item(uint32_t level, uint64_t from_s, uint64_t to_s)
+{
+	return (struct store_expire_item){ { level, 0, from_s * SECOND, to_s * SECOND },
+		STORE_UNIT_NONE, STORE_PART_ALL };
+}
+
+/* The unit of a service in the rollup of an hour. */
+static struct store_expire_item rollup_item(struct store *store, const char *service)
+{
+	struct found found = { .service = service, .window = 0 };
+	struct store_inventory_options options = { .wants_series = true };
+	CHECK_OK(store_inventory(store, options, find_unit, &found));
+	/* Levels come one after the other: what was found last is of the highest. */
+	assert_int_equal(found.unit.window.level, 1);
+	return (struct store_expire_item){ found.unit.window, found.unit.unit, STORE_PART_ALL };
+}
+
+static void rollups_answer_for_what_expired_and_expire_themselves(void **state)
+{
+	TEST_DIR(dir);
+	AUTO(store) store = open_store(dir.path);
+	struct source source = source_new(store, 1);
+	struct store_expired expired;
+	struct store_run run = run_of(1);
+	struct store_expire_item items[WINDOWS];
+	uint64_t cart = expected(0, 0, WINDOWS), shop = expected(1, 0, WINDOWS);
+	uint64_t mail = expected(2, 0, WINDOWS);
+	fill(store, &source);
+	CHECK_OK(store_seal(store, HOUR_S * SECOND));
+	assert_false(find(store, "shop", 1).unit.is_rolled_up);
+	CHECK_OK(store_roll(store, HOUR_S * SECOND));
+	assert_true(find(store, "shop", 1).unit.is_rolled_up);
+
+	for (uint32_t i = 0; i < WINDOWS; i++)
+		items[i] = window_item(0, i * WINDOW_S, (i + 1) * WINDOW_S);
+	CHECK_OK(store_hide(store, &run, items, WINDOWS, &expired));
+	assert_int_equal(expired.windows[0], WINDOWS);
+	expect_totals(store, cart, shop, mail);
+	CHECK_OK(store_erase(store, 1, NULL, &expired));
+	CHECK_OK(store_roll(store, HOUR_S * SECOND));
+	expect_totals(store, cart, shop, mail);
+
+	items[0] = rollup_item(store, "cart");
+	CHECK_OK(store_hide(store, &run, items, 1, &expired));
+	assert_int_equal(expired.units[1], 1);
+	expect_totals(store, 0, shop, mail);
+	CHECK_OK(store_undo(store, 1, &expired));
+	expect_totals(store, cart, shop, mail);
+	CHECK_OK(store_hide(store, &run, items, 1, &expired));
+	CHECK_OK(store_erase(store, 1, NULL, &expired));
+	CHECK_OK(store_roll(store, HOUR_S * SECOND));
+	expect_totals(store, 0, shop, mail);
+
+	struct store_forgotten forgotten = forget(
+	        store, (struct store_forget_options){ .tenant = "", .service = "shop" });
+	assert_int_equal(forgotten.sealed.units[1], 1);
+	expect_totals(store, 0, 0, mail);
+	source_free(&source);
+}
+
+static void what_was_hidden_when_it_was_rolled_up_comes_back_all_the_same(void **state)
+{
+	TEST_DIR(dir);
+	AUTO(store) store = open_store(dir.path);
+	struct source source = source_new(store, 1);
+	struct store_expired expired;
+	struct store_run run = run_of(1);
+	uint64_t cart = expected(0, 0, WINDOWS), shop = expected(1, 0, WINDOWS);
+	uint64_t mail = expected(2, 0, WINDOWS);
+	fill(store, &source);
+	CHECK_OK(store_seal(store, HOUR_S * SECOND));
+	struct store_expire_item items[] = { item_of(store, "shop", 1, STORE_PART_ALL),
+		window_item(0, 2 * WINDOW_S, 3 * WINDOW_S) };
+	CHECK_OK(store_hide(store, &run, items, 2, &expired));
+	for (int rolls = 0; rolls < 2; rolls++) {
+		expect_totals(store, expected(0, 0, 2) + expected(0, 3, 4),
+		        expected(1, 0, 1) + expected(1, 3, 4),
+		        expected(2, 0, 2) + expected(2, 3, 4));
+		CHECK_OK(store_roll(store, HOUR_S * SECOND));
+	}
+	CHECK_OK(store_undo(store, 1, &expired));
+	assert_int_equal(expired.missing, 0);
+	for (int rolls = 0; rolls < 2; rolls++) {
+		expect_totals(store, cart, shop, mail);
+		CHECK_OK(store_roll(store, HOUR_S * SECOND));
+	}
+
+	/* Deleted on request, an instance goes from rollups by their being made anew. */
+	AUTO(selector) selector = NULL;
+	char error[128];
+	CHECK_OK(selector_parse("{instance=\"i1\"}", &selector, error, sizeof(error)));
+	uint64_t gone = store_fixture_total(store, "cpu{instance=\"i1\"}", 0, UINT64_MAX);
+	struct store_forgotten forgotten = forget(
+	        store, (struct store_forget_options){ .selector = selector });
+	assert_int_equal(forgotten.units_mixed, 0);
+	CHECK(forgotten.rollups_made > 0 && gone > 0);
+	for (int rolls = 0; rolls < 2; rolls++) {
+		assert_int_equal(store_fixture_total(store, "cpu", 0, UINT64_MAX),
+		        cart + shop + mail - gone);
+		CHECK_OK(store_roll(store, HOUR_S * SECOND));
+	}
+	/* What is left of a window is all that the rollup has of it: a cut is exact. */
+	assert_int_equal(store_fixture_total(store, "cpu{service=\"cart\"}", WINDOW_S * SECOND,
+	                         2 * WINDOW_S * SECOND),
+	        (expected(0, 1, 2) - 6 * PERIOD) / 2);
+	source_free(&source);
+}
+
 static void what_cannot_be_named_is_refused(void **state)
 {
 	TEST_DIR(dir);
@@ -613,6 +723,8 @@ int main(void)
 		cmocka_unit_test(a_unit_of_several_classes_becomes_as_many),
 		cmocka_unit_test(a_service_goes_from_windows_and_from_open_batches),
 		cmocka_unit_test(series_of_a_selector_go_and_come_back_when_it_is_undone),
+		cmocka_unit_test(rollups_answer_for_what_expired_and_expire_themselves),
+		cmocka_unit_test(what_was_hidden_when_it_was_rolled_up_comes_back_all_the_same),
 		cmocka_unit_test(what_cannot_be_named_is_refused),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
