@@ -198,9 +198,45 @@ static const struct option_spec aggregator_options[] = {
 	        .min = 65536,
 	        .max = 1u << 31,
 	        .value_name = "N",
-	        .help = "Stack nodes the store may hold, about 40 bytes of memory each, and 64 "
-	                "bytes of names at most. Senders "
-	                "of batches that would go beyond it are told BUSY and keep them." },
+	        .help = "Stack nodes that one generation of the dictionary may have at most, about "
+	                "40 "
+	                "bytes of memory each, and 64 bytes of names. One that is full gives way "
+	                "to the next." },
+	{ .name = "generation-age",
+	        .kind = OPTION_DURATION,
+	        .offset = AT(generation_age),
+	        .fallback = "7d",
+	        .min = 60 * NS_PER_S,
+	        .max = 3650 * 86400 * NS_PER_S,
+	        .value_name = "TIME",
+	        .help = "How long a generation of the dictionary grows before the next one begins. "
+	                "The names of a generation are forgotten with the last of its data." },
+	{ .name = "generation-stacks",
+	        .kind = OPTION_U32,
+	        .offset = AT(generation_stacks),
+	        .fallback = "8388608",
+	        .min = 65536,
+	        .max = 1u << 31,
+	        .value_name = "N",
+	        .help = "Stack nodes after which a new generation begins before its time." },
+	{ .name = "service-stacks",
+	        .kind = OPTION_U32,
+	        .offset = AT(service_stacks),
+	        .fallback = "1048576",
+	        .min = 1,
+	        .max = 1u << 31,
+	        .value_name = "N",
+	        .help = "New stacks that one service may bring within ten minutes. Further ones "
+	                "are kept under their deepest caller that is known, and counted." },
+	{ .name = "late-max",
+	        .kind = OPTION_DURATION,
+	        .offset = AT(late_max),
+	        .fallback = "3d",
+	        .min = 600 * NS_PER_S,
+	        .max = 3650 * 86400 * NS_PER_S,
+	        .value_name = "TIME",
+	        .help = "How old an interval of an agent may be when it arrives. Older ones are "
+	                "refused, and their agent counts them as lost. Not for imports." },
 	{ .name = "backup-path",
 	        .kind = OPTION_TEXT,
 	        .offset = AT(backup_path),

@@ -34,6 +34,10 @@ struct aggregator_config {
 	uint64_t block_cache;
 	uint64_t symbol_cache;
 	uint32_t stacks_max;
+	uint64_t generation_age;
+	uint32_t generation_stacks;
+	uint32_t service_stacks;
+	uint64_t late_max;
 	uint32_t shards;
 	uint32_t admin; /* enum admin_from */
 	uint64_t roll_grace_ns;

@@ -158,6 +158,10 @@ static int aggregator_open_store(struct aggregator *aggregator)
 		.symbols_cache_bytes = config->symbol_cache,
 		.late_ns = SEAL_LATE_NS,
 		.fold_below = { config->fold_hour, config->fold_day },
+		.generation_ns = config->generation_age,
+		.generation_nodes = config->generation_stacks,
+		.service_stacks_max = config->service_stacks,
+		.late_max_ns = config->late_max,
 	};
 	char error[512] = "";
 	int r = store_open(options, &aggregator->store, error, sizeof(error));

@@ -87,6 +87,7 @@ static int recv_push_section(struct ingest *ingest, struct session *session, str
 		},
 		.batch = job->batches[index],
 		.remap = session->remap,
+		.refuse_late = session->role == WIRE_ROLE_AGENT,
 	};
 	return 0;
 }

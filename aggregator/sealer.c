@@ -26,6 +26,7 @@ struct sealer {
 	/* What the last turn returned: a failure is logged when it begins. */
 	int last_seal;
 	int last_roll;
+	int last_collect;
 };
 
 static uint64_t sealer_until(uint64_t now_ns, uint64_t grace_ns)
@@ -59,6 +60,20 @@ static void sealer_note_roll(struct sealer *sealer, int r)
 	sealer->last_roll = r;
 }
 
+static void sealer_note_collect(struct sealer *sealer, int r)
+{
+	if (r < 0 && r != sealer->last_collect) {
+		char text[512] = "";
+		store_read_error(sealer->options.store, text, sizeof(text));
+		log_warn("collect-failed",
+		        "%s%s%s: names without data stay for now; it is tried again", strerror(-r),
+		        text[0] ? ": " : "", text);
+	} else if (r == 0 && sealer->last_collect < 0) {
+		log_info("collect-recovered", "names without data are forgotten again");
+	}
+	sealer->last_collect = r;
+}
+
 static void sealer_turn(struct sealer *sealer)
 {
 	uint64_t now_ns = clock_unix_ns(sealer->options.clock);
@@ -66,6 +81,7 @@ static void sealer_turn(struct sealer *sealer)
 	sealer_note_seal(sealer, store_seal(store, sealer_until(now_ns, sealer->options.grace_ns)));
 	sealer_note_roll(
 	        sealer, store_roll(store, sealer_until(now_ns, sealer->options.roll_grace_ns)));
+	sealer_note_collect(sealer, store_collect(store));
 }
 
 /* false: stop. *ret_wanted: how many turns were asked for when this one begins. */

@@ -2,8 +2,9 @@
 
 /*
  * sealer makes windows compact some time after they ended, and rolls them up to hours and days: a
- * small thread that asks the store for it again and again, beside ingest and queries. What it does
- * is in storage/store.h; a failure is logged once and tried again at the next turn.
+ * small thread that asks the store for it again and again, beside ingest and queries; then it has
+ * names forgotten that no data is left of. What it does is in storage/store.h; a failure is logged
+ * once and tried again at the next turn.
  */
 
 #include <stdint.h>

@@ -206,6 +206,9 @@ void dict_remap_aim(struct dict_remap *remap, struct dict *to);
 int dict_remap_string(struct dict_remap *remap, uint32_t id, uint32_t *ret_id);
 int dict_remap_frame(struct dict_remap *remap, uint32_t id, uint32_t *ret_id);
 int dict_remap_node(struct dict_remap *remap, uint32_t id, uint32_t *ret_id);
+/* The deepest ancestor that `to` has, or the node itself: adds nothing. -EINVAL, -ENOMEM. */
+int dict_remap_ancestor(
+        struct dict_remap *remap, uint32_t id, uint32_t *ret_id, bool *ret_is_itself);
 int dict_remap_series(struct dict_remap *remap, uint32_t id, uint32_t *ret_id);
 
 /*

@@ -216,6 +216,33 @@ static int dict_remap_walk(
 	return 0;
 }
 
+int dict_remap_ancestor(
+        struct dict_remap *remap, uint32_t id, uint32_t *ret_id, bool *ret_is_itself)
+{
+	uint32_t known, path_count;
+	if (id >= remap->from->count.nodes)
+		return -EINVAL;
+	int r = dict_remap_walk(remap, id, &known, &path_count);
+	while (r == 0 && path_count > 0) {
+		uint32_t step = remap->path[path_count - 1];
+		struct node node = { .parent = known };
+		uint32_t found;
+		node.frame = id_map_find(remap->to->frame_ids,
+		        id_map_hash(remap->from->frame_ids, remap->from->nodes.all[step].frame));
+		/* With no room to add, what is new is refused. */
+		if (node.frame == ID_NONE ||
+		        dict_nodes_add(&remap->to->nodes, node, 0, &found) == -ENOSPC)
+			break;
+		r = dict_remap_keep(&remap->nodes, step, found, &known);
+		path_count--;
+	}
+	if (r < 0)
+		return r;
+	*ret_id = known;
+	*ret_is_itself = path_count == 0;
+	return 0;
+}
+
 /* Every node of the path is kept, so that the next stack pays only for what it does not share. */
 int dict_remap_node(struct dict_remap *remap, uint32_t id, uint32_t *ret_id)
 {

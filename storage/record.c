@@ -360,12 +360,17 @@ static void record_get_lost(struct reader *reader, uint64_t ret_lost[LOSS_REASON
 
 void record_put_counters(const struct store_counters *counters, struct kv_bytes key, struct buf *to)
 {
-	record_begin(to);
+	bool is_plain = counters->batches_late == 0 && counters->samples_folded == 0;
+	record_begin_version(is_plain ? RECORD_VERSION : RECORD_VERSION_COUNTERS, to);
 	buf_put_varint(to, counters->batches);
 	buf_put_varint(to, counters->batches_duplicate);
 	buf_put_varint(to, counters->rows);
 	buf_put_varint(to, counters->samples);
 	record_put_lost(counters->lost, to);
+	if (!is_plain) {
+		buf_put_varint(to, counters->batches_late);
+		buf_put_varint(to, counters->samples_folded);
+	}
 	record_seal(to, key);
 }
 
@@ -374,7 +379,8 @@ int record_get_counters(
 {
 	struct reader reader;
 	struct store_counters counters = { 0 };
-	int r = record_open(key, value, &reader);
+	uint8_t version;
+	int r = record_open_version(key, value, RECORD_VERSION_COUNTERS, &version, &reader);
 	if (r < 0)
 		return r;
 	counters.batches = reader_varint(&reader);
@@ -382,6 +388,13 @@ int record_get_counters(
 	counters.rows = reader_varint(&reader);
 	counters.samples = reader_varint(&reader);
 	record_get_lost(&reader, counters.lost);
+	if (version == RECORD_VERSION_COUNTERS) {
+		counters.batches_late = reader_varint(&reader);
+		counters.samples_folded = reader_varint(&reader);
+		/* A record has one form. */
+		if (counters.batches_late == 0 && counters.samples_folded == 0)
+			reader_fail(&reader);
+	}
 	r = record_finish(&reader);
 	if (r == 0)
 		*ret_counters = counters;

@@ -24,6 +24,8 @@
 #include "storage/store.h"
 
 #define RECORD_VERSION 1
+/* Of counters that have what the first version had no place for. */
+#define RECORD_VERSION_COUNTERS 2
 
 /* What one batch may take unpacked, and how many rows: more is refused before it is written. */
 #define RECORD_BATCH_BYTES_MAX (256u << 20)

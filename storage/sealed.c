@@ -107,10 +107,9 @@ static struct key_block sealed_key(
 static int sealed_check_heads(const struct sealed *sealed, const struct detail_chunk *chunk,
         const struct detail_heads *heads)
 {
-	uint32_t streams_count = sealed->store->streams_count;
 	uint32_t series_count = dict_mark(sealed->generation->dict).series;
 	for (uint32_t i = 0; i < chunk->intervals_count; i++)
-		if (heads->intervals[i].stream >= streams_count)
+		if (!store_has_stream(sealed->store, heads->intervals[i].stream))
 			return -EBADMSG;
 	for (uint32_t i = 0; i < chunk->reports_count; i++)
 		if (heads->reports[i].series >= series_count)

@@ -11,9 +11,6 @@
  * not be in its log, and comes back when it is; so after opening again the tail of the dict, the
  * streams and the counters are read anew from the disk, and a section that was kept after all is a
  * DUP when it is sent again.
- *
- * Streams are never forgotten so far: one costs about 200 bytes of memory and 80 on disk for each
- * start of an agent and shard. `used_ns` is what they will age out by.
  */
 
 #include <assert.h>
@@ -27,17 +24,19 @@
 
 #include "core/hash.h"
 #include "storage/store_private.h"
+#include "storage/sum_groups.h"
 
 #define STORE_FORMAT_VERSION    STORE_FORMAT_NEWEST
 #define STORE_MEMTABLES_BYTES   (64u << 20)
 #define STORE_BLOCK_CACHE_BYTES (64u << 20) /* when the options say 0 */
 #define STORE_FOLDER_MODE       0750
-#define STORE_STREAMS_MAX       (16u << 20)
 #define STORE_WINDOW_NS         (600 * NS_PER_S)
 #define STORE_SEAL_ROWS_MAX     (4u << 20)
 #define STORE_GENERATION_NS     (7 * 86400 * NS_PER_S)
 #define STORE_GENERATION_NODES  (32u << 20)
 #define STORE_ROWS_AHEAD        16
+#define STORE_SERVICE_STACKS    (1u << 20)
+#define STORE_LATE_MAX_NS       (3 * 86400 * NS_PER_S)
 #define STORE_WORN_PART         4 /* of a limit: a dict that is full gives way from there on */
 #define STORE_ROLL_STACKS_MAX   (4u << 20)
 #define STORE_HOUR_NS           (3600 * NS_PER_S)
@@ -58,20 +57,9 @@ const char *store_error(const struct store *store)
 	return store->error;
 }
 
-/* ---- streams and tenants ---- */
+/* ---- tenants ---- */
 
-static struct hash128 store_stream_hash(const struct record_stream *who)
-{
-	uint8_t bytes[16 + 8 + 2 + KEYS_TENANT_BYTES_MAX] = { 0 };
-	size_t tenant_count = strlen(who->tenant);
-	memcpy(bytes, who->uuid.bytes, 16);
-	memcpy(bytes + 16, &who->epoch, 8);
-	memcpy(bytes + 24, &who->shard, 2);
-	memcpy(bytes + 26, who->tenant, tenant_count);
-	return hash128_bytes(bytes, 26 + tenant_count);
-}
-
-static int store_tenant(struct store *store, const char *name, uint32_t *ret_tenant)
+int store_tenant(struct store *store, const char *name, uint32_t *ret_tenant)
 {
 	for (uint32_t i = 0; i < store->tenants_count; i++) {
 		if (strcmp(store->tenants[i].name, name) == 0) {
@@ -101,94 +89,7 @@ static int store_tenant(struct store *store, const char *name, uint32_t *ret_ten
 	return 0;
 }
 
-/* Adds a stream that is not there yet. With the gate locked. */
-static int store_stream_add(
-        struct store *store, const struct record_stream *who, uint32_t *ret_stream)
-{
-	if (store->streams_count == store->streams_capacity) {
-		uint32_t capacity = store->streams_capacity ? store->streams_capacity * 2 : 64;
-		struct stream *streams = realloc(store->streams, capacity * sizeof(*streams));
-		if (!streams)
-			return -ENOMEM;
-		store->streams = streams;
-		store->streams_capacity = capacity;
-	}
-
-	uint32_t tenant, id;
-	bool added;
-	int r = store_tenant(store, who->tenant, &tenant);
-	r = r < 0 ? r : id_map_intern(store->stream_ids, store_stream_hash(who), &id, &added);
-	if (r < 0)
-		return r;
-	assert(added && id == store->streams_count);
-	store->streams[id] = (struct stream){ .who = *who, .tenant = tenant };
-	store->streams_count++;
-	*ret_stream = id;
-	return 0;
-}
-
-static void store_streams_truncate(struct store *store, uint32_t count)
-{
-	while (store->streams_count > count) {
-		struct stream *stream = &store->streams[--store->streams_count];
-		seq_set_fini(&stream->seqs);
-		seq_set_fini(&stream->staged);
-	}
-	id_map_truncate(store->stream_ids, count);
-}
-
 /* ---- loading ---- */
-
-/* `number` streams were read. One that is known keeps its place, so that readers can go on. */
-static int store_load_stream(
-        struct store *store, uint32_t number, struct kv_bytes key, struct kv_bytes value)
-{
-	uint32_t stream;
-	struct record_stream who;
-	struct seq_set seqs = { 0 };
-	int r = keys_get_stream(key.bytes, key.count, &stream);
-	if (r == 0 && stream != number)
-		r = -EBADMSG;
-	r = r < 0 ? r : record_get_stream(key, value, &who, &seqs);
-	if (r == 0) {
-		uint32_t known = id_map_find(store->stream_ids, store_stream_hash(&who));
-		if (known == ID_NONE && number == store->streams_count)
-			r = store_stream_add(store, &who, &stream);
-		else if (known != number)
-			r = -EBADMSG;
-	}
-	if (r < 0) {
-		seq_set_fini(&seqs);
-		return r;
-	}
-	seq_set_fini(&store->streams[number].seqs);
-	store->streams[number].who = who;
-	store->streams[number].seqs = seqs;
-	return 0;
-}
-
-/* A damaged watermark cannot be passed over: without it batches would be counted twice. */
-static int store_load_streams(struct store *store)
-{
-	AUTO(kv_iterator) it = kv_iterator_new(
-	        store->kv, KV_STREAM, (struct kv_bytes){ 0 }, (struct kv_bytes){ 0 });
-	uint32_t number = 0;
-	if (!it)
-		return -ENOMEM;
-	for (; kv_iterator_is_valid(it); kv_iterator_next(it), number++) {
-		int r = store_load_stream(
-		        store, number, kv_iterator_key(it), kv_iterator_value(it));
-		if (r < 0) {
-			store_set_error(store, "%s: stream %" PRIu32 ": %s", store->path, number,
-			        r == -ENOMEM ? "out of memory" : "missing or damaged");
-			return r;
-		}
-	}
-	int r = kv_iterator_result(it);
-	if (r == 0)
-		store_streams_truncate(store, number);
-	return r;
-}
 
 static int store_load_counters(struct store *store)
 {
@@ -453,6 +354,10 @@ static struct store *store_new(struct store_options options)
 		store->options.roll_ns[0] = STORE_HOUR_NS;
 	if (store->options.roll_ns[1] == 0)
 		store->options.roll_ns[1] = STORE_DAY_NS;
+	if (store->options.service_stacks_max == 0)
+		store->options.service_stacks_max = STORE_SERVICE_STACKS;
+	if (store->options.late_max_ns == 0)
+		store->options.late_max_ns = STORE_LATE_MAX_NS;
 	store->clock = options.clock ? options.clock : clock_real();
 	pthread_mutex_init(&store->sealing, NULL);
 	pthread_mutex_init(&store->writer, NULL);
@@ -465,7 +370,8 @@ static struct store *store_new(struct store_options options)
 	store->options.path = store->path;
 	store->stream_ids = id_map_new(STORE_STREAMS_MAX);
 	store->symbols = symbols_cache_new(options.symbols_cache_bytes);
-	if (store->path && store->stream_ids && store->symbols)
+	store->services = service_stacks_new();
+	if (store->path && store->stream_ids && store->symbols && store->services)
 		return store;
 	store_free(store);
 	return NULL;
@@ -508,10 +414,8 @@ void store_free(struct store *store)
 		kv_free(store->kv);
 	}
 	symbols_cache_free(store->symbols);
-	if (store->stream_ids)
-		store_streams_truncate(store, 0);
-	id_map_free(store->stream_ids);
-	free(store->streams);
+	store_free_streams(store);
+	service_stacks_free(store->services);
 	free(store->tenants);
 	store_free_generations(store);
 	for (uint32_t level = 0; level < WINDOW_LEVELS; level++)
@@ -555,12 +459,12 @@ int store_write(struct store *store, struct kv_batch *batch, enum kv_durability 
 }
 
 /* Forgets what is in memory and not on disk. With the gate locked. */
-static void store_take_back(struct store *store, uint32_t streams_count)
+static void store_take_back(struct store *store, uint32_t slots_count)
 {
 	struct generation *newest = store->newest;
 	label_index_truncate(newest->index, newest->dict, newest->kept.series);
 	dict_truncate(newest->dict, newest->kept);
-	store_streams_truncate(store, streams_count);
+	store_streams_truncate(store, slots_count);
 }
 
 int store_make_writable(struct store *store)
@@ -580,7 +484,7 @@ int store_make_writable(struct store *store)
 
 	pthread_mutex_lock(&store->reclaiming);
 	gate_lock(&store->gate);
-	store_take_back(store, store->streams_count);
+	store_take_back(store, id_map_count(store->stream_ids));
 	store->reopens++;
 	int r = kv_reopen(store->kv);
 	if (r < 0)
@@ -605,7 +509,7 @@ struct group {
 	struct store_append *appends;
 	struct section *sections;
 	uint32_t count;
-	uint32_t streams_before;
+	uint32_t slots_before;
 	bool may_renew;        /* a full dict is a reason to begin another */
 	bool is_full;          /* and it was */
 	bool is_worth_syncing; /* holds more than counted duplicates */
@@ -648,17 +552,70 @@ static const char *store_refusal(const struct store_append *append)
 	return NULL;
 }
 
+static uint64_t store_add(uint64_t a, uint64_t b)
+{
+	uint64_t sum;
+	return __builtin_add_overflow(a, b, &sum) ? UINT64_MAX : sum;
+}
+
+/* One section on its way from its own dict to the newest generation. */
+struct translation {
+	struct store *store;
+	const char *tenant;
+	struct dict_remap *remap;
+	struct sum_labels labels;
+	uint64_t samples_folded;
+};
+
+/* The node of a row; a stack past the cap of its service becomes its deepest known ancestor. */
+static int store_translate_node(struct translation *translation, const struct row *row,
+        uint32_t *new_stacks, uint32_t *ret_node)
+{
+	const struct dict *dict = translation->store->newest->dict;
+	uint32_t nodes_before = dict_mark(dict).nodes;
+	bool is_itself = true;
+	if (*new_stacks >= translation->store->options.service_stacks_max) {
+		int r = dict_remap_ancestor(translation->remap, row->node, ret_node, &is_itself);
+		if (r < 0 || !is_itself) {
+			translation->samples_folded = store_add(
+			        translation->samples_folded, row->value);
+			return r;
+		}
+	}
+	int r = dict_remap_node(translation->remap, row->node, ret_node);
+	*new_stacks += r == 0 && dict_mark(dict).nodes > nodes_before;
+	return r;
+}
+
+/* The series in the store's dict, and the count of new stacks of its service. */
+static int store_translate_series(struct translation *translation, uint32_t from,
+        uint32_t *ret_series, uint32_t **ret_new_stacks)
+{
+	struct store *store = translation->store;
+	const struct dict *dict = store->newest->dict;
+	int r = dict_remap_series(translation->remap, from, ret_series);
+	if (r < 0)
+		return r;
+	if (translation->labels.service == ID_NONE)
+		translation->labels = sum_labels_find(dict);
+	return service_stacks_get(store->services,
+	        clock_unix_ns(store->clock) / store->options.window_ns, store->newest->id,
+	        translation->tenant, sum_labels_service(&translation->labels, dict, *ret_series),
+	        ret_new_stacks);
+}
+
 /*
  * Nearly every node was met before, and where it lies in the session's column is anywhere: the ones
  * to come are fetched meanwhile.
  */
 static int store_translate_rows(
-        const struct batch *from, struct dict_remap *remap, struct batch *to)
+        struct translation *translation, const struct batch *from, struct batch *to)
 {
 	uint32_t series_from = SERIES_NONE;
 	uint32_t series = SERIES_NONE;
+	uint32_t *new_stacks = NULL;
 	uint32_t known_count;
-	const uint32_t *known = dict_remap_known_nodes(remap, &known_count);
+	const uint32_t *known = dict_remap_known_nodes(translation->remap, &known_count);
 	int r = batch_reserve_rows(to, from->rows_count);
 	for (uint32_t i = 0; i < from->rows_count && r == 0; i++) {
 		const struct row *row = &from->rows[i];
@@ -670,23 +627,25 @@ static int store_translate_rows(
 		uint32_t node = row->node < known_count ? known[row->node] : ID_NONE;
 		if (row->series != series_from) {
 			series_from = row->series;
-			r = dict_remap_series(remap, series_from, &series);
+			r = store_translate_series(translation, series_from, &series, &new_stacks);
 		}
 		if (r == 0 && node == ID_NONE) {
-			r = dict_remap_node(remap, row->node, &node);
-			known = dict_remap_known_nodes(remap, &known_count);
+			r = store_translate_node(translation, row, new_stacks, &node);
+			known = dict_remap_known_nodes(translation->remap, &known_count);
 		}
 		r = r < 0 ? r : batch_add_row(to, series, node, row->value);
 	}
 	return r;
 }
 
-static int store_translate(const struct batch *from, struct dict_remap *remap, struct batch *to)
+static int store_translate(
+        struct translation *translation, const struct batch *from, struct batch *to)
 {
+	struct dict_remap *remap = translation->remap;
 	uint32_t series;
 	to->start_ns = from->start_ns;
 	to->duration_ns = from->duration_ns;
-	int r = store_translate_rows(from, remap, to);
+	int r = store_translate_rows(translation, from, to);
 	for (uint32_t i = 0; i < from->coverage_count && r == 0; i++) {
 		r = dict_remap_series(remap, from->coverage[i].series, &series);
 		r = r < 0 ? r : batch_add_coverage(to, series, from->coverage[i].ns);
@@ -699,12 +658,6 @@ static int store_translate(const struct batch *from, struct dict_remap *remap, s
 		r = r < 0 ? r : batch_add_loss(to, series, loss->reason, loss->count);
 	}
 	return r;
-}
-
-static uint64_t store_add(uint64_t a, uint64_t b)
-{
-	uint64_t sum;
-	return __builtin_add_overflow(a, b, &sum) ? UINT64_MAX : sum;
 }
 
 /* The counters that the group will write. */
@@ -800,6 +753,13 @@ static void store_answer(struct store_append *append, uint32_t status, const cha
 	append->ret_reason = reason;
 }
 
+static bool store_is_late(const struct store *store, const struct batch *batch)
+{
+	uint64_t now_ns = clock_unix_ns(store->clock);
+	uint64_t end_ns = batch->start_ns + batch->duration_ns;
+	return end_ns < now_ns && now_ns - end_ns > store->options.late_max_ns;
+}
+
 /* Decides one section and takes it into memory. With the gate locked. Negative: the group fails. */
 static int store_take_section(struct store *store, struct group *group, uint32_t index)
 {
@@ -820,11 +780,22 @@ static int store_take_section(struct store *store, struct group *group, uint32_t
 	snprintf(who.tenant, sizeof(who.tenant), "%s",
 	        append->stream.tenant ? append->stream.tenant : "");
 
-	uint32_t stream = id_map_find(store->stream_ids, store_stream_hash(&who));
+	uint32_t stream = store_find_stream(store, &who);
 	bool is_duplicate;
 	int r = store_is_duplicate(store, group, index, stream, &is_duplicate);
 	if (r < 0)
 		return r;
+	if (!is_duplicate && append->refuse_late && store_is_late(store, append->batch)) {
+		uint32_t tenant;
+		r = store_tenant(store, who.tenant, &tenant);
+		if (r < 0)
+			return r;
+		store_stage_counters(store, tenant)->batches_late++;
+		group->is_worth_writing = true;
+		store_answer(append, WIRE_REJECT,
+		        "it is older than what the aggregator still takes (late-max)");
+		return 0;
+	}
 	if (is_duplicate) {
 		store_stage_counters(store, store->streams[stream].tenant)->batches_duplicate++;
 		group->is_worth_writing = true;
@@ -835,7 +806,13 @@ static int store_take_section(struct store *store, struct group *group, uint32_t
 	struct dict *dict = store->newest->dict;
 	struct dict_mark before = dict_mark(dict);
 	AUTO(batch) batch = batch_new(dict);
-	r = batch ? store_translate(append->batch, append->remap, batch) : -ENOMEM;
+	struct translation translation = {
+		.store = store,
+		.tenant = who.tenant,
+		.remap = append->remap,
+		.labels.service = ID_NONE,
+	};
+	r = batch ? store_translate(&translation, append->batch, batch) : -ENOMEM;
 	if (r == -ENOSPC) {
 		/* One that is too large for any dict must not wear out this one. */
 		dict_truncate(dict, before);
@@ -859,9 +836,11 @@ static int store_take_section(struct store *store, struct group *group, uint32_t
 	if (r < 0)
 		return r;
 
-	store->streams[stream].who.used_ns = who.used_ns;
-	store_count_batch(
-	        store_stage_counters(store, store->streams[stream].tenant), append->batch);
+	store->streams[stream].who.used_ns = store_used_ns(store, append->batch, who.used_ns);
+	struct store_counters *counters = store_stage_counters(
+	        store, store->streams[stream].tenant);
+	store_count_batch(counters, append->batch);
+	counters->samples_folded = store_add(counters->samples_folded, translation.samples_folded);
 	section->batch = TAKE(batch);
 	section->stream = stream;
 	section->seq = append->stream.seq;
@@ -1048,7 +1027,7 @@ static void store_group_failed(struct store *store, const struct group *group)
 	/* A section that fails half way has a staged stream but no batch. */
 	for (uint32_t i = 0; i < store->streams_count; i++)
 		store->streams[i].is_staged = false;
-	store_take_back(store, group->streams_before);
+	store_take_back(store, group->slots_before);
 	for (uint32_t i = 0; i < group->count; i++)
 		dict_remap_truncate(group->appends[i].remap, store->newest->kept);
 	gate_unlock(&store->gate);
@@ -1107,7 +1086,7 @@ int store_append(struct store *store, struct store_append *appends, uint32_t cou
 
 	pthread_mutex_lock(&store->writer);
 	int r = sections ? store_make_writable(store) : -ENOMEM;
-	group.streams_before = store->streams_count;
+	group.slots_before = id_map_count(store->stream_ids);
 	if (r == 0)
 		r = store_append_renewing(store, &group);
 	pthread_mutex_unlock(&store->writer);
@@ -1214,6 +1193,7 @@ static void store_size_generation(const struct generation *generation, struct st
 	size->dict.modules += mark.modules;
 	size->dict.frames += mark.frames;
 	size->dict.nodes += mark.nodes;
+	size->nodes += mark.nodes;
 	size->dict.series += mark.series;
 }
 
@@ -1226,6 +1206,7 @@ int store_size(struct store *store, struct store_size *ret_size)
 	                    store->streams_capacity * (sizeof(*store->streams) + 96);
 	for (uint32_t i = 0; i < store->generations_count; i++)
 		store_size_generation(store->generations[i], &size);
+	size.streams = store->streams_count - store->streams_gone;
 	size.windows = store->windows.count;
 	size.rollups = (uint64_t)store->rollups[0].count + store->rollups[1].count;
 	store_read_unlock(store);

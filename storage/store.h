@@ -48,6 +48,12 @@ struct store_options {
 	/* When the dictionary begins a new generation: by age, or by nodes of stacks. */
 	uint64_t generation_ns;    /* 0: 7 days */
 	uint32_t generation_nodes; /* 0: 32 million, about 300 MB */
+	/*
+	 * New stacks that a service may bring in a window, 0: a million. Further ones are folded
+	 * into their deepest ancestor that is known, and counted.
+	 */
+	uint32_t service_stacks_max;
+	uint64_t late_max_ns; /* how old what `refuse_late` says may be; 0: 3 days */
 };
 
 /* On failure ret_error says what, where, and what to do. */
@@ -75,6 +81,12 @@ struct store_append {
 	struct store_stream stream;
 	const struct batch *batch; /* settled */
 	struct dict_remap *remap;  /* from the batch's dict; store_append() aims it */
+	/*
+	 * WIRE_REJECT when it ended longer ago than late_max_ns: the sender is one whose data is
+	 * always of now, so what is so old was sent before, or is of no use any more. Streams may
+	 * be forgotten because nothing older comes. Importers say false.
+	 */
+	bool refuse_late;
 	/*
 	 * WIRE_OK; WIRE_DUP; WIRE_REJECT: it can never be kept; WIRE_BUSY: not even a new dict has
 	 * room for it, nothing of it was kept, later it may be. The reason is static text for all
@@ -117,6 +129,14 @@ int store_seal(struct store *store, uint64_t until_ns);
  * store_seal().
  */
 int store_roll(struct store *store, uint64_t until_ns);
+
+/*
+ * Forgets what nothing speaks of any more: generations of the dictionary that have no data, with
+ * the symbols that only they needed; streams and agents whose data is gone and of which nothing can
+ * come any more. Cheap when there is nothing to do: to be called every few seconds. Waits for a
+ * seal; returns as store_append().
+ */
+int store_collect(struct store *store);
 
 /* Moves what is only in memory and log into files; appends wait for it. */
 int store_flush(struct store *store);
@@ -277,6 +297,8 @@ struct store_counters {
 	uint64_t rows;
 	uint64_t samples; /* sum of row values in periods */
 	uint64_t lost[LOSS_REASON_MAX + 1];
+	uint64_t batches_late;   /* refused for their age */
+	uint64_t samples_folded; /* of stacks past service_stacks_max, kept with their ancestors */
 };
 
 int store_counters(struct store *store, const char *tenant, struct store_counters *ret_counters);
@@ -286,6 +308,8 @@ struct store_size {
 	uint64_t bytes_memory;
 	struct dict_mark dict; /* of all generations */
 	uint64_t generations;
+	uint64_t nodes;             /* of all generations, as dict.nodes */
+	uint64_t streams;           /* that are remembered */
 	uint64_t first_ns, last_ns; /* start of the oldest and newest batch; 0 when empty */
 	uint64_t windows;           /* sealed, of every generation */
 	uint64_t rollups;           /* hours and days */

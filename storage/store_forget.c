@@ -284,6 +284,7 @@ static int forget_commit(struct forget *forget)
 		if (windows[i].key.from_ns < forget->from_ns)
 			forget_put_window(forget, &windows[i]);
 
+	store->batches_taken++;
 	gate_lock(&store->gate);
 	r = store_write(store, forget->write, KV_SYNC, "deleting a range");
 	for (size_t i = 0; i < windows_count && r == 0; i++) {

@@ -96,8 +96,7 @@ void store_unpin_generation(struct store *store, struct generation *generation)
 		generation_free(generation);
 }
 
-/* Out of the list. With the gate locked. */
-static void store_remove_generation(struct store *store, struct generation *generation)
+void store_remove_generation(struct store *store, struct generation *generation)
 {
 	uint32_t at = 0;
 	while (store->generations[at] != generation)
@@ -378,6 +377,18 @@ static int store_put_generation(
 	return 0;
 }
 
+int store_keep_generation(struct store *store)
+{
+	AUTO(kv_batch) write = kv_batch_new();
+	if (store->has_generation_record || store->newest->chunks_count == 0)
+		return 0;
+	int r = write ? store_put_generation(store, write, store->newest) : -ENOMEM;
+	r = r < 0 ? r : store_write(store, write, KV_SYNC, "keeping the age of the dictionary");
+	if (r == 0)
+		store->has_generation_record = true;
+	return r;
+}
+
 /* Closes `before` and names `next`. */
 static int store_write_generation(
         struct store *store, struct generation *before, const struct generation *next)
@@ -406,7 +417,12 @@ int store_begin_generation(struct store *store)
 	if (before->id == KEYS_GENERATION_MAX)
 		return -ENOSPC;
 	gate_lock(&store->gate);
-	int r = store_add_generation(store, before->id + 1, clock_unix_ns(store->clock), &next);
+	/* None begins before the one before it did, whatever the clock says: see store_streams.c.
+	 */
+	uint64_t began_ns = clock_unix_ns(store->clock);
+	if (began_ns <= before->began_ns)
+		began_ns = before->began_ns + 1;
+	int r = store_add_generation(store, before->id + 1, began_ns, &next);
 	if (r == 0) {
 		next->open = open_range_none;
 		r = store_write_generation(store, before, next);

@@ -34,6 +34,7 @@
 #include "storage/window.h"
 
 #define STORE_ERROR_BYTES 512
+#define STORE_STREAMS_MAX (16u << 20)
 
 /* Of a buf that holds nothing but such. */
 #define ARRAY(type, buf)       ((type *)(void *)(buf).bytes)
@@ -71,8 +72,9 @@ struct generation {
 	uint64_t chunks_count; /* deltas on disk */
 	_Atomic uint32_t series_published;
 	struct open_range open; /* under stats: of its batches; may say more than there is */
-	uint32_t pins;          /* under pinning: readers that keep ids of it */
-	bool is_dropped;        /* under pinning: not in the list any more */
+	uint64_t looked_at; /* under sealing: batches_taken when its open ones were looked for */
+	uint32_t pins;      /* under pinning: readers that keep ids of it */
+	bool is_dropped;    /* under pinning: not in the list any more */
 };
 
 #define STORE_GAP_NS_MIN (50 * NS_PER_MS) /* what an agent's timer may be late */
@@ -89,6 +91,8 @@ struct stream {
 	struct seq_set seqs;   /* as on disk */
 	struct seq_set staged; /* with the group that is being written */
 	bool is_staged;
+	bool is_gone; /* a gap: its number is free */
+	bool is_read; /* while loading: the disk has it */
 };
 
 struct tenant {
@@ -117,9 +121,12 @@ struct store {
 	struct generation *newest;
 	bool has_generation_record; /* the disk knows when the newest began */
 
-	struct id_map *stream_ids; /* hash of who -> index */
-	struct stream *streams;
-	uint32_t streams_count;
+	struct id_map *stream_ids; /* hash of who -> slot */
+	uint32_t *stream_of;       /* slot -> number */
+	struct stream *streams;    /* by number, some of them gaps */
+	uint32_t streams_count;    /* with gaps */
+	uint32_t streams_gone;     /* gaps */
+	uint32_t stream_gap;       /* none is before it */
 	uint32_t streams_capacity;
 
 	struct tenant *tenants;
@@ -149,6 +156,9 @@ struct store {
 	pthread_mutex_t reclaiming;
 	uint32_t format_version_min; /* the oldest reader of the folder */
 	uint32_t reopens;            /* how often kv was opened again */
+	uint64_t batches_taken;  /* how often open batches were sealed or deleted; under sealing */
+	uint64_t agents_over_ns; /* agents without data were looked for with this; under writer */
+	struct service_stacks *services; /* new stacks of the window, by service; under writer */
 	/* What came into the window that is being sealed, since that began. */
 	struct {
 		bool is_active;
@@ -233,6 +243,29 @@ typedef int (*store_visit_sealed)(void *owner, struct key_batch key, const struc
 int store_scan_sealed(struct store *store, const struct window_entry *window,
         store_visit_sealed visit, void *owner);
 
+/* The index of a tenant, made when it is new. Under writer. -ENOMEM. */
+int store_tenant(struct store *store, const char *name, uint32_t *ret_tenant);
+
+/* Streams. Under writer, with the gate locked where something is added or taken away. */
+int store_load_streams(struct store *store);
+void store_free_streams(struct store *store);
+/* ID_NONE: it is new, or was forgotten. */
+uint32_t store_find_stream(const struct store *store, const struct record_stream *who);
+/* One that is not there yet. -ENOSPC, -ENOMEM. */
+int store_stream_add(struct store *store, const struct record_stream *who, uint32_t *ret_stream);
+/* Takes back the newest until id_map_count(stream_ids) is this. */
+void store_streams_truncate(struct store *store, uint32_t slots_count);
+/* What an append now makes of a stream's used_ns. */
+uint64_t store_used_ns(const struct store *store, const struct batch *batch, uint64_t now_ns);
+/* Forgets those whose used_ns is before: nothing may speak of them. Takes the gate. */
+int store_forget_streams(struct store *store, uint64_t before_ns, uint32_t *ret_count);
+
+/* In the gate: may something speak of this number? */
+static inline bool store_has_stream(const struct store *store, uint32_t number)
+{
+	return number < store->streams_count && !store->streams[number].is_gone;
+}
+
 /* From the disk; what is there of a dict stays. At open, or with the gate locked. */
 int store_load_generations(struct store *store);
 int store_load_open_ranges(struct store *store);
@@ -243,6 +276,10 @@ struct generation *store_generation(const struct store *store, uint32_t id);
 /* Keeps its dict in memory, even when it is dropped. In the gate, and anywhere. */
 void store_pin_generation(struct store *store, struct generation *generation);
 void store_unpin_generation(struct store *store, struct generation *generation);
+/* Out of the list; freed with its last pin. With the gate locked. */
+void store_remove_generation(struct store *store, struct generation *generation);
+/* Writes down when the first one began. Under writer. */
+int store_keep_generation(struct store *store);
 /* A batch of it was appended. Under stats. */
 void generation_note_open(struct generation *generation, uint64_t start_ns);
 
@@ -260,6 +297,16 @@ int store_renew_dict(struct store *store);
  * reading them once. Under sealing.
  */
 void store_settle_batches(struct store *store, uint64_t until_ns);
+
+/*
+ * New stacks of a service within one window of the store's clock. Under writer.
+ */
+struct service_stacks *service_stacks_new(void);
+void service_stacks_free(struct service_stacks *services);
+/* The count of (tenant, service), from 0 in each window and generation; borrowed for this section.
+ */
+int service_stacks_get(struct service_stacks *services, uint64_t window, uint32_t generation,
+        const char *tenant, uint32_t service, uint32_t **ret_count);
 
 /* The symbol heads into the cache: of store_open() and after opening again. */
 int store_load_symbols(struct store *store);

@@ -237,6 +237,7 @@ static int seal_commit(struct seal *seal, struct window *window)
 	size_t spared_count = ARRAY_COUNT(struct key_batch, spared);
 	seal_delete_batches(seal, write, from_ns, ARRAY(struct key_batch, spared), spared_count);
 
+	store->batches_taken++;
 	gate_lock(&store->gate);
 	r = window_list_reserve(&store->windows);
 	r = r < 0 ? r : store_write(store, write, KV_SYNC, "sealing a window");

@@ -221,7 +221,7 @@ static int seal_collect_record(struct seal *seal, struct kv_bytes key_bytes, str
 	if (r < 0)
 		return 0; /* nothing that the range of deletions is made of; readers count it */
 	r = record_get_batch(key_bytes, value, &record);
-	if (r == 0 && (key.stream >= seal->store->streams_count ||
+	if (r == 0 && (!store_has_stream(seal->store, key.stream) ||
 	                      __builtin_add_overflow(key.start_ns, record.duration_ns, &end_ns)))
 		r = -EBADMSG;
 	uint32_t interval = (uint32_t)ARRAY_COUNT(struct seal_interval, seal->intervals);

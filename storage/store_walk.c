@@ -101,7 +101,7 @@ int walk_record(struct walk *walk, struct kv_bytes key_bytes, struct kv_bytes va
 	int r = keys_get_batch(key_bytes.bytes, key_bytes.count, &key);
 	r = r < 0 ? r : record_get_batch(key_bytes, value, &record);
 	uint64_t end_ns;
-	if (r == 0 && (key.stream >= walk->store->streams_count ||
+	if (r == 0 && (!store_has_stream(walk->store, key.stream) ||
 	                      __builtin_add_overflow(key.start_ns, record.duration_ns, &end_ns)))
 		r = -EBADMSG;
 	struct generation *generation = r < 0 ? NULL

@@ -22,6 +22,7 @@
 struct symbols_entry {
 	bool has_table;
 	bool is_unreadable;
+	bool is_forgotten;
 	struct symbols *symbols; /* NULL: not open */
 	uint32_t newer;          /* in the list of open ones; ID_NONE at its ends */
 	uint32_t older;
@@ -83,7 +84,8 @@ int symbols_cache_has(struct symbols_cache *cache, const char *build_id)
 {
 	pthread_mutex_lock(&cache->mutex);
 	uint32_t id = symbols_cache_id(cache, build_id);
-	int has = id == ID_NONE ? -1 : cache->entries[id].has_table;
+	int has = id == ID_NONE || cache->entries[id].is_forgotten ? -1
+	                                                           : cache->entries[id].has_table;
 	pthread_mutex_unlock(&cache->mutex);
 	return has;
 }
@@ -167,6 +169,7 @@ static int symbols_cache_set_locked(
 		return r;
 	cache->entries[id].has_table = has_table;
 	cache->entries[id].is_unreadable = false;
+	cache->entries[id].is_forgotten = false;
 	return 0;
 }
 
@@ -176,6 +179,20 @@ int symbols_cache_set(struct symbols_cache *cache, const char *build_id, bool ha
 	int r = symbols_cache_set_locked(cache, build_id, has_table);
 	pthread_mutex_unlock(&cache->mutex);
 	return r;
+}
+
+void symbols_cache_forget(struct symbols_cache *cache, const char *build_id)
+{
+	pthread_mutex_lock(&cache->mutex);
+	uint32_t id = symbols_cache_id(cache, build_id);
+	if (id != ID_NONE) {
+		/* One that stays open is the last to be used, and goes when room is needed. */
+		if (cache->entries[id].symbols)
+			(void)symbols_cache_set_aside(cache, id);
+		cache->entries[id].has_table = false;
+		cache->entries[id].is_forgotten = true;
+	}
+	pthread_mutex_unlock(&cache->mutex);
 }
 
 struct symbols *symbols_cache_find(

@@ -30,6 +30,9 @@ int symbols_cache_has(struct symbols_cache *cache, const char *build_id);
 /* What a put or the disk says; an open table of before is set aside. -ENOMEM. */
 int symbols_cache_set(struct symbols_cache *cache, const char *build_id, bool has_table);
 
+/* Nobody says anything of it any more; an open table is set aside when there is memory. */
+void symbols_cache_forget(struct symbols_cache *cache, const char *build_id);
+
 /*
  * The open table, or NULL; then *ret_load says whether there is one to be loaded and handed to
  * symbols_cache_add(), which takes it and returns the one to use (another thread may have been

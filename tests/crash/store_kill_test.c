@@ -1,7 +1,7 @@
 /*
- * kill -9 while the store appends, seals, rolls up, flushes and opens: what was acknowledged is
- * there, once, with exactly its content; what was not is there once or not at all; counters agree
- * with the rows; and a section that is sent again is a DUP where it is there.
+ * kill -9 while the store appends, begins dictionaries, seals, rolls up, flushes and opens: what
+ * was acknowledged is there, once, with exactly its content; what was not is there once or not at
+ * all; counters agree with the rows; and a section that is sent again is a DUP where it is there.
  *
  * The program runs itself as the process to be killed (RocksDB's threads do not survive a fork).
  * What a section holds follows from its stream and seq alone, so both sides know it. The parent
@@ -95,6 +95,7 @@ static struct store *open_store(const char *path)
 	options.roll_ns[0] = 4 * options.window_ns;
 	options.roll_ns[1] = 2 * options.roll_ns[0];
 	options.roll_stacks_max = 500;
+	options.generation_nodes = 1500;
 	return store_fixture_open_with(options);
 }
 
@@ -148,7 +149,8 @@ static int append_until_killed(char **argv)
 			return 1;
 		/* Everything, or all but the newest: then some comes late. */
 		uint64_t until = rng_below(&rng, 2) ? UINT64_MAX : content_start(0, next[0]);
-		if (groups % SEAL_EVERY == 0 && store_seal(store, until) < 0)
+		if (groups % SEAL_EVERY == 0 &&
+		        (store_seal(store, until) < 0 || store_collect(store) < 0))
 			return 1;
 		if (groups % ROLL_EVERY == 0 && store_roll(store, until) < 0)
 			return 1;

@@ -289,6 +289,7 @@ static void program_open(struct program *program)
 	/* Some live through many generations of the dictionary, by size or by age. */
 	options.generation_nodes = rng_below(&program->rng, 2) ? 20 : 0;
 	options.generation_ns = 100 * SECOND;
+	options.late_max_ns = UINT64_MAX / 2; /* what was sent comes again however old it is */
 	options.clock = &program->clock.clock;
 	static const uint64_t rolls_s[][2] = { { 120, 240 }, { 60, 180 }, { 130, 390 } };
 	size_t rolls = rng_below(&program->rng, COUNT_OF(rolls_s));
@@ -654,6 +655,8 @@ static void program_step(struct program *program)
 		program_delete(program);
 	} else if (dice < 435) {
 		CHECK_OK(store_flush(program->store));
+	} else if (dice < 440) {
+		CHECK_OK(store_collect(program->store));
 	} else if (dice < 460) {
 		program_seal(program);
 	} else if (dice < 475) {

@@ -1,0 +1,75 @@
+/*
+ * How many new stacks each service brought in the current window. Counts are forgotten with the
+ * window or the generation of the dictionary, whichever ends first: the cap is against a service
+ * that never says the same twice, not an account.
+ */
+
+#include <errno.h>
+#include <string.h>
+
+#include "core/hash.h"
+#include "core/id_map.h"
+#include "storage/store_private.h"
+
+#define SERVICE_STACKS_SERVICES_MAX (1u << 20)
+
+struct service_stacks {
+	uint64_t window;
+	uint32_t generation;
+	struct id_map *ids;
+	uint32_t *counts;
+	uint32_t capacity;
+};
+
+struct service_stacks *service_stacks_new(void)
+{
+	struct service_stacks *services = calloc(1, sizeof(*services));
+	if (!services)
+		return NULL;
+	services->ids = id_map_new(SERVICE_STACKS_SERVICES_MAX);
+	if (services->ids)
+		return services;
+	free(services);
+	return NULL;
+}
+
+void service_stacks_free(struct service_stacks *services)
+{
+	if (!services)
+		return;
+	id_map_free(services->ids);
+	free(services->counts);
+	free(services);
+}
+
+int service_stacks_get(struct service_stacks *services, uint64_t window, uint32_t generation,
+        const char *tenant, uint32_t service, uint32_t **ret_count)
+{
+	uint8_t key[KEYS_TENANT_BYTES_MAX + sizeof(service)];
+	size_t tenant_count = strlen(tenant);
+	uint32_t id;
+	bool is_added;
+	if (services->window != window || services->generation != generation) {
+		id_map_reset(services->ids);
+		services->window = window;
+		services->generation = generation;
+	}
+	if (id_map_count(services->ids) == services->capacity) {
+		uint32_t capacity = services->capacity ? services->capacity * 2 : 16;
+		uint32_t *counts = realloc(services->counts, capacity * sizeof(*counts));
+		if (!counts)
+			return -ENOMEM;
+		services->counts = counts;
+		services->capacity = capacity;
+	}
+	memcpy(key, &service, sizeof(service));
+	memcpy(key + sizeof(service), tenant, tenant_count);
+	int r = id_map_intern(
+	        services->ids, hash128_bytes(key, sizeof(service) + tenant_count), &id, &is_added);
+	if (r < 0)
+		return r;
+	if (is_added)
+		services->counts[id] = 0;
+	*ret_count = &services->counts[id];
+	return 0;
+}
