@@ -242,6 +242,7 @@ static int forgetting_batches_stretch(
 	r = r < 0 ? r : kv_iterator_result(it);
 	if (r < 0 || forgetting->stretch_bytes == 0 || forgetting->options->is_dry_run)
 		return r;
+	store->batches_taken++;
 	gate_lock(&store->gate);
 	r = store_write(store, forgetting->write, KV_SYNC, "deleting from open batches");
 	gate_unlock(&store->gate);

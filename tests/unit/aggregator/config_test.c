@@ -52,8 +52,6 @@ static const char *other_value(const struct option_spec *option, char text[stati
 	switch (option->kind) {
 	case OPTION_ENUM:
 		return option->choices[strcmp(option->fallback, option->choices[1]) == 0 ? 0 : 1];
-	case OPTION_DURATION:
-		return "30d";
 	case OPTION_TEXT:
 		return strcmp(option->name, "listen") == 0 ? "tcp://127.0.0.1:1" : "elsewhere";
 	case OPTION_DURATION:

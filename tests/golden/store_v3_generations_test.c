@@ -1,0 +1,99 @@
+/*
+ * The bytes of a folder with two generations of the dictionary (docs/formats/store.md), fixed in
+ * tests/golden/store_v3_generations.txt: a window that is sealed in each of them, a batch of each
+ * that is open, and counters of what was refused. PROFLEET_GOLDEN=write writes the file anew, which
+ * is right only together with a new version number.
+ */
+
+#include "core/clock.h"
+#include "tests/golden/store_golden.h"
+
+#define GOLDEN "tests/golden/store_v3_generations.txt"
+
+static void append(struct source *source, struct store *store, uint64_t seq, uint64_t start_s)
+{
+	uint32_t cart = source_series(source, "cart", "a", 20408163);
+	uint32_t shop = source_series(source, "shop", "b", 20408163);
+	source_begin(source, start_s * SECOND, 10 * SECOND);
+	CHECK_OK(batch_add_row(source->batch, cart, source_stack(source, "work"), seq));
+	CHECK_OK(batch_add_row(source->batch, cart, source_stack(source, "wait"), 2));
+	CHECK_OK(batch_add_coverage(source->batch, cart, 9 * SECOND));
+	CHECK_OK(batch_add_loss(source->batch, cart, LOSS_RING_FULL, 2));
+	CHECK_OK(batch_add_row(source->batch, shop, source_stack(source, "sell"), 5));
+	CHECK_OK(batch_add_loss(source->batch, SERIES_NONE, LOSS_PERF_LOST, 1));
+	assert_int_equal(source_append(source, store, seq), WIRE_OK);
+}
+
+static void fill_store(const char *path)
+{
+	struct clock_virtual clock;
+	struct store_options options = store_fixture_options(path);
+	options.clock = &clock.clock;
+	clock_virtual_init(&clock, 1700000000 * SECOND);
+	struct store *store = store_fixture_open_with(options);
+	struct source source = source_new(store, 1);
+	source.stream.tenant = "acme";
+	append(&source, store, 1, 600);
+	clock_virtual_advance(&clock, 8 * 86400 * SECOND);
+	append(&source, store, 2, 610);
+	CHECK_OK(store_seal(store, 1200 * SECOND));
+	append(&source, store, 3, 1200);
+
+	struct store_append late = source_section(&source, 4);
+	late.refuse_late = true;
+	CHECK_OK(store_append(store, &late, 1));
+	assert_int_equal(late.ret_status, WIRE_REJECT);
+	source_free(&source);
+	store_free(store);
+}
+
+static void check_store(const char *path)
+{
+	AUTO(store) store = store_fixture_open(path);
+	struct store_size size;
+	struct store_counters counters;
+	struct store_sum sum = store_fixture_sum(store, "cpu{service=\"cart\"}", 0, UINT64_MAX);
+	assert_int_equal(sum.parts_count, 2);
+	assert_int_equal(sum.parts[0].rows_count, 2);
+	assert_int_equal(sum.parts[1].rows_count, 2);
+	assert_int_equal(sum.completeness.samples, 1 + 2 + 3 + 3 * 2);
+	assert_int_equal(sum.completeness.intervals, 3);
+	assert_int_equal(sum.completeness.series, 1);
+	assert_int_equal(sum.completeness.corrupt, 0);
+	store_sum_fini(&sum);
+	CHECK_OK(store_size(store, &size));
+	assert_int_equal(size.windows, 2);
+	assert_int_equal(size.generations, 2);
+	CHECK_OK(store_counters(store, "acme", &counters));
+	assert_int_equal(counters.batches_late, 1);
+}
+
+static void a_store_writes_these_bytes(void **state)
+{
+	TEST_DIR(dir);
+	AUTO_BUF written = { 0 };
+	size_t count;
+	fill_store(dir.path);
+	dump(dir.path, &written);
+	const char *write = getenv("PROFLEET_GOLDEN");
+	if (write && strcmp(write, "write") == 0)
+		test_file_write(GOLDEN, written.bytes, written.count - 1);
+	autofree char *golden = test_file_read(GOLDEN, &count);
+	assert_string_equal((const char *)written.bytes, golden);
+}
+
+static void these_bytes_are_read_as_the_store_they_were(void **state)
+{
+	TEST_DIR(dir);
+	restore(GOLDEN, dir.path);
+	check_store(dir.path);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_store_writes_these_bytes),
+		cmocka_unit_test(these_bytes_are_read_as_the_store_they_were),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
