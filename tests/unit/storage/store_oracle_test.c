@@ -369,7 +369,8 @@ static void program_append(struct program *program, enum failure failure)
 		limit_files(RLIM_INFINITY);
 
 	if (r < 0) {
-		CHECK(failure != FAIL_NOT);
+		if (failure == FAIL_NOT)
+			fail_msg("%d: %s", r, store_error(program->store));
 		return;
 	}
 	for (uint32_t i = 0; i < count; i++) {
