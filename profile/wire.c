@@ -222,7 +222,6 @@ static struct wire_uuid wire_get_uuid(struct reader *from)
 #define WIRE_QUERY_CANONICAL 4 /* nothing */
 #define WIRE_FIRST_CUM       1
 #define WIRE_FIRST_CHANGE    2
-#define WIRE_QUERY_PROGRESS  5 /* nothing */
 
 static void wire_put_extension(
         struct buf *to, uint64_t id, bool must_understand, const struct buf *value)
@@ -580,7 +579,7 @@ int wire_get_status(struct reader *payload, struct wire_status_reply *ret_status
 static uint32_t wire_query_extensions(const struct wire_query *query)
 {
 	return (query->by_count > 0) + (query->nodes_max > 0) + (query->step_ns > 0) +
-	       query->is_canonical + query->has_progress;
+	       query->is_canonical;
 }
 
 /* Only a bound on the tree may be overlooked: then more comes than was asked for. */
@@ -610,8 +609,6 @@ static void wire_put_query_extensions(const struct wire_query *query, struct buf
 	buf_reset(&value);
 	if (query->is_canonical)
 		wire_put_extension(payload, WIRE_QUERY_CANONICAL, true, &value);
-	if (query->has_progress)
-		wire_put_extension(payload, WIRE_QUERY_PROGRESS, false, &value);
 }
 
 void wire_put_query(const struct wire_query *query, struct buf *payload)
@@ -653,9 +650,6 @@ static bool wire_take_query_extension(void *message, uint64_t id, struct reader 
 		return true;
 	case WIRE_QUERY_CANONICAL:
 		query->is_canonical = true;
-		return true;
-	case WIRE_QUERY_PROGRESS:
-		query->has_progress = true;
 		return true;
 	default:
 		return false;

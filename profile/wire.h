@@ -266,7 +266,6 @@ struct wire_query {
 	/* WIRE_ASK_FUNCTIONS, with nodes_max: which of them come first; else by flat. */
 	bool by_cum, by_change;
 	bool is_canonical; /* WIRE_ASK_FUNCTIONS: join by canonical names (profile/canon.h) */
-	bool has_progress; /* the asker may be told that the answer takes long, and asks again */
 };
 
 /* What the rows of an answer's sides are kept apart by. */

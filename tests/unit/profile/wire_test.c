@@ -536,7 +536,6 @@ static void a_question_brings_back_what_was_added_later(void **state)
 		.step_ns = 60000000000,
 		.function = text("main"),
 		.is_canonical = true,
-		.has_progress = true,
 	};
 	struct wire_query back;
 	AUTO_BUF payload = { 0 };
@@ -549,7 +548,7 @@ static void a_question_brings_back_what_was_added_later(void **state)
 	check_text(back.function, "main");
 	assert_int_equal(back.nodes_max, 300);
 	assert_int_equal(back.step_ns, query.step_ns);
-	CHECK(back.by_cum && !back.by_change && back.is_canonical && back.has_progress);
+	CHECK(back.by_cum && !back.by_change && back.is_canonical);
 
 	/* More labels than there may be, and a byte behind a value. */
 	payload.bytes[payload.count - 1] = 1;
