@@ -67,6 +67,38 @@ static void sealed_hide(struct sealed *sealed)
 		sealed->window.watchers_chunks = 0;
 }
 
+/* Buffers only grow: the most that a kind of block took so far is what it takes. */
+static int sealed_reserve(struct sealed *sealed, enum sealed_kind kind, uint64_t bytes)
+{
+	uint64_t all = 0;
+	if (bytes > sealed->memory[kind])
+		sealed->memory[kind] = bytes;
+	for (int i = 0; i < SEALED_BLOCKS; i++)
+		all += sealed->memory[i];
+	if (sealed->memory_max == 0 || all <= sealed->memory_max)
+		return 0;
+	sealed->failed = -E2BIG;
+	return -E2BIG;
+}
+
+/* Of a chunk: its bytes, and what is decoded. */
+static uint64_t sealed_chunk_bytes(const struct detail_chunk *chunk, size_t bytes)
+{
+	return bytes + (uint64_t)chunk->intervals_count * sizeof(struct detail_interval) +
+	       (uint64_t)chunk->reports_count * sizeof(struct detail_report) +
+	       (uint64_t)chunk->losses_count * sizeof(struct detail_loss) +
+	       (uint64_t)chunk->rows_count * (sizeof(uint32_t) + sizeof(uint64_t));
+}
+
+/* Of a block of sums: its bytes, nodes, their order, and the values of a group and their sum. */
+static uint64_t sealed_sums_bytes(const struct sum_block *block, size_t bytes)
+{
+	return bytes + (uint64_t)block->dictionary_count * (2 * sizeof(uint32_t) + 3 * 8) +
+	       (uint64_t)block->groups_count * 2 * sizeof(struct sum_group) +
+	       (uint64_t)block->instances_count * sizeof(uint32_t) +
+	       (uint64_t)block->losses_count * sizeof(struct sum_loss);
+}
+
 int sealed_open(struct sealed *sealed, const struct window_entry *entry)
 {
 	uint8_t key_bytes[KEYS_WINDOW_BYTES];
@@ -132,6 +164,8 @@ static int sealed_get_chunk(struct sealed *sealed, struct key_block key, struct 
 	r = r < 0 ? r
 	          : detail_chunk_open(
 	                    at, (struct kv_bytes){ bytes->bytes, bytes->count }, ret_chunk);
+	enum sealed_kind kind = key.part == KEYS_BLOCK_WATCHERS ? SEALED_WATCHERS : SEALED_MEMBERS;
+	r = r < 0 ? r : sealed_reserve(sealed, kind, sealed_chunk_bytes(ret_chunk, bytes->count));
 	r = r < 0 ? r : detail_chunk_get_heads(ret_chunk, memory, ret_heads);
 	return r < 0 ? r : sealed_check_heads(sealed, ret_chunk, ret_heads);
 }
@@ -189,6 +223,8 @@ int sealed_get_sums(struct sealed *sealed, uint32_t unit, struct sum_block *ret_
 	int r = sealed_get(sealed, store_sums_family(sealed->key), at, &sealed->sums_bytes);
 	struct kv_bytes value = { sealed->sums_bytes.bytes, sealed->sums_bytes.count };
 	r = r < 0 ? r : sum_block_open(at, value, ret_block);
+	r = r < 0 ? r
+	          : sealed_reserve(sealed, SEALED_SUMS, sealed_sums_bytes(ret_block, value.count));
 	return r < 0 ? r : sealed_get_nodes(sealed, ret_block);
 }
 
@@ -204,7 +240,9 @@ int sealed_open_detail(struct sealed *sealed, uint32_t unit, uint32_t chunk,
 	if (r == 0 && (ret_chunk->dictionary_count != block->dictionary_count ||
 	                      ret_chunk->dictionary_hash != block->dictionary_hash))
 		r = -EBADMSG;
-	return r;
+	return r < 0 ? r
+	             : sealed_reserve(
+	                       sealed, SEALED_DETAIL, sealed_chunk_bytes(ret_chunk, value.count));
 }
 
 int sealed_get_detail_heads(

@@ -14,12 +14,21 @@
 #include "storage/sum_block.h"
 #include "storage/window.h"
 
+/* Kinds of blocks that are in memory at the same time. */
+enum sealed_kind { SEALED_WATCHERS, SEALED_MEMBERS, SEALED_SUMS, SEALED_DETAIL, SEALED_BLOCKS };
+
 struct sealed {
 	struct store *store;
 	struct key_window key;
 	struct window window;
 	struct generation *generation; /* what the window's ids are of */
-	int failed;                    /* of the database */
+	int failed;                    /* of the database, or -E2BIG */
+	/*
+	 * What blocks and what is decoded of them may take together; 0: whatever they need. A block
+	 * that needs more is -E2BIG, before it is decoded.
+	 */
+	uint64_t memory_max;
+	uint64_t memory[SEALED_BLOCKS]; /* of each kind, the most so far */
 	struct key_block tried; /* what was read last: named where it cannot be; unit NONE and part
 	                           0: the record */
 	bool sees_hidden;       /* set after sealed_init() by who is to see what readers do not */

@@ -664,11 +664,24 @@ static int summing_window(
 	return r;
 }
 
+/* Blocks have what the sums leave of the question's memory. */
+static void summing_bound(const struct summing *summing, struct sealed *sealed)
+{
+	uint64_t taken = 0;
+	for (uint32_t i = 0; i < summing->options->match->parts_count; i++)
+		if (summing->parts[i].sums) /* without series there are none */
+			taken += sums_memory(summing->parts[i].sums);
+	sealed->memory_max = taken < summing->options->memory_max
+	                             ? summing->options->memory_max - taken
+	                             : 1;
+}
+
 int summing_stretch(void *owner, struct walk *walk, bool may_break)
 {
 	struct summing *summing = owner;
 	if (walk_is_cancelled(walk))
 		return -ECANCELED;
+	summing_bound(summing, &walk->sealed);
 	int r = plan_make(summing, walk);
 	if (r < 0)
 		return r;

@@ -300,6 +300,37 @@ static void a_deletion_that_cuts_a_rollup_makes_it_anew_or_is_refused(void **sta
 	rolling_end(&rolling);
 }
 
+static void blocks_of_a_question_are_within_its_memory(void **state)
+{
+	TEST_DIR(dir);
+	struct rolling rolling = { 0 };
+	rolling_begin(&rolling, dir.path, 0);
+	rolling_fill(&rolling);
+	CHECK_OK(store_roll(rolling.store, DAY));
+	struct store_match *match = store_fixture_find(rolling.store, all, 0, DAY);
+	uint32_t groups[2] = { 0 };
+	int last = 0;
+	assert_int_equal(match->series_count, 2);
+	for (uint64_t memory_max = 1; memory_max < 1 << 20; memory_max *= 2) {
+		struct store_sum sum;
+		struct store_sum_options options = {
+			.to_ns = DAY,
+			.match = match,
+			.groups = groups,
+			.memory_max = memory_max,
+		};
+		int r = store_sum(rolling.store, &options, &sum);
+		CHECK(r == -E2BIG || (r == 0 && sum.completeness.value == 7 * (5 + 6) * 8));
+		CHECK(r == 0 || last <= 0);
+		last = r == 0;
+		if (r == 0)
+			store_sum_fini(&sum);
+	}
+	assert_int_equal(last, 1);
+	store_match_free(match);
+	rolling_end(&rolling);
+}
+
 static void rollups_are_there_after_a_restart(void **state)
 {
 	TEST_DIR(dir);
@@ -328,6 +359,7 @@ int main(void)
 		        what_comes_late_is_read_beside_and_added_whether_or_not_sources_are_left),
 		cmocka_unit_test(rare_stacks_of_a_day_are_counted_at_their_ancestor),
 		cmocka_unit_test(a_deletion_that_cuts_a_rollup_makes_it_anew_or_is_refused),
+		cmocka_unit_test(blocks_of_a_question_are_within_its_memory),
 		cmocka_unit_test(rollups_are_there_after_a_restart),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
