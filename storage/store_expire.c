@@ -200,6 +200,16 @@ void expire_put_windows(struct buf *ranges, const struct window_list *list,
 	}
 }
 
+void expire_put_apart(struct store *store, struct buf *ranges, const struct buf *windows)
+{
+	const struct key_window *keys = ARRAY(struct key_window, *windows);
+	gate_enter(&store->gate);
+	for (size_t i = 0; i < ARRAY_COUNT(struct key_window, *windows); i++)
+		expire_put_windows(
+		        ranges, store_windows(store, key_window_level(keys[i])), &keys[i], 1);
+	gate_leave(&store->gate);
+}
+
 int expire_reclaim(struct store *store, const struct buf *ranges)
 {
 	const struct expire_range *range = ARRAY(struct expire_range, *ranges);
@@ -464,6 +474,9 @@ static int hiding_commit(struct store *store, struct expiry_run *run)
 {
 	AUTO(kv_batch) write = kv_batch_new();
 	int r = write ? store_make_writable(store) : -ENOMEM;
+	/* A write that failed may turn out to be there when kv is opened again. */
+	if (r == 0 && expiry_find(&store->expiry, run->run.id))
+		r = -EEXIST;
 	r = r < 0 ? r : expire_put_run(store, write, run);
 	/* A reader that does not know of runs would show what they hide. */
 	if (r == 0 && store->format_version_min < STORE_FORMAT_LEVELS)
@@ -507,9 +520,13 @@ int expire_hide(struct store *store, const struct store_run *run,
 	struct hiding hiding = { .store = store };
 	if (run->id == 0 || strnlen(run->note, sizeof(run->note)) > STORE_RUN_NOTE_MAX)
 		return -EINVAL;
-	if (expiry_find(&store->expiry, run->id))
+	gate_enter(&store->gate);
+	bool is_known = expiry_find(&store->expiry, run->id);
+	bool is_full = store->expiry.runs_count >= STORE_RUNS_MAX;
+	gate_leave(&store->gate);
+	if (is_known)
 		return -EEXIST;
-	if (count > STORE_RUN_ITEMS_MAX || store->expiry.runs_count >= STORE_RUNS_MAX)
+	if (is_full || count > STORE_RUN_ITEMS_MAX)
 		return -E2BIG;
 	int r = sealed_init(&hiding.sealed, store);
 	hiding.sealed.sees_hidden = true;
@@ -716,7 +733,7 @@ static int erasing_take_windows(struct erasing *erasing, const struct expiry_run
 }
 
 /* Under sealing. */
-static int erasing_stretch(struct erasing *erasing, struct expiry_run *run)
+static int erasing_stretch(struct erasing *erasing)
 {
 	struct store *store = erasing->store;
 	kv_batch_reset(erasing->write);
@@ -726,12 +743,11 @@ static int erasing_stretch(struct erasing *erasing, struct expiry_run *run)
 	pthread_mutex_lock(&store->writer);
 	int r = store_make_writable(store);
 	pthread_mutex_unlock(&store->writer);
-	/* Opening again reads the runs anew. */
-	run = r < 0 ? NULL : expiry_find(&store->expiry, erasing->run_id);
-	if (!run)
-		return r < 0 ? r : -ENOENT;
 	gate_enter(&store->gate);
-	r = erasing_take_windows(erasing, run);
+	/* Whoever opens kv again reads the runs anew: they are looked at in the gate only. */
+	const struct expiry_run *run = expiry_find(&store->expiry, erasing->run_id);
+	if (r == 0)
+		r = run ? erasing_take_windows(erasing, run) : -ENOENT;
 	gate_leave(&store->gate);
 	if (r < 0)
 		return r;
@@ -740,7 +756,9 @@ static int erasing_stretch(struct erasing *erasing, struct expiry_run *run)
 	pthread_mutex_unlock(&store->writer);
 	if (r < 0)
 		return r;
+	gate_enter(&store->gate);
 	erasing_put_removed(erasing);
+	gate_leave(&store->gate);
 	return expire_reclaim(store, &erasing->ranges);
 }
 
@@ -770,25 +788,40 @@ static int expire_remove_run(struct store *store, struct kv_batch *write, uint64
 	return r;
 }
 
+/* Under sealing. Is there such a run, and is there anything left to do of it? */
+static int erasing_look(struct erasing *erasing, bool *ret_has_begun, bool *ret_has_items)
+{
+	struct store *store = erasing->store;
+	gate_enter(&store->gate);
+	const struct expiry_run *run = expiry_find(&store->expiry, erasing->run_id);
+	int r = run ? 0 : -ENOENT;
+	if (run) {
+		*ret_has_begun = run->is_erasing;
+		*ret_has_items = erasing->at < run->items_count;
+	}
+	gate_leave(&store->gate);
+	return r;
+}
+
 /* Under sealing: the next windows, or the end. */
 static int erasing_step(struct erasing *erasing, bool *ret_is_done)
 {
 	struct store *store = erasing->store;
-	struct expiry_run *run = expiry_find(&store->expiry, erasing->run_id);
-	int r = 0;
-	if (!run)
-		return -ENOENT;
-	if (!run->is_erasing) {
+	bool has_begun = false;
+	bool has_items = false;
+	int r = erasing_look(erasing, &has_begun, &has_items);
+	if (r == 0 && !has_begun) {
 		pthread_mutex_lock(&store->writer);
 		r = store_make_writable(store);
-		run = expiry_find(&store->expiry, erasing->run_id);
-		r = r < 0 || !run ? r : erasing_begin(store, run);
+		struct expiry_run *run = expiry_find(&store->expiry, erasing->run_id);
+		if (r == 0)
+			r = run ? erasing_begin(store, run) : -ENOENT;
 		pthread_mutex_unlock(&store->writer);
 	}
-	if (r < 0 || !run)
-		return r < 0 ? r : -ENOENT;
-	if (erasing->at < run->items_count)
-		return erasing_stretch(erasing, run);
+	if (r < 0)
+		return r;
+	if (has_items)
+		return erasing_stretch(erasing);
 	kv_batch_reset(erasing->write);
 	pthread_mutex_lock(&store->writer);
 	r = store_make_writable(store);
@@ -830,7 +863,7 @@ int store_erase(struct store *store, uint64_t run_id, const bool *cancelled,
 
 struct undoing {
 	struct store *store;
-	const struct expiry_run *run; /* until it is removed */
+	struct expiry_run run; /* a copy */
 	struct sealed sealed;
 	struct buf rollups; /* struct key_window: to be made anew */
 	struct store_expired back;
@@ -847,10 +880,10 @@ static void undoing_list_rollups(struct undoing *undoing, struct key_window key)
 			continue;
 		for (uint32_t i = 0; i < span.count; i++) {
 			const struct window_entry *rollup = &list->entries[span.first + i];
-			if (rollup->sealed_ns < undoing->run->run.hidden_ns ||
+			if (rollup->sealed_ns < undoing->run.run.hidden_ns ||
 			        !window_entry_has(rollup, key))
 				continue;
-			if (expire_can_make_again(store, rollup, undoing->run))
+			if (expire_can_make_again(store, rollup, &undoing->run))
 				buf_put(&undoing->rollups, &rollup->key, sizeof(rollup->key));
 			else
 				undoing->back.missing++;
@@ -889,8 +922,9 @@ static int undoing_take_window(
 	return undoing->rollups.failed ? -ENOMEM : 0;
 }
 
-static int undoing_take_windows(struct undoing *undoing, const struct expiry_run *run)
+static int undoing_take_windows(struct undoing *undoing)
 {
+	const struct expiry_run *run = &undoing->run;
 	int r = 0;
 	for (uint32_t first = 0, end; first < run->items_count && r == 0; first = end) {
 		for (end = first + 1; end < run->items_count; end++)
@@ -939,24 +973,35 @@ static int undoing_commit(struct undoing *undoing, uint64_t run_id)
 	return store_load_ends(store);
 }
 
+/* Whoever opens kv again reads the runs anew, so this one is copied. In the gate. */
+static int undoing_copy_run(struct undoing *undoing, uint64_t run_id)
+{
+	const struct expiry_run *run = expiry_find(&undoing->store->expiry, run_id);
+	if (!run)
+		return -ENOENT;
+	struct expiry_item *items = malloc(((size_t)run->items_count + 1) * sizeof(*items));
+	if (!items)
+		return -ENOMEM;
+	memcpy(items, run->items, run->items_count * sizeof(*items));
+	undoing->run = *run;
+	undoing->run.items = items;
+	return 0;
+}
+
 static int undoing_run(struct undoing *undoing, uint64_t run_id)
 {
 	struct store *store = undoing->store;
 	AUTO_BUF ranges = { 0 };
-	const struct expiry_run *run = expiry_find(&store->expiry, run_id);
-	if (!run)
-		return -ENOENT;
-	undoing->run = run;
-	int r = undoing_take_windows(undoing, run);
+	gate_enter(&store->gate);
+	int r = undoing_copy_run(undoing, run_id);
+	gate_leave(&store->gate);
+	r = r < 0 ? r : undoing_take_windows(undoing);
 	if (r < 0)
 		return r;
 	pthread_mutex_lock(&store->writer);
 	r = undoing_commit(undoing, run_id);
 	pthread_mutex_unlock(&store->writer);
-	const struct key_window *keys = ARRAY(struct key_window, undoing->rollups);
-	for (size_t i = 0; i < ARRAY_COUNT(struct key_window, undoing->rollups) && r == 0; i++)
-		expire_put_windows(
-		        &ranges, store_windows(store, key_window_level(keys[i])), &keys[i], 1);
+	expire_put_apart(store, &ranges, &undoing->rollups);
 	return r < 0 ? r : expire_reclaim(store, &ranges);
 }
 
@@ -971,6 +1016,7 @@ int store_undo(struct store *store, uint64_t run_id, struct store_expired *ret_b
 	if (r == 0)
 		*ret_back = undoing.back;
 	sealed_fini(&undoing.sealed);
+	expiry_run_fini(&undoing.run);
 	buf_fini(&undoing.rollups);
 	return r;
 }

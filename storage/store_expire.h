@@ -126,7 +126,11 @@ struct store_inventory_options {
 int store_inventory(struct store *store, struct store_inventory_options options,
         store_visit_unit visit, void *owner);
 
-/* What the folder holds by what it is for, in bytes of keys and values (but `disk`). */
+/*
+ * What the folder holds by what it is for. The first four are bytes of keys and values, exactly;
+ * open, dict, symbols and rest as RocksDB estimates them from its files; disk what the file system
+ * says.
+ */
 struct store_inventory_bytes {
 	uint64_t detail; /* of sealed windows; likewise the next three */
 	uint64_t sums[STORE_EXPIRE_LEVELS];
@@ -256,7 +260,8 @@ struct store_forget_options {
 	 * erased or undone as any other. Open batches cannot be hidden and lose their rows at once.
 	 */
 	struct store_run run;
-	bool is_dry_run; /* only say what would go; counts parts of units by their rows */
+	/* Only say what would go; of units that would be parted, the share of their series. */
+	bool is_dry_run;
 	const bool *cancelled;
 };
 

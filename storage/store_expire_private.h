@@ -42,9 +42,12 @@ struct expire_range {
 void expire_put_units(struct buf *ranges, enum kv_family family, struct key_window window,
         uint32_t first, uint32_t end);
 /* Blocks of windows that are in no list any more: `keys` ascending, of one level. Those with no
- * window between them are one range. */
+ * window between them are one range. In the gate. */
 void expire_put_windows(struct buf *ranges, const struct window_list *list,
         const struct key_window *keys, uint32_t count);
+
+/* The same for windows (struct key_window) of any level, each for itself. Enters the gate. */
+void expire_put_apart(struct store *store, struct buf *ranges, const struct buf *windows);
 
 /*
  * Gives back all of them. Under sealing, and without the writer or the gate: appends and readers go

@@ -470,14 +470,27 @@ static int forgetting_window(struct forgetting *forgetting, struct key_window ke
 	return r;
 }
 
-/* Windows of a level do not change meanwhile: the caller has `sealing`. */
+/* Windows of a level do not change meanwhile: the caller has `sealing`. But whoever opens kv again
+ * makes the list anew. */
+static bool forgetting_next(
+        struct forgetting *forgetting, uint32_t level, uint32_t index, struct key_window *ret_key)
+{
+	struct store *store = forgetting->store;
+	gate_enter(&store->gate);
+	const struct window_list *list = store_windows(store, level);
+	bool has = index < list->count;
+	if (has)
+		*ret_key = list->entries[index].key;
+	gate_leave(&store->gate);
+	return has;
+}
+
 static int forgetting_level(struct forgetting *forgetting, uint32_t level)
 {
-	const struct window_list *list = store_windows(forgetting->store, level);
 	const struct store_forget_options *options = forgetting->options;
+	struct key_window key;
 	int r = 0;
-	for (uint32_t i = 0; i < list->count && r == 0; i++) {
-		struct key_window key = list->entries[i].key;
+	for (uint32_t i = 0; r == 0 && forgetting_next(forgetting, level, i, &key); i++) {
 		if (key.from_ns >= options->to_ns || key.to_ns <= options->from_ns)
 			continue;
 		if (forgetting_is_cancelled(forgetting))
@@ -513,10 +526,7 @@ static int forgetting_reclaim_rollups(struct forgetting *forgetting)
 {
 	struct store *store = forgetting->store;
 	AUTO_BUF ranges = { 0 };
-	const struct key_window *keys = ARRAY(struct key_window, forgetting->rollups);
-	for (size_t i = 0; i < ARRAY_COUNT(struct key_window, forgetting->rollups); i++)
-		expire_put_windows(
-		        &ranges, store_windows(store, key_window_level(keys[i])), &keys[i], 1);
+	expire_put_apart(store, &ranges, &forgetting->rollups);
 	return expire_reclaim(store, &ranges);
 }
 
@@ -527,8 +537,10 @@ static struct store_run forgetting_run(const struct forgetting *forgetting)
 	if (run.id != 0)
 		return run;
 	run.id = UINT64_MAX;
+	gate_enter(&forgetting->store->gate);
 	while (expiry_find(&forgetting->store->expiry, run.id))
 		run.id--;
+	gate_leave(&forgetting->store->gate);
 	run.hidden_ns = clock_unix_ns(forgetting->store->clock);
 	run.erase_ns = run.hidden_ns;
 	return run;
@@ -556,8 +568,12 @@ static int forgetting_go(struct forgetting *forgetting, struct store_run *ret_ru
 {
 	const struct store_forget_options *options = forgetting->options;
 	int r = 0;
+	gate_enter(&forgetting->store->gate);
 	if (options->run.id != 0 && expiry_find(&forgetting->store->expiry, options->run.id))
-		return -EEXIST;
+		r = -EEXIST;
+	gate_leave(&forgetting->store->gate);
+	if (r < 0)
+		return r;
 	*ret_run = forgetting_run(forgetting);
 	r = forgetting_batches(forgetting);
 	for (uint32_t level = 0; level < WINDOW_LEVELS && r == 0; level++)

@@ -448,7 +448,9 @@ static int seal_window_wholly(struct store *store, struct key_window key)
 		if (r < 0)
 			return r;
 		key.generation++;
+		gate_enter(&store->gate);
 		key.generation = expiry_free_number(&store->expiry, key);
+		gate_leave(&store->gate);
 	} while (has_others);
 	return 0;
 }
