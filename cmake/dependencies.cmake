@@ -25,6 +25,7 @@ endfunction()
 
 profleet_library(nng nng/nng.h)
 profleet_library(rocksdb rocksdb/c.h)
+profleet_library(roaring roaring/roaring.h)
 profleet_library(iberty libiberty/demangle.h)
 
 profleet_pkgconfig(lz4 liblz4)

@@ -2,8 +2,14 @@
  * A pair is a (name, value); its id comes from an id_map over both ids. A name has a list of its
  * pairs, to walk all values of one label.
  *
- *	pair_ids  hash(name, value) -> pair     pairs  [ {name, value, postings} ... ]
+ *	pair_ids  hash(name, value) -> pair     pairs  [ {value, postings} ... ]
  *	name_ids  hash(name) -> name            names  [ {pairs} ... ]
+ *
+ * Postings are Roaring bitmaps: 1 to 2 bytes for each series of a frequent value. Half of all pairs
+ * are of one series (a host, a pid): that one is kept without a bitmap.
+ *
+ * The library does not say when it is out of memory, as RocksDB does not: the process ends. What is
+ * ours comes back as -ENOMEM.
  *
  * A matcher becomes a set of series as a bitmap, one bit per series; a selector is the AND of
  *these. A matcher that accepts "" also accepts every series without the label, and since accepted
@@ -14,6 +20,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <roaring/roaring.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,7 +39,8 @@ struct id_list {
 
 struct label_pair {
 	uint32_t value;
-	struct id_list series;
+	uint32_t only; /* the first series, while there is no other; or ID_NONE */
+	roaring_bitmap_t *series;
 };
 
 struct label_index {
@@ -75,12 +83,18 @@ struct label_index *label_index_new(void)
 	return TAKE(index);
 }
 
+static void label_pair_free(struct label_pair *pair)
+{
+	if (pair->series)
+		roaring_bitmap_free(pair->series);
+}
+
 void label_index_free(struct label_index *index)
 {
 	if (!index)
 		return;
 	for (uint32_t i = 0; index->pair_ids && i < id_map_count(index->pair_ids); i++)
-		free(index->pairs[i].series.ids);
+		label_pair_free(&index->pairs[i]);
 	for (uint32_t i = 0; index->name_ids && i < id_map_count(index->name_ids); i++)
 		free(index->names[i].ids);
 	free(index->pairs);
@@ -155,9 +169,39 @@ static int label_index_pair(
 		index->names[name_id].count--;
 		return r;
 	}
-	index->pairs[id] = (struct label_pair){ .value = value };
+	index->pairs[id] = (struct label_pair){ .value = value, .only = ID_NONE };
 	*ret_id = id;
 	return 0;
+}
+
+static int label_pair_add(struct label_pair *pair, uint32_t series)
+{
+	if (!pair->series && pair->only == ID_NONE) {
+		pair->only = series;
+		return 0;
+	}
+	if (!pair->series) {
+		pair->series = roaring_bitmap_create();
+		if (!pair->series)
+			return -ENOMEM;
+		roaring_bitmap_add(pair->series, pair->only);
+		pair->only = ID_NONE;
+	}
+	roaring_bitmap_add(pair->series, series);
+	return 0;
+}
+
+static bool label_pair_is_empty(const struct label_pair *pair)
+{
+	return pair->series ? roaring_bitmap_is_empty(pair->series) : pair->only == ID_NONE;
+}
+
+static void label_pair_add_to(const struct label_pair *pair, roaring_bitmap_t *to)
+{
+	if (pair->series)
+		roaring_bitmap_or_inplace(to, pair->series);
+	else if (pair->only != ID_NONE)
+		roaring_bitmap_add(to, pair->only);
 }
 
 static int label_index_add(
@@ -165,19 +209,20 @@ static int label_index_add(
 {
 	uint32_t pair;
 	int r = label_index_pair(index, name, value, &pair);
-	return r < 0 ? r : id_list_add(index, &index->pairs[pair].series, series);
+	return r < 0 ? r : label_pair_add(&index->pairs[pair], series);
 }
 
-/* Lists are in order of series: what is taken back is at their ends. Empty pairs stay. */
+/* Empty pairs stay. */
 static void label_index_drop(
         struct label_index *index, uint32_t name, uint32_t value, uint32_t series)
 {
 	uint32_t pair = id_map_find(index->pair_ids, label_index_pair_hash(name, value));
 	if (pair == ID_NONE)
 		return;
-	struct id_list *list = &index->pairs[pair].series;
-	if (list->count > 0 && list->ids[list->count - 1] == series)
-		list->count--;
+	if (index->pairs[pair].series)
+		roaring_bitmap_remove(index->pairs[pair].series, series);
+	else if (index->pairs[pair].only == series)
+		index->pairs[pair].only = ID_NONE;
 }
 
 static void label_index_drop_series(struct label_index *index, const struct dict *dict, uint32_t id)
@@ -214,16 +259,9 @@ void label_index_truncate(struct label_index *index, const struct dict *dict, ui
 		label_index_drop_series(index, dict, --index->series_count);
 }
 
-static void bits_set_list(uint64_t *bits, const struct id_list *list, uint32_t series_count)
-{
-	for (uint32_t i = 0; i < list->count && list->ids[i] < series_count; i++)
-		bits[list->ids[i] / 64] |= UINT64_C(1) << (list->ids[i] % 64);
-}
-
-/* Sets the series whose value is accepted or, inverted, those whose value is refused. */
+/* Adds the series whose value is accepted or, inverted, those whose value is refused. */
 static void label_index_mark(const struct label_index *index, const struct dict *dict,
-        const struct selector *selector, uint32_t matcher, bool accepted, uint32_t series_count,
-        uint64_t *bits)
+        const struct selector *selector, uint32_t matcher, bool accepted, roaring_bitmap_t *to)
 {
 	const char *text = selector_matcher_name(selector, matcher);
 	uint32_t name = dict_find_string(dict, text, strlen(text));
@@ -237,47 +275,66 @@ static void label_index_mark(const struct label_index *index, const struct dict 
 	for (uint32_t i = 0; i < pairs->count; i++) {
 		const struct label_pair *pair = &index->pairs[pairs->ids[i]];
 		/* Emptied by a truncation: its value may be a string that is gone. */
-		if (pair->series.count == 0)
+		if (label_pair_is_empty(pair))
 			continue;
 		const char *value = dict_text(dict, pair->value);
 		if (selector_matcher_accepts(selector, matcher, value) == accepted)
-			bits_set_list(bits, &pair->series, series_count);
+			label_pair_add_to(pair, to);
 	}
 }
 
 /* The frequent case of one value needs no walk over all values. */
-static bool label_index_mark_equal(const struct label_index *index, const struct dict *dict,
-        const char *name, const char *value, uint32_t series_count, uint64_t *bits)
+static void label_index_mark_equal(const struct label_index *index, const struct dict *dict,
+        const char *name, const char *value, roaring_bitmap_t *to)
 {
 	uint32_t name_string = dict_find_string(dict, name, strlen(name));
 	uint32_t value_string = dict_find_string(dict, value, strlen(value));
 	if (name_string == ID_NONE || value_string == ID_NONE)
-		return false;
+		return;
 	uint32_t pair = id_map_find(
 	        index->pair_ids, label_index_pair_hash(name_string, value_string));
 	if (pair != ID_NONE)
-		bits_set_list(bits, &index->pairs[pair].series, series_count);
-	return pair != ID_NONE;
+		label_pair_add_to(&index->pairs[pair], to);
 }
 
-/* ANDs one matcher into `result`; `bits` is scratch of the same size. */
-static void label_index_match(const struct label_index *index, const struct dict *dict,
-        const struct selector *selector, uint32_t matcher, uint32_t series_count, uint64_t *bits,
-        uint64_t *result)
+/* ANDs one matcher into `result`. */
+static int label_index_match(const struct label_index *index, const struct dict *dict,
+        const struct selector *selector, uint32_t matcher, roaring_bitmap_t *result)
 {
-	size_t words = (series_count + 63) / 64;
 	bool accepts_absent = selector_matcher_accepts(selector, matcher, "");
 	const char *value = selector_matcher_value(selector, matcher);
-
-	memset(bits, 0, words * sizeof(*bits));
+	roaring_bitmap_t *marked = roaring_bitmap_create();
+	if (!marked)
+		return -ENOMEM;
 	if (!accepts_absent && selector_matcher_op(selector, matcher) == MATCHER_EQUAL)
-		(void)label_index_mark_equal(index, dict, selector_matcher_name(selector, matcher),
-		        value, series_count, bits);
+		label_index_mark_equal(
+		        index, dict, selector_matcher_name(selector, matcher), value, marked);
 	else
-		label_index_mark(
-		        index, dict, selector, matcher, !accepts_absent, series_count, bits);
-	for (size_t i = 0; i < words; i++)
-		result[i] &= accepts_absent ? ~bits[i] : bits[i];
+		label_index_mark(index, dict, selector, matcher, !accepts_absent, marked);
+	if (accepts_absent)
+		roaring_bitmap_andnot_inplace(result, marked);
+	else
+		roaring_bitmap_and_inplace(result, marked);
+	roaring_bitmap_free(marked);
+	return 0;
+}
+
+static int label_index_match_all(const struct label_index *index, const struct dict *dict,
+        const struct selector *selector, roaring_bitmap_t *result)
+{
+	const char *type = selector_type(selector);
+	int r = 0;
+	if (type) {
+		roaring_bitmap_t *marked = roaring_bitmap_create();
+		if (!marked)
+			return -ENOMEM;
+		label_index_mark_equal(index, dict, "", type, marked);
+		roaring_bitmap_and_inplace(result, marked);
+		roaring_bitmap_free(marked);
+	}
+	for (uint32_t i = 0; i < selector_matchers_count(selector) && r == 0; i++)
+		r = label_index_match(index, dict, selector, i, result);
+	return r;
 }
 
 int label_index_find(const struct label_index *index, const struct dict *dict,
@@ -286,43 +343,33 @@ int label_index_find(const struct label_index *index, const struct dict *dict,
 {
 	if (series_count > index->series_count)
 		series_count = index->series_count;
-	size_t words = (series_count + 63) / 64;
-	autofree uint64_t *result = calloc(words + 1, sizeof(*result));
-	autofree uint64_t *bits = calloc(words + 1, sizeof(*bits));
-	if (!result || !bits)
+	roaring_bitmap_t *result = series_count ? roaring_bitmap_from_range(0, series_count, 1)
+	                                        : roaring_bitmap_create();
+	if (!result)
 		return -ENOMEM;
-
-	const char *type = selector_type(selector);
-	if (type) {
-		(void)label_index_mark_equal(index, dict, "", type, series_count, result);
-	} else {
-		memset(result, 0xff, words * sizeof(*result));
-		if (series_count % 64)
-			result[words - 1] = (UINT64_C(1) << (series_count % 64)) - 1;
-	}
-	for (uint32_t i = 0; i < selector_matchers_count(selector); i++)
-		label_index_match(index, dict, selector, i, series_count, bits, result);
-
-	uint32_t count = 0;
-	for (size_t i = 0; i < words; i++)
-		count += (uint32_t)__builtin_popcountll(result[i]);
+	int r = label_index_match_all(index, dict, selector, result);
+	uint32_t count = (uint32_t)roaring_bitmap_get_cardinality(result);
 	uint32_t *series = calloc((size_t)count + 1, sizeof(*series));
-	if (!series)
-		return -ENOMEM;
-	uint32_t found = 0;
-	for (size_t i = 0; i < words; i++)
-		for (uint64_t word = result[i]; word; word &= word - 1)
-			series[found++] = (uint32_t)(i * 64) + (uint32_t)__builtin_ctzll(word);
-	assert(found == count);
-
-	*ret_series = series;
-	*ret_count = count;
-	return 0;
+	if (r == 0 && !series)
+		r = -ENOMEM;
+	if (r == 0) {
+		roaring_bitmap_to_uint32_array(result, series);
+		*ret_series = TAKE(series);
+		*ret_count = count;
+	}
+	free(series);
+	roaring_bitmap_free(result);
+	return r;
 }
 
 size_t label_index_memory(const struct label_index *index)
 {
 	/* id_map: 24 bytes per entry and up to 8 per slot. */
-	return index->lists_bytes + index->pairs_capacity * (sizeof(*index->pairs) + 32) +
-	       index->names_capacity * (sizeof(*index->names) + 32);
+	size_t bytes = index->lists_bytes + index->pairs_capacity * (sizeof(*index->pairs) + 32) +
+	               index->names_capacity * (sizeof(*index->names) + 32);
+	for (uint32_t i = 0; i < id_map_count(index->pair_ids); i++)
+		if (index->pairs[i].series)
+			bytes += sizeof(*index->pairs[i].series) +
+			         roaring_bitmap_portable_size_in_bytes(index->pairs[i].series);
+	return bytes;
 }

@@ -57,6 +57,8 @@ EXAMPLES = [
     # Foreign libraries.
     ("RocksDB outside its file", {"storage/x.c": PURPOSE + "#include <rocksdb/c.h>\n"},
      "rocksdb/c.h belongs to storage/kv.c alone: use storage/kv.h"),
+    ("Roaring outside its file", {"storage/x.c": PURPOSE + "#include <roaring/roaring.h>\n"},
+     "roaring/roaring.h belongs to storage/label_index.c alone: use storage/label_index.h"),
     ("RocksDB in its file", {"storage/kv.c": PURPOSE + "#include <rocksdb/c.h>\n"}, None),
     ("nng outside its file", {"agent/x.c": PURPOSE + "#include <nng/protocol/reqrep0/req.h>\n"},
      "core/net.c alone"),
