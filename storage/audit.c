@@ -26,7 +26,7 @@ void audit_put_key(uint64_t seq, uint8_t ret_bytes[AUDIT_KEY_BYTES])
 		ret_bytes[1 + i] = (uint8_t)(seq >> (56 - 8 * i));
 }
 
-static int audit_get_key(struct kv_bytes key, uint64_t *ret_seq)
+int audit_get_key(struct kv_bytes key, uint64_t *ret_seq)
 {
 	const uint8_t *bytes = key.bytes;
 	uint64_t seq = 0;

@@ -61,6 +61,8 @@ int audit_get(struct kv_bytes key, struct kv_bytes value, struct audit_record *r
 
 #define AUDIT_KEY_BYTES 9
 void audit_put_key(uint64_t seq, uint8_t ret_bytes[AUDIT_KEY_BYTES]);
+/* -EBADMSG: not the key of a record. */
+int audit_get_key(struct kv_bytes key, uint64_t *ret_seq);
 
 struct audit_document {
 	const char *name;  /* "policies", "run/17" */

@@ -807,6 +807,7 @@ static int verify_run(struct verify *verify, char *ret_error, size_t error_bytes
 	r = r < 0 ? r : verify_windows(verify);
 	r = r < 0 ? r : verify_totals(verify);
 	r = r < 0 ? r : verify_agents(verify);
+	r = r < 0 ? r : verify_admin(verify);
 	return r < 0 ? r : verify_symbols(verify);
 }
 

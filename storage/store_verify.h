@@ -19,6 +19,7 @@
  *	          instances; one tenant, one service, one type; no series in two units
  *	counters  of each tenant at least what is kept of it
  *	symbols   each head has its body, and the body is a table
+ *	admin     documents are whole, records of the audit log chained without gaps
  *
  * What nothing names (blocks that a killed seal left) is garbage: it is told of, it is no damage.
  *

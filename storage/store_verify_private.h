@@ -1,7 +1,7 @@
 #pragma once
 
 /*
- * What the two files of store_verify share: what is known of the folder (dictionary, streams,
+ * What the files of store_verify share: what is known of the folder (dictionary, streams,
  * tenants) while windows are compared with it, and how findings are made.
  */
 
@@ -125,3 +125,6 @@ int verify_turn_to(struct verify *verify, uint32_t generation);
 
 /* All windows and their blocks. */
 int verify_windows(struct verify *verify);
+
+/* The audit log and the documents of administration. */
+int verify_admin(struct verify *verify);

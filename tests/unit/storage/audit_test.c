@@ -14,6 +14,7 @@
 #include "core/clock.h"
 #include "storage/audit.h"
 #include "storage/record.h"
+#include "storage/store_verify.h"
 #include "tests/unit/storage/store_fixture.h"
 
 #define GOLDEN "tests/golden/audit_v1.hex"
@@ -113,6 +114,14 @@ static void names_and_sizes_past_the_limits_are_refused(void **state)
 	store_free(store);
 }
 
+static int note_finding(void *owner, const struct store_finding *finding)
+{
+	(void)owner;
+	assert_string_equal(finding->family, "admin");
+	assert_non_null(strstr(finding->key, "audit record "));
+	return 0;
+}
+
 /* Three records, then one of them is changed behind the store's back. */
 static void check_tampering(
         void (*tamper)(struct kv *kv, struct kv_batch *write), uint64_t seq, const char *why)
@@ -133,6 +142,11 @@ static void check_tampering(
 	tamper(kv, write);
 	CHECK_OK(kv_write(kv, write, KV_SYNC));
 	kv_free(kv);
+
+	struct store_verify_options options = { .path = dir.path, .found = note_finding };
+	struct store_verify_summary summary;
+	CHECK_OK(store_verify(&options, &summary, error, sizeof(error)));
+	assert_int_equal(summary.damaged, 1);
 
 	store = store_fixture_open(dir.path);
 	struct audit_verified verified;
