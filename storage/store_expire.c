@@ -375,7 +375,7 @@ static void expire_count(
 	const struct window_unit *of = &window->units[unit];
 	expired->units[window->level]++;
 	if (parts & STORE_PART_DETAIL) {
-		expired->rows += of->rows;
+		expired->rows += window->level == 0 ? of->rows : 0;
 		expired->bytes_detail += of->bytes_detail;
 	}
 	if (parts & STORE_PART_SUMS)

@@ -347,7 +347,9 @@ static void forgetting_count(
 	struct store_expired *expired = &forgetting->forgotten.sealed;
 	double share = (double)part / (double)whole;
 	expired->units[window->level]++;
-	expired->rows += (uint64_t)((double)unit->rows * share);
+	/* Rollups say how many rows they were made of: counted once, where the rows were. */
+	if (window->level == 0)
+		expired->rows += (uint64_t)((double)unit->rows * share);
 	expired->bytes_detail += (uint64_t)((double)unit->bytes_detail * share);
 	expired->bytes_sums += (uint64_t)((double)unit->bytes_sums * share);
 }

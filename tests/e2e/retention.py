@@ -47,6 +47,10 @@ def fill(fleet, address):
     wait_for("every window to be sealed",
              lambda: all(row["state"] == "kept" for row in
                          fleet.json(address, "usage", "--by", "state", "--top", "0")["rows"]), 120)
+    # A plan is bound to what there is, so what is being made must be made: the days are rolled up last.
+    wait_for("every day to be rolled up",
+             lambda: sum(row["units"] for row in fleet.json(address, "usage", "--by", "tier", "--top", "0")["rows"]
+                         if row["tier"] == "1d") == 8, 120)
 
 
 def metric(aggregator, name):
