@@ -201,7 +201,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count)
 	if (count == 0)
 		return 0;
 
-	record_begin(&sealed);
+	record_begin_version(bytes[0] == 'C' ? RECORD_VERSION_COUNTERS : RECORD_VERSION, &sealed);
 	buf_put(&sealed, bytes + 1, count - 1);
 	record_seal(&sealed, key);
 	if (sealed.failed)
@@ -218,6 +218,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count)
 		try_stream(value);
 		break;
 	case 'c':
+	case 'C':
 		try_counters(value);
 		break;
 	case 'a':
