@@ -1,4 +1,9 @@
 /*
+ * Most questions have one group and come with whole dictionaries, each ascending: these are kept as
+ * they are, as runs, until the rows are taken. One run is the rows already. Of several, the nodes
+ * are first gathered in a set of bits, so that what is added into is as long as there are stacks,
+ * and not as there are nodes in the store: it fits the cache where the vector does not.
+ *
  * The vector is calloc'ed: pages that no stack falls on cost nothing, and a byte per stretch of
  * nodes remembers which stretches to look at in the end.
  *
@@ -11,13 +16,25 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
+
+#include "storage/stack_set.h"
 
 #define SUMS_SLOTS_FIRST   1024
+#define SUMS_RUN_ROW_BYTES (sizeof(uint32_t) + sizeof(uint64_t))
+#define SUMS_RUNS_MAX      4096
 #define SUMS_STRETCH_NODES 512 /* of eight bytes: a page */
 
 struct sums_slot {
 	uint64_t key;
 	uint64_t value;
+};
+
+/* Ascending nodes; no value is 0. */
+struct sums_run {
+	uint32_t *nodes;
+	uint64_t *values;
+	uint32_t count;
 };
 
 struct sums {
@@ -32,6 +49,11 @@ struct sums {
 	struct sums_slot *slots;
 	uint64_t slots_count; /* a power of 2, or 0 */
 	uint64_t slots_used;
+
+	struct sums_run *runs; /* where there is one group */
+	uint32_t runs_count, runs_capacity;
+	uint64_t runs_rows;
+	bool is_scattered; /* something was added that is in no run */
 };
 
 struct sums *sums_new(
@@ -59,6 +81,11 @@ void sums_free(struct sums *sums)
 {
 	if (!sums)
 		return;
+	for (uint32_t i = 0; i < sums->runs_count; i++) {
+		free(sums->runs[i].nodes);
+		free(sums->runs[i].values);
+	}
+	free(sums->runs);
 	free(sums->vector);
 	free(sums->touched);
 	free(sums->slots);
@@ -68,7 +95,7 @@ void sums_free(struct sums *sums)
 uint64_t sums_memory(const struct sums *sums)
 {
 	return (uint64_t)sums->groups_count * sums->nodes_count * sizeof(*sums->vector) +
-	       sums->slots_count * sizeof(*sums->slots);
+	       sums->slots_count * sizeof(*sums->slots) + sums->runs_rows * SUMS_RUN_ROW_BYTES;
 }
 
 static struct sums_slot *sums_slot(struct sums_slot *slots, uint64_t slots_count, uint64_t key)
@@ -124,6 +151,7 @@ int sums_add(struct sums *sums, uint32_t group, uint32_t node, uint64_t value)
 
 	if (value == 0)
 		return 0;
+	sums->is_scattered = true;
 	if (node >= sums->nodes_count)
 		return sums_add_hashed(sums, (uint64_t)group << 32 | node, value);
 
@@ -136,10 +164,67 @@ int sums_add(struct sums *sums, uint32_t group, uint32_t node, uint64_t value)
 	return 0;
 }
 
+/* A run with room for `count` rows, not yet counted among the others. -ENOMEM. */
+static int sums_begin_run(struct sums *sums, uint32_t count, struct sums_run **ret_run)
+{
+	if (sums->runs_count == sums->runs_capacity) {
+		uint32_t capacity = sums->runs_capacity ? sums->runs_capacity * 2 : 8;
+		struct sums_run *runs = realloc(sums->runs, capacity * sizeof(*runs));
+		if (!runs)
+			return -ENOMEM;
+		sums->runs = runs;
+		sums->runs_capacity = capacity;
+	}
+	struct sums_run *run = &sums->runs[sums->runs_count];
+	*run = (struct sums_run){
+		.nodes = malloc(((size_t)count + 1) * sizeof(*run->nodes)),
+		.values = malloc(((size_t)count + 1) * sizeof(*run->values)),
+	};
+	if (!run->nodes || !run->values) {
+		free(run->nodes);
+		free(run->values);
+		return -ENOMEM;
+	}
+	*ret_run = run;
+	return 0;
+}
+
+static int sums_add_run(struct sums *sums, const uint32_t *nodes, const uint64_t *values,
+        uint32_t count, uint64_t factor)
+{
+	struct sums_run *run;
+	int r = sums_begin_run(sums, count, &run);
+	if (r < 0)
+		return r;
+	bool is_overflown = false;
+	for (uint32_t i = 0; i < count; i++) {
+		uint64_t value;
+		is_overflown |= __builtin_mul_overflow(values[i], factor, &value);
+		run->nodes[run->count] = nodes[i];
+		run->values[run->count] = value;
+		run->count += values[i] != 0;
+	}
+	sums->runs_count++;
+	sums->runs_rows += run->count;
+	return is_overflown ? -EOVERFLOW : 0;
+}
+
+/* Beyond the bound, or with a run too many, the vector and the table take what comes. */
+static bool sums_fits_run(const struct sums *sums, const uint32_t *order, uint32_t count)
+{
+	/* Set of bits, what is added into, and the rows in the end come on top of the runs. */
+	uint64_t bytes = (sums->runs_rows + count) * (2 * SUMS_RUN_ROW_BYTES + 16) +
+	                 sums->nodes_count / 4;
+	return sums->groups_count == 1 && !order && count > 0 && sums->runs_count < SUMS_RUNS_MAX &&
+	       bytes <= sums->memory_max / 4;
+}
+
 int sums_add_all(struct sums *sums, uint32_t group, const uint32_t *nodes, const uint32_t *order,
         const uint64_t *values, uint32_t count, uint64_t factor)
 {
 	int r = 0;
+	if (sums_fits_run(sums, order, count))
+		return sums_add_run(sums, nodes, values, count, factor);
 	for (uint32_t i = 0; i < count && r == 0; i++) {
 		uint64_t value;
 		if (values[i] == 0)
@@ -185,7 +270,8 @@ static uint64_t sums_walk_vector(const struct sums *sums, struct store_sum_row *
 	return count;
 }
 
-int sums_take_rows(
+/* What was added otherwise, sorted. */
+static int sums_take_scattered(
         const struct sums *sums, struct store_sum_row **ret_rows, uint32_t *ret_rows_count)
 {
 	uint64_t vector_count = sums->vector ? sums_walk_vector(sums, NULL) : 0;
@@ -215,4 +301,102 @@ int sums_take_rows(
 	*ret_rows = rows;
 	*ret_rows_count = (uint32_t)count;
 	return 0;
+}
+
+/* Every run into one vector over the nodes that occur. */
+static int sums_gather(const struct sums *sums, struct stack_set *set, uint64_t *values)
+{
+	bool is_overflown = false;
+	for (uint32_t i = 0; i < sums->runs_count; i++) {
+		const struct sums_run *run = &sums->runs[i];
+		for (uint32_t at = 0; at < run->count; at++) {
+			uint64_t *sum = &values[stack_set_place(set, run->nodes[at])];
+			is_overflown |= __builtin_add_overflow(*sum, run->values[at], sum);
+		}
+	}
+	return is_overflown ? -EOVERFLOW : 0;
+}
+
+static int sums_join(const struct sums *sums, struct sums_run *ret_run)
+{
+	uint32_t end = 0;
+	for (uint32_t i = 0; i < sums->runs_count; i++) {
+		const struct sums_run *run = &sums->runs[i];
+		if (run->count && run->nodes[run->count - 1] >= end)
+			end = run->nodes[run->count - 1] + 1;
+	}
+	AUTO(stack_set) set = stack_set_new(end);
+	if (!set)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < sums->runs_count; i++)
+		for (uint32_t at = 0; at < sums->runs[i].count; at++)
+			stack_set_add(set, sums->runs[i].nodes[at]);
+
+	uint32_t count = stack_set_rank(set);
+	autofree uint32_t *nodes = malloc(((size_t)count + 1) * sizeof(*nodes));
+	autofree uint64_t *values = calloc((size_t)count + 1, sizeof(*values));
+	if (!nodes || !values)
+		return -ENOMEM;
+	int r = sums_gather(sums, set, values);
+	if (r < 0)
+		return r;
+	stack_set_list(set, nodes);
+	*ret_run = (struct sums_run){ TAKE(nodes), TAKE(values), count };
+	return 0;
+}
+
+/* What was added otherwise becomes a run like the others. */
+static int sums_scattered_to_run(struct sums *sums)
+{
+	autofree struct store_sum_row *rows = NULL;
+	uint32_t count;
+	struct sums_run *run;
+	int r = sums_take_scattered(sums, &rows, &count);
+	r = r < 0 ? r : sums_begin_run(sums, count, &run);
+	if (r < 0)
+		return r;
+	for (uint32_t i = 0; i < count; i++) {
+		run->nodes[i] = rows[i].node;
+		run->values[i] = rows[i].value;
+	}
+	run->count = count;
+	sums->runs_count++;
+	sums->runs_rows += count;
+	return 0;
+}
+
+static int sums_rows_of_run(const struct sums *sums, const struct sums_run *run,
+        struct store_sum_row **ret_rows, uint32_t *ret_rows_count)
+{
+	if (sums_memory(sums) + run->count * sizeof(**ret_rows) > sums->memory_max)
+		return -E2BIG;
+	struct store_sum_row *rows = malloc(((size_t)run->count + 1) * sizeof(*rows));
+	if (!rows)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < run->count; i++)
+		rows[i] = (struct store_sum_row){
+			.group = sums->groups[0], .node = run->nodes[i], .value = run->values[i]
+		};
+	*ret_rows = rows;
+	*ret_rows_count = run->count;
+	return 0;
+}
+
+int sums_take_rows(struct sums *sums, struct store_sum_row **ret_rows, uint32_t *ret_rows_count)
+{
+	if (sums->runs_count == 0)
+		return sums_take_scattered(sums, ret_rows, ret_rows_count);
+	int r = sums->is_scattered ? sums_scattered_to_run(sums) : 0;
+	if (r < 0)
+		return r;
+	if (sums->runs_count == 1)
+		return sums_rows_of_run(sums, &sums->runs[0], ret_rows, ret_rows_count);
+	struct sums_run joined;
+	r = sums_join(sums, &joined);
+	if (r < 0)
+		return r;
+	r = sums_rows_of_run(sums, &joined, ret_rows, ret_rows_count);
+	free(joined.nodes);
+	free(joined.values);
+	return r;
 }

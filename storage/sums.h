@@ -26,13 +26,12 @@ int sums_add(struct sums *sums, uint32_t group, uint32_t node, uint64_t value);
 
 /*
  * Adds values[i] times factor under the node of place i: nodes[order[i]], or nodes[i] where there
- * is no order. Errors as sums_add(); then a part was added.
+ * is no order; then nodes are ascending and distinct. Errors as sums_add(); then a part was added.
  */
 int sums_add_all(struct sums *sums, uint32_t group, const uint32_t *nodes, const uint32_t *order,
         const uint64_t *values, uint32_t count, uint64_t factor);
 
-/* Sorted by (group, node), zeroes left out; the caller frees. -E2BIG, -ENOMEM. */
-int sums_take_rows(
-        const struct sums *sums, struct store_sum_row **ret_rows, uint32_t *ret_rows_count);
+/* Once: sorted by (group, node), zeroes left out; the caller frees. -E2BIG, -ENOMEM, -EOVERFLOW. */
+int sums_take_rows(struct sums *sums, struct store_sum_row **ret_rows, uint32_t *ret_rows_count);
 
 uint64_t sums_memory(const struct sums *sums);
