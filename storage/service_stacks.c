@@ -63,6 +63,7 @@ int service_stacks_get(struct service_stacks *services, uint64_t window, uint32_
 		services->capacity = capacity;
 	}
 	memcpy(key, &service, sizeof(service));
+	/* A key has no zero at its end. NOLINTNEXTLINE(bugprone-not-null-terminated-result) */
 	memcpy(key + sizeof(service), tenant, tenant_count);
 	int r = id_map_intern(
 	        services->ids, hash128_bytes(key, sizeof(service) + tenant_count), &id, &is_added);

@@ -40,7 +40,7 @@ static int store_add_generation(
 	if (store->generations_count == store->generations_capacity) {
 		uint32_t capacity = store->generations_count ? store->generations_count * 2 : 4;
 		struct generation **generations = realloc(
-		        store->generations, capacity * sizeof(*generations));
+		        store->generations, capacity * sizeof(struct generation *));
 		if (!generations)
 			return -ENOMEM;
 		store->generations = generations;
@@ -103,7 +103,7 @@ void store_remove_generation(struct store *store, struct generation *generation)
 		at++;
 	store->generations_count--;
 	memmove(&store->generations[at], &store->generations[at + 1],
-	        (store->generations_count - at) * sizeof(*store->generations));
+	        (store->generations_count - at) * sizeof(struct generation *));
 	store->newest = store->generations_count ? store->generations[store->generations_count - 1]
 	                                         : NULL;
 	pthread_mutex_lock(&store->pinning);
