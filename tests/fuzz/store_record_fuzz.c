@@ -172,7 +172,9 @@ static void try_run(struct kv_bytes value)
 
 static void try_window(const uint8_t *payload, size_t count, uint8_t version)
 {
-	static const struct key_window of = { 600, 1200, 0 };
+	struct key_window of = { 600, 1200, 0 };
+	if (version == WINDOW_VERSION_LEVELS && count > 0) /* the key says the level as well */
+		of.generation = (uint32_t)(payload[0] & 3) << KEYS_LEVEL_SHIFT;
 	AUTO_BUF sealed = { 0 };
 	AUTO_BUF again = { 0 };
 	AUTO_WINDOW window = { 0 };
@@ -186,6 +188,9 @@ static void try_window(const uint8_t *payload, size_t count, uint8_t version)
 	assert(!again.failed);
 	int r = window_get(key, value_of(&again), of, &window_again);
 	assert(r == 0 && window.units_count == window_again.units_count);
+	assert(window.level == window_again.level &&
+	        window.is_collapsed == window_again.is_collapsed &&
+	        window.sources_count == window_again.sources_count);
 	for (uint32_t i = 0; i < window.units_count; i++)
 		assert(window.units[i].is_gone == window_again.units[i].is_gone &&
 		        window.units[i].bytes_sums == window_again.units[i].bytes_sums);
