@@ -149,8 +149,15 @@ def per(numerator, values, scale=1.0):
     return [numerator / value * scale for value in values or [] if value]
 
 
-# What each figure that may be missed ends at, as far as it was looked at with a profiler.
-LIMITS = {}
+# What a figure that is missed ends at, where that is known. Names are those of the calls below.
+LIMITS = {
+    "sums": "groups of version, region and 16 buckets are nearly the instances of set A, and a sum of one (window, stack, "
+            "group) takes about 6 bits, as many as saying whose of 87 it is; a service as one group takes 0.1 B/row",
+    "written": "the log is 2.2 B/row of it (ids of trie nodes take two bytes, which LZ4 leaves as they are), detail 1.4, "
+               "the rest sums and rollups",
+    "memory": "a stack brings about 9.5 nodes of 8 bytes and 0.9 frames of 80 with their place in a table; what is above "
+              "145 is the database's own",
+}
 
 
 def add_space(table, hour):
