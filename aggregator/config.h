@@ -23,6 +23,7 @@ struct aggregator_config {
 	uint32_t ready_fd; /* 0: none */
 	uint32_t log_level;
 	uint32_t log_format;
+	uint64_t memory; /* 0: half of what there is; below, 0: a share of it (memory_budget.h) */
 	uint64_t ingest_queue_bytes;
 	uint32_t query_threads;
 	uint64_t query_memory;
