@@ -166,9 +166,8 @@ const char *answer_failure_text(int r)
 	switch (r) {
 	case -E2BIG:
 	case -ENOSPC:
-		return "the answer needs more memory than one question may use: narrow the "
-		       "selector or "
-		       "the time range, or raise query-memory";
+		return "the answer needs more memory than one question may use: raise the "
+		       "aggregator's query-memory";
 	case -ECANCELED:
 		return "the aggregator is stopping";
 	case -EOVERFLOW:

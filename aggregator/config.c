@@ -105,6 +105,7 @@ static const struct option_spec aggregator_options[] = {
 	        .min = 64u << 20,
 	        .max = UINT64_C(1) << 44,
 	        .value_name = "BYTES",
+	        .reload = true,
 	        .help = "What the aggregator may use in all; each part below that is not named "
 	                "gets a share of it. Without it, half of what the machine or its cgroup "
 	                "has." },
@@ -146,7 +147,6 @@ static const struct option_spec aggregator_options[] = {
 	{ .name = "name-memory",
 	        .kind = OPTION_BYTES,
 	        .offset = AT(name_memory),
-	        .fallback = "512MiB",
 	        .min = 1u << 20,
 	        .max = UINT64_C(1) << 40,
 	        .value_name = "BYTES",

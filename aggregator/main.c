@@ -19,6 +19,7 @@
 #include "aggregator/config.h"
 #include "aggregator/ingest.h"
 #include "aggregator/keeper.h"
+#include "aggregator/memory_budget.h"
 #include "aggregator/metrics.h"
 #include "aggregator/query_pool.h"
 #include "aggregator/refusal.h"
@@ -52,11 +53,18 @@
 #define HEAPS_MAX 2
 /* Room for names, for each stack node the store may hold; most nodes bring no new name. */
 #define STRING_BYTES_EACH 64
+/* About what one costs in memory, to divide a budget: a node with its part of frames and names, a
+ * row that is being sealed, a stack that is being rolled up. */
+#define DICT_NODE_BYTES      48
+#define SEAL_ROW_BYTES       40
+#define ROLL_STACK_BYTES     64
+#define GENERATION_NODES_MIN 65536
 
 #define PROGRAM "profleet-aggregator " PROFLEET_VERSION
 
 struct aggregator {
 	struct aggregator_config config;
+	struct memory_budget budget;
 	struct store *store;
 	struct ingest *ingest;
 	struct query_pool *queries;
@@ -155,18 +163,31 @@ static struct dict_limits aggregator_dict_limits(const struct aggregator_config 
 	};
 }
 
+/* Half of the dictionary's share is for the newest generation, half for the older ones. */
+static uint32_t generation_nodes(
+        const struct aggregator_config *config, const struct memory_budget *budget)
+{
+	uint64_t nodes = budget->dictionary / 2 / DICT_NODE_BYTES;
+	nodes = nodes > config->generation_stacks ? config->generation_stacks : nodes;
+	return (uint32_t)(nodes < GENERATION_NODES_MIN ? GENERATION_NODES_MIN : nodes);
+}
+
 static int aggregator_open_store(struct aggregator *aggregator)
 {
 	const struct aggregator_config *config = &aggregator->config;
+	const struct memory_budget *budget = &aggregator->budget;
 	struct store_options options = {
 		.path = config->data,
 		.limits = aggregator_dict_limits(config),
-		.block_cache_bytes = config->block_cache,
-		.symbols_cache_bytes = config->symbol_cache,
+		.block_cache_bytes = budget->block_cache,
+		.symbols_cache_bytes = budget->symbols,
+		.write_buffers_bytes = budget->write_buffers,
+		.seal_rows_max = budget->sealing / SEAL_ROW_BYTES,
+		.roll_stacks_max = budget->sealing / ROLL_STACK_BYTES,
 		.late_ns = SEAL_LATE_NS,
 		.fold_below = { config->fold_hour, config->fold_day },
 		.generation_ns = config->generation_age,
-		.generation_nodes = config->generation_stacks,
+		.generation_nodes = generation_nodes(config, budget),
 		.service_stacks_max = config->service_stacks,
 		.late_max_ns = config->late_max,
 	};
@@ -239,8 +260,8 @@ static int aggregator_open_workers(struct aggregator *aggregator)
 	                .store = aggregator->store,
 	                .clock = clock_real(),
 	                .program = PROGRAM,
-	                .queue_bytes = config->ingest_queue_bytes,
-	                .session_memory = config->session_memory,
+	                .queue_bytes = aggregator->budget.ingest_queue,
+	                .session_memory = aggregator->budget.sessions,
 	                .session_nodes = config->session_nodes,
 	                .push_bytes = config->push_bytes,
 	                .shards = config->shards,
@@ -255,9 +276,9 @@ static int aggregator_open_workers(struct aggregator *aggregator)
 		                .store = aggregator->store,
 		                .clock = clock_real(),
 		                .threads = config->query_threads,
-		                .query_memory = config->query_memory,
-		                .result_memory = config->result_memory,
-		                .name_memory = config->name_memory,
+		                .query_memory = aggregator->budget.query,
+		                .result_memory = aggregator->budget.results,
+		                .name_memory = aggregator->budget.names,
 		                .status = aggregator_status,
 		                .owner = aggregator,
 		        },
@@ -348,6 +369,7 @@ static void aggregator_close(struct aggregator *aggregator)
 static void aggregator_reload(struct aggregator *aggregator, int argc, char **argv)
 {
 	struct aggregator_config *config = &aggregator->config;
+	struct memory_budget budget;
 	if (!config->config) {
 		log_info("reload-nothing", "no --config was given: nothing to read again");
 		return;
@@ -359,9 +381,14 @@ static void aggregator_reload(struct aggregator *aggregator, int argc, char **ar
 		return;
 	}
 	log_set_level((enum log_level)config->log_level);
-	ingest_set_bounds(aggregator->ingest, config->ingest_queue_bytes, config->session_memory);
-	query_pool_set_bounds(aggregator->queries, config->query_memory, config->result_memory);
-	query_pool_set_name_memory(aggregator->queries, config->name_memory);
+	/* What is not reloadable keeps its part until the restart. */
+	if (memory_budget_divide(config, &budget, error, sizeof(error)) < 0) {
+		log_error("reload-memory", "%s: bounds of memory stay as they were", error);
+		budget = aggregator->budget;
+	}
+	ingest_set_bounds(aggregator->ingest, budget.ingest_queue, budget.sessions);
+	query_pool_set_bounds(aggregator->queries, budget.query, budget.results);
+	query_pool_set_name_memory(aggregator->queries, budget.names);
 	log_info("reloaded", "%s", config->config);
 }
 
@@ -405,8 +432,10 @@ static bool aggregator_limits_are_valid(const char *name, const char *text)
 }
 
 /* 0, an exit status, or -1 when everything asked for was printed already. */
-static int aggregator_configure(struct aggregator_config *config, int argc, char **argv)
+static int aggregator_configure(struct aggregator *aggregator, int argc, char **argv)
 {
+	struct aggregator_config *config = &aggregator->config;
+	char error[512];
 	struct option_args args;
 	switch (options_load(&aggregator_option_table, argc, argv, config, &args)) {
 	case OPTIONS_HELP:
@@ -444,6 +473,10 @@ static int aggregator_configure(struct aggregator_config *config, int argc, char
 		        config->ready_fd);
 		return EXIT_USAGE;
 	}
+	if (memory_budget_divide(config, &aggregator->budget, error, sizeof(error)) < 0) {
+		fprintf(stderr, "profleet-aggregator: %s\n", error);
+		return EXIT_USAGE;
+	}
 	if (config->check_config) {
 		printf("configuration ok\n");
 		return -1;
@@ -455,7 +488,7 @@ int main(int argc, char **argv)
 {
 	struct aggregator aggregator = { 0 };
 	(void)mallopt(M_ARENA_MAX, HEAPS_MAX);
-	int status = aggregator_configure(&aggregator.config, argc, argv);
+	int status = aggregator_configure(&aggregator, argc, argv);
 	if (status == 0 && (aggregator.config.verify || aggregator.config.restore)) {
 		status = aggregator.config.verify ? verify_store(&aggregator.config)
 		                                  : restore_store(&aggregator.config);

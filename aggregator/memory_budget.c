@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #define MIB            (UINT64_C(1) << 20)
-#define BUDGET_PARTS   9
+#define BUDGET_PARTS   10
 #define CGROUP_MAX     "/sys/fs/cgroup/memory.max"
 #define CGROUP_MAX_OLD "/sys/fs/cgroup/memory/memory.limit_in_bytes"
 
@@ -88,7 +88,8 @@ static int parts_divide(
 	snprintf(ret_error, error_bytes,
 	        "memory: %" PRIu64 " MiB are too few for %" PRIu64
 	        " MiB that are given by name (ingest-queue-bytes, session-memory, result-memory, "
-	        "query-threads times query-memory, block-cache, symbol-cache) and the least of the "
+	        "name-memory, query-threads times query-memory, block-cache, symbol-cache) and the "
+	        "least of the "
 	        "other parts, %" PRIu64 " MiB in all: raise memory, or lower one of these",
 	        total / MIB, named == UINT64_MAX ? named : named / MIB,
 	        named == UINT64_MAX ? named : sum / MIB);
@@ -105,7 +106,8 @@ int memory_budget_divide(const struct aggregator_config *config, struct memory_b
 		{ &budget.ingest_queue, config->ingest_queue_bytes, 2, 8 * MIB, 256 * MIB, 1 },
 		{ &budget.sessions, config->session_memory, 8, 8 * MIB, UINT64_MAX, 1 },
 		{ &budget.results, config->result_memory, 6, 4 * MIB, 1024 * MIB, 1 },
-		{ &budget.query, config->query_memory, 22, 4 * MIB * config->query_threads,
+		{ &budget.names, config->name_memory, 4, 4 * MIB, 4096 * MIB, 1 },
+		{ &budget.query, config->query_memory, 18, 4 * MIB * config->query_threads,
 		        UINT64_MAX, config->query_threads },
 		{ &budget.block_cache, config->block_cache, 4, 4 * MIB, UINT64_MAX, 1 },
 		{ &budget.symbols, config->symbol_cache, 4, 4 * MIB, UINT64_MAX, 1 },

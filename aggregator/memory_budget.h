@@ -3,8 +3,8 @@
 /*
  * memory_budget divides what the aggregator may use among its parts: one number bounds them all.
  *
- *	memory = queue + sessions + results + questions at once * one question + block cache
- *	         + symbols + dictionary + sealing + write buffers
+ *	memory = queue + sessions + results + names + questions at once * one question
+ *	         + block cache + symbols + dictionary + sealing + write buffers
  *
  * A part that the operator named keeps what he said; the others share what is left in fixed
  * proportions. Bounds, not reservations: a part may use less, never more.
@@ -20,6 +20,7 @@ struct memory_budget {
 	uint64_t ingest_queue;
 	uint64_t sessions;
 	uint64_t results;
+	uint64_t names; /* what stacks are called, from one question to the next */
 	uint64_t query; /* of one question; query_threads of them run at once */
 	uint64_t block_cache;
 	uint64_t symbols;

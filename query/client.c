@@ -182,7 +182,7 @@ int client_explain_status(const struct client *client, const struct wire_status_
 		return complain(EXIT_CODE_NO_DATA, "%.*s", count, text);
 	case WIRE_TOO_BIG:
 		return complain(EXIT_CODE_FAILED,
-		        "%s: %.*s; narrow the question by labels or a shorter range",
+		        "%s: %.*s, or narrow the question by labels or a shorter range",
 		        client->address, count, text);
 	case WIRE_BUSY:
 		return complain(EXIT_CODE_FAILED, "%s: busy: %.*s; try again, or raise --timeout",

@@ -307,7 +307,9 @@ static int store_open_kv(struct store *store, char *ret_error, size_t error_byte
 	struct kv_options options = {
 		.path = store->path,
 		.block_cache_bytes = store->options.block_cache_bytes,
-		.memtables_bytes = STORE_MEMTABLES_BYTES,
+		.memtables_bytes = store->options.write_buffers_bytes
+		                           ? store->options.write_buffers_bytes
+		                           : STORE_MEMTABLES_BYTES,
 	};
 	int r = kv_open(options, &store->kv, reason, sizeof(reason));
 	if (r == -EBUSY)

@@ -37,6 +37,7 @@ struct store_options {
 	struct dict_limits limits; /* of the store's dict */
 	uint64_t block_cache_bytes;
 	uint64_t symbols_cache_bytes; /* open symbol tables */
+	uint64_t write_buffers_bytes; /* of RocksDB; 0: 64 MiB */
 	struct clock *clock;          /* NULL: the machine's */
 	uint64_t window_ns;           /* what is sealed together; 0: 10 minutes */
 	uint64_t late_ns; /* how long after a seal what came late waits for the next; 0: not */
