@@ -223,12 +223,15 @@ static void kv_make_family_options(struct kv *kv, uint64_t memtables_bytes)
 		rocksdb_options_set_target_file_size_base(options, 32u << 20);
 		rocksdb_options_set_level_compaction_dynamic_level_bytes(options, 1);
 		/* Batches and symbols come packed; dictionary deltas are the ones that gain. */
-		rocksdb_options_set_compression(
-		        options, is_bulk ? rocksdb_no_compression : rocksdb_lz4_compression);
-		rocksdb_options_set_bottommost_compression(
-		        options, i == KV_DICT ? rocksdb_zstd_compression
-		                 : is_bulk    ? rocksdb_no_compression
-		                              : rocksdb_lz4_compression);
+		/*
+		 * A dictionary is written once and stays where its first flush put it, above the
+		 * lowest level, so it is packed well from the beginning.
+		 */
+		int packing = is_bulk        ? rocksdb_no_compression
+		              : i == KV_DICT ? rocksdb_zstd_compression
+		                             : rocksdb_lz4_compression;
+		rocksdb_options_set_compression(options, packing);
+		rocksdb_options_set_bottommost_compression(options, packing);
 		kv->family_options[i] = options;
 	}
 }
