@@ -62,8 +62,10 @@ struct ask_result ask(
 	struct wire_query query = ask_query(question);
 	AUTO(answer) answer = NULL;
 	double before = say_wall_s();
+	double cpu = say_thread_cpu_s();
 	int r = answer_fold(store, stacks, &query, &ask_options, &answer, error, sizeof(error));
 	result.ms = (say_wall_s() - before) * 1e3;
+	result.cpu_ms = (say_thread_cpu_s() - cpu) * 1e3;
 	ask_must(question, r, error);
 	result.nodes = ask_nodes(answer);
 	for (uint32_t i = 0; i < answer->sides_count; i++)

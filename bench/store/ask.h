@@ -20,6 +20,7 @@ struct question {
 
 struct ask_result {
 	double ms;      /* to the finished tree */
+	double cpu_ms;  /* of the thread meanwhile */
 	uint32_t nodes; /* of the tree before it was cut */
 	uint64_t value; /* in samples */
 };

@@ -344,10 +344,9 @@ static void bench_ask(const struct bench *bench, const char *what, struct questi
 		for (uint32_t side = 0; side < question.sides; side++)
 			question.to_ns[side]--;
 		result = ask(bench->store, bench->stacks, &question);
+		say_of(what, i > 0 ? "ms" : "first_ms", result.ms);
 		if (i > 0)
-			say_of(what, "ms", result.ms);
-		else
-			say_of(what, "first_ms", result.ms);
+			say_of(what, "cpu_ms", result.cpu_ms);
 	}
 	say_of(what, "tree_nodes", result.nodes);
 	say_of(what, "samples", (double)result.value);
