@@ -182,14 +182,14 @@ def add_append(table, hour, wire):
     table.add("  of it the append", "Mrow/s", hour.get("append_mrows_per_core"), hour.get("append_mrows_per_core_duck"), more=True)
     table.add("  of it the seal", "Mrow/s", hour.get("seal_mrows_per_core"), more=True)
     table.add("  beside it the rollup of an hour", "Mrow/s", hour.get("roll_mrows_per_core"), more=True)
-    table.add("  the same with every stack new", "Mrow/s", hour.get("append_seal_new_mrows_per_core"), more=True)
+    table.add("  head to sealed with every stack new", "Mrow/s", hour.get("append_seal_new_mrows_per_core"), more=True)
     table.add("network to ack, known stacks, one core", "Mrow/s", wire.get("network_mrows_per_core"), reach=3, more=True,
               note="rows by CPU seconds of the aggregator, TCP on loopback (bench/run ingest)", limit=LIMITS.get("network", ""))
     table.add("bytes written over the life", "B/row", hour.get("written_per_row"), hour.get("written_per_row_duck"), 3.5,
               note="write_bytes of /proc/self/io: pages made dirty by log, seal and flush, every stack known",
               limit=LIMITS.get("written", ""))
     table.add("  of it as given to write()", "B/row", hour.get("written_calls_per_row"))
-    table.add("  the same with every stack new", "B/row", hour.get("written_new_per_row"))
+    table.add("  written with every stack new", "B/row", hour.get("written_new_per_row"))
 
 
 TREE_NOTE = "answer_fold(), which answers `tree` and `flame`, in process, to its 16,384 nodes; the peer's by stack, no tree"
@@ -199,18 +199,18 @@ def add_questions(table, hour, day, month):
     table.add("service merge over 1 h, warm, to finished tree", "ms", hour.get("hour_ms"), hour.get("hour_ms_duck"), 10,
               note=f"{TREE_NOTE}, from its own rollup ({middle(hour, 'hour_raw_ms_duck')} ms from rows)",
               limit=LIMITS.get("hour", ""))
-    table.add("  CPU of it", "ms", hour.get("hour_cpu_ms"))
-    table.add("  the sum by stack alone", "ms", hour.get("hour_sum_ms"))
+    table.add("  CPU of it, 1 h", "ms", hour.get("hour_cpu_ms"))
+    table.add("  the sum by stack alone, 1 h", "ms", hour.get("hour_sum_ms"))
     table.add("service merge over 24 h", "ms", day.get("day_ms"), day.get("day_ms_duck"), 25,
               note=f"set B; the peer from its rollup of hours ({middle(day, 'raw_ms_duck')} ms from rows)",
               limit=LIMITS.get("day", ""))
-    table.add("  CPU of it", "ms", day.get("day_cpu_ms"))
-    table.add("  the sum by stack alone", "ms", day.get("day_sum_ms"))
+    table.add("  CPU of it, 24 h", "ms", day.get("day_cpu_ms"))
+    table.add("  the sum by stack alone, 24 h", "ms", day.get("day_sum_ms"))
     table.add("service merge over 30 d of rollups", "ms", month.get("month_ms"), month.get("month_ms_duck"), 60,
               note=f"the peer from its rollup of days ({middle(month, 'raw_ms_duck')} ms from rows)",
               limit=LIMITS.get("month", ""))
-    table.add("  CPU of it", "ms", month.get("month_cpu_ms"))
-    table.add("  the sum by stack alone", "ms", month.get("month_sum_ms"))
+    table.add("  CPU of it, 30 d", "ms", month.get("month_cpu_ms"))
+    table.add("  the sum by stack alone, 30 d", "ms", month.get("month_sum_ms"))
     rows = statistics.median(hour["detail_rows"])
     table.add("the hour from detail, summed by stack, one core", "Mrow/s", per(rows, hour.get("detail_sum_ms"), 1e-3),
               per(rows, hour.get("detail_ms_duck"), 1e-3), 200, more=True,
@@ -218,7 +218,7 @@ def add_questions(table, hour, day, month):
     table.add("  the same to finished tree", "ms", hour.get("detail_ms"), hour.get("detail_ms_duck"))
     table.add("diff of two 30-min ranges, both trees", "ms", hour.get("diff_ms"), hour.get("diff_ms_duck"), 20,
               limit=LIMITS.get("diff", ""))
-    table.add("  CPU of it", "ms", hour.get("diff_cpu_ms"))
+    table.add("  CPU of it, diff", "ms", hour.get("diff_cpu_ms"))
     table.add("cold 1 h", "ms", hour.get("hour_cold_ms"), hour.get("hour_cold_ms_duck"), 15,
               note="files out of the page cache, no block cache, database open, names known; the peer reopened",
               limit=LIMITS.get("cold", ""))
@@ -248,10 +248,10 @@ def add_life(table, hour, wire):
               limit=LIMITS.get("memory", ""))
     table.add("questions while appending at half the maximum, p99", "ms", hour.get("pace_ask_ms_p99"),
               note=f"merges of 20 to 60 minutes; alone {middle(hour, 'pace_ask_alone_ms_p99')} ms")
-    table.add("  p50", "ms", hour.get("pace_ask_ms_p50"))
+    table.add("  p50 of these questions", "ms", hour.get("pace_ask_ms_p50"))
     table.add("appends (groups of 64 reports) meanwhile, p99", "ms", hour.get("pace_append_ms_p99"),
               note=f"{middle(hour, 'pace_mrows')} of at most {middle(hour, 'pace_max_mrows')} Mrow/s, in process, synced")
-    table.add("  p50", "ms", hour.get("pace_append_ms_p50"))
+    table.add("  p50 of these appends", "ms", hour.get("pace_append_ms_p50"))
 
 
 def add_import(table, figures, reach_and_peer):
