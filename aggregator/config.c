@@ -11,6 +11,9 @@ static const char *const outputs[] = { "text", "json", NULL };
 static const char *const admin_froms[] = { "loopback", "anywhere", "off", NULL };
 static const char *const log_formats[] = { "text", "json", NULL };
 
+/* Room for names, for each stack node the store may hold; most nodes bring no new name. */
+#define STRING_BYTES_EACH 64
+
 #define AT(member) offsetof(struct aggregator_config, member)
 
 static const struct option_spec aggregator_options[] = {
@@ -363,3 +366,15 @@ const struct option_table aggregator_option_table = {
 	.args_min = 0,
 	.args_max = 0,
 };
+
+struct dict_limits config_dict_limits(const struct aggregator_config *config)
+{
+	return (struct dict_limits){
+		.strings = config->stacks_max,
+		.modules = 1u << 22,
+		.frames = config->stacks_max,
+		.nodes = config->stacks_max,
+		.series = 1u << 24,
+		.string_bytes = (uint64_t)config->stacks_max * STRING_BYTES_EACH,
+	};
+}

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "core/options.h"
+#include "profile/dict.h"
 
 struct aggregator_config {
 	char *data;
@@ -52,3 +53,6 @@ struct aggregator_config {
 };
 
 extern const struct option_table aggregator_option_table;
+
+/* How large one generation of the dictionary may become. */
+struct dict_limits config_dict_limits(const struct aggregator_config *config);

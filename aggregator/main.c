@@ -51,8 +51,6 @@
  * for the thread that ingests and one for the rest wait for each other seldom.
  */
 #define HEAPS_MAX 2
-/* Room for names, for each stack node the store may hold; most nodes bring no new name. */
-#define STRING_BYTES_EACH 64
 /* About what one costs in memory, to divide a budget: a node with its part of frames and names, a
  * row that is being sealed, a stack that is being rolled up. */
 #define DICT_NODE_BYTES      48
@@ -151,18 +149,6 @@ static void raise_files_limit(void)
 	        RLIMIT_NOFILE, &files); /* Fewer connections are then possible, nothing else. */
 }
 
-static struct dict_limits aggregator_dict_limits(const struct aggregator_config *config)
-{
-	return (struct dict_limits){
-		.strings = config->stacks_max,
-		.modules = 1u << 22,
-		.frames = config->stacks_max,
-		.nodes = config->stacks_max,
-		.series = 1u << 24,
-		.string_bytes = (uint64_t)config->stacks_max * STRING_BYTES_EACH,
-	};
-}
-
 /* Half of the dictionary's share is for the newest generation, half for the older ones. */
 static uint32_t generation_nodes(
         const struct aggregator_config *config, const struct memory_budget *budget)
@@ -178,7 +164,7 @@ static int aggregator_open_store(struct aggregator *aggregator)
 	const struct memory_budget *budget = &aggregator->budget;
 	struct store_options options = {
 		.path = config->data,
-		.limits = aggregator_dict_limits(config),
+		.limits = config_dict_limits(config),
 		.block_cache_bytes = budget->block_cache,
 		.symbols_cache_bytes = budget->symbols,
 		.write_buffers_bytes = budget->write_buffers,
@@ -246,7 +232,7 @@ static int aggregator_open_keeper(struct aggregator *aggregator)
 		                .keeper = aggregator->keeper,
 		                .from = (enum admin_from)config->admin,
 		                .backups = aggregator->backups,
-		                .limits = aggregator_dict_limits(config),
+		                .limits = config_dict_limits(config),
 		        },
 		        &aggregator->admin);
 	return r;

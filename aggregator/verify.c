@@ -16,11 +16,10 @@
 #include "core/json.h"
 #include "storage/store_verify.h"
 
-#define VERIFY_QUIET_NS          (2 * NS_PER_S)
-#define VERIFY_TERMINAL_EVERY    (NS_PER_S / 4)
-#define VERIFY_FILE_EVERY        (10 * NS_PER_S)
-#define VERIFY_SCHEMA_VERSION    1
-#define VERIFY_STRING_BYTES_EACH 64 /* as the store is opened with */
+#define VERIFY_QUIET_NS       (2 * NS_PER_S)
+#define VERIFY_TERMINAL_EVERY (NS_PER_S / 4)
+#define VERIFY_FILE_EVERY     (10 * NS_PER_S)
+#define VERIFY_SCHEMA_VERSION 1
 
 struct verify_report {
 	bool is_json;
@@ -148,14 +147,7 @@ int verify_store(const struct aggregator_config *config)
 	struct store_verify_summary summary = { 0 };
 	struct store_verify_options options = {
 		.path = config->data,
-		.limits = {
-			.strings = config->stacks_max,
-			.modules = 1u << 22,
-			.frames = config->stacks_max,
-			.nodes = config->stacks_max,
-			.series = 1u << 24,
-			.string_bytes = (uint64_t)config->stacks_max * VERIFY_STRING_BYTES_EACH,
-		},
+		.limits = config_dict_limits(config),
 		.found = verify_on_finding,
 		.progress = verify_on_progress,
 		.owner = &report,

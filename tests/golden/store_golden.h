@@ -60,6 +60,19 @@ static inline void dump(const char *path, struct buf *to)
 	CHECK(!to->failed);
 }
 
+/* The folder is what the golden file says, or becomes it with PROFLEET_GOLDEN=write. */
+static inline void check_dump(const char *path, const char *golden_path)
+{
+	AUTO_BUF written = { 0 };
+	size_t count;
+	dump(path, &written);
+	const char *write = getenv("PROFLEET_GOLDEN");
+	if (write && strcmp(write, "write") == 0)
+		test_file_write(golden_path, written.bytes, written.count - 1);
+	autofree char *golden = test_file_read(golden_path, &count);
+	assert_string_equal((const char *)written.bytes, golden);
+}
+
 static inline size_t read_hex(const char *text, uint8_t *bytes, size_t bytes_max)
 {
 	size_t count = 0;

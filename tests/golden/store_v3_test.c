@@ -80,15 +80,8 @@ static void check_store(const char *path)
 static void a_store_writes_these_bytes(void **state)
 {
 	TEST_DIR(dir);
-	AUTO_BUF written = { 0 };
-	size_t count;
 	fill_store(dir.path);
-	dump(dir.path, &written);
-	const char *write = getenv("PROFLEET_GOLDEN");
-	if (write && strcmp(write, "write") == 0)
-		test_file_write(GOLDEN, written.bytes, written.count - 1);
-	autofree char *golden = test_file_read(GOLDEN, &count);
-	assert_string_equal((const char *)written.bytes, golden);
+	check_dump(dir.path, GOLDEN);
 }
 
 static void these_bytes_are_read_as_the_store_they_were(void **state)
