@@ -1,7 +1,8 @@
 /*
- * kill -9 while the store appends, begins dictionaries, seals, rolls up, flushes and opens: what
- * was acknowledged is there, once, with exactly its content; what was not is there once or not at
- * all; counters agree with the rows; and a section that is sent again is a DUP where it is there.
+ * kill -9 while the store appends, begins dictionaries, seals, rolls up, hides, erases, is backed
+ * up, flushes and opens: what was acknowledged is there, once, with exactly its content; what was
+ * not is there once or not at all; counters agree with the rows; a section that is sent again is a
+ * DUP where it is there; verifying finds no damage; and a backup that is there is whole.
  *
  * The program runs itself as the process to be killed (RocksDB's threads do not survive a fork).
  * What a section holds follows from its stream and seq alone, so both sides know it. The parent
@@ -17,18 +18,23 @@
 #include <unistd.h>
 
 #include "core/rng.h"
+#include "storage/store_backup.h"
+#include "storage/store_expire.h"
+#include "storage/store_verify.h"
 #include "tests/unit/storage/store_fixture.h"
 
-#define CYCLES      60
-#define STREAMS     4
-#define SEQS_MAX    65536
-#define FUNCTIONS   2000
-#define GROUP_MAX   6
-#define ACKS_MAX    150
-#define FLUSH_EVERY 41
-#define SEAL_EVERY  7
-#define ROLL_EVERY  9
-#define WINDOW_S    16 /* a few sections of each stream */
+#define CYCLES       200
+#define STREAMS      4
+#define SEQS_MAX     65536
+#define FUNCTIONS    2000
+#define GROUP_MAX    6
+#define ACKS_MAX     150
+#define FLUSH_EVERY  41
+#define SEAL_EVERY   7
+#define ROLL_EVERY   9
+#define HIDE_EVERY   11
+#define BACKUP_EVERY 17
+#define WINDOW_S     16 /* a few sections of each stream */
 
 extern char **environ;
 
@@ -101,6 +107,61 @@ static struct store *open_store(const char *path)
 
 /* ---- the process that is killed ---- */
 
+#define HIDDEN_MAX 8
+
+struct hiding {
+	uint32_t level;
+	struct store_expire_item items[HIDDEN_MAX];
+	uint32_t count;
+};
+
+static int hide_visit(void *owner, const struct store_inventory_unit *unit)
+{
+	struct hiding *hiding = owner;
+	if (unit->is_open || unit->window.level != hiding->level || hiding->count == HIDDEN_MAX)
+		return 0;
+	hiding->items[hiding->count++] = (struct store_expire_item){
+		.window = unit->window,
+		.unit = STORE_UNIT_NONE,
+		.parts = STORE_PART_ALL,
+	};
+	return 0;
+}
+
+/*
+ * Some windows are hidden, and come back. Of rollups, which say nothing that windows below do not,
+ * they are erased, and made anew by the next roll.
+ */
+static int hide_some(struct store *store, uint32_t level, uint64_t run_id)
+{
+	struct hiding hiding = { .level = level };
+	struct store_run run = { .id = run_id, .hidden_ns = 1, .erase_ns = 2 };
+	struct store_expired expired;
+	struct store_inventory_options options = { 0 };
+	int r = store_inventory(store, options, hide_visit, &hiding);
+	if (r < 0 || hiding.count == 0)
+		return r;
+	r = store_hide(store, &run, hiding.items, hiding.count, &expired);
+	if (r < 0)
+		return r;
+	r = level > 0 ? store_erase(store, run_id, NULL, &expired)
+	              : store_undo(store, run_id, &expired);
+	return r == -ENOENT ? 0 : r; /* nothing was to be hidden: there is no run */
+}
+
+static int back_up(struct store *store, const char *path, uint32_t number)
+{
+	char folder[400];
+	char name[32];
+	char error[512] = "";
+	AUTO_BACKUP_MANIFEST manifest = { .files = NULL };
+	snprintf(folder, sizeof(folder), "%s/backups", path);
+	snprintf(name, sizeof(name), "b%u", number);
+	struct store_backup_options options = { .folder = folder, .name = name };
+	int r = store_backup_create(store, options, &manifest, error, sizeof(error));
+	return r == -EEXIST ? 0 : r; /* of an earlier life */
+}
+
 static void say(uint32_t stream, uint32_t seq, uint32_t status)
 {
 	struct ack ack = { stream, seq, status };
@@ -154,6 +215,11 @@ static int append_until_killed(char **argv)
 			return 1;
 		if (groups % ROLL_EVERY == 0 && store_roll(store, until) < 0)
 			return 1;
+		if (groups % HIDE_EVERY == 0 &&
+		        hide_some(store, groups / HIDE_EVERY % 3, rng_u64(&rng) >> 1) < 0)
+			return 1;
+		if (groups % BACKUP_EVERY == 0 && back_up(store, argv[1], groups) < 0)
+			return 1;
 	}
 }
 
@@ -168,6 +234,7 @@ struct world {
 	uint64_t batches;
 	uint64_t samples;
 	uint64_t rollups_max;
+	uint64_t backups; /* that were there after a kill, whole */
 };
 
 static pid_t world_spawn(struct world *world, int *ret_pipe)
@@ -267,10 +334,91 @@ static void world_send_again(struct world *world, struct store *store)
 	source_free(&source);
 }
 
+/* What was under way is ended: hidden windows come back, what began to be erased goes. */
+struct runs {
+	uint64_t ids[64];
+	bool are_erasing[64];
+	uint32_t count;
+};
+
+static int runs_visit(void *owner, const struct store_run_state *state)
+{
+	struct runs *runs = owner;
+	CHECK(runs->count < COUNT_OF(runs->ids));
+	runs->are_erasing[runs->count] = state->is_erasing;
+	runs->ids[runs->count++] = state->run.id;
+	return 0;
+}
+
+static void world_end_runs(struct store *store)
+{
+	struct runs runs = { .count = 0 };
+	struct store_expired expired;
+	CHECK_OK(store_runs(store, runs_visit, &runs));
+	for (uint32_t i = 0; i < runs.count; i++)
+		if (runs.are_erasing[i])
+			CHECK_OK(store_erase(store, runs.ids[i], NULL, &expired));
+		else
+			CHECK_OK(store_undo(store, runs.ids[i], &expired));
+}
+
+static int fail_finding(void *owner, const struct store_finding *finding)
+{
+	if (finding->kind == STORE_FINDING_DAMAGE)
+		fail_msg("%s %s %s: %s", (const char *)owner, finding->family, finding->key,
+		        finding->reason);
+	return 0;
+}
+
+static void world_verify(const char *path)
+{
+	struct store_verify_summary summary;
+	struct store_verify_options options = {
+		.path = path,
+		.found = fail_finding,
+		.owner = (void *)path,
+	};
+	char error[512] = "";
+	if (store_verify(&options, &summary, error, sizeof(error)) < 0)
+		fail_msg("%s", error);
+}
+
+/* Each that is there is whole, and is the store of some moment. */
+static int backup_visit(void *owner, const struct backup_manifest *manifest, int result)
+{
+	struct world *world = owner;
+	char folder[400];
+	char path[600];
+	char error[512] = "";
+	snprintf(folder, sizeof(folder), "%s/backups", world->dir->path);
+	snprintf(path, sizeof(path), "%s/%s/store", folder, manifest->name);
+	struct store_backup_options options = { .folder = folder, .name = manifest->name };
+	CHECK_OK(result);
+	if (store_backup_verify(options, error, sizeof(error)) < 0)
+		fail_msg("%s", error);
+	CHECK(manifest->contents.batches <= world->batches);
+	world_verify(path);
+	CHECK_OK(store_backup_delete(options, error, sizeof(error)));
+	world->backups++;
+	return 0;
+}
+
+/* With the store closed. */
+static void world_check_folder(struct world *world)
+{
+	char folder[400];
+	snprintf(folder, sizeof(folder), "%s/backups", world->dir->path);
+	world_verify(world->dir->path);
+	int r = store_backup_list(folder, backup_visit, world);
+	CHECK(r == 0 || r == -ENOENT);
+}
+
 static void world_check(struct world *world)
 {
 	AUTO(store) store = open_store(world->dir->path);
 	struct store_counters counters;
+
+	world_end_runs(store);
 
 	memset(world->seen, 0, sizeof(world->seen));
 	world->batches = 0;
@@ -318,10 +466,11 @@ static void nothing_acknowledged_is_lost_or_doubled_by_kill_9(void **state)
 		/* The first messages are before and after the open: some die there. */
 		world_kill_after(world, 1 + rng_below(&world->rng, cycle % 5 ? ACKS_MAX : 3));
 		world_check(world);
+		world_check_folder(world);
 	}
 	print_message("%" PRIu64 " batches, %" PRIu64 " samples over %d kills\n", world->batches,
 	        world->samples, CYCLES);
-	CHECK(world->batches > CYCLES && world->rollups_max > 0);
+	CHECK(world->batches > CYCLES && world->rollups_max > 0 && world->backups > 0);
 	free(world);
 }
 
