@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "core/rng.h"
+#include "storage/store_backup.h"
 #include "storage/store_expire.h"
 #include "tests/unit/storage/store_fixture.h"
 
@@ -162,6 +163,36 @@ static void check_exact(struct load *load)
 	CHECK(counters.samples == load->samples && counters.batches == load->seq);
 }
 
+static int count_backup(void *owner, const struct backup_manifest *manifest, int result)
+{
+	(void)manifest;
+	CHECK_OK(result);
+	++*(uint32_t *)owner;
+	return 0;
+}
+
+/* A backup is there whole or not at all; one that finds no room says so, and is in nobody's way. */
+static void back_up(struct load *load, bool has_room)
+{
+	char backups[400];
+	char error[512] = "";
+	uint32_t count = 0;
+	AUTO_BACKUP_MANIFEST manifest = { .files = NULL };
+	snprintf(backups, sizeof(backups), "%s/backups", mounted);
+	struct store_backup_options options = { .folder = backups, .name = "one" };
+	int r = store_backup_create(load->store, options, &manifest, error, sizeof(error));
+	if (r < 0 && (has_room || strlen(error) == 0))
+		fail_msg("%d: %s", r, error);
+	int listed = store_backup_list(backups, count_backup, &count);
+	CHECK(listed == 0 || (listed == -ENOENT && !has_room));
+	assert_int_equal(count, r == 0);
+	if (r == 0) {
+		CHECK(manifest.contents.batches >= load->seq);
+		CHECK_OK(store_backup_verify(options, error, sizeof(error)));
+		CHECK_OK(store_backup_delete(options, error, sizeof(error)));
+	}
+}
+
 /* A start on a full disk says so, or succeeds; once there is room everything is there. */
 static void open_while_full(struct load *load, const char *path)
 {
@@ -234,6 +265,8 @@ static void a_full_disk_stops_writing_only_and_only_while_it_is_full(void **stat
 			assert_memory_equal(&mark, &after, sizeof(mark));
 			check_exact(load);
 		}
+		back_up(load, false);
+		check_exact(load);
 
 		if (cycle % 2)
 			open_while_full(load, path);
@@ -242,6 +275,8 @@ static void a_full_disk_stops_writing_only_and_only_while_it_is_full(void **stat
 		if (load_append(load) < 0)
 			fail_msg("cycle %u: %s", cycle, store_error(load->store));
 		check_exact(load);
+		if (cycle % 2 == 0)
+			back_up(load, true);
 
 		/* Old data goes, so that the next cycle has room; the sums go with it. */
 		uint64_t batches;

@@ -481,5 +481,9 @@ int main(int argc, char **argv)
 	};
 	if (argc == 3 + STREAMS)
 		return append_until_killed(argv);
+	/* A kill leaves what was written, synced or not: memory is as good as a disk, and faster.
+	 */
+	if (access("/dev/shm", W_OK) == 0)
+		(void)setenv("TMPDIR", "/dev/shm", 0);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

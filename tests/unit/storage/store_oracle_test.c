@@ -96,6 +96,7 @@ struct program {
 	struct store *store;
 	struct source sources[GROUP_MAX];
 	struct model *model;
+	bool is_disk_hurt;    /* some write since the last append met a full disk */
 	uint64_t windows_max; /* sealed at the same time */
 	uint64_t generations_max;
 	struct clock_virtual clock;
@@ -374,6 +375,10 @@ static void program_append(struct program *program, enum failure failure)
 	if (failure == FAIL_DISK)
 		limit_files(RLIM_INFINITY);
 
+	/* What RocksDB wrote by itself while there was no disk shows with the next write, once. */
+	if (r < 0 && failure == FAIL_NOT && program->is_disk_hurt)
+		r = store_append(program->store, appends, count);
+	program->is_disk_hurt = failure == FAIL_DISK;
 	if (r < 0) {
 		if (failure == FAIL_NOT)
 			fail_msg("%d: %s", r, store_error(program->store));
@@ -423,6 +428,7 @@ static void program_seal(struct program *program)
 		(void)fault_disarm();
 	if (failure == FAIL_DISK)
 		limit_files(RLIM_INFINITY);
+	program->is_disk_hurt |= failure == FAIL_DISK;
 	CHECK(r == 0 || failure != FAIL_NOT);
 	struct store_size size;
 	CHECK_OK(store_size(program->store, &size));
@@ -450,6 +456,7 @@ static void program_roll(struct program *program)
 		(void)fault_disarm();
 	if (failure == FAIL_DISK)
 		limit_files(RLIM_INFINITY);
+	program->is_disk_hurt |= failure == FAIL_DISK;
 	CHECK(r == 0 || failure != FAIL_NOT);
 	struct store_size size;
 	CHECK_OK(store_size(program->store, &size));
