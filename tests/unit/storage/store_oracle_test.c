@@ -23,7 +23,7 @@
 #include "tests/unit/storage/store_fixture.h"
 
 #define SEEDS        50
-#define STEPS        1500
+#define STEPS        300
 #define WORKERS      2
 #define LIVE_MAX     160 /* sections; then everything is deleted, and the model forgets as well */
 #define THIN_STEPS   80
