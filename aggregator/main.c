@@ -53,10 +53,10 @@
 #define HEAPS_MAX 2
 /* About what one costs in memory, to divide a budget: a node with its part of frames and names, a
  * row that is being sealed, a stack that is being rolled up. */
-#define DICT_NODE_BYTES      48
+#define DICT_NODE_BYTES      32
 #define SEAL_ROW_BYTES       40
 #define ROLL_STACK_BYTES     64
-#define GENERATION_NODES_MIN 65536
+#define GENERATION_NODES_MIN (1u << 20)
 
 #define PROGRAM "profleet-aggregator " PROFLEET_VERSION
 
@@ -149,11 +149,14 @@ static void raise_files_limit(void)
 	        RLIMIT_NOFILE, &files); /* Fewer connections are then possible, nothing else. */
 }
 
-/* Half of the dictionary's share is for the newest generation, half for the older ones. */
+/*
+ * What the newest generation may take. One that is too small for what is alive at a time costs more
+ * than it saves: the next learns everything again while the older is still needed.
+ */
 static uint32_t generation_nodes(
         const struct aggregator_config *config, const struct memory_budget *budget)
 {
-	uint64_t nodes = budget->dictionary / 2 / DICT_NODE_BYTES;
+	uint64_t nodes = budget->dictionary / DICT_NODE_BYTES;
 	nodes = nodes > config->generation_stacks ? config->generation_stacks : nodes;
 	return (uint32_t)(nodes < GENERATION_NODES_MIN ? GENERATION_NODES_MIN : nodes);
 }
