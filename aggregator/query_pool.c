@@ -33,9 +33,10 @@ struct query_pool {
 	struct named_stacks *stacks;
 	pthread_t threads[QUERY_THREADS_MAX];
 	uint32_t threads_count;
-	bool cancelled;       /* polled by running questions */
-	pthread_mutex_t lock; /* of options' bounds and state */
+	pthread_mutex_t lock; /* of options' bounds and what follows */
 	struct query_pool_state state;
+	struct net_request *running[QUERY_THREADS_MAX]; /* the first state.running */
+	bool stopping;
 };
 
 #define QUERY_COUNT(pool, member, n)                                                               \
@@ -50,6 +51,40 @@ static void query_refuse(struct query_pool *pool, struct net_request *request,
 {
 	QUERY_COUNT(pool, refused, 1);
 	refusal_reply(request, status, status == WIRE_BUSY ? QUERY_BUSY_RETRY_MS : 0, text);
+}
+
+/* Only at the end of the pool is somebody there to read this. */
+static void query_drop(struct query_pool *pool, struct net_request *request)
+{
+	QUERY_COUNT(pool, cancelled, 1);
+	refusal_reply(request, WIRE_BUSY, QUERY_BUSY_RETRY_MS, "the aggregator stops");
+}
+
+static bool query_is_cancelled(const struct net_request *request)
+{
+	return __atomic_load_n(net_request_cancelled(request), __ATOMIC_RELAXED);
+}
+
+/* From here to query_end() the end of the pool is the end of the question too. */
+static void query_begin(struct query_pool *pool, struct net_request *request)
+{
+	(void)pthread_mutex_lock(&pool->lock);
+	pool->running[pool->state.running++] = request;
+	if (pool->stopping)
+		net_request_cancel(request);
+	(void)pthread_mutex_unlock(&pool->lock);
+}
+
+/* Before the reply: the request is somebody else's then. */
+static void query_end(struct query_pool *pool, struct net_request *request, uint64_t spent_ns)
+{
+	(void)pthread_mutex_lock(&pool->lock);
+	uint32_t i = 0;
+	while (pool->running[i] != request)
+		i++;
+	pool->running[i] = pool->running[--pool->state.running];
+	pool->state.query_ns += spent_ns;
+	(void)pthread_mutex_unlock(&pool->lock);
 }
 
 static void query_reply_page(
@@ -76,20 +111,18 @@ static enum wire_status status_of_error(int r)
 	case -E2BIG:
 	case -ENOSPC:
 		return WIRE_TOO_BIG;
-	case -ECANCELED:
-		return WIRE_BUSY;
 	default:
 		return WIRE_FAILED;
 	}
 }
 
-static int ask_profile(
-        struct query_pool *pool, const struct wire_query *query, struct buf *to, char *ret_error)
+static int ask_profile(struct query_pool *pool, const struct wire_query *query,
+        const bool *cancelled, struct buf *to, char *ret_error)
 {
 	(void)pthread_mutex_lock(&pool->lock);
 	struct answer_build_options options = {
 		.memory_max = pool->options.query_memory,
-		.cancelled = &pool->cancelled,
+		.cancelled = cancelled,
 	};
 	(void)pthread_mutex_unlock(&pool->lock);
 
@@ -158,8 +191,8 @@ static int query_check(const struct wire_query *query, char *ret_error)
 	return 0;
 }
 
-static int query_answer(
-        struct query_pool *pool, const struct wire_query *query, struct buf *to, char *ret_error)
+static int query_answer(struct query_pool *pool, const struct wire_query *query,
+        const bool *cancelled, struct buf *to, char *ret_error)
 {
 	struct store *store = pool->options.store;
 	int r = query_check(query, ret_error);
@@ -171,13 +204,11 @@ static int query_answer(
 	case WIRE_ASK_FUNCTIONS:
 	case WIRE_ASK_TREE:
 	case WIRE_ASK_TIMELINE:
-		return ask_profile(pool, query, to, ret_error);
+		return ask_profile(pool, query, cancelled, to, ret_error);
 	case WIRE_ASK_SERIES:
-		return inspect_series(
-		        store, query, &pool->cancelled, to, ret_error, QUERY_ERROR_BYTES);
+		return inspect_series(store, query, cancelled, to, ret_error, QUERY_ERROR_BYTES);
 	case WIRE_ASK_LABELS:
-		return inspect_labels(
-		        store, query, &pool->cancelled, to, ret_error, QUERY_ERROR_BYTES);
+		return inspect_labels(store, query, cancelled, to, ret_error, QUERY_ERROR_BYTES);
 	case WIRE_ASK_AGENTS:
 		return inspect_agents(store, pool->options.clock, to, ret_error, QUERY_ERROR_BYTES);
 	case WIRE_ASK_STATUS:
@@ -231,8 +262,14 @@ static void recv_query(struct query_pool *pool, struct net_request *request, str
 	char error[QUERY_ERROR_BYTES] = "";
 	AUTO_BUF answer = { 0 };
 	uint64_t before_ns = clock_monotonic_ns(pool->options.clock);
-	r = query_answer(pool, &query, &answer, error);
-	QUERY_COUNT(pool, query_ns, clock_monotonic_ns(pool->options.clock) - before_ns);
+	query_begin(pool, request);
+	r = query_answer(pool, &query, net_request_cancelled(request), &answer, error);
+	query_end(pool, request, clock_monotonic_ns(pool->options.clock) - before_ns);
+	/* An answer that came all the same is not kept for somebody who will not fetch it. */
+	if (query_is_cancelled(request)) {
+		query_drop(pool, request);
+		return;
+	}
 	if (r == 0 && answer.failed) {
 		r = -ENOMEM;
 		snprintf(error, sizeof(error), "out of memory: narrow the question");
@@ -270,6 +307,10 @@ static void recv_fetch(struct query_pool *pool, struct net_request *request, str
 
 static void query_receive(struct query_pool *pool, const struct job *job)
 {
+	if (query_is_cancelled(job->request)) {
+		query_drop(pool, job->request);
+		return;
+	}
 	AUTO_BUF unpacked = { .limit = QUERY_UNPACKED_BYTES_MAX };
 	struct wire_message message;
 	int r = wire_open(job->bytes, job->count, &unpacked, &message);
@@ -321,7 +362,11 @@ int query_pool_new(struct query_pool_options options, struct query_pool **ret_po
 
 void query_pool_stop(struct query_pool *pool)
 {
-	__atomic_store_n(&pool->cancelled, true, __ATOMIC_RELAXED);
+	(void)pthread_mutex_lock(&pool->lock);
+	pool->stopping = true;
+	for (uint32_t i = 0; i < pool->state.running; i++)
+		net_request_cancel(pool->running[i]);
+	(void)pthread_mutex_unlock(&pool->lock);
 	job_queue_close(pool->queue);
 	while (pool->threads_count > 0)
 		(void)pthread_join(pool->threads[--pool->threads_count], NULL);

@@ -4,6 +4,8 @@
  * query_pool answers questions on threads of its own, so that a long one never delays an
  * acknowledgement, and keeps finished answers until they were fetched page by page.
  *
+ * A question whose client has left is not begun, and not gone on with.
+ *
  * Bounded: questions that wait, memory of one question, memory of kept answers (the longest unused
  * goes first). A client that comes too late is told to ask again.
  */
@@ -31,7 +33,7 @@ struct query_pool_options {
 };
 
 int query_pool_new(struct query_pool_options options, struct query_pool **ret_pool);
-void query_pool_stop(struct query_pool *pool); /* cancels what runs, waits for the threads */
+void query_pool_stop(struct query_pool *pool); /* cancels what is there, waits for the threads */
 void query_pool_free(struct query_pool *pool);
 DEFINE_AUTO(query_pool);
 
@@ -48,8 +50,9 @@ void query_pool_symbols(struct query_pool *pool, const char *build_id);
 
 struct query_pool_state {
 	uint64_t answered;
-	uint64_t refused;  /* questions that could not be asked or answered */
-	uint64_t query_ns; /* spent */
+	uint64_t refused;   /* questions that could not be asked or answered */
+	uint64_t cancelled; /* nobody waited for the answer any more */
+	uint64_t query_ns;  /* spent */
 	uint64_t results;
 	uint64_t result_bytes;
 	uint64_t results_dropped; /* before they were fetched whole */
@@ -57,7 +60,8 @@ struct query_pool_state {
 	uint64_t name_stacks;     /* nodes of it */
 	uint64_t names_dropped;   /* times it had grown too large */
 	uint64_t names_renewed;   /* times that symbols came for it */
-	uint32_t waiting;
+	uint64_t running;
+	uint64_t waiting;
 };
 
 struct query_pool_state query_pool_state(struct query_pool *pool);

@@ -256,7 +256,8 @@ struct net_request {
 	enum net_request_state state;
 	uint64_t sending_since_ns; /* 0: is not sending. Under the server's lock. */
 	nng_msg *message;          /* while open */
-	nng_pipe pipe;             /* whom to answer */
+	nng_pipe pipe;             /* whom to answer; set under the server's lock */
+	bool cancelled;            /* atomic */
 	char peer[NET_PEER_BYTES_MAX];
 };
 
@@ -311,11 +312,14 @@ static void net_request_receive(struct net_request *request)
 }
 
 /* Takes the request for delivery, unless the server wants none any more. */
-static bool net_server_admit(struct net_server *server)
+static bool net_server_admit(
+        struct net_server *server, struct net_request *request, nng_msg *message)
 {
 	pthread_mutex_lock(&server->lock);
 	bool admitted = !server->closed;
 	server->open_count += admitted;
+	request->pipe = nng_msg_get_pipe(message);
+	__atomic_store_n(&request->cancelled, false, __ATOMIC_RELAXED);
 	pthread_mutex_unlock(&server->lock);
 	return admitted;
 }
@@ -343,13 +347,12 @@ static void net_request_received(struct net_request *request)
 		net_request_receive(request);
 		return;
 	}
-	if (!net_server_admit(server)) {
+	if (!net_server_admit(server, request, message)) {
 		nng_msg_free(message);
 		return;
 	}
 	request->state = NET_OPEN;
 	request->message = message;
-	request->pipe = nng_msg_get_pipe(message);
 	request->peer[0] = 0;
 	/* Last: another thread may have answered before this returns. */
 	server->options.on_request(
@@ -466,6 +469,31 @@ const char *net_request_peer(const struct net_request *request)
 	return net_format_peer(&from, writable->peer);
 }
 
+const bool *net_request_cancelled(const struct net_request *request)
+{
+	return &request->cancelled;
+}
+
+void net_request_cancel(struct net_request *request)
+{
+	__atomic_store_n(&request->cancelled, true, __ATOMIC_RELAXED);
+}
+
+/*
+ * On nng's thread: a connection is gone. What came by it and is still worked at need not be; what
+ * was answered long ago is marked too, which its next delivery takes back.
+ */
+static void net_server_on_pipe(nng_pipe pipe, nng_pipe_ev event, void *argument)
+{
+	struct net_server *server = argument;
+	(void)event; /* NNG_PIPE_EV_REM_POST is all that was asked for. */
+	pthread_mutex_lock(&server->lock);
+	for (uint32_t i = 0; i < server->options.requests_max; i++)
+		if (server->requests[i].pipe.id == pipe.id)
+			net_request_cancel(&server->requests[i]);
+	pthread_mutex_unlock(&server->lock);
+}
+
 /* The limit goes on before the endpoint starts: not one byte may be read without it. */
 static int net_server_listen(struct net_server *server)
 {
@@ -548,6 +576,9 @@ int net_server_open(struct net_server_options options, struct net_server **ret_s
 	if (r == 0)
 		r = net_errno(nng_socket_set_size(
 		        server->socket, NNG_OPT_RECVMAXSZ, NET_RECEIVE_BYTES_MAX));
+	if (r == 0)
+		r = net_errno(nng_pipe_notify(
+		        server->socket, NNG_PIPE_EV_REM_POST, net_server_on_pipe, server));
 	if (r == 0) {
 		r = -pthread_create(&server->watchman, NULL, net_server_watch, server);
 		server->watchman_runs = r == 0;

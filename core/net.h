@@ -67,6 +67,17 @@ int net_reply(struct net_request *request, const uint8_t *bytes, size_t count);
 /* Who asks, for logs: "127.0.0.1:40312", or "unknown" once it left. Borrowed from the request. */
 const char *net_request_peer(const struct net_request *request);
 
+/*
+ * Whether nobody waits for the reply any more: the connection that the request came by has ended,
+ * or net_request_cancel() was called. To be polled atomically, by whoever works long for a reply.
+ * The request must still be answered; its reply then goes nowhere. A connection that ends in the
+ * very moment in which the request is delivered may pass unseen. Borrowed from the request.
+ */
+const bool *net_request_cancelled(const struct net_request *request);
+
+/* From any thread, while the request is open. */
+void net_request_cancel(struct net_request *request);
+
 /* Never blocks; the first call dials. -EINVAL for an address that is not tcp:// or inproc://. */
 int net_client_open(const char *address, struct net_client **ret_client);
 

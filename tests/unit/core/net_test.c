@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -323,6 +324,69 @@ static void server_frees_only_after_open_requests_were_answered(void **state)
 	assert_memory_equal(reply, "\0\0\0\0\0\0\0\x08\x80\0\0\1last", sizeof(reply));
 	raw_check_dropped(fd);
 	close(fd);
+}
+
+static bool is_cancelled(const struct net_request *request)
+{
+	return __atomic_load_n(net_request_cancelled(request), __ATOMIC_RELAXED);
+}
+
+static void request_whose_peer_left_is_marked_and_no_other(void **state)
+{
+	struct keeper keeper = KEEPER_INIT;
+	struct net_server *server = open_server("tcp://127.0.0.1:0", keep, &keeper);
+	int fds[2];
+
+	for (uint32_t i = 0; i < 2; i++) {
+		fds[i] = raw_connect(net_server_address(server));
+		raw_shake_hands(fds[i], 0x30, 0x31);
+		raw_write_length(fds[i], 5);
+		raw_write(fds[i], "\x80\0\0\1x", 5);
+		keeper_wait(&keeper, i + 1);
+	}
+	CHECK(!is_cancelled(keeper.requests[0]) && !is_cancelled(keeper.requests[1]));
+	close(fds[0]);
+	while (!is_cancelled(keeper.requests[0]))
+		sched_yield();
+	CHECK(!is_cancelled(keeper.requests[1]));
+	net_request_cancel(keeper.requests[1]);
+	CHECK(is_cancelled(keeper.requests[1]));
+
+	/* Both are still to be answered; who is there gets the reply. */
+	uint8_t reply[8 + 4 + 4];
+	CHECK_OK(net_reply(keeper.requests[0], (const uint8_t *)"none", 4));
+	CHECK_OK(net_reply(keeper.requests[1], (const uint8_t *)"last", 4));
+	raw_read(fds[1], reply, sizeof(reply));
+	assert_memory_equal(reply, "\0\0\0\0\0\0\0\x08\x80\0\0\1last", sizeof(reply));
+
+	close(fds[1]);
+	net_server_free(server, CALL_MS);
+}
+
+static void mark_is_gone_with_the_request(void **state)
+{
+	struct keeper keeper = KEEPER_INIT;
+	struct net_server *server = NULL;
+	CHECK_OK(net_server_open(
+	        (struct net_server_options){ .listen = "tcp://127.0.0.1:0",
+	                .requests_max = 1, /* so that the second is where the first was */
+	                .on_request = keep,
+	                .owner = &keeper },
+	        &server));
+	for (uint32_t i = 0; i < 2; i++) {
+		int fd = raw_connect(net_server_address(server));
+		raw_shake_hands(fd, 0x30, 0x31);
+		raw_write_length(fd, 5);
+		raw_write(fd, "\x80\0\0\1x", 5);
+		keeper_wait(&keeper, i + 1);
+		CHECK(!is_cancelled(keeper.requests[i]));
+		close(fd);
+		while (!is_cancelled(keeper.requests[i]))
+			sched_yield();
+		CHECK_OK(net_reply(keeper.requests[i], (const uint8_t *)"none", 4));
+	}
+	CHECK(keeper.requests[0] == keeper.requests[1]);
+	net_server_free(server, CALL_MS);
 }
 
 static void closed_server_takes_no_new_request(void **state)
@@ -748,6 +812,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(callers_get_their_own_replies),
 		cmocka_unit_test(deferred_replies_may_come_in_any_order),
 		cmocka_unit_test(server_frees_only_after_open_requests_were_answered),
+		cmocka_unit_test(request_whose_peer_left_is_marked_and_no_other),
+		cmocka_unit_test(mark_is_gone_with_the_request),
 		cmocka_unit_test(closed_server_takes_no_new_request),
 		cmocka_unit_test(longest_message_passes_and_a_longer_one_is_refused),
 		cmocka_unit_test(too_long_a_reply_leaves_the_request_open),
