@@ -8,8 +8,8 @@
  * The type of a series is a label here as well, with the name "" that no label can have.
  *
  * Kept in memory and derived from a dict: nothing of it is on disk; it is made again when the store
- * is opened. One to two bytes per series and label (Roaring bitmaps), and 70 to 150 per distinct pair
- * of name and value.
+ * is opened. One to two bytes per series and label (Roaring bitmaps), and 70 to 150 per distinct
+ * pair of name and value.
  *
  * One thread extends or truncates while nobody reads; many may read.
  */
