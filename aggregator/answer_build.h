@@ -14,6 +14,7 @@
 struct answer_build_options {
 	uint64_t memory_max;
 	const bool *cancelled;
+	uint64_t *read_ns; /* of struct store_sum_options, over all sides */
 };
 
 /*

@@ -157,6 +157,7 @@ int answer_sum_take(struct store *store, const struct wire_query *query,
 		.groups = work->groups.of_series,
 		.memory_max = options->memory_max,
 		.cancelled = options->cancelled,
+		.read_ns = options->read_ns,
 	};
 	return store_sum(store, &sum, &work->sum);
 }

@@ -146,6 +146,7 @@ static int timeline_step(struct timeline *timeline, uint32_t index)
 		.groups = timeline->sum.groups.of_series,
 		.memory_max = timeline->options->memory_max,
 		.cancelled = timeline->options->cancelled,
+		.read_ns = timeline->options->read_ns,
 	};
 	store_sum_fini(&timeline->sum.sum);
 	timeline->sum.sum = (struct store_sum){ 0 };

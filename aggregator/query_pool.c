@@ -23,8 +23,18 @@
 /* Two selectors and a label; they are texts of at most 4 KiB each. */
 #define QUERY_UNPACKED_BYTES_MAX (64u << 10)
 #define QUERY_PAGE_BYTES         (2u << 20) /* incompressible and in its envelope still below the limit */
+#define QUERY_PROGRESS_BYTES_MAX 256        /* of a question about a question */
 #define QUERY_ERROR_BYTES        512
 #define QUERY_BUSY_RETRY_MS      200
+
+/* One that is being answered; on the stack of its thread. */
+struct question {
+	struct net_request *request;
+	uint64_t ticket;
+	uint64_t read_ns; /* atomic */
+	uint64_t total_ns;
+	const bool *cancelled;
+};
 
 struct query_pool {
 	struct query_pool_options options;
@@ -35,7 +45,7 @@ struct query_pool {
 	uint32_t threads_count;
 	pthread_mutex_t lock; /* of options' bounds and what follows */
 	struct query_pool_state state;
-	struct net_request *running[QUERY_THREADS_MAX]; /* the first state.running */
+	struct question *running[QUERY_THREADS_MAX]; /* the first state.running */
 	bool stopping;
 };
 
@@ -66,21 +76,21 @@ static bool query_is_cancelled(const struct net_request *request)
 }
 
 /* From here to query_end() the end of the pool is the end of the question too. */
-static void query_begin(struct query_pool *pool, struct net_request *request)
+static void query_begin(struct query_pool *pool, struct question *question)
 {
 	(void)pthread_mutex_lock(&pool->lock);
-	pool->running[pool->state.running++] = request;
+	pool->running[pool->state.running++] = question;
 	if (pool->stopping)
-		net_request_cancel(request);
+		net_request_cancel(question->request);
 	(void)pthread_mutex_unlock(&pool->lock);
 }
 
 /* Before the reply: the request is somebody else's then. */
-static void query_end(struct query_pool *pool, struct net_request *request, uint64_t spent_ns)
+static void query_end(struct query_pool *pool, struct question *question, uint64_t spent_ns)
 {
 	(void)pthread_mutex_lock(&pool->lock);
 	uint32_t i = 0;
-	while (pool->running[i] != request)
+	while (pool->running[i] != question)
 		i++;
 	pool->running[i] = pool->running[--pool->state.running];
 	pool->state.query_ns += spent_ns;
@@ -117,12 +127,13 @@ static enum wire_status status_of_error(int r)
 }
 
 static int ask_profile(struct query_pool *pool, const struct wire_query *query,
-        const bool *cancelled, struct buf *to, char *ret_error)
+        struct question *question, struct buf *to, char *ret_error)
 {
 	(void)pthread_mutex_lock(&pool->lock);
 	struct answer_build_options options = {
 		.memory_max = pool->options.query_memory,
-		.cancelled = cancelled,
+		.cancelled = question->cancelled,
+		.read_ns = &question->read_ns,
 	};
 	(void)pthread_mutex_unlock(&pool->lock);
 
@@ -147,13 +158,16 @@ static int ask_profile(struct query_pool *pool, const struct wire_query *query,
 	return r;
 }
 
+static bool query_reads_profiles(const struct wire_query *query)
+{
+	return query->question == WIRE_ASK_PROFILE || query->question == WIRE_ASK_FUNCTIONS ||
+	       query->question == WIRE_ASK_TREE || query->question == WIRE_ASK_TIMELINE;
+}
+
 /* Everything the text of a question can get wrong is said here, before any work. */
 static int query_check(const struct wire_query *query, char *ret_error)
 {
-	bool about_profiles = query->question == WIRE_ASK_PROFILE ||
-	                      query->question == WIRE_ASK_FUNCTIONS ||
-	                      query->question == WIRE_ASK_TREE ||
-	                      query->question == WIRE_ASK_TIMELINE;
+	bool about_profiles = query_reads_profiles(query);
 	if (about_profiles && (query->level < NAMING_FUNCTION || query->level > NAMING_ADDRESS)) {
 		snprintf(ret_error, QUERY_ERROR_BYTES, "level %u: 1 (function) or 2 (address)",
 		        query->level);
@@ -192,7 +206,7 @@ static int query_check(const struct wire_query *query, char *ret_error)
 }
 
 static int query_answer(struct query_pool *pool, const struct wire_query *query,
-        const bool *cancelled, struct buf *to, char *ret_error)
+        struct question *question, struct buf *to, char *ret_error)
 {
 	struct store *store = pool->options.store;
 	int r = query_check(query, ret_error);
@@ -204,11 +218,13 @@ static int query_answer(struct query_pool *pool, const struct wire_query *query,
 	case WIRE_ASK_FUNCTIONS:
 	case WIRE_ASK_TREE:
 	case WIRE_ASK_TIMELINE:
-		return ask_profile(pool, query, cancelled, to, ret_error);
+		return ask_profile(pool, query, question, to, ret_error);
 	case WIRE_ASK_SERIES:
-		return inspect_series(store, query, cancelled, to, ret_error, QUERY_ERROR_BYTES);
+		return inspect_series(
+		        store, query, question->cancelled, to, ret_error, QUERY_ERROR_BYTES);
 	case WIRE_ASK_LABELS:
-		return inspect_labels(store, query, cancelled, to, ret_error, QUERY_ERROR_BYTES);
+		return inspect_labels(
+		        store, query, question->cancelled, to, ret_error, QUERY_ERROR_BYTES);
 	case WIRE_ASK_AGENTS:
 		return inspect_agents(store, pool->options.clock, to, ret_error, QUERY_ERROR_BYTES);
 	case WIRE_ASK_STATUS:
@@ -249,6 +265,55 @@ static void query_reply_first(
 	query_reply_page(pool, request, &page);
 }
 
+/* Of the questions that read ranges, and say how much of them they have read. */
+static uint64_t query_total_ns(const struct wire_query *query)
+{
+	uint64_t total_ns = 0;
+	if (!query_reads_profiles(query))
+		return 0;
+	for (uint32_t i = 0; i < query->sides_count; i++) {
+		const struct wire_query_side *side = &query->sides[i];
+		if (side->from_ns < side->to_ns &&
+		        __builtin_add_overflow(total_ns, side->to_ns - side->from_ns, &total_ns))
+			return UINT64_MAX;
+	}
+	return total_ns;
+}
+
+static struct wire_progress query_progress(struct query_pool *pool, uint64_t ticket)
+{
+	struct wire_progress progress = { 0 };
+	(void)pthread_mutex_lock(&pool->lock);
+	for (uint32_t i = 0; i < pool->state.running; i++) {
+		const struct question *question = pool->running[i];
+		if (ticket == 0 || question->ticket != ticket)
+			continue;
+		progress.total_ns = question->total_ns;
+		progress.done_ns = __atomic_load_n(&question->read_ns, __ATOMIC_RELAXED);
+		if (progress.done_ns > progress.total_ns)
+			progress.done_ns = progress.total_ns;
+	}
+	(void)pthread_mutex_unlock(&pool->lock);
+	return progress;
+}
+
+/* Whether these bytes were a question about another question, which is answered then. */
+static bool recv_progress(
+        struct query_pool *pool, struct net_request *request, const uint8_t *bytes, size_t count)
+{
+	AUTO_BUF unpacked = { .limit = QUERY_PROGRESS_BYTES_MAX };
+	AUTO_BUF answer = { 0 };
+	struct wire_message message;
+	struct wire_query query;
+	if (count > QUERY_PROGRESS_BYTES_MAX || wire_open(bytes, count, &unpacked, &message) < 0 ||
+	        message.kind != WIRE_QUERY || wire_get_query(&message.payload, &query) < 0 ||
+	        query.question != WIRE_ASK_PROGRESS)
+		return false;
+	wire_put_progress(query_progress(pool, query.ticket), &answer);
+	query_reply_first(pool, request, &answer);
+	return true;
+}
+
 static void recv_query(struct query_pool *pool, struct net_request *request, struct reader *payload)
 {
 	struct wire_query query;
@@ -262,9 +327,15 @@ static void recv_query(struct query_pool *pool, struct net_request *request, str
 	char error[QUERY_ERROR_BYTES] = "";
 	AUTO_BUF answer = { 0 };
 	uint64_t before_ns = clock_monotonic_ns(pool->options.clock);
-	query_begin(pool, request);
-	r = query_answer(pool, &query, net_request_cancelled(request), &answer, error);
-	query_end(pool, request, clock_monotonic_ns(pool->options.clock) - before_ns);
+	struct question question = {
+		.request = request,
+		.ticket = query.ticket,
+		.total_ns = query_total_ns(&query),
+		.cancelled = net_request_cancelled(request),
+	};
+	query_begin(pool, &question);
+	r = query_answer(pool, &query, &question, &answer, error);
+	query_end(pool, &question, clock_monotonic_ns(pool->options.clock) - before_ns);
 	/* An answer that came all the same is not kept for somebody who will not fetch it. */
 	if (query_is_cancelled(request)) {
 		query_drop(pool, request);
@@ -365,7 +436,7 @@ void query_pool_stop(struct query_pool *pool)
 	(void)pthread_mutex_lock(&pool->lock);
 	pool->stopping = true;
 	for (uint32_t i = 0; i < pool->state.running; i++)
-		net_request_cancel(pool->running[i]);
+		net_request_cancel(pool->running[i]->request);
 	(void)pthread_mutex_unlock(&pool->lock);
 	job_queue_close(pool->queue);
 	while (pool->threads_count > 0)
@@ -388,6 +459,8 @@ void query_pool_free(struct query_pool *pool)
 int query_pool_submit(
         struct query_pool *pool, struct net_request *request, const uint8_t *bytes, size_t count)
 {
+	if (recv_progress(pool, request, bytes, count))
+		return 0;
 	return job_queue_add(pool->queue, request, bytes, count);
 }
 

@@ -37,7 +37,10 @@ void query_pool_stop(struct query_pool *pool); /* cancels what is there, waits f
 void query_pool_free(struct query_pool *pool);
 DEFINE_AUTO(query_pool);
 
-/* -EBUSY, -ENOMEM: still the caller's to answer. */
+/*
+ * -EBUSY, -ENOMEM: still the caller's to answer. How far another question is, is answered at once:
+ * all threads may be busy with such.
+ */
 int query_pool_submit(
         struct query_pool *pool, struct net_request *request, const uint8_t *bytes, size_t count);
 

@@ -220,6 +220,7 @@ static struct wire_uuid wire_get_uuid(struct reader *from)
 #define WIRE_QUERY_NODES_MAX 2 /* varint, and one of WIRE_FIRST_ */
 #define WIRE_QUERY_STEP      3 /* u64, and a text: the function */
 #define WIRE_QUERY_CANONICAL 4 /* nothing */
+#define WIRE_QUERY_TICKET    5 /* u64 */
 #define WIRE_FIRST_CUM       1
 #define WIRE_FIRST_CHANGE    2
 
@@ -579,10 +580,10 @@ int wire_get_status(struct reader *payload, struct wire_status_reply *ret_status
 static uint32_t wire_query_extensions(const struct wire_query *query)
 {
 	return (query->by_count > 0) + (query->nodes_max > 0) + (query->step_ns > 0) +
-	       query->is_canonical;
+	       query->is_canonical + (query->ticket > 0);
 }
 
-/* Only a bound on the tree may be overlooked: then more comes than was asked for. */
+/* A bound on the tree may be overlooked: then more comes than was asked for. So may a ticket. */
 static void wire_put_query_extensions(const struct wire_query *query, struct buf *payload)
 {
 	AUTO_BUF value = { 0 };
@@ -609,6 +610,10 @@ static void wire_put_query_extensions(const struct wire_query *query, struct buf
 	buf_reset(&value);
 	if (query->is_canonical)
 		wire_put_extension(payload, WIRE_QUERY_CANONICAL, true, &value);
+	if (query->ticket > 0) {
+		buf_put_u64(&value, query->ticket);
+		wire_put_extension(payload, WIRE_QUERY_TICKET, false, &value);
+	}
 }
 
 void wire_put_query(const struct wire_query *query, struct buf *payload)
@@ -651,6 +656,9 @@ static bool wire_take_query_extension(void *message, uint64_t id, struct reader 
 	case WIRE_QUERY_CANONICAL:
 		query->is_canonical = true;
 		return true;
+	case WIRE_QUERY_TICKET:
+		query->ticket = reader_u64(value);
+		return true;
 	default:
 		return false;
 	}
@@ -692,6 +700,27 @@ int wire_get_fetch(struct reader *payload, struct wire_fetch *ret_fetch)
 	if (r < 0)
 		return r;
 	*ret_fetch = fetch;
+	return 0;
+}
+
+void wire_put_progress(struct wire_progress progress, struct buf *payload)
+{
+	assert(progress.done_ns <= progress.total_ns);
+	buf_put_varint(payload, progress.done_ns);
+	buf_put_varint(payload, progress.total_ns);
+}
+
+int wire_get_progress(struct reader *payload, struct wire_progress *ret_progress)
+{
+	struct wire_progress progress;
+	progress.done_ns = reader_varint(payload);
+	progress.total_ns = reader_varint(payload);
+	int r = wire_get_end(payload);
+	if (r == 0 && progress.done_ns > progress.total_ns)
+		r = -EBADMSG;
+	if (r < 0)
+		return r;
+	*ret_progress = progress;
 	return 0;
 }
 

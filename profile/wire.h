@@ -243,6 +243,7 @@ enum wire_question {
 	WIRE_ASK_FUNCTIONS = 6, /* answers: answer_encode(), with CUM */
 	WIRE_ASK_TREE = 7,      /* with CUT where something was cut */
 	WIRE_ASK_TIMELINE = 8,  /* JSON */
+	WIRE_ASK_PROGRESS = 9,  /* of the question of that ticket: wire_put_progress() */
 };
 
 struct wire_query_side {
@@ -266,6 +267,7 @@ struct wire_query {
 	/* WIRE_ASK_FUNCTIONS, with nodes_max: which of them come first; else by flat. */
 	bool by_cum, by_change;
 	bool is_canonical; /* WIRE_ASK_FUNCTIONS: join by canonical names (profile/canon.h) */
+	uint64_t ticket;   /* by which the client may ask for its progress; 0: it will not */
 };
 
 /* What the rows of an answer's sides are kept apart by. */
@@ -294,6 +296,15 @@ struct wire_page {
 	const uint8_t *bytes;
 	uint32_t count;
 };
+
+/* How far a question is. Both are 0 where nobody knows: it waits, is done, or is of another kind.
+ */
+struct wire_progress {
+	uint64_t done_ns, total_ns; /* of the ranges of its sides */
+};
+
+void wire_put_progress(struct wire_progress progress, struct buf *payload);
+int wire_get_progress(struct reader *payload, struct wire_progress *ret_progress);
 
 void wire_put_page(const struct wire_page *page, struct buf *payload);
 int wire_get_page(struct reader *payload, struct wire_page *ret_page);

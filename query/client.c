@@ -13,10 +13,12 @@
 
 #include "core/clock.h"
 #include "core/net.h"
+#include "core/rng.h"
 #include "query/complain.h"
 #include "query/progress.h"
 
 #define CLIENT_REACH_MS    3000 /* for somebody to accept the connection */
+#define CLIENT_PROGRESS_MS 1000 /* for how far a question is */
 #define CLIENT_BUSY_MS_MIN 20
 #define CLIENT_BUSY_MS_MAX 5000
 
@@ -26,6 +28,10 @@ struct client {
 	uint32_t timeout_ms;
 	bool reached;
 	struct buf sealed;
+	/* Of the thread that asks how far it is. A connection of its own: one that is silent is
+	 * closed, and closing the other would cancel the question. */
+	struct net_client *progress_net;
+	uint64_t ticket;
 };
 
 const char *client_address(const struct client *client)
@@ -65,6 +71,7 @@ void client_free(struct client *client)
 {
 	if (!client)
 		return;
+	net_client_free(client->progress_net);
 	net_client_free(client->net);
 	free(client->address);
 	buf_fini(&client->sealed);
@@ -275,12 +282,53 @@ static int client_ask_pages(
 	}
 }
 
+/* An aggregator that does not understand is not asked again. */
+static bool client_ask_progress(void *owner, uint64_t *ret_done, uint64_t *ret_total)
+{
+	struct client *client = owner;
+	AUTO_BUF payload = { 0 };
+	AUTO_BUF sealed = { 0 };
+	AUTO_BUF unpacked = { .limit = NET_MESSAGE_BYTES_MAX };
+	autofree uint8_t *reply = NULL;
+	size_t reply_count = 0;
+	struct wire_message message;
+	struct wire_page page;
+	struct wire_progress progress;
+	if (client->ticket == 0 || (!client->progress_net && net_client_open(client->address,
+	                                                             &client->progress_net) < 0))
+		return false;
+	wire_put_query(
+	        &(struct wire_query){ .question = WIRE_ASK_PROGRESS, .ticket = client->ticket },
+	        &payload);
+	wire_seal(WIRE_QUERY, &payload, &sealed);
+	if (payload.failed || sealed.failed ||
+	        net_call(client->progress_net, sealed.bytes, sealed.count, CLIENT_PROGRESS_MS,
+	                &reply, &reply_count) < 0 ||
+	        wire_open(reply, reply_count, &unpacked, &message) < 0)
+		return false;
+	if (message.kind != WIRE_PAGE || wire_get_page(&message.payload, &page) < 0) {
+		client->ticket = 0;
+		return false;
+	}
+	struct reader from = reader_of(page.bytes, page.count);
+	if (wire_get_progress(&from, &progress) < 0 || progress.total_ns == 0)
+		return false;
+	*ret_done = progress.done_ns;
+	*ret_total = progress.total_ns;
+	return true;
+}
+
 int client_ask(struct client *client, const struct wire_query *query, struct buf *answer)
 {
 	char doing[160];
 	snprintf(doing, sizeof(doing), "waiting for %s", client->address);
+	struct wire_query ticketed = *query;
+	/* Without a ticket nobody can tell how far it is, and nothing else is missing. */
+	(void)rng_os_bytes(&ticketed.ticket, sizeof(ticketed.ticket));
+	client->ticket = ticketed.ticket;
 	progress_begin(doing);
-	int code = client_ask_pages(client, query, answer);
+	progress_ask(client_ask_progress, client);
+	int code = client_ask_pages(client, &ticketed, answer);
 	progress_end();
 	return code;
 }

@@ -29,6 +29,8 @@ static struct {
 	uint64_t done;
 	uint64_t total;
 	uint64_t began_ns;
+	bool (*ask)(void *owner, uint64_t *ret_done, uint64_t *ret_total);
+	void *owner;
 } progress = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 static void progress_clear_line(void)
@@ -60,14 +62,34 @@ static void progress_draw(uint64_t now_ns)
 	progress.shown = true;
 }
 
+/* The asking is not under the lock: it may take as long as a network does. */
+static void progress_find_out(void)
+{
+	uint64_t done, total;
+	if (!progress.ask)
+		return;
+	pthread_mutex_unlock(&progress.lock);
+	bool is_known = progress.ask(progress.owner, &done, &total);
+	pthread_mutex_lock(&progress.lock);
+	if (is_known && !progress.stop) {
+		progress.done = done;
+		progress.total = total;
+		progress_draw(clock_monotonic_ns(clock_real()));
+	}
+}
+
 static void *progress_run(void *unused)
 {
 	(void)unused;
 	pthread_mutex_lock(&progress.lock);
 	while (!progress.stop) {
 		uint64_t now_ns = clock_monotonic_ns(clock_real());
-		if (now_ns - progress.began_ns >= PROGRESS_QUIET_NS)
+		if (now_ns - progress.began_ns >= PROGRESS_QUIET_NS) {
 			progress_draw(now_ns);
+			progress_find_out();
+			if (progress.stop)
+				break;
+		}
 		uint64_t until_ns = now_ns + PROGRESS_STEP_NS;
 		struct timespec until = {
 			.tv_sec = (time_t)(until_ns / NS_PER_S),
@@ -116,6 +138,14 @@ void progress_at(uint64_t done, uint64_t total)
 	pthread_mutex_unlock(&progress.lock);
 }
 
+void progress_ask(bool (*ask)(void *owner, uint64_t *ret_done, uint64_t *ret_total), void *owner)
+{
+	pthread_mutex_lock(&progress.lock);
+	progress.ask = ask;
+	progress.owner = owner;
+	pthread_mutex_unlock(&progress.lock);
+}
+
 void progress_wipe(void)
 {
 	pthread_mutex_lock(&progress.lock);
@@ -135,4 +165,5 @@ void progress_end(void)
 	pthread_mutex_unlock(&progress.lock);
 	if (running)
 		(void)pthread_join(progress.thread, NULL);
+	progress.ask = NULL;
 }

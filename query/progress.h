@@ -7,6 +7,7 @@
  * One progress at a time; the calls may come from any thread.
  */
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* From here on the line says `doing`, and how far: see progress_at(). */
@@ -14,6 +15,12 @@ void progress_begin(const char *doing);
 
 /* `done` of `total`, in whatever unit; total 0 where nobody knows. */
 void progress_at(uint64_t done, uint64_t total);
+
+/*
+ * Somebody who knows how far it is, asked each time the line was drawn and so never in the first
+ * two seconds: returns false where he does not know. On a thread of its own, until progress_end().
+ */
+void progress_ask(bool (*ask)(void *owner, uint64_t *ret_done, uint64_t *ret_total), void *owner);
 
 /* Takes the line from the screen for now; it comes back while the work goes on. */
 void progress_wipe(void);

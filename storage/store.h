@@ -232,6 +232,7 @@ struct store_sum_options {
 	const uint32_t *groups; /* for each series of the match the number to keep its rows under */
 	uint64_t memory_max;
 	const bool *cancelled; /* polled; -ECANCELED */
+	uint64_t *read_ns;     /* NULL, or added to atomically: how much of the range was read */
 };
 
 struct store_sum_row {

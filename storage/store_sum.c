@@ -502,6 +502,7 @@ int store_sum(
 		.from_ns = options->from_ns,
 		.to_ns = options->to_ns,
 		.cancelled = options->cancelled,
+		.read_ns = options->read_ns,
 		.visit = summing_record,
 		.visit_stretch = summing_stretch,
 		.owner = &summing,

@@ -177,14 +177,24 @@ static int walk_stretch(struct walk *walk)
 	return r;
 }
 
+/* The last stretch may end behind the range. */
+static void walk_tell(const struct walk *walk, uint64_t before_ns)
+{
+	uint64_t at_ns = walk->at.start_ns < walk->to_ns ? walk->at.start_ns : walk->to_ns;
+	if (walk->read_ns && at_ns > before_ns)
+		(void)__atomic_fetch_add(walk->read_ns, at_ns - before_ns, __ATOMIC_RELAXED);
+}
+
 int walk_run(struct walk *walk)
 {
 	int r = sealed_init(&walk->sealed, walk->store);
 	walk->at = (struct key_batch){ .start_ns = walk->from_ns };
 	while (r == 0 && walk->at.start_ns < walk->to_ns) {
+		uint64_t before_ns = walk->at.start_ns;
 		store_read_lock(walk->store);
 		r = walk_stretch(walk);
 		store_read_unlock(walk->store);
+		walk_tell(walk, before_ns);
 	}
 	sealed_fini(&walk->sealed);
 	return r;

@@ -21,6 +21,7 @@ struct walk {
 	uint64_t from_ns;
 	uint64_t to_ns;
 	const bool *cancelled;
+	uint64_t *read_ns; /* of struct store_sum_options */
 	/*
 	 * Each record that opened, and what its ids are of; -EBADMSG makes it a corrupt one, other
 	 * than 0 ends the walk.

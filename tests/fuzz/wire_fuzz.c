@@ -18,6 +18,21 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count);
 
 static struct wire_section_status section_statuses[WIRE_SECTIONS_MAX];
 
+/* A page may be the answer to how far a question is. */
+static void try_progress(const struct wire_page *page)
+{
+	AUTO_BUF again = { 0 };
+	struct wire_progress progress, back;
+	struct reader from = reader_of(page->bytes, page->count);
+	if (wire_get_progress(&from, &progress) < 0)
+		return;
+	wire_put_progress(progress, &again);
+	from = reader_of(again.bytes, again.count);
+	int r = again.failed ? -1 : wire_get_progress(&from, &back);
+	assert(again.failed ||
+	        (r == 0 && back.done_ns == progress.done_ns && back.total_ns == progress.total_ns));
+}
+
 static void try_push(struct reader *payload, struct buf *again)
 {
 	struct dict_limits limits = { 1000, 1000, 1000, 1000, 1000, 100000 };
@@ -87,8 +102,10 @@ static void try_payload(uint16_t kind, struct reader *payload, struct buf *again
 			wire_put_fetch(&fetch, again);
 		break;
 	case WIRE_PAGE:
-		if (wire_get_page(payload, &page) == 0)
+		if (wire_get_page(payload, &page) == 0) {
 			wire_put_page(&page, again);
+			try_progress(&page);
+		}
 		break;
 	case WIRE_ADMIN:
 		if (wire_get_admin(payload, &admin) == 0)

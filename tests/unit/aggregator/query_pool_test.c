@@ -243,6 +243,51 @@ static void answer_that_nobody_waits_for_is_not_kept(void **state)
 	desk_close(&desk);
 }
 
+static struct wire_progress ask_progress(struct desk *desk, uint64_t ticket)
+{
+	AUTO_BUF payload = { 0 };
+	AUTO_BUF sealed = { 0 };
+	AUTO_BUF unpacked = { .limit = NET_MESSAGE_BYTES_MAX };
+	AUTO(net_client) client = NULL;
+	autofree uint8_t *reply = NULL;
+	size_t count = 0;
+	struct wire_message message;
+	struct wire_page page;
+	struct wire_progress progress;
+	wire_put_query(
+	        &(struct wire_query){ .question = WIRE_ASK_PROGRESS, .ticket = ticket }, &payload);
+	wire_seal(WIRE_QUERY, &payload, &sealed);
+	CHECK_OK(net_client_open(net_server_address(desk->server), &client));
+	CHECK_OK(net_call(client, sealed.bytes, sealed.count, CALL_MS, &reply, &count));
+	CHECK_OK(wire_open(reply, count, &unpacked, &message));
+	assert_int_equal(message.kind, WIRE_PAGE);
+	CHECK_OK(wire_get_page(&message.payload, &page));
+	struct reader from = reader_of(page.bytes, page.count);
+	CHECK_OK(wire_get_progress(&from, &progress));
+	return progress;
+}
+
+static void how_far_it_is_is_told_while_all_threads_are_busy(void **state)
+{
+	(void)state;
+	struct desk desk;
+	struct asker first;
+	desk_open(&desk);
+	desk_hold(&desk, true);
+	asker_ask(&first, &desk);
+	desk_wait(&desk, &desk.begun, 1);
+	/* Nothing is known of tickets that are nobody's, and of questions that have none. */
+	for (uint64_t ticket = 0; ticket < 3; ticket++) {
+		struct wire_progress progress = ask_progress(&desk, ticket);
+		CHECK(progress.done_ns == 0 && progress.total_ns == 0);
+	}
+	assert_int_equal(query_pool_state(desk.pool).running, 1);
+	desk_hold(&desk, false);
+	asker_end(&first);
+	assert_int_equal(first.kind, WIRE_PAGE);
+	desk_close(&desk);
+}
+
 static void *stop_pool(void *pool)
 {
 	query_pool_stop(pool);
@@ -275,6 +320,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(question_that_waits_is_never_begun_once_its_client_left),
 		cmocka_unit_test(answer_that_nobody_waits_for_is_not_kept),
+		cmocka_unit_test(how_far_it_is_is_told_while_all_threads_are_busy),
 		cmocka_unit_test(end_of_the_pool_cancels_what_runs),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -556,6 +556,32 @@ static void a_question_brings_back_what_was_added_later(void **state)
 	CHECK(wire_get_query(&from, &back) == -EBADMSG);
 }
 
+static void a_question_may_have_a_ticket_and_its_progress_an_end(void **state)
+{
+	struct wire_query query = { .question = WIRE_ASK_PROGRESS, .ticket = 0x1122334455667788 };
+	struct wire_query back;
+	AUTO_BUF payload = { 0 };
+	wire_put_query(&query, &payload);
+	golden_hex_check(GOLDEN, "query of progress", &payload);
+	struct reader from = reader_of(payload.bytes, payload.count);
+	CHECK_OK(wire_get_query(&from, &back));
+	CHECK(back.ticket == query.ticket && back.question == WIRE_ASK_PROGRESS);
+
+	struct wire_progress progress;
+	buf_reset(&payload);
+	wire_put_progress((struct wire_progress){ 300, 1000 }, &payload);
+	golden_hex_check(GOLDEN, "progress", &payload);
+	from = reader_of(payload.bytes, payload.count);
+	CHECK_OK(wire_get_progress(&from, &progress));
+	CHECK(progress.done_ns == 300 && progress.total_ns == 1000);
+	for (size_t count = 0; count < payload.count; count++) {
+		from = reader_of(payload.bytes, count);
+		CHECK(wire_get_progress(&from, &progress) == -EBADMSG);
+	}
+	from = reader_of((const uint8_t *)"\3\2", 2); /* more than there is */
+	CHECK(wire_get_progress(&from, &progress) == -EBADMSG);
+}
+
 static void the_last_push_of_a_session_says_so(void **state)
 {
 	AUTO(dict) dict = dict_new(dict_limits_default);
@@ -972,6 +998,7 @@ int main(void)
 		cmocka_unit_test(messages_cut_or_prolonged_anywhere_are_refused),
 		cmocka_unit_test(fields_of_the_future_are_skipped_or_refused_as_they_ask),
 		cmocka_unit_test(a_question_brings_back_what_was_added_later),
+		cmocka_unit_test(a_question_may_have_a_ticket_and_its_progress_an_end),
 		cmocka_unit_test(the_last_push_of_a_session_says_so),
 		cmocka_unit_test(a_refused_message_leaves_the_result_untouched),
 		cmocka_unit_test(impossible_fields_are_refused),

@@ -167,14 +167,17 @@ static inline struct store_sum store_fixture_sum(
 	AUTO(store_match) match = store_fixture_find(store, text, from_ns, to_ns);
 	autofree uint32_t *groups = store_fixture_groups(match);
 	struct store_sum sum;
+	uint64_t read_ns = 0;
 	struct store_sum_options options = {
 		.from_ns = from_ns,
 		.to_ns = to_ns,
 		.match = match,
 		.groups = groups,
 		.memory_max = 64 << 20,
+		.read_ns = &read_ns,
 	};
 	CHECK_OK(store_sum(store, &options, &sum));
+	CHECK(read_ns == (from_ns < to_ns ? to_ns - from_ns : 0));
 	return sum;
 }
 
@@ -198,14 +201,17 @@ static inline uint64_t store_fixture_total(
 	AUTO(store_match) match = store_fixture_find(store, text, from_ns, to_ns);
 	struct store_sum sum;
 	autofree uint32_t *groups = calloc((size_t)match->series_count + 1, sizeof(*groups));
+	uint64_t read_ns = 0;
 	struct store_sum_options options = {
 		.from_ns = from_ns,
 		.to_ns = to_ns,
 		.match = match,
 		.groups = groups,
 		.memory_max = 64 << 20,
+		.read_ns = &read_ns,
 	};
 	CHECK_OK(store_sum(store, &options, &sum));
+	CHECK(read_ns == (from_ns < to_ns ? to_ns - from_ns : 0));
 	uint64_t value = sum.completeness.value;
 	store_sum_fini(&sum);
 	return value;

@@ -462,7 +462,12 @@ static void a_sum_knows_its_bounds(void **state)
 	};
 	CHECK(store_sum(store, &options, &sum) == -EOVERFLOW);
 	part.series = (uint32_t[]){ 1 };
+	uint64_t read_ns = 7;
+	options.read_ns = &read_ns;
+	options.to_ns = 3600 * SECOND;
 	CHECK_OK(store_sum(store, &options, &sum));
+	assert_int_equal(read_ns, 7 + 3600 * SECOND);
+	options.read_ns = NULL;
 	assert_int_equal(sum.parts[0].rows_count, 2000);
 	assert_int_equal(sum.parts[0].rows[1999].group, 5);
 	store_sum_fini(&sum);
