@@ -237,8 +237,9 @@ def add_life(table, hour, wire):
               limit=LIMITS.get("expire", ""))
     table.add("  written because of it until it is quiet", "MB", hour.get("expire_written_mb"))
     table.add("new-stack path, each", "us", hour.get("new_stack_us"), reach=3,
-              note=f"CPU above that of known stacks; {middle(hour, 'new_node_us')} us for each node of the trie",
-              limit=LIMITS.get("new stack", ""))
+              note="CPU of appending all into a fresh store above that of new sessions into one that knows every stack; "
+              f"{middle(hour, 'new_node_us')} us for each node of the trie", limit=LIMITS.get("new stack", ""))
+    table.add("  a stack that the store knows, new to its session", "us", hour.get("new_session_stack_us"))
     table.add("latest ack at a deploy of 1,000 instances", "ms", wire.get("deploy_ack_ms_max"), reach=1000,
               note="every stack new, 64 pushes in flight as fast as they are acknowledged, through the wire",
               limit=LIMITS.get("deploy", ""))

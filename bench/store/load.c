@@ -48,6 +48,15 @@ struct store *load_open(const char *folder, uint64_t block_cache_bytes)
 	return store;
 }
 
+void load_begin_sessions(struct load *load)
+{
+	for (uint32_t i = 0; i < load->rows->sessions_count; i++) {
+		dict_remap_free(load->remaps[i]);
+		load->remaps[i] = dict_remap_new(load->rows->sessions[i].dict, NULL);
+		SAY_OR_DIE(load->remaps[i] ? 0 : -ENOMEM);
+	}
+}
+
 void load_init(struct load *load, const struct rows *rows, struct store *store)
 {
 	*load = (struct load){ .rows = rows, .store = store };

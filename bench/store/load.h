@@ -31,6 +31,8 @@ struct store *load_open(const char *folder, uint64_t block_cache_bytes);
 
 void load_init(struct load *load, const struct rows *rows, struct store *store);
 void load_fini(struct load *load);
+/* As if every sender had connected anew: what it says has to be looked up again. */
+void load_begin_sessions(struct load *load);
 
 struct load_figures {
 	double append_cpu_s, append_wall_s;

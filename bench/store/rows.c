@@ -28,6 +28,15 @@ uint32_t rows_stacks(const struct rows *rows)
 	return id_map_count(rows->stacks);
 }
 
+uint64_t rows_stacks_of_sessions(const struct rows *rows)
+{
+	uint64_t count = 0;
+	for (uint32_t i = 0; i < rows->sessions_count; i++)
+		for (uint32_t node = 0; node < rows->sessions[i].stacks_capacity; node++)
+			count += rows->sessions[i].stacks[node] != 0;
+	return count;
+}
+
 uint64_t rows_mix(uint32_t stack, uint64_t value)
 {
 	return fleet_mix(fleet_mix(1, stack), value);

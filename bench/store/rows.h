@@ -71,7 +71,8 @@ struct rows *rows_make(struct rows_options options);
 void rows_free(struct rows *rows);
 
 uint64_t rows_end_ns(const struct rows *rows);
-uint32_t rows_stacks(const struct rows *rows); /* distinct */
+uint32_t rows_stacks(const struct rows *rows);             /* distinct */
+uint64_t rows_stacks_of_sessions(const struct rows *rows); /* of each session, added up */
 
 /* The section as a settled batch of its session's dict, moved in time. */
 void rows_fill(const struct rows *rows, const struct rows_section *section, uint64_t shift_ns,
