@@ -974,8 +974,10 @@ struct tree_put {
 	struct named_stacks_target target;
 	uint32_t sides;
 	struct dict_remap *remap;
-	uint32_t *kept_as; /* by node: its number among those that stay plus one, or 0 */
-	uint32_t *places;  /* by number: the node in the answer */
+	const struct node *nodes;
+	uint8_t *frame_flags; /* by frame: what tree_put_note() looks for */
+	uint32_t *kept_as;    /* by node: its number among those that stay plus one, or 0 */
+	uint32_t *places;     /* by number: the node in the answer */
 	uint32_t kept;
 	struct tree_missing *missing[ANSWER_SIDES_MAX]; /* by number; NULL: nothing is cut */
 	uint64_t missing_nodes[ANSWER_SIDES_MAX];
@@ -986,14 +988,31 @@ struct tree_put {
 static void tree_put_fini(struct tree_put *put)
 {
 	dict_remap_free(put->remap);
+	free(put->frame_flags);
 	free(put->kept_as);
 	free(put->places);
 	for (uint32_t side = 0; side < ANSWER_SIDES_MAX; side++)
 		free(put->missing[side]);
 }
 
+/* Frames in their order, since nodes refer to them in any: few of them are worth a look. */
+static int tree_put_flags(struct tree_put *put)
+{
+	const struct dict *dict = put->stacks->dict;
+	uint32_t count = dict_mark(dict).frames;
+	put->frame_flags = malloc(count + UINT64_C(1));
+	for (uint32_t i = 0; put->frame_flags && i < count; i++) {
+		const struct frame *frame = dict_get_frame(dict, i);
+		put->frame_flags[i] =
+		        (uint8_t)((naming_is_unknown(frame) ? FRAME_IS_UNKNOWN : 0) |
+		                  (frame->kind == FRAME_TRUNCATED ? FRAME_IS_TRUNCATION : 0));
+	}
+	return put->frame_flags ? 0 : -ENOMEM;
+}
+
 static int tree_put_init(struct tree_put *put, uint32_t kept_max, bool is_cut)
 {
+	put->nodes = dict_get_nodes(put->stacks->dict);
 	put->remap = dict_remap_new(put->stacks->dict, put->target.answer->dict);
 	put->kept_as = calloc(put->stacks->nodes_count + UINT64_C(1), sizeof(*put->kept_as));
 	put->places = calloc(kept_max + UINT64_C(1), sizeof(*put->places));
@@ -1002,7 +1021,7 @@ static int tree_put_init(struct tree_put *put, uint32_t kept_max, bool is_cut)
 		put->missing[side] = calloc(kept_max + UINT64_C(1), sizeof(*put->missing[side]));
 		failed |= !put->missing[side];
 	}
-	return failed ? -ENOMEM : 0;
+	return failed ? -ENOMEM : tree_put_flags(put);
 }
 
 static int tree_put_kept(struct tree_put *put, uint32_t node)
@@ -1010,7 +1029,7 @@ static int tree_put_kept(struct tree_put *put, uint32_t node)
 	uint32_t place = DICT_NODE_ROOT;
 	int r = 0;
 	if (node != DICT_NODE_ROOT) {
-		struct node at = dict_get_node(put->stacks->dict, node);
+		struct node at = put->nodes[node];
 		uint32_t frame;
 		r = dict_remap_frame(put->remap, at.frame, &frame);
 		if (r == 0)
@@ -1028,7 +1047,7 @@ static int tree_put_kept(struct tree_put *put, uint32_t node)
 /* Said at the caller, if that has stayed; else it is in what is said of the caller's. */
 static void tree_put_missing(struct tree_put *put, uint32_t node)
 {
-	uint32_t caller = put->kept_as[dict_get_node(put->stacks->dict, node).parent];
+	uint32_t caller = put->kept_as[put->nodes[node].parent];
 	for (uint32_t side = 0; side < put->sides; side++) {
 		uint64_t total = put->stacks->total[side][node];
 		if (total == 0)
@@ -1045,13 +1064,15 @@ static void tree_put_note(struct tree_put *put, uint32_t node)
 {
 	if (node == DICT_NODE_ROOT)
 		return;
-	struct node at = dict_get_node(put->stacks->dict, node);
-	const struct frame *frame = dict_get_frame(put->stacks->dict, at.frame);
-	bool is_truncation = frame->kind == FRAME_TRUNCATED && at.parent == DICT_NODE_ROOT;
+	struct node at = put->nodes[node];
+	uint8_t flags = put->frame_flags[at.frame];
+	if (flags == 0)
+		return;
+	bool is_truncation = flags & FRAME_IS_TRUNCATION && at.parent == DICT_NODE_ROOT;
 	for (uint32_t side = 0; side < put->sides; side++) {
 		if (is_truncation)
 			put->truncated[side] += put->stacks->total[side][node];
-		if (naming_is_unknown(frame))
+		if (flags & FRAME_IS_UNKNOWN)
 			put->unknown[side] += put->stacks->self[side][node];
 	}
 }
