@@ -637,7 +637,7 @@ static int put_function(const struct names *names, uint32_t name, enum frame_kin
 		if (r == 0)
 			r = dict_module(to, &module, &frame.module);
 	}
-	uint32_t id;
+	uint32_t id = 0;
 	if (r == 0)
 		r = dict_frame(to, &frame, &id);
 	return r < 0 ? r : dict_node(to, DICT_NODE_ROOT, id, ret);
@@ -692,7 +692,7 @@ static int put_flaw(const struct named_stacks_target *target, uint32_t side, enu
         uint64_t value)
 {
 	struct frame frame = { .kind = (uint8_t)kind };
-	uint32_t id, node;
+	uint32_t id = 0, node = 0;
 	if (value == 0)
 		return 0;
 	int r = dict_frame(target->answer->dict, &frame, &id);
