@@ -365,18 +365,38 @@ static int backup_checkpoint(struct backup *backup, struct store *store, const c
 	return r;
 }
 
-static int backup_begin(struct backup *backup)
+/*
+ * The folder of the backups. When it was just made, its own name must be on the disk before a
+ * backup in it is told of. One that was there may be of a process that died before it synced; but
+ * what is above it may also be closed to us, and then somebody else made it.
+ */
+static int backup_make_folder(struct backup *backup)
 {
 	const char *folder = backup->options->folder;
-	if (mkdir(folder, BACKUP_FOLDER_MODE) < 0 && errno != EEXIST)
+	char parent[BACKUP_PATH_BYTES];
+	bool is_new = mkdir(folder, BACKUP_FOLDER_MODE) == 0;
+	if (!is_new && errno != EEXIST)
 		return backup_fail(backup, -errno, "cannot be made", folder);
+	backup_join(parent, folder, "..");
+	int r = backup_sync_folder(parent);
+	if (r == 0 || !is_new)
+		return 0;
+	(void)rmdir(folder); /* so that the next one syncs as well */
+	return backup_fail(backup, r, "cannot be synced", parent);
+}
+
+static int backup_begin(struct backup *backup)
+{
+	int r = backup_make_folder(backup);
+	if (r < 0)
+		return r;
 	if (backup_exists(backup->path)) {
 		snprintf(backup->error, backup->error_bytes,
 		        "there is a backup %s: name another, or delete that one",
 		        backup->options->name);
 		return -EEXIST;
 	}
-	int r = backup_remove(backup->partial);
+	r = backup_remove(backup->partial);
 	if (r < 0)
 		return backup_fail(backup, r, "cannot be removed", backup->partial);
 	if (mkdir(backup->partial, BACKUP_FOLDER_MODE) < 0)
