@@ -285,6 +285,16 @@ static const struct option_spec aggregator_options[] = {
 	        .max = 1u << 20,
 	        .value_name = "SAMPLES",
 	        .help = "The same in sums of a day. Answers say how much was moved." },
+	{ .name = "collapse-after",
+	        .kind = OPTION_DURATION,
+	        .offset = AT(collapse_after_ns),
+	        .fallback = "30d",
+	        .min = 0,
+	        .max = 3650 * 86400 * NS_PER_S,
+	        .value_name = "TIME",
+	        .help = "How long after its end sums of a day tell stacks apart by functions "
+	                "alone, "
+	                "without addresses and lines. 0: never." },
 	{ .name = "retention-every",
 	        .kind = OPTION_DURATION,
 	        .offset = AT(retention_every_ns),

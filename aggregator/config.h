@@ -45,6 +45,7 @@ struct aggregator_config {
 	uint64_t roll_grace_ns;
 	uint32_t fold_hour; /* 0: not */
 	uint32_t fold_day;
+	uint64_t collapse_after_ns; /* 0: never */
 	uint64_t retention_every_ns;
 	uint64_t retention_grace_ns;
 	uint64_t retention_delay_ns;

@@ -175,6 +175,7 @@ static int aggregator_open_store(struct aggregator *aggregator)
 		.roll_stacks_max = budget->sealing / ROLL_STACK_BYTES,
 		.late_ns = SEAL_LATE_NS,
 		.fold_below = { config->fold_hour, config->fold_day },
+		.collapse_after_ns = config->collapse_after_ns,
 		.generation_ns = config->generation_age,
 		.generation_nodes = generation_nodes(config, budget),
 		.service_stacks_max = config->service_stacks,

@@ -34,7 +34,7 @@ bool naming_is_unknown(const struct frame *frame)
  * Our agents' addresses are offsets in the file. Those of an imported file are whatever its
  * mapping says, and the mapping leads back to the offset.
  */
-static uint64_t naming_offset(const struct module *module, uint64_t address)
+uint64_t naming_file_offset(const struct module *module, uint64_t address)
 {
 	if (address >= module->start && address < module->limit)
 		return address - module->start + module->offset;
@@ -53,7 +53,7 @@ static int naming_function(struct naming *naming, const struct frame *frame, uin
 		symbols = naming->source->find(
 		        naming->source, dict_text(naming->from, module->build_id));
 	if (symbols)
-		name = symbols_find(symbols, naming_offset(module, frame->address), &start);
+		name = symbols_find(symbols, naming_file_offset(module, frame->address), &start);
 	if (!name) {
 		*ret_function = 0;
 		return 0;

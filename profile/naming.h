@@ -69,5 +69,8 @@ const uint32_t *naming_known(const struct naming *naming, uint32_t *ret_count);
 void naming_forget(struct naming *naming);
 size_t naming_memory(const struct naming *naming);
 
+/* Where in the file a frame's address is: what symbol tables speak of. */
+uint64_t naming_file_offset(const struct module *module, uint64_t address);
+
 /* A frame that no source could name. */
 bool naming_is_unknown(const struct frame *frame);

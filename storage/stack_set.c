@@ -61,6 +61,14 @@ void stack_set_add(struct stack_set *set, uint32_t id)
 	set->lines[line].words[bit / 64] |= UINT64_C(1) << bit % 64;
 }
 
+bool stack_set_has(const struct stack_set *set, uint32_t id)
+{
+	uint32_t line = id / LINE_BITS;
+	uint32_t bit = id % LINE_BITS;
+	assert(line < set->lines_count);
+	return set->lines[line].words[bit / 64] >> bit % 64 & 1;
+}
+
 uint32_t stack_set_rank(struct stack_set *set)
 {
 	uint32_t before = 0;

@@ -11,6 +11,7 @@
  *	stack_set_add(...) ...; stack_set_rank(...); stack_set_place(...) ...
  */
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "core/auto.h"
@@ -23,6 +24,9 @@ void stack_set_free(struct stack_set *set);
 DEFINE_AUTO(stack_set);
 
 void stack_set_add(struct stack_set *set, uint32_t id);
+
+/* Was it added? At any time. */
+bool stack_set_has(const struct stack_set *set, uint32_t id);
 
 /* After the last add, before the first place. Returns how many there are. */
 uint32_t stack_set_rank(struct stack_set *set);

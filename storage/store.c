@@ -1211,6 +1211,8 @@ int store_size(struct store *store, struct store_size *ret_size)
 	size.streams = store->streams_count - store->streams_gone;
 	size.windows = store->windows.count;
 	size.rollups = (uint64_t)store->rollups[0].count + store->rollups[1].count;
+	for (uint32_t i = 0; i < store->rollups[1].count; i++)
+		size.collapsed += store->rollups[1].entries[i].is_collapsed;
 	store_read_unlock(store);
 
 	pthread_mutex_lock(&store->stats);

@@ -46,6 +46,11 @@ struct store_options {
 	uint64_t roll_stacks_max; /* of one unit in memory while rolling up; 0: 4 million */
 	/* Stacks seen less often in an hour, a day go to an ancestor, and are counted; 0: none. */
 	uint64_t fold_below[2];
+	/*
+	 * How long after its end the stacks of a day are told apart by functions alone: addresses
+	 * become those where their functions begin, as far as symbols are there; 0: never.
+	 */
+	uint64_t collapse_after_ns;
 	/* When the dictionary begins a new generation: by age, or by nodes of stacks. */
 	uint64_t generation_ns;    /* 0: 7 days */
 	uint32_t generation_nodes; /* 0: 32 million, about 300 MB */
@@ -127,7 +132,7 @@ int store_seal(struct store *store, uint64_t until_ns);
  * detail. Nothing below goes; questions take what is widest. A window that comes later is read
  * beside, and the rollup is made anew with it the next time, also when what it was made of is gone.
  * Windows that do not lie in one hour stay as they are: window_ns should divide it. Otherwise as
- * store_seal().
+ * store_seal(). A day that has come to collapse_after_ns is made anew, one in each call.
  */
 int store_roll(struct store *store, uint64_t until_ns);
 
@@ -315,6 +320,7 @@ struct store_size {
 	uint64_t first_ns, last_ns; /* start of the oldest and newest batch; 0 when empty */
 	uint64_t windows;           /* sealed, of every generation */
 	uint64_t rollups;           /* hours and days */
+	uint64_t collapsed;         /* of them days without addresses within functions */
 	uint64_t corrupt; /* records met since the open that could not be read and were left out */
 };
 

@@ -389,6 +389,44 @@ int store_keep_generation(struct store *store)
 	return r;
 }
 
+static int store_write_additions(struct store *store, const struct generation *generation,
+        struct dict_mark from, const char *doing)
+{
+	uint8_t key_bytes[KEYS_DICT_BYTES];
+	struct kv_bytes key = { key_bytes, sizeof(key_bytes) };
+	AUTO(kv_batch) write = kv_batch_new();
+	AUTO_BUF value = { 0 };
+	if (!write)
+		return -ENOMEM;
+	keys_put_dict((struct key_dict){ generation->id, generation->chunks_count - 1 }, key_bytes);
+	record_put_dict(generation->dict, from, key, &value);
+	if (value.failed)
+		return -ENOMEM;
+	kv_put(store->kv, write, KV_DICT, key, store_bytes(&value));
+	/* Of one that is closed the record says how much there is. */
+	int r = generation->is_closed ? store_put_generation(store, write, generation) : 0;
+	return r < 0 ? r : store_write(store, write, KV_SYNC, doing);
+}
+
+int store_keep_additions(struct store *store, struct generation *generation, const char *doing)
+{
+	struct dict_mark before = generation->kept;
+	struct dict_mark mark = dict_mark(generation->dict);
+	if (memcmp(&mark, &before, sizeof(mark)) == 0)
+		return 0;
+	generation->kept = mark;
+	generation->chunks_count++;
+	int r = store_write_additions(store, generation, before, doing);
+	if (r < 0) {
+		generation->kept = before;
+		generation->chunks_count--;
+		gate_lock(&store->gate);
+		dict_truncate(generation->dict, before);
+		gate_unlock(&store->gate);
+	}
+	return r;
+}
+
 /* Closes `before` and names `next`. */
 static int store_write_generation(
         struct store *store, struct generation *before, const struct generation *next)

@@ -280,6 +280,11 @@ void store_unpin_generation(struct store *store, struct generation *generation);
 void store_remove_generation(struct store *store, struct generation *generation);
 /* Writes down when the first one began. Under writer. */
 int store_keep_generation(struct store *store);
+/*
+ * What was added to its dict, in one synced write, also when it no longer grows by appends. On
+ * failure that is taken back. Under writer, not in the gate.
+ */
+int store_keep_additions(struct store *store, struct generation *generation, const char *doing);
 /* A batch of it was appended. Under stats. */
 void generation_note_open(struct generation *generation, uint64_t start_ns);
 

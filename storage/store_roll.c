@@ -14,6 +14,9 @@
  * the same slot is made again. A rollup that a day was made of stays as it is: what comes late gets
  * an hour of its own beside it, which is then added to the day.
  *
+ * A day that has come to its age is made anew from itself, with addresses that are those of their
+ * functions (store_roll_collapse.c).
+ *
  * A window that cannot be read is left out and goes on beside the rollup. Windows that do not lie
  *in one slot (their length does not divide an hour) stay as they are. A rollup whose sums pass 64
  * bits is not made.
@@ -63,6 +66,7 @@ struct roll_choice {
 	struct buf keys; /* struct key_window */
 	uint32_t replaced;
 	uint32_t fresh; /* of the level below */
+	bool is_collapsed;
 };
 
 /*
@@ -135,6 +139,43 @@ static void roll_choose_fresh(struct store *store, struct roll_choice *choice, u
 	}
 }
 
+/* Is a window of this end old enough for its addresses to become those of their functions? */
+static bool roll_is_old(const struct store *store, uint32_t level, uint64_t to_ns)
+{
+	uint64_t after_ns = store->options.collapse_after_ns;
+	uint64_t now_ns = clock_unix_ns(store->clock);
+	return level == WINDOW_LEVELS - 1 && after_ns > 0 && now_ns > to_ns &&
+	       now_ns - to_ns >= after_ns;
+}
+
+/* A day that has become old, to be made anew from itself. false: there is none. In the gate. */
+static bool roll_choose_old(struct store *store, struct roll_choice *choice)
+{
+	uint32_t level = WINDOW_LEVELS - 1;
+	const struct window_list *list = store_windows(store, level);
+	for (uint32_t i = 0; i < list->count; i++) {
+		const struct window_entry *entry = &list->entries[i];
+		struct key_window key = entry->key;
+		if (!roll_is_old(store, level, key.to_ns))
+			continue;
+		if (entry->is_collapsed || expiry_touches(&store->expiry, key) ||
+		        !roll_is_fresh(store, entry, key.from_ns, key.to_ns))
+			continue;
+		*choice = (struct roll_choice){
+			.level = level,
+			.from_ns = key.from_ns,
+			.to_ns = key.to_ns,
+			.dictionary = entry->dictionary,
+			.generation = store_next_generation(store, level, key.from_ns, key.to_ns),
+			.replaced = 1,
+			.is_collapsed = true,
+		};
+		buf_put(&choice->keys, &key, sizeof(key));
+		return true;
+	}
+	return false;
+}
+
 /*
  * The next slot that has something to roll up, from the window at *at of the level below on; *at is
  * moved behind it. false: there is none. In the gate.
@@ -160,6 +201,7 @@ static bool roll_choose(struct store *store, uint32_t level, uint64_t until_ns, 
 		choice->replaced = 0;
 		choice->fresh = 0;
 		choice->generation = store_next_generation(store, level, from_ns, to_ns);
+		choice->is_collapsed = roll_is_old(store, level, to_ns);
 		buf_reset(&choice->keys);
 		roll_choose_replaced(store, choice, &must_wait);
 		if (must_wait)
@@ -293,6 +335,7 @@ static int roll_list_sources(const struct roll *roll, struct window *window)
 static int roll_describe(struct roll *roll, struct window *window)
 {
 	window->level = (uint8_t)key_window_level(roll->key);
+	window->is_collapsed = roll->is_collapsed;
 	window->dictionary = roll->dictionary;
 	window->sealed_ns = clock_unix_ns(roll->store->clock);
 	window->watchers_chunks = roll->watchers_chunks;
@@ -493,13 +536,15 @@ static int roll_choice_run(struct store *store, const struct roll_choice *choice
 		.key = { choice->from_ns, choice->to_ns, choice->generation },
 		.dictionary = choice->dictionary,
 		.replaced = choice->replaced,
+		.is_collapsed = choice->is_collapsed,
+		.is_only_to_collapse = choice->is_collapsed && choice->fresh == 0,
 	};
 	int r = roll_run(&roll, choice);
 	if (roll.is_damaged) {
 		r = roll_note_unrollable(store, roll.damaged);
 		r = r < 0 ? r : 1;
 	} else if (r == -EOVERFLOW || r == -E2BIG) {
-		r = 0;
+		r = choice->fresh == 0 ? roll_note_unrollable(store, keys[0]) : 0;
 		for (uint32_t i = choice->replaced; i < choice->replaced + choice->fresh; i++)
 			r = r < 0 ? r : roll_note_unrollable(store, keys[i]);
 	}
@@ -534,12 +579,27 @@ static int roll_level(struct store *store, uint32_t level, uint64_t until_ns)
 	return r;
 }
 
+/* One in each turn: whoever seals waits meanwhile. */
+static int roll_one_old(struct store *store)
+{
+	struct roll_choice choice = { 0 };
+	gate_enter(&store->gate);
+	bool is_found = roll_choose_old(store, &choice);
+	gate_leave(&store->gate);
+	int r = choice.keys.failed ? -ENOMEM : 0;
+	if (is_found && r == 0)
+		r = roll_choice_run(store, &choice);
+	buf_fini(&choice.keys);
+	return r == 1 || r == -EAGAIN ? 0 : r; /* the next turn chooses again */
+}
+
 int store_roll(struct store *store, uint64_t until_ns)
 {
 	int r = 0;
 	pthread_mutex_lock(&store->sealing);
 	for (uint32_t level = 1; level < WINDOW_LEVELS && r == 0; level++)
 		r = roll_level(store, level, until_ns);
+	r = r < 0 ? r : roll_one_old(store);
 	pthread_mutex_unlock(&store->sealing);
 	return r;
 }

@@ -35,6 +35,8 @@ struct roll {
 	uint32_t dictionary;   /* generation of the dict that all of it speaks of */
 	uint32_t nodes_count;  /* of that dict */
 	uint32_t reopens;
+	bool is_collapsed; /* addresses become those of their functions, or could not */
+	bool is_only_to_collapse;
 
 	struct roll_input *inputs;
 	uint32_t inputs_count;
@@ -70,6 +72,20 @@ void roll_fold_free(struct roll_fold *fold);
 DEFINE_AUTO(roll_fold);
 /* Of a node of that dictionary: for sum_merge(). */
 uint32_t roll_fold_node(void *owner, uint32_t node);
+
+/*
+ * What each stack of a dictionary is when every address in it is that of its function; what that
+ * needs is added to the generation, synced. NULL: nothing changes. Takes the writer and the gate;
+ * roll->nodes_count grows. -E2BIG: the dict has no room for it, or symbols cannot be read now;
+ * -EAGAIN; -ENOMEM; as store_write().
+ */
+struct roll_collapse;
+int roll_collapse_new(struct roll *roll, const uint32_t *nodes, uint32_t count,
+        struct roll_collapse **ret_collapse);
+void roll_collapse_free(struct roll_collapse *collapse);
+DEFINE_AUTO(roll_collapse);
+/* Of a node of that dictionary: for sum_merge(). */
+uint32_t roll_collapse_node(void *owner, uint32_t node);
 
 /* Blocks of all units, then who was watching, into roll->files. */
 int roll_write(struct roll *roll);

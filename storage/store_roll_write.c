@@ -359,9 +359,16 @@ static int roll_sums_load(struct roll *roll, const struct roll_part *part, struc
 	return 0;
 }
 
+/* What stacks become. */
+struct roll_mapping {
+	uint32_t (*map)(void *owner, uint32_t node);
+	void *owner;
+	bool is_silent;
+};
+
 /* All that is loaded, and the sum so far, into one. */
 static int roll_sums_merge(
-        struct roll *roll, struct kv_bytes key, struct roll_fold *fold, struct roll_sums *sums)
+        struct roll *roll, struct kv_bytes key, struct roll_mapping mapping, struct roll_sums *sums)
 {
 	struct sum_source sources[ROLL_SOURCES_MAX + 1] = { 0 };
 	uint32_t count = 0;
@@ -372,8 +379,9 @@ static int roll_sums_merge(
 	struct sum_merge_options options = {
 		.nodes_count = roll->nodes_count,
 		.effort = COLUMN_FAST,
-		.fold = fold ? roll_fold_node : NULL,
-		.owner = fold,
+		.fold = mapping.map,
+		.is_fold_silent = mapping.is_silent,
+		.owner = mapping.owner,
 	};
 	buf_reset(&roll->block);
 	int r = sum_merge(sources, count, options, key, &roll->block);
@@ -391,7 +399,33 @@ static int roll_sums_merge(
 
 static int roll_sums_add_up(struct roll *roll, struct kv_bytes key, struct roll_sums *sums)
 {
-	return roll_sums_merge(roll, key, NULL, sums);
+	return roll_sums_merge(roll, key, (struct roll_mapping){ 0 }, sums);
+}
+
+/* Of a unit that is complete: stacks that differ by addresses in the same functions become one. */
+static int roll_sums_collapse(struct roll *roll, struct kv_bytes key, struct roll_sums *sums)
+{
+	uint32_t count = sums->sum_block.dictionary_count;
+	AUTO(sum_memory) memory = sum_memory_new();
+	autofree uint32_t *nodes = malloc(((size_t)count + 1) * sizeof(*nodes));
+	AUTO(roll_collapse) collapse = NULL;
+	if (!roll->is_collapsed || count == 0)
+		return 0;
+	int r = memory && nodes ? 0 : -ENOMEM;
+	r = r < 0 ? r : sum_block_get_dictionary(&sums->sum_block, memory, nodes);
+	r = r < 0 ? r : roll_collapse_new(roll, nodes, count, &collapse);
+	if (r == -E2BIG && !roll->is_only_to_collapse) {
+		roll->is_collapsed = false; /* it is as it would be without */
+		return 0;
+	}
+	if (r < 0 || !collapse)
+		return r;
+	struct roll_mapping mapping = {
+		.map = roll_collapse_node,
+		.owner = collapse,
+		.is_silent = true,
+	};
+	return roll_sums_merge(roll, key, mapping, sums);
 }
 
 /* Of a unit that is complete: rarely seen stacks to their ancestors. */
@@ -411,7 +445,8 @@ static int roll_sums_fold(struct roll *roll, struct kv_bytes key, struct roll_su
 	r = r < 0 ? r : sum_block_add_total(&sums->sum_block, memory, totals);
 	r = r < 0 ? r : stack_sums_get(totals, &values);
 	r = r < 0 ? r : roll_fold_new(roll, nodes, values, count, below, &fold);
-	return r < 0 ? r : roll_sums_merge(roll, key, fold, sums);
+	struct roll_mapping mapping = { .map = roll_fold_node, .owner = fold };
+	return r < 0 ? r : roll_sums_merge(roll, key, mapping, sums);
 }
 
 /* ---- units ---- */
@@ -468,7 +503,8 @@ static int roll_write_parts(
 			continue;
 		r = roll_sums_add_up(roll, key, sums);
 		if (r == 0 && (is_last || sums->stacks > stacks_max / 2)) {
-			r = roll_sums_fold(roll, key, sums);
+			r = roll_sums_collapse(roll, key, sums);
+			r = r < 0 ? r : roll_sums_fold(roll, key, sums);
 			r = r < 0 ? r : roll_write_unit(roll, parts + first, i + 1 - first, sums);
 			first = i + 1;
 		}

@@ -686,7 +686,7 @@ static int merge_open_source(struct merge *merge, const struct sum_source *from,
 	for (uint32_t i = 0; merge->options.fold && i < count; i++) {
 		uint32_t node = merge->options.fold(merge->options.owner, source->nodes[i]);
 		assert(node < merge->options.nodes_count);
-		source->folded[i] = node != source->nodes[i];
+		source->folded[i] = node != source->nodes[i] && !merge->options.is_fold_silent;
 		source->nodes[i] = node;
 	}
 	return sum_block_get_groups(from->block, source->memory, &source->groups);

@@ -176,6 +176,8 @@ struct sum_merge_options {
 	struct sum_group_key (*regroup)(void *owner, struct sum_group_key key);
 	/* What a stack becomes: itself or an ancestor, which is counted. NULL: as they are. */
 	uint32_t (*fold)(void *owner, uint32_t node);
+	/* It becomes the same stack in other words, anywhere below nodes_count: not counted. */
+	bool is_fold_silent;
 	void *owner;
 };
 

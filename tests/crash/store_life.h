@@ -110,6 +110,7 @@ static struct store *open_store(const char *folder)
 	options.roll_ns[1] = 2 * options.roll_ns[0];
 	options.roll_stacks_max = 500;
 	options.generation_nodes = 1500;
+	options.collapse_after_ns = 1;
 	return store_fixture_open_with(options);
 }
 
