@@ -128,7 +128,14 @@ static void answer_health(
 	const char *unhealthy = metrics_unhealthy(&((struct aggregator *)owner)->metrics);
 	answer->content_type = "text/plain";
 	answer->status = unhealthy ? 503 : 200;
-	buf_printf(&answer->body, "%s\n", unhealthy ? unhealthy : "ok");
+	if (unhealthy) {
+		buf_printf(&answer->body, "%s\n", unhealthy);
+		return;
+	}
+	/* Damage of the past is no reason to send new data elsewhere. */
+	char remark[METRICS_REMARK_BYTES];
+	metrics_remark(&((struct aggregator *)owner)->metrics, remark);
+	buf_printf(&answer->body, "ok%s\n", remark);
 }
 
 static const struct http_route aggregator_routes[] = {

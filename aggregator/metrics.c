@@ -6,7 +6,9 @@
 #include "aggregator/metrics.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/statvfs.h>
 
@@ -108,6 +110,10 @@ static const struct metric metrics[] = {
 	        "Starts of agents and importers that are remembered." },
 	{ "store_disk_bytes", METRIC_GAUGE, AT(size.bytes_disk), "Size of the store on disk." },
 	{ "store_memory_bytes", METRIC_GAUGE, AT(size.bytes_memory), "Memory of the store." },
+	{ "quarantined_blocks", METRIC_GAUGE, AT(size.unreadable),
+	        "Blocks and records of the store that could not be read and are left out." },
+	{ "quarantine_overflow_total", METRIC_COUNTER, AT(size.unreadable_overflow),
+	        "Times one was met that there was no room to remember." },
 	{ "disk_free_bytes", METRIC_GAUGE, AT(disk_free_bytes), "Room left where the data is." },
 	{ "disk_size_bytes", METRIC_GAUGE, AT(disk_total_bytes),
 	        "Size of the disk the data is on." },
@@ -221,11 +227,25 @@ const char *metrics_unhealthy(const struct metrics_source *source)
 	}
 }
 
+void metrics_remark(const struct metrics_source *source, char ret_text[METRICS_REMARK_BYTES])
+{
+	uint64_t unreadable = store_unreadable_count(source->store);
+	ret_text[0] = '\0';
+	if (unreadable > 0)
+		snprintf(ret_text, METRICS_REMARK_BYTES,
+		        ": %" PRIu64 " block%s unreadable: run --verify", unreadable,
+		        unreadable == 1 ? "" : "s");
+}
+
 void metrics_write_json(const struct metrics_source *source, struct buf *to)
 {
 	struct metrics_snapshot snapshot;
 	metrics_take(source, &snapshot);
 	const char *unhealthy = metrics_unhealthy(source);
+	char remark[METRICS_REMARK_BYTES];
+	char health[METRICS_REMARK_BYTES + 2];
+	metrics_remark(source, remark);
+	snprintf(health, sizeof(health), "ok%s", remark);
 
 	struct json_writer json = json_writer_of(to, false);
 	json_object_begin(&json);
@@ -236,7 +256,7 @@ void metrics_write_json(const struct metrics_source *source, struct buf *to)
 	json_key_u64(&json, "unix_ns", clock_unix_ns(source->clock));
 	json_key_text(&json, "data", source->data);
 	json_key_bool(&json, "healthy", !unhealthy);
-	json_key_text(&json, "health", unhealthy ? unhealthy : "ok");
+	json_key_text(&json, "health", unhealthy ? unhealthy : health);
 	json_key_u64(&json, "uptime_ns", snapshot.uptime_ns);
 	json_key(&json, "store");
 	json_object_begin(&json);
@@ -248,6 +268,7 @@ void metrics_write_json(const struct metrics_source *source, struct buf *to)
 	json_key_u64(&json, "series", snapshot.size.dict.series);
 	json_key_u64(&json, "disk_free_bytes", snapshot.disk_free_bytes);
 	json_key_u64(&json, "disk_size_bytes", snapshot.disk_total_bytes);
+	json_key_u64(&json, "unreadable", snapshot.size.unreadable);
 	json_object_end(&json);
 	json_key(&json, "counters");
 	json_object_begin(&json);

@@ -28,5 +28,12 @@ void metrics_write_text(const struct metrics_source *source, struct buf *to);
 /* {"schema_version":1,"status":{...}} (docs/formats/json.md). */
 void metrics_write_json(const struct metrics_source *source, struct buf *to);
 
+/*
+ * What is to be looked at although all goes on, as text behind "ok": ": 3 blocks unreadable ...".
+ * Empty when there is nothing.
+ */
+#define METRICS_REMARK_BYTES 128
+void metrics_remark(const struct metrics_source *source, char ret_text[METRICS_REMARK_BYTES]);
+
 /* NULL when healthy, else one sentence that says what is wrong and what happens meanwhile. */
 const char *metrics_unhealthy(const struct metrics_source *source);

@@ -12,6 +12,9 @@
 #include <time.h>
 
 #include "core/log.h"
+#include "storage/quarantine.h"
+
+#define SEALER_UNREADABLE 32 /* named in one turn; the rest in the next */
 
 struct sealer {
 	struct sealer_options options;
@@ -74,6 +77,18 @@ static void sealer_note_collect(struct sealer *sealer, int r)
 	sealer->last_collect = r;
 }
 
+/* Each once, until it is lifted. */
+static void sealer_name_unreadable(struct store *store)
+{
+	struct quarantine_record records[SEALER_UNREADABLE];
+	uint32_t count = store_take_unreadable(store, records, SEALER_UNREADABLE);
+	for (uint32_t i = 0; i < count; i++)
+		log_warn("block-unreadable",
+		        "%s %s: %s: answers leave it out and name it; run --verify on the "
+		        "stopped store, or on a backup of it",
+		        records[i].family, records[i].key, strerror(-records[i].reason));
+}
+
 static void sealer_turn(struct sealer *sealer)
 {
 	uint64_t now_ns = clock_unix_ns(sealer->options.clock);
@@ -82,6 +97,7 @@ static void sealer_turn(struct sealer *sealer)
 	sealer_note_roll(
 	        sealer, store_roll(store, sealer_until(now_ns, sealer->options.roll_grace_ns)));
 	sealer_note_collect(sealer, store_collect(store));
+	sealer_name_unreadable(store);
 }
 
 /* false: stop. *ret_wanted: how many turns were asked for when this one begins. */

@@ -262,6 +262,12 @@ static void doctor_store(struct doctor *doctor, const json_t *status)
 		        units_bytes(size_bytes).text,
 		        units_bytes(json_reply_u64(store, "bytes_disk")).text);
 
+	uint64_t unreadable = json_reply_u64(store, "unreadable");
+	doctor_say(doctor, unreadable ? DOCTOR_WARN : DOCTOR_OK, "aggregator.blocks",
+	        "answers leave them out and name them: stop the aggregator, run it with --verify, "
+	        "restore a backup",
+	        "%s unreadable", units_count(unreadable).text);
+
 	const json_t *healthy = json_object_get(status, "healthy");
 	if (json_is_boolean(healthy))
 		doctor_say(doctor, json_is_true(healthy) ? DOCTOR_OK : DOCTOR_FAIL,

@@ -43,13 +43,68 @@ bool sealed_is_corrupt(const struct sealed *sealed, int result)
 static int sealed_get(
         struct sealed *sealed, enum kv_family family, struct kv_bytes key, struct buf *to)
 {
+	struct store *store = sealed->store;
+	int reason = -EBADMSG;
 	buf_reset(to);
+	sealed->is_passed_over = false;
+	sealed->is_doubted = false;
+	sealed->is_noted = false;
+	if (sealed->passes_over && quarantine_count(store->quarantine) > 0) {
+		enum quarantine_verdict verdict = quarantine_meet(store->quarantine,
+		        (struct quarantine_key){ family, key }, clock_unix_ns(store->clock),
+		        &reason);
+		sealed->is_doubted = verdict == QUARANTINE_LOOK_AGAIN;
+		sealed->is_passed_over = verdict == QUARANTINE_PASS_OVER;
+	}
+	if (sealed->is_passed_over) {
+		sealed->is_noted = true;
+		return reason;
+	}
 	int r = kv_get(sealed->store->kv, family, key, to);
 	if (r == -ENOENT || r == -EBADMSG)
 		return -EBADMSG; /* missing, or in a file with a wrong checksum: this block only */
 	if (r < 0)
 		sealed->failed = r;
 	return r;
+}
+
+/*
+ * Ends the opening of a block, which says the same to whoever reads it: one that failed here needs
+ * no reading again. Whoever sees what is hidden meets blocks that are half erased, and says
+ * nothing.
+ */
+static int sealed_opened(
+        struct sealed *sealed, enum kv_family family, struct kv_bytes key, int result)
+{
+	struct store *store = sealed->store;
+	struct quarantine_key what = { family, key };
+	if (result == 0 && sealed->is_doubted)
+		quarantine_lift(store->quarantine, what);
+	if (!sealed_is_corrupt(sealed, result) || sealed->is_passed_over || sealed->sees_hidden)
+		return result;
+	quarantine_note(store->quarantine, what, result, true, clock_unix_ns(store->clock));
+	sealed->is_noted = true;
+	return result;
+}
+
+void sealed_note_unreadable(struct sealed *sealed)
+{
+	const struct key_block *tried = &sealed->tried;
+	uint8_t bytes[KEYS_BLOCK_BYTES];
+	struct kv_bytes key = { bytes, sizeof(bytes) };
+	if (sealed->is_noted)
+		return;
+	sealed->is_noted = true;
+	if (tried->part == 0) {
+		keys_put_window(tried->window, bytes);
+		key.count = KEYS_WINDOW_BYTES;
+		store_note_unreadable(sealed->store, KV_WINDOW, key, -EBADMSG);
+		return;
+	}
+	keys_put_block(*tried, bytes);
+	store_note_unreadable(sealed->store,
+	        tried->part == KEYS_BLOCK_DETAIL ? KV_DETAIL : store_sums_family(tried->window),
+	        key, -EBADMSG);
 }
 
 /* What is hidden is not there. */
@@ -107,9 +162,10 @@ int sealed_open(struct sealed *sealed, const struct window_entry *entry)
 	sealed->key = entry->key;
 	sealed->tried = (struct key_block){ .window = entry->key, .unit = KEYS_UNIT_NONE };
 	keys_put_window(entry->key, key_bytes);
+	sealed->generation = NULL;
 	int r = sealed_get(sealed, KV_WINDOW, key, &sealed->detail_bytes);
 	if (r < 0)
-		return r;
+		return sealed_opened(sealed, KV_WINDOW, key, r);
 	struct kv_bytes value = { sealed->detail_bytes.bytes, sealed->detail_bytes.count };
 	r = window_get(key, value, entry->key, &sealed->window);
 	if (r == -ENOMEM)
@@ -118,6 +174,7 @@ int sealed_open(struct sealed *sealed, const struct window_entry *entry)
 	                           : store_generation(sealed->store, sealed->window.dictionary);
 	if (r == 0 && !sealed->generation)
 		r = -EBADMSG;
+	r = sealed_opened(sealed, KV_WINDOW, key, r);
 	if (r == 0 && !sealed->sees_hidden)
 		sealed_hide(sealed);
 	return r;
@@ -160,10 +217,12 @@ static int sealed_get_chunk(struct sealed *sealed, struct key_block key, struct 
 	uint8_t key_bytes[KEYS_BLOCK_BYTES];
 	struct kv_bytes at = { key_bytes, sizeof(key_bytes) };
 	keys_put_block(key, key_bytes);
-	int r = sealed_get(sealed, store_sums_family(sealed->key), at, bytes);
+	enum kv_family family = store_sums_family(sealed->key);
+	int r = sealed_get(sealed, family, at, bytes);
 	r = r < 0 ? r
 	          : detail_chunk_open(
 	                    at, (struct kv_bytes){ bytes->bytes, bytes->count }, ret_chunk);
+	r = sealed_opened(sealed, family, at, r);
 	enum sealed_kind kind = key.part == KEYS_BLOCK_WATCHERS ? SEALED_WATCHERS : SEALED_MEMBERS;
 	r = r < 0 ? r : sealed_reserve(sealed, kind, sealed_chunk_bytes(ret_chunk, bytes->count));
 	r = r < 0 ? r : detail_chunk_get_heads(ret_chunk, memory, ret_heads);
@@ -220,9 +279,11 @@ int sealed_get_sums(struct sealed *sealed, uint32_t unit, struct sum_block *ret_
 	uint8_t key_bytes[KEYS_BLOCK_BYTES];
 	struct kv_bytes at = { key_bytes, sizeof(key_bytes) };
 	keys_put_block(sealed_key(sealed, unit, KEYS_BLOCK_SUMS, 0), key_bytes);
-	int r = sealed_get(sealed, store_sums_family(sealed->key), at, &sealed->sums_bytes);
+	enum kv_family family = store_sums_family(sealed->key);
+	int r = sealed_get(sealed, family, at, &sealed->sums_bytes);
 	struct kv_bytes value = { sealed->sums_bytes.bytes, sealed->sums_bytes.count };
 	r = r < 0 ? r : sum_block_open(at, value, ret_block);
+	r = sealed_opened(sealed, family, at, r);
 	r = r < 0 ? r
 	          : sealed_reserve(sealed, SEALED_SUMS, sealed_sums_bytes(ret_block, value.count));
 	return r < 0 ? r : sealed_get_nodes(sealed, ret_block);
@@ -240,6 +301,7 @@ int sealed_open_detail(struct sealed *sealed, uint32_t unit, uint32_t chunk,
 	if (r == 0 && (ret_chunk->dictionary_count != block->dictionary_count ||
 	                      ret_chunk->dictionary_hash != block->dictionary_hash))
 		r = -EBADMSG;
+	r = sealed_opened(sealed, KV_DETAIL, at, r);
 	return r < 0 ? r
 	             : sealed_reserve(
 	                       sealed, SEALED_DETAIL, sealed_chunk_bytes(ret_chunk, value.count));

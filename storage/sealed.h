@@ -32,6 +32,14 @@ struct sealed {
 	struct key_block tried; /* what was read last: named where it cannot be; unit NONE and part
 	                           0: the record */
 	bool sees_hidden;       /* set after sealed_init() by who is to see what readers do not */
+	/*
+	 * Likewise by questions: what is known to be unreadable is not read again. Whoever changes
+	 * the store looks for himself.
+	 */
+	bool passes_over;
+	bool is_passed_over; /* of what was tried last: it was not read */
+	bool is_doubted;     /* it could not be read an hour ago */
+	bool is_noted;       /* it is among what cannot be read */
 
 	struct buf watchers_bytes;
 	struct buf members_bytes;
@@ -53,6 +61,9 @@ void sealed_fini(struct sealed *sealed);
 
 /* What is hidden is as if it were gone: units say so, and a window that is has no watchers. */
 int sealed_open(struct sealed *sealed, const struct window_entry *entry);
+
+/* What was read last is not what it should be, although it could be opened: notes that. */
+void sealed_note_unreadable(struct sealed *sealed);
 
 /* Is it a block that is to be left out and counted? */
 bool sealed_is_corrupt(const struct sealed *sealed, int result);

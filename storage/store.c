@@ -373,7 +373,9 @@ static struct store *store_new(struct store_options options)
 	store->stream_ids = id_map_new(STORE_STREAMS_MAX);
 	store->symbols = symbols_cache_new(options.symbols_cache_bytes);
 	store->services = service_stacks_new();
-	if (store->path && store->stream_ids && store->symbols && store->services)
+	store->quarantine = quarantine_new(QUARANTINE_RECORDS_MAX);
+	if (store->path && store->stream_ids && store->symbols && store->services &&
+	        store->quarantine)
 		return store;
 	store_free(store);
 	return NULL;
@@ -416,6 +418,7 @@ void store_free(struct store *store)
 		kv_free(store->kv);
 	}
 	symbols_cache_free(store->symbols);
+	quarantine_free(store->quarantine);
 	store_free_streams(store);
 	service_stacks_free(store->services);
 	free(store->tenants);
@@ -488,6 +491,7 @@ int store_make_writable(struct store *store)
 	gate_lock(&store->gate);
 	store_take_back(store, id_map_count(store->stream_ids));
 	store->reopens++;
+	quarantine_clear(store->quarantine); /* files may be others: all is to be looked at again */
 	int r = kv_reopen(store->kv);
 	if (r < 0)
 		kv_error(store->kv, store->error, sizeof(store->error));
@@ -1141,6 +1145,9 @@ int store_agent_put(struct store *store, const struct store_agent *agent)
 	if (r == 0) {
 		kv_put(store->kv, write, KV_AGENT, key, store_bytes(&value));
 		r = store_write(store, write, KV_UNSYNCED, "keeping what an agent said");
+		if (r == 0)
+			quarantine_lift(
+			        store->quarantine, (struct quarantine_key){ KV_AGENT, key });
 	}
 	pthread_mutex_unlock(&store->writer);
 	return r;
@@ -1161,6 +1168,7 @@ int store_agents(struct store *store, int (*visit)(void *owner, const struct sto
 		if (keys_get_agent(key.bytes, key.count, &uuid, tenant) < 0 ||
 		        record_get_agent(key, kv_iterator_value(it), &agent) < 0) {
 			store->corrupt++; /* he will speak again */
+			store_note_unreadable(store, KV_AGENT, key, -EBADMSG);
 			continue;
 		}
 		agent.uuid = uuid;
@@ -1220,6 +1228,28 @@ int store_size(struct store *store, struct store_size *ret_size)
 	size.last_ns = store->last_ns;
 	pthread_mutex_unlock(&store->stats);
 	size.corrupt = store->corrupt;
+	size.unreadable = quarantine_count(store->quarantine);
+	size.unreadable_overflow = quarantine_overflow(store->quarantine);
 	*ret_size = size;
 	return 0;
+}
+
+/* ---- what cannot be read ---- */
+
+void store_note_unreadable(
+        struct store *store, enum kv_family family, struct kv_bytes key, int reason)
+{
+	quarantine_note(store->quarantine, (struct quarantine_key){ family, key }, reason, false,
+	        clock_unix_ns(store->clock));
+}
+
+uint64_t store_unreadable_count(const struct store *store)
+{
+	return quarantine_count(store->quarantine);
+}
+
+uint32_t store_take_unreadable(
+        struct store *store, struct quarantine_record *ret_records, uint32_t count)
+{
+	return quarantine_take(store->quarantine, clock_unix_ns(store->clock), ret_records, count);
 }

@@ -31,6 +31,7 @@
 #include "profile/wire.h"
 
 struct store;
+struct quarantine_record;
 
 struct store_options {
 	const char *path;          /* a folder, made when it is not there */
@@ -322,6 +323,18 @@ struct store_size {
 	uint64_t rollups;           /* hours and days */
 	uint64_t collapsed;         /* of them days without addresses within functions */
 	uint64_t corrupt; /* records met since the open that could not be read and were left out */
+	uint64_t unreadable;          /* different ones that are known now */
+	uint64_t unreadable_overflow; /* how often one was met that there was no room to remember */
 };
 
 int store_size(struct store *store, struct store_size *ret_size);
+
+/*
+ * How much of the store is known to be unreadable; and names what was not named before, up to count
+ * of it, for the log (storage/quarantine.h). Returns how many it named. Blocks of which nothing can
+ * be used are passed over by questions, which count and name them as if they had read them, and are
+ * looked at again after an hour.
+ */
+uint64_t store_unreadable_count(const struct store *store);
+uint32_t store_take_unreadable(
+        struct store *store, struct quarantine_record *ret_records, uint32_t count);

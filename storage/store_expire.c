@@ -38,7 +38,9 @@ static int expire_load_run(struct store *store, struct kv_bytes key, struct kv_b
 	int r = expiry_get_key(key.bytes, key.count, &id);
 	r = r < 0 ? r : expiry_get_run(key, value, &run);
 	if (r == -EBADMSG || r == -EPROTONOSUPPORT) {
-		store->corrupt++; /* what it hid is to be seen again: nothing is lost by that */
+		/* What it hid is to be seen again: nothing is lost by that. */
+		store->corrupt++;
+		store_note_unreadable(store, KV_EXPIRY, key, r);
 		return 0;
 	}
 	run.run.id = r < 0 ? 0 : id;
@@ -693,7 +695,7 @@ static int erasing_commit(struct erasing *erasing)
 	gate_lock(&store->gate);
 	r = r < 0 ? r : store_write(store, erasing->write, KV_SYNC, "erasing what expired");
 	for (size_t i = 0; i < count && r == 0; i++)
-		window_list_remove(store_windows(store, key_window_level(removed[i])), removed[i]);
+		store_remove_window(store, removed[i]);
 	if (r == 0)
 		store->format_version_min = STORE_FORMAT_LEVELS;
 	gate_unlock(&store->gate);
@@ -968,7 +970,7 @@ static int undoing_commit(struct undoing *undoing, uint64_t run_id)
 		return r;
 	gate_lock(&store->gate);
 	for (size_t i = 0; i < count; i++)
-		window_list_remove(store_windows(store, key_window_level(keys[i])), keys[i]);
+		store_remove_window(store, keys[i]);
 	gate_unlock(&store->gate);
 	return store_load_ends(store);
 }

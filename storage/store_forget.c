@@ -289,9 +289,10 @@ static int forget_commit(struct forget *forget)
 	r = store_write(store, forget->write, KV_SYNC, "deleting a range");
 	for (size_t i = 0; i < windows_count && r == 0; i++) {
 		forget_note_open(forget, &windows[i]);
-		window_list_remove(
-		        store_windows(store, key_window_level(windows[i].key)), windows[i].key);
+		store_remove_window(store, windows[i].key);
 	}
+	if (r == 0)
+		quarantine_lift_range(store->quarantine, KV_BATCH, from, to);
 	gate_unlock(&store->gate);
 	/*
 	 * Whole files go at once. They may hold older deletions of keys that live on in files which

@@ -519,7 +519,7 @@ static int forgetting_drop_rollups(struct forgetting *forgetting)
 	gate_lock(&store->gate);
 	r = r < 0 ? r : store_write(store, forgetting->write, KV_SYNC, "dropping rollups");
 	for (size_t i = 0; i < count && r == 0; i++)
-		window_list_remove(store_windows(store, key_window_level(keys[i])), keys[i]);
+		store_remove_window(store, keys[i]);
 	gate_unlock(&store->gate);
 	return r;
 }

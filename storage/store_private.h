@@ -28,6 +28,7 @@
 #include "storage/keys.h"
 #include "storage/kv.h"
 #include "storage/label_index.h"
+#include "storage/quarantine.h"
 #include "storage/record.h"
 #include "storage/store.h"
 #include "storage/symbols_cache.h"
@@ -137,7 +138,8 @@ struct store {
 	bool has_batches;
 	uint64_t first_ns;
 	uint64_t last_ns;
-	_Atomic uint64_t corrupt; /* records met that could not be read */
+	_Atomic uint64_t corrupt;      /* records met that could not be read */
+	struct quarantine *quarantine; /* and which */
 
 	struct symbols_cache *symbols;
 
@@ -194,6 +196,10 @@ static inline struct kv_bytes store_bytes(const struct buf *buf)
 	return (struct kv_bytes){ buf->bytes, buf->count };
 }
 
+/* A record could not be read, and is left out. Any thread. */
+void store_note_unreadable(
+        struct store *store, enum kv_family family, struct kv_bytes key, int reason);
+
 /* Windows of a level: 0 what seals made, then rollups. */
 static inline struct window_list *store_windows(struct store *store, uint32_t level)
 {
@@ -204,6 +210,13 @@ static inline const struct window_list *store_windows_const(
         const struct store *store, uint32_t level)
 {
 	return level == 0 ? &store->windows : &store->rollups[level - 1];
+}
+
+/* It went: out of the list of its level, and nothing of it is unreadable any more. Gate locked. */
+static inline void store_remove_window(struct store *store, struct key_window key)
+{
+	window_list_remove(store_windows(store, key_window_level(key)), key);
+	quarantine_lift_window(store->quarantine, key);
 }
 
 /* Where the blocks of a window are that are not detail. */

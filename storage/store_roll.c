@@ -449,7 +449,7 @@ static int roll_commit(struct roll *roll, struct window *window)
 		if (store->format_version_min < STORE_FORMAT_LEVELS)
 			store->format_version_min = STORE_FORMAT_LEVELS;
 		for (uint32_t i = 0; i < roll->replaced; i++)
-			window_list_remove(list, roll->inputs[i].key);
+			store_remove_window(store, roll->inputs[i].key);
 		window_describe(window, &entry);
 		window_list_add(list, entry);
 	}

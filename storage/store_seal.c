@@ -530,6 +530,7 @@ static int seal_load_window(
 	if (keys_get_window(key.bytes, key.count, &entry.key) < 0 ||
 	        key_window_level(entry.key) >= WINDOW_LEVELS) {
 		store->corrupt++; /* nobody can say when it was, or what */
+		store_note_unreadable(store, KV_WINDOW, key, -EBADMSG);
 		return 0;
 	}
 	struct window_list *list = &lists[key_window_level(entry.key)];

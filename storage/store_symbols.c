@@ -26,6 +26,7 @@ int store_load_symbols(struct store *store)
 		if (r < 0) {
 			/* Not known any more, so it will be asked for again. */
 			store->corrupt++;
+			store_note_unreadable(store, KV_SYMBOLS, key, r);
 			continue;
 		}
 		r = symbols_cache_set(store->symbols, build_id, body_bytes > 0);
@@ -44,6 +45,16 @@ static bool store_build_id_is_valid(const char *build_id)
 int store_symbols_has(struct store *store, const char *build_id)
 {
 	return symbols_cache_has(store->symbols, build_id);
+}
+
+/* They came anew. */
+static void store_lift_symbols(struct store *store, const char *build_id)
+{
+	uint8_t key[KEYS_SYMBOLS_BYTES_MAX];
+	size_t count = keys_put_symbols(KEYS_SYMBOLS_HEAD, build_id, key);
+	quarantine_lift(store->quarantine, (struct quarantine_key){ KV_SYMBOLS, { key, count } });
+	count = keys_put_symbols(KEYS_SYMBOLS_BODY, build_id, key);
+	quarantine_lift(store->quarantine, (struct quarantine_key){ KV_SYMBOLS, { key, count } });
 }
 
 static int store_symbols_write(
@@ -71,7 +82,10 @@ static int store_symbols_write(
 		        (struct kv_bytes){ body.bytes, body.count });
 	}
 	/* Lost with the machine they would only be asked for again, so nobody waits for a sync. */
-	return store_write(store, batch, KV_UNSYNCED, "keeping symbols");
+	int r = store_write(store, batch, KV_UNSYNCED, "keeping symbols");
+	if (r == 0)
+		store_lift_symbols(store, build_id);
+	return r;
 }
 
 int store_symbols_put(struct store *store, const char *build_id, const void *bytes, size_t count)
@@ -115,7 +129,11 @@ const struct symbols *store_symbols_find(struct store *store, const char *build_
 	int r = store_symbols_load(store, build_id, &symbols);
 	if (r == -ENOMEM || r == -EIO)
 		return NULL; /* may work the next time */
-	if (r < 0)
+	if (r < 0) {
+		uint8_t key[KEYS_SYMBOLS_BYTES_MAX];
+		size_t count = keys_put_symbols(KEYS_SYMBOLS_BODY, build_id, key);
 		store->corrupt++;
+		store_note_unreadable(store, KV_SYMBOLS, (struct kv_bytes){ key, count }, r);
+	}
 	return symbols_cache_add(store->symbols, build_id, r < 0 ? NULL : symbols);
 }

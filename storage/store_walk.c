@@ -62,6 +62,7 @@ void walk_count_corrupt(struct walk *walk)
 	const struct sealed *sealed = &walk->sealed;
 	const struct key_block *block = &sealed->tried;
 	struct unreadable one;
+	sealed_note_unreadable(&walk->sealed);
 	memset(&one, 0, sizeof(one));
 	one.from_ns = block->window.from_ns;
 	one.to_ns = block->window.to_ns;
@@ -81,6 +82,10 @@ void walk_count_corrupt_window(struct walk *walk, struct key_window key)
 	one.from_ns = key.from_ns;
 	one.to_ns = key.to_ns;
 	snprintf(one.what, sizeof(one.what), "window");
+	uint8_t bytes[KEYS_WINDOW_BYTES];
+	keys_put_window(key, bytes);
+	store_note_unreadable(
+	        walk->store, KV_WINDOW, (struct kv_bytes){ bytes, sizeof(bytes) }, -EBADMSG);
 	walk_note_unreadable(walk, &one);
 }
 
@@ -110,6 +115,7 @@ int walk_record(struct walk *walk, struct kv_bytes key_bytes, struct kv_bytes va
 		r = -EBADMSG;
 	r = r < 0 ? r : walk->visit(walk->owner, key, &record, generation);
 	if (r == -EBADMSG || r == -EPROTONOSUPPORT) {
+		store_note_unreadable(walk->store, KV_BATCH, key_bytes, r);
 		walk_count_corrupt_batch(walk, key);
 		r = 0;
 	}
@@ -188,6 +194,7 @@ static void walk_tell(const struct walk *walk, uint64_t before_ns)
 int walk_run(struct walk *walk)
 {
 	int r = sealed_init(&walk->sealed, walk->store);
+	walk->sealed.passes_over = true;
 	walk->at = (struct key_batch){ .start_ns = walk->from_ns };
 	while (r == 0 && walk->at.start_ns < walk->to_ns) {
 		uint64_t before_ns = walk->at.start_ns;

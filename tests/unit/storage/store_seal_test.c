@@ -9,6 +9,7 @@
 #include "core/clock.h"
 #include "core/rng.h"
 #include "storage/kv.h"
+#include "storage/quarantine.h"
 #include "tests/unit/storage/store_fixture.h"
 
 #define WINDOW_S 60
@@ -316,6 +317,46 @@ static void expect_named(const struct completeness *all)
 	}
 }
 
+/* What is passed over is counted and named as if it had been read. */
+static void expect_same_again(struct store *store, uint64_t from_ns, uint64_t to_ns)
+{
+	struct store_sum first = store_fixture_sum(store, "cpu", from_ns, to_ns);
+	struct store_sum again = store_fixture_sum(store, "cpu", from_ns, to_ns);
+	const struct completeness *a = &first.completeness;
+	const struct completeness *b = &again.completeness;
+	assert_int_equal(a->value, b->value);
+	assert_int_equal(a->corrupt, b->corrupt);
+	assert_int_equal(a->intervals, b->intervals);
+	assert_int_equal(a->coverage_ns, b->coverage_ns);
+	assert_int_equal(a->unreadable_count, b->unreadable_count);
+	assert_memory_equal(a->unreadable, b->unreadable, sizeof(a->unreadable));
+	assert_int_equal(first.parts_count, again.parts_count);
+	for (uint32_t i = 0; i < first.parts_count; i++) {
+		assert_int_equal(first.parts[i].rows_count, again.parts[i].rows_count);
+		for (uint32_t j = 0; j < first.parts[i].rows_count; j++) {
+			assert_int_equal(first.parts[i].rows[j].node, again.parts[i].rows[j].node);
+			assert_int_equal(
+			        first.parts[i].rows[j].value, again.parts[i].rows[j].value);
+		}
+	}
+	store_sum_fini(&first);
+	store_sum_fini(&again);
+}
+
+/* Exactly one is damaged: it is remembered once, whatever met it, and named once. */
+static void expect_one_unreadable(struct store *store)
+{
+	struct quarantine_record records[4];
+	struct store_size size;
+	CHECK_OK(store_size(store, &size));
+	assert_int_equal(size.unreadable, 1);
+	assert_int_equal(size.unreadable_overflow, 0);
+	assert_int_equal(store_take_unreadable(store, records, 4), 1);
+	CHECK(records[0].family[0] && records[0].key[0] && records[0].times > 1);
+	CHECK(records[0].reason == -EBADMSG || records[0].reason == -EPROTONOSUPPORT);
+	assert_int_equal(store_take_unreadable(store, records, 4), 0);
+}
+
 static void a_damaged_block_is_never_a_wrong_number(void **state)
 {
 	static const enum kv_family families[] = { KV_WINDOW, KV_SUMS, KV_DETAIL, KV_BATCH };
@@ -337,6 +378,9 @@ static void a_damaged_block_is_never_a_wrong_number(void **state)
 				break;
 
 			store = open_store(dir.path);
+			expect_same_again(store, 0, 180 * SECOND);
+			expect_same_again(store, 10 * SECOND, 170 * SECOND);
+			expect_one_unreadable(store);
 			for (int round = 0; round < 2; round++) {
 				struct store_sum sum = store_fixture_sum(
 				        store, "cpu", 0, 180 * SECOND);
@@ -363,6 +407,7 @@ static void a_damaged_block_is_never_a_wrong_number(void **state)
 			assert_int_equal(sum.completeness.value, 0);
 			assert_int_equal(sum.completeness.corrupt, 0);
 			store_sum_fini(&sum);
+			assert_int_equal(store_unreadable_count(store), 0);
 			store_free(store);
 		}
 	}
