@@ -76,7 +76,7 @@ int admin_failed(struct admin_call *call, const char *doing, int r)
 static admin_method admin_find(struct wire_text name)
 {
 	for (size_t i = 0; i < COUNT_OF(admin_methods); i++)
-		if (strlen(admin_methods[i].name) == name.count &&
+		if (name.bytes && strlen(admin_methods[i].name) == name.count &&
 		        memcmp(admin_methods[i].name, name.bytes, name.count) == 0)
 			return admin_methods[i].run;
 	return NULL;
@@ -196,7 +196,7 @@ static void admin_receive(struct admin *admin, const struct job *job)
 {
 	AUTO_BUF unpacked = { .limit = ADMIN_UNPACKED_MAX };
 	struct wire_message message;
-	struct wire_admin asked;
+	struct wire_admin asked = { 0 };
 	int r = wire_open(job->bytes, job->count, &unpacked, &message);
 	if (r == 0)
 		r = message.kind == WIRE_ADMIN ? wire_get_admin(&message.payload, &asked)

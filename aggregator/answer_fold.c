@@ -6,6 +6,7 @@
 
 #include "aggregator/answer_fold.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -74,6 +75,7 @@ static int fold_side(struct fold *fold, uint32_t side, uint32_t group)
 {
 	const struct answer_sum *sum = &fold->sums[side];
 	int r = 0;
+	assert(sum->match);
 	for (uint32_t part = 0; part < sum->sum.parts_count && r == 0; part++) {
 		struct named_stacks_rows rows = fold_rows(sum, part, group);
 		if (rows.count > 0)
@@ -153,6 +155,7 @@ static int fold_finish_side(struct fold *fold, uint32_t index)
 	const struct answer_sum *sum = &fold->sums[index];
 	struct answer_side *to = &fold->answer->sides[index];
 	int r = 0;
+	assert(sum->match);
 	for (uint32_t i = 0; r == 0 && i < sum->match->series_count; i++)
 		if (sum->sum.coverage_ns[i])
 			r = batch_add_coverage(

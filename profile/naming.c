@@ -6,6 +6,7 @@
 
 #include "profile/naming.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -246,6 +247,7 @@ static int naming_follow(struct naming *naming)
 	int result = naming_grow(&naming->frames, &naming->frames_capacity, count.frames + 1);
 	if (result == 0)
 		result = naming_grow(&naming->nodes, &naming->nodes_capacity, count.nodes + 1);
+	assert(result < 0 || naming->nodes);
 	if (result == 0)
 		naming->nodes[DICT_NODE_ROOT] = DICT_NODE_ROOT;
 	return result;

@@ -299,7 +299,7 @@ static int cmd_timeline_run(void *opaque, const struct option_args *words)
 	if (args->step_ns == 0)
 		args->step_ns = timeline_step(range.to_ns[0] - range.from_ns[0]);
 
-	struct json_reply reply;
+	struct json_reply reply = { 0 };
 	code = timeline_ask(args, selector, &range, &reply);
 	if (code)
 		return code;

@@ -235,6 +235,7 @@ static int push_explain(
 static void push_item_fail(const struct push_session *session, struct push_item *item,
         const struct push_reason *reason)
 {
+	assert(item);
 	if (item->code == 0)
 		item->code = push_explain(session, item->name, reason);
 }

@@ -190,7 +190,7 @@ int tree_view_add_cut(struct tree_view *tree, uint32_t side, const struct batch 
 		tree_view_put_node(&tree->nodes[sums.place[node]], side, &sums, node);
 	}
 	uint64_t missing = 0;
-	const struct batch *nodes = sums.missing ? parts[ANSWER_CUT_NODES] : NULL;
+	const struct batch *nodes = parts && sums.missing ? parts[ANSWER_CUT_NODES] : NULL;
 	for (uint32_t i = 0; nodes && i < nodes->rows_count; i++)
 		if (!chosen || chosen[nodes->rows[i].series])
 			missing += nodes->rows[i].value;

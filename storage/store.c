@@ -48,6 +48,8 @@ void store_set_error(struct store *store, const char *format, ...)
 {
 	va_list arguments;
 	va_start(arguments, format);
+	/* The analyzer does not see va_start() here.
+	 * NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized) */
 	vsnprintf(store->error, sizeof(store->error), format, arguments);
 	va_end(arguments);
 }
@@ -580,6 +582,7 @@ static int store_translate_node(struct translation *translation, const struct ro
 	const struct dict *dict = translation->store->newest->dict;
 	uint32_t nodes_before = dict_mark(dict).nodes;
 	bool is_itself = true;
+	assert(new_stacks);
 	if (*new_stacks >= translation->store->options.service_stacks_max) {
 		int r = dict_remap_ancestor(translation->remap, row->node, ret_node, &is_itself);
 		if (r < 0 || !is_itself) {

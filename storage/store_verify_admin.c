@@ -67,7 +67,7 @@ int verify_admin(struct verify *verify)
 {
 	struct verify_chain chain = { 0 };
 	struct verify_scan scan;
-	struct kv_bytes key, value;
+	struct kv_bytes key = { 0 }, value = { 0 };
 	int r = verify_scan_init(&scan, verify, KV_ADMIN, "admin");
 	while (r >= 0 && (r = verify_scan_next(&scan, &key, &value)) > 0) {
 		uint64_t seq;

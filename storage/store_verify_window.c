@@ -1058,7 +1058,7 @@ int verify_windows(struct verify *verify)
 	};
 	struct verify_blocks blocks[VERIFY_BLOCK_FAMILIES] = { 0 };
 	struct verify_scan scan = { 0 };
-	struct kv_bytes key, value;
+	struct kv_bytes key = { 0 }, value = { 0 };
 	int r = window.members_memory ? 0 : -ENOMEM;
 	r = r < 0 ? r : verify_scan_init(&scan, verify, KV_WINDOW, "window");
 	for (size_t i = 0; i < COUNT_OF(families) && r == 0; i++)
