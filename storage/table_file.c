@@ -14,6 +14,7 @@
 
 #include "storage/table_file.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
@@ -74,6 +75,7 @@ static int table_read_block(
 
 static bool table_block_is_good(const uint8_t *bytes, uint64_t count)
 {
+	assert(bytes);
 	/* The compression is the last byte that is covered; it is not hashed but mixed in. */
 	uint32_t expected = (uint32_t)hash64_bytes(bytes, count) ^
 	                    bytes[count] * TABLE_CHECKSUM_PRIME;
