@@ -84,9 +84,11 @@ static void sealer_name_unreadable(struct store *store)
 	uint32_t count = store_take_unreadable(store, records, SEALER_UNREADABLE);
 	for (uint32_t i = 0; i < count; i++)
 		log_warn("block-unreadable",
-		        "%s %s: %s: answers leave it out and name it; run --verify on the "
-		        "stopped store, or on a backup of it",
-		        records[i].family, records[i].key, strerror(-records[i].reason));
+		        "%s %s: %s: what finer windows do not have either is missing in answers, "
+		        "which name it; run --verify on the stopped store, or on a backup of it",
+		        records[i].family, records[i].key,
+		        records[i].reason == -EPROTONOSUPPORT ? "written by a newer profleet"
+		                                              : "missing or damaged");
 }
 
 static void sealer_turn(struct sealer *sealer)

@@ -264,7 +264,7 @@ static void doctor_store(struct doctor *doctor, const json_t *status)
 
 	uint64_t unreadable = json_reply_u64(store, "unreadable");
 	doctor_say(doctor, unreadable ? DOCTOR_WARN : DOCTOR_OK, "aggregator.blocks",
-	        "answers leave them out and name them: stop the aggregator, run it with --verify, "
+	        "answers name what they miss by them: stop the aggregator, run it with --verify, "
 	        "restore a backup",
 	        "%s unreadable", units_count(unreadable).text);
 
