@@ -324,8 +324,6 @@ static void text_add(char text[QUARANTINE_KEY_TEXT], const char *format, ...)
 	size_t count = strlen(text);
 	va_list arguments;
 	va_start(arguments, format);
-	/* The analyzer does not see va_start() here.
-	 * NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized) */
 	(void)vsnprintf(text + count, QUARANTINE_KEY_TEXT - count, format, arguments);
 	va_end(arguments);
 }

@@ -48,8 +48,6 @@ void store_set_error(struct store *store, const char *format, ...)
 {
 	va_list arguments;
 	va_start(arguments, format);
-	/* The analyzer does not see va_start() here.
-	 * NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized) */
 	vsnprintf(store->error, sizeof(store->error), format, arguments);
 	va_end(arguments);
 }

@@ -48,8 +48,6 @@ int verify_damage(struct verify *verify, const struct verify_place *place, const
 	va_list arguments;
 	memcpy(finding.key, place->key, sizeof(finding.key));
 	va_start(arguments, format);
-	/* The analyzer does not see va_start() here.
-	 * NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized) */
 	vsnprintf(finding.reason, sizeof(finding.reason), format, arguments);
 	va_end(arguments);
 	return verify_tell(verify, &finding);
@@ -94,8 +92,6 @@ void verify_put(struct verify_place *place, const char *format, ...)
 	size_t count = strlen(place->key);
 	va_list arguments;
 	va_start(arguments, format);
-	/* The analyzer does not see va_start() here.
-	 * NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized) */
 	vsnprintf(place->key + count, sizeof(place->key) - count, format, arguments);
 	va_end(arguments);
 }
