@@ -79,6 +79,11 @@ static const char *const kv_family_names[KV_FAMILIES] = {
 	[KV_ADMIN] = "admin",
 };
 
+const char *kv_family_name(enum kv_family family)
+{
+	return kv_family_names[family];
+}
+
 #if defined(__has_feature)
 #if __has_feature(thread_sanitizer)
 #define KV_TSAN 1

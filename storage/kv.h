@@ -49,6 +49,9 @@ enum kv_family {
 	KV_FAMILIES,
 };
 
+/* As it is called on the disk, and where a record is named: "default", "batch", ... */
+const char *kv_family_name(enum kv_family family);
+
 struct kv_bytes {
 	const void *bytes;
 	size_t count;

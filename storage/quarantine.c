@@ -299,23 +299,6 @@ uint64_t quarantine_overflow(const struct quarantine *quarantine)
 	return quarantine->overflow;
 }
 
-static const char *const family_names[KV_FAMILIES] = {
-	[KV_META] = "default",
-	[KV_BATCH] = "batch",
-	[KV_DICT] = "dict",
-	[KV_STREAM] = "stream",
-	[KV_COUNTERS] = "counters",
-	[KV_AGENT] = "agent",
-	[KV_SYMBOLS] = "symbols",
-	[KV_WINDOW] = "window",
-	[KV_SUMS] = "sums",
-	[KV_DETAIL] = "detail",
-	[KV_SUMS_HOUR] = "sums_hour",
-	[KV_SUMS_DAY] = "sums_day",
-	[KV_EXPIRY] = "expiry",
-	[KV_ADMIN] = "admin",
-};
-
 static void text_add(char text[QUARANTINE_KEY_TEXT], const char *format, ...)
         __attribute__((format(printf, 2, 3)));
 
@@ -412,7 +395,7 @@ uint32_t quarantine_take(struct quarantine *quarantine, uint64_t now_ns,
 			.last_ns = record->last_ns,
 			.times = record->times,
 		};
-		snprintf(to->family, sizeof(to->family), "%s", family_names[record->family]);
+		snprintf(to->family, sizeof(to->family), "%s", kv_family_name(record->family));
 		record_name(record, to->key);
 		taken++;
 	}
