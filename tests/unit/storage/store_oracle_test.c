@@ -410,8 +410,9 @@ static void program_delete(struct program *program)
 	assert_int_equal(batches, expected);
 }
 
-/* Up to some moment; sometimes with little memory or no disk: then some windows stay open. */
-static void program_seal(struct program *program)
+/* Seals or rolls up to some moment; sometimes with little memory or no disk. */
+static struct store_size program_compact(
+        struct program *program, int (*compact)(struct store *store, uint64_t until_ns))
 {
 	uint64_t until = rng_below(&program->rng, 2) ? rng_below(&program->rng, HORIZON) * SECOND
 	                                             : UINT64_MAX;
@@ -423,7 +424,7 @@ static void program_seal(struct program *program)
 		fault_arm(FAULT_ALLOC, (uint32_t)rng_below(&program->rng, 2000), ENOMEM);
 	if (failure == FAIL_DISK)
 		limit_files(0);
-	int r = store_seal(program->store, until);
+	int r = compact(program->store, until);
 	if (failure == FAIL_MEMORY)
 		(void)fault_disarm();
 	if (failure == FAIL_DISK)
@@ -432,34 +433,23 @@ static void program_seal(struct program *program)
 	CHECK(r == 0 || failure != FAIL_NOT);
 	struct store_size size;
 	CHECK_OK(store_size(program->store, &size));
+	return size;
+}
+
+/* What fails leaves some windows open. */
+static void program_seal(struct program *program)
+{
+	struct store_size size = program_compact(program, store_seal);
 	if (size.generations > program->generations_max)
 		program->generations_max = size.generations;
 	program->windows_max = size.windows > program->windows_max ? size.windows
 	                                                           : program->windows_max;
 }
 
-/* Up to some moment; sometimes with little memory or no disk: then some rollups are not made. */
+/* What fails leaves some rollups unmade. */
 static void program_roll(struct program *program)
 {
-	uint64_t until = rng_below(&program->rng, 2) ? rng_below(&program->rng, HORIZON) * SECOND
-	                                             : UINT64_MAX;
-	enum failure failure = FAIL_NOT;
-	uint64_t dice = rng_below(&program->rng, 10);
-	if (dice < 2)
-		failure = dice == 0 ? FAIL_MEMORY : FAIL_DISK;
-	if (failure == FAIL_MEMORY)
-		fault_arm(FAULT_ALLOC, (uint32_t)rng_below(&program->rng, 2000), ENOMEM);
-	if (failure == FAIL_DISK)
-		limit_files(0);
-	int r = store_roll(program->store, until);
-	if (failure == FAIL_MEMORY)
-		(void)fault_disarm();
-	if (failure == FAIL_DISK)
-		limit_files(RLIM_INFINITY);
-	program->is_disk_hurt |= failure == FAIL_DISK;
-	CHECK(r == 0 || failure != FAIL_NOT);
-	struct store_size size;
-	CHECK_OK(store_size(program->store, &size));
+	struct store_size size = program_compact(program, store_roll);
 	program->rollups_max = size.rollups > program->rollups_max ? size.rollups
 	                                                           : program->rollups_max;
 }
