@@ -11,20 +11,6 @@
 
 #define GOLDEN "tests/golden/store_v3.txt"
 
-static void append(struct source *source, struct store *store, uint64_t seq, uint64_t start_s)
-{
-	uint32_t cart = source_series(source, "cart", "a", 20408163);
-	uint32_t shop = source_series(source, "shop", "b", 20408163);
-	source_begin(source, start_s * SECOND, 10 * SECOND);
-	CHECK_OK(batch_add_row(source->batch, cart, source_stack(source, "work"), seq));
-	CHECK_OK(batch_add_row(source->batch, cart, source_stack(source, "wait"), 2));
-	CHECK_OK(batch_add_coverage(source->batch, cart, 9 * SECOND));
-	CHECK_OK(batch_add_loss(source->batch, cart, LOSS_RING_FULL, 2));
-	CHECK_OK(batch_add_row(source->batch, shop, source_stack(source, "sell"), 5));
-	CHECK_OK(batch_add_loss(source->batch, SERIES_NONE, LOSS_PERF_LOST, 1));
-	assert_int_equal(source_append(source, store, seq), WIRE_OK);
-}
-
 static void fill_store(const char *path)
 {
 	struct clock_virtual clock;
