@@ -234,6 +234,15 @@ static const struct option_spec aggregator_options[] = {
 	        .value_name = "N",
 	        .help = "New stacks that one service may bring within ten minutes. Further ones "
 	                "are kept under their deepest caller that is known, and counted." },
+	{ .name = "seal-size",
+	        .kind = OPTION_BYTES,
+	        .offset = AT(seal_size),
+	        .fallback = "256MiB",
+	        .min = 1u << 20,
+	        .max = UINT64_C(1) << 40,
+	        .value_name = "BYTES",
+	        .help = "An open window of ten minutes that has grown to this is sealed at once, "
+	                "and what comes for it afterwards beside it." },
 	{ .name = "late-max",
 	        .kind = OPTION_DURATION,
 	        .offset = AT(late_max),

@@ -39,6 +39,7 @@ struct aggregator_config {
 	uint64_t generation_age;
 	uint32_t generation_stacks;
 	uint32_t service_stacks;
+	uint64_t seal_size;
 	uint64_t late_max;
 	uint32_t shards;
 	uint32_t admin; /* enum admin_from */

@@ -180,6 +180,7 @@ static int aggregator_open_store(struct aggregator *aggregator)
 		.write_buffers_bytes = budget->write_buffers,
 		.seal_rows_max = budget->sealing / SEAL_ROW_BYTES,
 		.roll_stacks_max = budget->sealing / ROLL_STACK_BYTES,
+		.head_bytes_max = config->seal_size,
 		.late_ns = SEAL_LATE_NS,
 		.fold_below = { config->fold_hour, config->fold_day },
 		.collapse_after_ns = config->collapse_after_ns,

@@ -32,6 +32,7 @@
 #define STORE_FOLDER_MODE       0750
 #define STORE_WINDOW_NS         (600 * NS_PER_S)
 #define STORE_SEAL_ROWS_MAX     (4u << 20)
+#define STORE_HEAD_BYTES_MAX    (UINT64_C(256) << 20)
 #define STORE_GENERATION_NS     (7 * 86400 * NS_PER_S)
 #define STORE_GENERATION_NODES  (32u << 20)
 #define STORE_ROWS_AHEAD        16
@@ -346,6 +347,8 @@ static struct store *store_new(struct store_options options)
 		store->options.window_ns = STORE_WINDOW_NS;
 	if (store->options.seal_rows_max == 0)
 		store->options.seal_rows_max = STORE_SEAL_ROWS_MAX;
+	if (store->options.head_bytes_max == 0)
+		store->options.head_bytes_max = STORE_HEAD_BYTES_MAX;
 	if (store->options.generation_ns == 0)
 		store->options.generation_ns = STORE_GENERATION_NS;
 	if (store->options.generation_nodes == 0)
@@ -509,6 +512,7 @@ struct section {
 	struct batch *batch; /* over the store's dict; NULL unless it is to be kept */
 	uint32_t stream;
 	uint64_t seq;
+	uint64_t bytes; /* of its record */
 };
 
 struct group {
@@ -876,7 +880,7 @@ static int store_put_batches(struct store *store, const struct group *group, str
 	AUTO_BUF scratch = { 0 };
 	AUTO_BUF value = { 0 };
 	for (uint32_t i = 0; i < group->count; i++) {
-		const struct section *section = &group->sections[i];
+		struct section *section = &group->sections[i];
 		uint8_t key_bytes[KEYS_BATCH_BYTES];
 		struct kv_bytes key = { key_bytes, sizeof(key_bytes) };
 		if (!section->batch)
@@ -892,6 +896,7 @@ static int store_put_batches(struct store *store, const struct group *group, str
 		if (value.failed)
 			return -ENOMEM;
 		kv_put(store->kv, write, KV_BATCH, key, store_bytes(&value));
+		section->bytes = key.count + value.count;
 	}
 	return 0;
 }
@@ -1007,9 +1012,13 @@ static void store_group_is_kept(struct store *store, const struct group *group)
 	store_unstage(store, group, true);
 	for (uint32_t i = 0; i < group->count; i++) {
 		const struct section *section = &group->sections[i];
-		if (section->batch)
-			store_note_late(store, (struct key_batch){ section->batch->start_ns,
-			                               section->stream, section->seq });
+		if (!section->batch)
+			continue;
+		uint64_t start_ns = section->batch->start_ns;
+		store_note_late(
+		        store, (struct key_batch){ start_ns, section->stream, section->seq });
+		head_sizes_add(&store->heads, start_ns - start_ns % store->options.window_ns,
+		        section->bytes);
 	}
 
 	pthread_mutex_lock(&store->stats);

@@ -42,8 +42,10 @@ struct store_options {
 	struct clock *clock;          /* NULL: the machine's */
 	uint64_t window_ns;           /* what is sealed together; 0: 10 minutes */
 	uint64_t late_ns; /* how long after a seal what came late waits for the next; 0: not */
-	uint64_t seal_rows_max;   /* rows in memory while sealing; 0: 4 million */
-	uint64_t roll_ns[2];      /* what is rolled up together; 0: an hour, a day */
+	uint64_t seal_rows_max;  /* rows in memory while sealing; 0: 4 million */
+	uint64_t head_bytes_max; /* an open window of that size is sealed before its end; 0: 256 MiB
+	                          */
+	uint64_t roll_ns[2];     /* what is rolled up together; 0: an hour, a day */
 	uint64_t roll_stacks_max; /* of one unit in memory while rolling up; 0: 4 million */
 	/* Stacks seen less often in an hour, a day go to an ancestor, and are counted; 0: none. */
 	uint64_t fold_below[2];
@@ -121,6 +123,8 @@ int store_append(struct store *store, struct store_append *appends, uint32_t cou
  * in one synced write, without holding up appends while it works. What comes later for a window
  * stays open and is sealed beside it the next time. Answers are the same before and after. A
  * window that cannot be sealed (its sums are past 64 bits) stays open.
+ *
+ * A window of head_bytes_max is sealed before its end, and what comes for it afterwards beside it.
  *
  * Any thread but never two at the same time work: the second waits. Returns as store_append(); what
  * was sealed before a failure stays so.

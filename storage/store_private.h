@@ -25,6 +25,7 @@
 #include "core/id_map.h"
 #include "storage/expiry.h"
 #include "storage/gate.h"
+#include "storage/head_sizes.h"
 #include "storage/keys.h"
 #include "storage/kv.h"
 #include "storage/label_index.h"
@@ -160,6 +161,7 @@ struct store {
 	uint32_t reopens;            /* how often kv was opened again */
 	uint64_t batches_taken;  /* how often open batches were sealed or deleted; under sealing */
 	uint64_t agents_over_ns; /* agents without data were looked for with this; under writer */
+	struct head_sizes heads; /* what is open, by window; under writer */
 	struct service_stacks *services; /* new stacks of the window, by service; under writer */
 	/* What came into the window that is being sealed, since that began. */
 	struct {

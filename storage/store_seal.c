@@ -246,6 +246,7 @@ static int seal_commit(struct seal *seal, struct window *window)
 		struct window_entry entry = { .key = seal->key };
 		window_describe(window, &entry);
 		window_list_add(&store->windows, entry);
+		head_sizes_clear(&store->heads, seal->key.from_ns);
 	}
 	gate_unlock(&store->gate);
 	if (r == 0 && kv_log_bytes(store->kv) >= SEAL_LOG_BYTES)
@@ -375,7 +376,7 @@ static int seal_note_unsealable(struct store *store, uint64_t from_ns)
 	return 0;
 }
 
-/* What came late waits until it is worth a generation. */
+/* What came late waits until it is worth a generation; what came before the end is not late. */
 static bool seal_must_wait(const struct store *store, struct key_window key)
 {
 	uint64_t now_ns = clock_unix_ns(store->clock);
@@ -383,10 +384,23 @@ static bool seal_must_wait(const struct store *store, struct key_window key)
 		const struct window_entry *entry = &store->windows.entries[i];
 		if (entry->key.from_ns == key.from_ns && entry->key.to_ns == key.to_ns &&
 		        entry->key.generation == key.generation - 1)
-			return now_ns < entry->sealed_ns ||
-			       now_ns - entry->sealed_ns < store->options.late_ns;
+			return entry->sealed_ns >= key.to_ns &&
+			       (now_ns < entry->sealed_ns ||
+			               now_ns - entry->sealed_ns < store->options.late_ns);
 	}
 	return false;
+}
+
+/* What a window becomes that begins there. false: its end is past all time. */
+static bool seal_key_of(const struct store *store, uint64_t from_ns, struct key_window *ret_key)
+{
+	struct key_window key = { .from_ns = from_ns };
+	if (__builtin_add_overflow(from_ns, store->options.window_ns, &key.to_ns))
+		return false;
+	key.generation = store_next_generation(store, 0, key.from_ns, key.to_ns);
+	key.generation = expiry_free_number(&store->expiry, key);
+	*ret_key = key;
+	return true;
 }
 
 /* The next window that has batches. false: none that ends in time. */
@@ -415,13 +429,9 @@ static int seal_find_window(struct store *store, uint64_t after_ns, uint64_t unt
 	r = r < 0 ? r : kv_iterator_result(it);
 	kv_iterator_free(it);
 	if (r == 0 && *ret_is_found) {
-		struct key_window key = { .from_ns = first.start_ns - first.start_ns % window_ns };
-		*ret_is_found = !__builtin_add_overflow(key.from_ns, window_ns, &key.to_ns) &&
-		                key.to_ns <= until_ns;
-		key.generation = store_next_generation(store, 0, key.from_ns, key.to_ns);
-		key.generation = expiry_free_number(&store->expiry, key);
-		*ret_must_wait = seal_must_wait(store, key);
-		*ret_key = key;
+		uint64_t from_ns = first.start_ns - first.start_ns % window_ns;
+		*ret_is_found = seal_key_of(store, from_ns, ret_key) && ret_key->to_ns <= until_ns;
+		*ret_must_wait = *ret_is_found && seal_must_wait(store, *ret_key);
 	}
 	gate_leave(&store->gate);
 	return r;
@@ -469,6 +479,38 @@ void store_settle_batches(struct store *store, uint64_t until_ns)
 	pthread_mutex_unlock(&store->reclaiming);
 }
 
+static bool seal_take_large(struct store *store, struct head_size *ret_head)
+{
+	pthread_mutex_lock(&store->writer);
+	bool is_found = head_sizes_take(&store->heads, store->options.head_bytes_max, ret_head);
+	pthread_mutex_unlock(&store->writer);
+	return is_found;
+}
+
+/* Windows that have grown too large to wait for their end. */
+static int seal_large_windows(struct store *store)
+{
+	struct head_size head;
+	struct key_window key = { 0 };
+	int r = 0;
+	while (r == 0 && seal_take_large(store, &head)) {
+		gate_enter(&store->gate);
+		bool is_possible = seal_key_of(store, head.from_ns, &key);
+		gate_leave(&store->gate);
+		if (!is_possible || seal_is_unsealable(store, head.from_ns))
+			continue;
+		r = seal_window_wholly(store, key);
+		if (r == -EOVERFLOW || r == -E2BIG)
+			r = seal_note_unsealable(store, head.from_ns);
+		if (r == 0)
+			continue;
+		pthread_mutex_lock(&store->writer);
+		head_sizes_add(&store->heads, head.from_ns, head.bytes);
+		pthread_mutex_unlock(&store->writer);
+	}
+	return r;
+}
+
 int store_seal(struct store *store, uint64_t until_ns)
 {
 	struct key_window key = { 0 };
@@ -491,6 +533,7 @@ int store_seal(struct store *store, uint64_t until_ns)
 		if (r == -EOVERFLOW || r == -E2BIG)
 			r = seal_note_unsealable(store, key.from_ns);
 	}
+	r = r < 0 ? r : seal_large_windows(store);
 	if (r == 0 && has_sealed)
 		store_settle_batches(store, until_ns);
 	pthread_mutex_unlock(&store->sealing);

@@ -217,6 +217,68 @@ static void what_comes_late_waits_and_becomes_another_generation(void **state)
 	store_free(store);
 }
 
+/* One row of the window [0, WINDOW_S), and a turn of sealing that no window ends in. */
+static void append_and_turn(struct store *store, struct source *source, uint32_t seq)
+{
+	uint32_t cart = source_series(source, "cart", "a", 1);
+	source_begin(source, seq * SECOND, SECOND);
+	CHECK_OK(batch_add_row(source->batch, cart, source_stack(source, "work"), 1));
+	assert_int_equal(source_append(source, store, seq), WIRE_OK);
+	CHECK_OK(store_seal(store, 0));
+}
+
+static uint64_t count_windows(struct store *store)
+{
+	struct store_size size;
+	CHECK_OK(store_size(store, &size));
+	return size.windows;
+}
+
+static void a_window_that_grows_too_large_is_sealed_before_its_end(void **state)
+{
+	TEST_DIR(dir);
+	struct clock_virtual clock;
+	struct store_options options = store_fixture_options(dir.path);
+	clock_virtual_init(&clock, 30 * SECOND);
+	options.window_ns = WINDOW_S * SECOND;
+	options.clock = &clock.clock;
+	options.late_ns = 100 * SECOND;
+	options.head_bytes_max = 300;
+	struct store *store = store_fixture_open_with(options);
+	struct source source = source_new(store, 1);
+	uint32_t seq = 0;
+
+	/* By size alone, and again and again. */
+	for (uint64_t windows = 0; windows < 3; windows++) {
+		uint32_t before = seq;
+		while (count_windows(store) == windows && seq < before + 50)
+			append_and_turn(store, &source, ++seq);
+		assert_int_equal(count_windows(store), windows + 1);
+		assert_in_range(seq - before, 2, 49);
+		assert_int_equal(store_fixture_value(store, "cpu", 0, WINDOW_S * SECOND), seq);
+	}
+
+	/* What is left at the end of the window is not late: it is sealed without a wait. */
+	append_and_turn(store, &source, ++seq);
+	assert_int_equal(count_windows(store), 3);
+	clock_virtual_advance(&clock, 60 * SECOND);
+	CHECK_OK(store_seal(store, WINDOW_S * SECOND));
+	assert_int_equal(count_windows(store), 4);
+	assert_int_equal(store_fixture_value(store, "cpu", 0, WINDOW_S * SECOND), seq);
+
+	/* And what comes then is. */
+	append_and_turn(store, &source, ++seq);
+	CHECK_OK(store_seal(store, WINDOW_S * SECOND));
+	assert_int_equal(count_windows(store), 4);
+	clock_virtual_advance(&clock, 100 * SECOND);
+	CHECK_OK(store_seal(store, WINDOW_S * SECOND));
+	assert_int_equal(count_windows(store), 5);
+	CHECK_OK(store_roll(store, UINT64_MAX));
+	assert_int_equal(store_fixture_value(store, "cpu", 0, WINDOW_S * SECOND), seq);
+	source_free(&source);
+	store_free(store);
+}
+
 static void a_sealed_section_that_comes_again_is_known(void **state)
 {
 	TEST_DIR(dir);
@@ -451,6 +513,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(sealed_windows_answer_as_open_ones_whatever_is_asked),
 		cmocka_unit_test(what_comes_late_waits_and_becomes_another_generation),
+		cmocka_unit_test(a_window_that_grows_too_large_is_sealed_before_its_end),
 		cmocka_unit_test(a_sealed_section_that_comes_again_is_known),
 		cmocka_unit_test(a_window_past_64_bits_stays_open),
 		cmocka_unit_test(a_damaged_block_is_never_a_wrong_number),
