@@ -55,6 +55,7 @@
 #define KV_RECOVERY_POINT      2           /* rocksdb_point_in_time_recovery has no name in C */
 #define KV_INFO_LEVEL_NONE     6           /* one above the highest, which are headers */
 #define KV_BLOOM_BITS          10
+#define KV_ONES_BYTES          64
 #define KV_ACKED_NAME          "profleet-acked"
 #define KV_MADE_NAME           "profleet-made-"
 #define KV_FILES_MAX           4096 /* taken in at once */
@@ -957,13 +958,34 @@ int kv_checkpoint(struct kv *kv, const char *path)
 	return kv_result(kv, "copying", text);
 }
 
+/*
+ * A key that is less than `to`, and that no key of ours lies between. A key without the zero at its
+ * end is the one next before it; otherwise many bytes of ones stand for endlessly many.
+ */
+static void kv_put_before(struct kv_bytes to, struct buf *before)
+{
+	static const uint8_t ones[KV_ONES_BYTES] = { [0 ... KV_ONES_BYTES - 1] = 0xff };
+	const uint8_t *bytes = to.bytes;
+	uint8_t last = bytes[to.count - 1];
+	buf_put(before, bytes, to.count - 1);
+	if (last == 0)
+		return;
+	buf_put_u8(before, last - 1);
+	buf_put(before, ones, sizeof(ones));
+}
+
+/* RocksDB takes the end with it, and C has no way to say otherwise. */
 int kv_delete_files(struct kv *kv, enum kv_family family, struct kv_bytes from, struct kv_bytes to)
 {
 	char *text = NULL;
+	AUTO_BUF before = { 0 };
 	if (!kv->db || !kv->writable)
 		return kv_refuse(kv, "deleting from");
-	rocksdb_delete_file_in_range_cf(
-	        kv->db, kv->families[family], from.bytes, from.count, to.bytes, to.count, &text);
+	kv_put_before(to, &before);
+	if (before.failed)
+		return -ENOMEM;
+	rocksdb_delete_file_in_range_cf(kv->db, kv->families[family], from.bytes, from.count,
+	        (const char *)before.bytes, before.count, &text);
 	return kv_result(kv, "deleting from", text);
 }
 

@@ -143,8 +143,8 @@ int kv_iterator_result(struct kv_iterator *iterator);
 bool kv_iterator_skip(struct kv_iterator *iterator, struct kv_bytes behind);
 
 /*
- * Gives back the files that hold nothing but [from, to], at once and without reading them. Only
- * after a written kv_delete_range() of the same range, and before any other write.
+ * Gives back the files that hold nothing but [from, to), at once and without reading them. `to` is
+ * not empty. Only after a written kv_delete_range() of the same range, and before any other write.
  */
 int kv_delete_files(struct kv *kv, enum kv_family family, struct kv_bytes from, struct kv_bytes to);
 

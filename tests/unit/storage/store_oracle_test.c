@@ -291,6 +291,7 @@ static void program_open(struct program *program)
 	/* Windows of several lengths overlap; few rows at once make rounds and parts. */
 	static const uint64_t windows_s[] = { 60, 60, 60, 20, 130 };
 	struct store_options options = store_fixture_options(program->dir->path);
+	options.write_buffers_bytes = 1 << 20; /* the log is made as long at once */
 	options.window_ns = windows_s[rng_below(&program->rng, COUNT_OF(windows_s))] * SECOND;
 	options.seal_rows_max = rng_below(&program->rng, 2) ? 30 : 0;
 	/* Some live through many generations of the dictionary, by size or by age. */

@@ -1,0 +1,98 @@
+/*
+ * What the store cannot show of its database: which files go when a range of keys is given back.
+ */
+
+#include <errno.h>
+#include <string.h>
+
+#include "storage/kv.h"
+#include "tests/lib/test.h"
+
+static struct kv *open_kv(const struct test_dir *dir)
+{
+	struct kv *kv = NULL;
+	char error[512] = "";
+	struct kv_options options = { dir->path, 1 << 20, 1 << 20 };
+	if (kv_open(options, &kv, error, sizeof(error)) < 0)
+		fail_msg("%s", error);
+	return kv;
+}
+
+static struct kv_bytes key_of(const char *text)
+{
+	return (struct kv_bytes){ text, strlen(text) };
+}
+
+/* A file of its own in the lowest level, where files are dropped unread. */
+static void put_file(struct kv *kv, const char *key)
+{
+	AUTO(kv_files) files = kv_files_new(kv, KV_DICT);
+	CHECK_OK(kv_files_put(files, key_of(key), key_of("value")));
+	CHECK_OK(kv_files_take(files));
+}
+
+static void delete_range(struct kv *kv, struct kv_bytes from, struct kv_bytes to)
+{
+	AUTO(kv_batch) write = kv_batch_new();
+	kv_delete_range(kv, write, KV_DICT, from, to);
+	CHECK_OK(kv_write(kv, write, KV_SYNC));
+	CHECK_OK(kv_delete_files(kv, KV_DICT, from, to));
+}
+
+static bool has(struct kv *kv, struct kv_bytes key)
+{
+	AUTO_BUF value = { 0 };
+	int r = kv_get(kv, KV_DICT, key, &value);
+	CHECK(r == 0 || r == -ENOENT);
+	return r == 0;
+}
+
+/* RocksDB's own call takes it: a dictionary lost its first names to the one before it. */
+static void the_end_of_a_range_stays_when_its_files_go(void **state)
+{
+	TEST_DIR(dir);
+	AUTO(kv) kv = open_kv(&dir);
+	put_file(kv, "a");
+	put_file(kv, "b");
+	put_file(kv, "c");
+	delete_range(kv, key_of("a"), key_of("b"));
+	CHECK(!has(kv, key_of("a")));
+	CHECK(has(kv, key_of("b")));
+	delete_range(kv, key_of("b"), (struct kv_bytes){ "c\0", 2 });
+	CHECK(!has(kv, key_of("c")));
+}
+
+static void an_end_with_zeroes_stays_as_well(void **state)
+{
+	static const uint8_t bytes[] = { 0, 0, 2, 0, 0, 0, 0, 0 };
+	struct kv_bytes end = { bytes, sizeof(bytes) };
+	TEST_DIR(dir);
+	AUTO(kv) kv = open_kv(&dir);
+	AUTO(kv_files) files = kv_files_new(kv, KV_DICT);
+	CHECK_OK(kv_files_put(files, end, key_of("value")));
+	CHECK_OK(kv_files_take(files));
+	delete_range(kv, (struct kv_bytes){ bytes, 2 }, end);
+	CHECK(has(kv, end));
+}
+
+/* Unread, and not at some later time: the room is there at once. */
+static void files_within_a_range_go_at_once(void **state)
+{
+	TEST_DIR(dir);
+	AUTO(kv) kv = open_kv(&dir);
+	put_file(kv, "a");
+	put_file(kv, "b");
+	CHECK(kv_files_disk_bytes(kv, KV_DICT) > 0);
+	delete_range(kv, key_of("a"), key_of("c"));
+	assert_int_equal(kv_files_disk_bytes(kv, KV_DICT), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(the_end_of_a_range_stays_when_its_files_go),
+		cmocka_unit_test(an_end_with_zeroes_stays_as_well),
+		cmocka_unit_test(files_within_a_range_go_at_once),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
