@@ -255,6 +255,9 @@ static void kv_make_options(struct kv *kv, struct kv_options options)
 	rocksdb_options_set_bytes_per_sync(kv->options, 1u << 20);
 	rocksdb_options_set_max_background_jobs(kv->options, 2);
 	rocksdb_options_set_max_open_files(kv->options, 512);
+	/* Otherwise an open makes fifteen threads for each family that has files, few as they are.
+	 */
+	rocksdb_options_set_max_file_opening_threads(kv->options, 1);
 	/*
 	 * Debian's RocksDB has its assertions on, and one of them ends the process when a file is
 	 * written to after a write to it failed, which its text log does on every full disk.
@@ -262,6 +265,8 @@ static void kv_make_options(struct kv *kv, struct kv_options options)
 	rocksdb_options_set_info_log_level(kv->options, KV_INFO_LEVEL_NONE);
 	rocksdb_options_set_keep_log_file_num(kv->options, 1);
 	rocksdb_options_set_max_manifest_file_size(kv->options, 16u << 20);
+	/* An open writes a new one of a few kilobytes: no room of 4 MiB has to be found for it. */
+	rocksdb_options_set_manifest_preallocation_size(kv->options, 64u << 10);
 	rocksdb_options_set_stats_dump_period_sec(kv->options, 0);
 	rocksdb_options_set_stats_persist_period_sec(kv->options, 0);
 
