@@ -74,8 +74,8 @@ static char *series_text(const struct dict *dict, uint32_t id)
 	return (char *)buf_take(&text, &count);
 }
 
-static void explain_put_reasons(const struct explain *explain, const struct dict *dict,
-        uint32_t series, const struct retention_outcome *outcome, struct buf *to)
+static void explain_put_reasons(const struct explain *explain, struct retention_subject subject,
+        const struct retention_outcome *outcome, struct buf *to)
 {
 	static const char *const verdicts[] = { "wins", "wins_some", "shorter", "lower_priority",
 		"no_match" };
@@ -84,8 +84,8 @@ static void explain_put_reasons(const struct explain *explain, const struct dict
 	json_array_begin(&json);
 	for (uint32_t i = 0; i < set->count; i++) {
 		AUTO_BUF why = { 0 };
-		struct retention_reason reason = retention_explain(set, i, dict, series, outcome);
-		retention_put_reason(set, i, dict, series, outcome, reason, &why);
+		struct retention_reason reason = retention_explain(set, i, subject, outcome);
+		retention_put_reason(set, i, subject, outcome, reason, &why);
 		json_object_begin(&json);
 		json_key_text(&json, "name", set->policies[i].name);
 		json_key_text(&json, "verdict", verdicts[reason.verdict]);
@@ -97,11 +97,10 @@ static void explain_put_reasons(const struct explain *explain, const struct dict
 	json_array_end(&json);
 }
 
-static uint32_t explain_hold(
-        const struct explain *explain, const struct dict *dict, uint32_t series)
+static uint32_t explain_hold(const struct explain *explain, struct retention_subject subject)
 {
 	const struct retention_holds *holds = explain->options.holds;
-	const struct retention_hold *hold = retention_held_by(holds, dict, series,
+	const struct retention_hold *hold = retention_held_by(holds, subject,
 	        explain->at_ns > 0 ? explain->at_ns - 1 : 0, explain->at_ns,
 	        explain->options.now_ns);
 	return hold ? (uint32_t)(hold - holds->holds) : UINT32_MAX;
@@ -124,17 +123,17 @@ static bool explain_key_equal(const struct explain_key *a, const struct explain_
 }
 
 /* The group of a series; NULL: no room, or no memory (*r). */
-static struct explain_group *explain_group_get(struct explain *explain, const char *tenant,
-        const char *service, const char *type, const struct dict *dict, uint32_t series, int *r)
+static struct explain_group *explain_group_get(struct explain *explain, const char *service,
+        const char *type, struct retention_subject subject, int *r)
 {
 	struct explain_key key;
 	AUTO_BUF who = { 0 };
-	buf_printf(&who, "%s%c%s%c%s", tenant, 0, service, 0, type);
+	buf_printf(&who, "%s%c%s%c%s", subject.tenant, 0, service, 0, type);
 	key.who = hash128_bytes(who.bytes, who.count);
 	key.outcome = retention_evaluate(
-	        explain->options.sets[0], explain->options.limits, dict, series);
-	key.enforced = retention_plan_outcome(&explain->options, dict, series);
-	key.hold = explain_hold(explain, dict, series);
+	        explain->options.sets[0], explain->options.limits, subject);
+	key.enforced = retention_plan_outcome(&explain->options, subject);
+	key.hold = explain_hold(explain, subject);
 	*r = who.failed ? -ENOMEM : 0;
 	for (uint32_t i = 0; i < explain->groups_count && *r == 0; i++)
 		if (explain_key_equal(&explain->groups[i].key, &key))
@@ -144,12 +143,12 @@ static struct explain_group *explain_group_get(struct explain *explain, const ch
 
 	struct explain_group *group = &explain->groups[explain->groups_count++];
 	group->key = key;
-	group->tenant = strdup(tenant);
+	group->tenant = strdup(subject.tenant);
 	group->service = strdup(service);
 	group->type = strdup(type);
-	group->example = series_text(dict, series);
+	group->example = series_text(subject.dict, subject.series);
 	group->oldest_ns = UINT64_MAX;
-	explain_put_reasons(explain, dict, series, &key.outcome, &group->reasons);
+	explain_put_reasons(explain, subject, &key.outcome, &group->reasons);
 	if (!group->tenant || !group->service || !group->type || !group->example ||
 	        group->reasons.failed)
 		*r = -ENOMEM;
@@ -159,16 +158,16 @@ static struct explain_group *explain_group_get(struct explain *explain, const ch
 static int explain_series(
         struct explain *explain, const struct store_inventory_unit *unit, uint32_t series)
 {
-	struct hash128 id = {
-		((uint64_t)series << 32 | unit->dict_generation) * UINT64_C(0x9e3779b97f4a7c15), 1
-	};
+	struct hash128 id = hash128_bytes(unit->tenant, strlen(unit->tenant));
+	id.low ^= ((uint64_t)series << 32 | unit->dict_generation) * UINT64_C(0x9e3779b97f4a7c15);
 	uint32_t ignored;
 	bool is_new = false;
 	int r = id_map_intern(explain->seen, id, &ignored, &is_new);
 	if (r < 0)
 		return r;
+	struct retention_subject subject = { unit->tenant, unit->dict, series };
 	struct explain_group *group = explain_group_get(
-	        explain, unit->tenant, unit->service, unit->type, unit->dict, series, &r);
+	        explain, unit->service, unit->type, subject, &r);
 	if (!group) {
 		explain->left_out += is_new;
 		return r;
@@ -187,7 +186,8 @@ static int explain_visit(void *owner, const struct store_inventory_unit *unit)
 	struct explain *explain = owner;
 	int r = 0;
 	for (uint32_t i = 0; i < unit->series_count && r == 0; i++)
-		if (selector_matches(explain->selector, unit->dict, unit->series[i]))
+		if (selector_matches_of(
+		            explain->selector, unit->tenant, unit->dict, unit->series[i]))
 			r = explain_series(explain, unit, unit->series[i]);
 	return r;
 }
@@ -199,7 +199,7 @@ static int explain_named(struct explain *explain)
 	struct label labels[SELECTOR_MATCHERS_MAX];
 	struct series series = { .period = 1 };
 	uint32_t count = 0, id = 0;
-	const char *type = selector_type(selector), *service = "";
+	const char *type = selector_type(selector), *service = "", *tenant = "";
 	AUTO(dict) dict = dict_new(dict_limits_default);
 	int r = dict ? dict_cstring(dict, type ? type : "cpu", &series.type) : -ENOMEM;
 	for (uint32_t i = 0; i < selector_matchers_count(selector) && r == 0; i++) {
@@ -207,6 +207,10 @@ static int explain_named(struct explain *explain)
 		const char *value = selector_matcher_value(selector, i);
 		if (selector_matcher_op(selector, i) != MATCHER_EQUAL)
 			return 0;
+		if (strcmp(name, SELECTOR_TENANT) == 0) {
+			tenant = value;
+			continue;
+		}
 		r = dict_cstring(dict, name, &labels[count].name);
 		if (r == 0)
 			r = dict_cstring(dict, value, &labels[count++].value);
@@ -218,7 +222,8 @@ static int explain_named(struct explain *explain)
 	/* One label named twice: contradictions were refused, so it is the same. */
 	if (r < 0)
 		return r == -EINVAL ? 0 : r;
-	(void)explain_group_get(explain, "", service, dict_text(dict, series.type), dict, id, &r);
+	(void)explain_group_get(explain, service, dict_text(dict, series.type),
+	        (struct retention_subject){ tenant, dict, id }, &r);
 	return r < 0 ? r : 1;
 }
 

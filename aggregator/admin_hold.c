@@ -43,8 +43,8 @@ static int hold_visit(void *owner, const struct store_inventory_unit *unit)
 {
 	struct hold_bytes *held = owner;
 	for (uint32_t i = 0; i < unit->series_count; i++) {
-		if (!retention_hold_covers(held->hold, unit->dict, unit->series[i],
-		            unit->window.from_ns, unit->window.to_ns, held->now_ns))
+		if (!retention_hold_covers(held->hold, plan_subject(unit, i), unit->window.from_ns,
+		            unit->window.to_ns, held->now_ns))
 			continue;
 		held->units++;
 		held->bytes += unit->bytes_detail + unit->bytes_sums;

@@ -247,7 +247,7 @@ static int apply_confirm(struct admin_call *call, const struct retention_plan *p
 	return keeper_confirm(keeper, &call->by);
 }
 
-static void put_expired(const struct store_expired *expired, struct json_writer *json)
+void admin_put_expired(const struct store_expired *expired, struct json_writer *json)
 {
 	static const char *const levels[] = { "windows_10m", "windows_1h", "windows_1d" };
 	static const char *const units[] = { "units_10m", "units_1h", "units_1d" };
@@ -296,7 +296,7 @@ static int apply_run(
 	keeper->overdue_bytes = 0;
 	keeper->paused_until_ns = 0;
 	put_runs(&runs, call->json);
-	put_expired(&expired, call->json);
+	admin_put_expired(&expired, call->json);
 	json_key_u64(call->json, "erase_ns", keeper_now(keeper) + keeper->options.delay_ns);
 	json_key_u64(call->json, "units_parted", keeper_part_mixed(keeper, plan));
 	return 0;
@@ -347,7 +347,7 @@ static void status_put_run(
 	json_key_bool(json, "is_erasing", state->is_erasing);
 	json_key_text(json, "kind", r == 0 ? run.kind : "");
 	json_key_text(json, "actor", r == 0 ? run.actor : state->run.note);
-	put_expired(&state->hidden, json);
+	admin_put_expired(&state->hidden, json);
 	json_object_end(json);
 	if (r == 0)
 		keeper_run_fini(&run);
@@ -445,169 +445,7 @@ int admin_retention_undo(struct admin_call *call)
 		return admin_failed(call, "undoing", r);
 	keeper->paused_until_ns = keeper_now(keeper) + keeper->options.grace_ns;
 	json_key_u64(call->json, "run", run);
-	put_expired(&back, call->json);
+	admin_put_expired(&back, call->json);
 	json_key_u64(call->json, "paused_until_ns", keeper->paused_until_ns);
 	return keeper_write(keeper, NULL, 0, NULL, NULL, 0, NULL);
-}
-
-/* ---- deletion on request ---- */
-
-struct forget_holds {
-	const struct keeper *keeper;
-	const struct store_forget_options *options;
-	uint64_t now_ns;
-	const struct retention_hold *hold;
-	uint64_t tenant_bytes;
-	uint64_t bytes;
-};
-
-/* The first hold that protects something of it; and how much there is to compare with. */
-static int forget_visit(void *owner, const struct store_inventory_unit *unit)
-{
-	struct forget_holds *forget = owner;
-	const struct store_forget_options *options = forget->options;
-	uint64_t bytes = unit->bytes_detail + unit->bytes_sums + unit->bytes_window;
-	forget->bytes += bytes;
-	if (options->tenant && strcmp(options->tenant, unit->tenant) != 0)
-		return 0;
-	forget->tenant_bytes += bytes;
-	if (unit->window.to_ns <= options->from_ns || unit->window.from_ns >= options->to_ns)
-		return 0;
-	for (uint32_t i = 0; i < unit->series_count && !forget->hold; i++)
-		if (!options->selector ||
-		        selector_matches(options->selector, unit->dict, unit->series[i]))
-			forget->hold = retention_held_by(forget->keeper->holds, unit->dict,
-			        unit->series[i], unit->window.from_ns, unit->window.to_ns,
-			        forget->now_ns);
-	return 0;
-}
-
-static void forget_put(const struct store_forgotten *forgotten, struct json_writer *json)
-{
-	put_expired(&forgotten->sealed, json);
-	json_key_u64(json, "open_batches", forgotten->open_batches);
-	json_key_u64(json, "open_rows", forgotten->open_rows);
-	json_key_u64(json, "open_bytes", forgotten->open_bytes);
-	json_key_u64(json, "units_parted", forgotten->units_parted);
-	json_key_u64(json, "windows_cut", forgotten->windows_cut);
-	json_key_u64(json, "units_mixed", forgotten->units_mixed);
-	json_key_u64(json, "rollups_made_anew", forgotten->rollups_made);
-}
-
-static int forget_check(struct admin_call *call, const struct store_forget_options *options,
-        const struct store_forgotten *forgotten)
-{
-	struct forget_holds holds = {
-		.keeper = call->keeper, .options = options, .now_ns = keeper_now(call->keeper)
-	};
-	int r = store_inventory(call->store,
-	        (struct store_inventory_options){ .wants_series = true }, forget_visit, &holds);
-	if (r < 0)
-		return admin_failed(call, "reading the inventory", r);
-	if (holds.hold)
-		return admin_refuse(call, WIRE_INVALID,
-		        "hold \"%s\" protects some of it (%s); release it first: profleet hold "
-		        "release %s --reason TEXT",
-		        holds.hold->id, holds.hold->reason, holds.hold->id);
-	uint64_t bytes = forgotten->sealed.bytes_detail + forgotten->sealed.bytes_sums;
-	uint64_t rows = forgotten->sealed.rows + forgotten->open_rows;
-	bool is_too_much = bytes > holds.bytes / KEEPER_STOP_PART ||
-	                   bytes > holds.tenant_bytes / KEEPER_STOP_TENANT;
-	if (is_too_much && json_body_u64(call->body, "confirm", UINT64_MAX) != rows)
-		return admin_refuse(call, WIRE_STOPPED,
-		        "safety stop: %" PRIu64 " of %" PRIu64 " bytes would go. Nothing was done; "
-		        "if that is what is meant, write --confirm %" PRIu64 ", the number of rows",
-		        bytes, holds.bytes, rows);
-	return 0;
-}
-
-static void forget_describe(const struct admin_call *call,
-        const struct store_forget_options *options, const char *selector, struct buf *to)
-{
-	struct json_writer json = json_writer_of(to, false);
-	json_object_begin(&json);
-	json_key_text(&json, "kind", "forget");
-	json_key_text(&json, "actor", call->by.actor);
-	json_key_text(&json, "tenant", options->tenant ? options->tenant : "");
-	json_key_text(&json, "selector", selector);
-	json_key_u64(&json, "from_ns", options->from_ns);
-	json_key_u64(&json, "to_ns", options->to_ns);
-	json_object_end(&json);
-	buf_put_u8(to, 0);
-}
-
-static int forget_run(struct admin_call *call, struct store_forget_options *options,
-        const char *selector, uint64_t bytes)
-{
-	struct keeper *keeper = call->keeper;
-	struct store_forgotten forgotten = { 0 };
-	AUTO_BUF text = { 0 };
-	char name[40];
-	bool now = json_body_flag(call->body, "now");
-	forget_describe(call, options, selector, &text);
-	if (text.failed)
-		return -ENOMEM;
-	uint64_t id = keeper_run_id(keeper);
-	if (!now) {
-		options->run = (struct store_run){ .id = id,
-			.hidden_ns = keeper_now(keeper),
-			.erase_ns = keeper_now(keeper) + keeper->options.delay_ns };
-		snprintf(options->run.note, sizeof(options->run.note), "%.200s", call->by.actor);
-	}
-	snprintf(name, sizeof(name), "run/%" PRIu64, id);
-	struct audit_document document = { name, text.bytes, text.count };
-	int r = keeper_write(keeper, &document, now ? 0 : 1, &call->by,
-	        now ? "retention.forget_now" : "retention.forget", bytes, (const char *)text.bytes);
-	options->is_dry_run = false;
-	options->cancelled = &keeper->is_cancelled;
-	if (r == 0)
-		r = store_forget(call->store, options, &forgotten);
-	if (r < 0)
-		return admin_failed(call, "forgetting", r);
-	json_key_bool(call->json, "done", true);
-	if (!now) {
-		json_key_u64(call->json, "run", id);
-		json_key_u64(call->json, "erase_ns", options->run.erase_ns);
-	}
-	forget_put(&forgotten, call->json);
-	return 0;
-}
-
-int admin_retention_forget(struct admin_call *call)
-{
-	const char *text = json_body_text(call->body, "selector");
-	const struct config_node *tenant = json_body_find(call->body, "tenant");
-	char error[512] = "";
-	AUTO(selector) selector = NULL;
-	struct store_forgotten forgotten = { 0 };
-	struct store_forget_options options = {
-		.tenant = tenant ? config_node_text(tenant) : NULL,
-		.from_ns = json_body_u64(call->body, "from_ns", 0),
-		.to_ns = json_body_u64(call->body, "to_ns", UINT64_MAX),
-		.is_dry_run = true,
-	};
-	int r = *text ? selector_parse(text, &selector, error, sizeof(error)) : 0;
-	if (r == -EINVAL)
-		return admin_refuse(call, WIRE_INVALID, "selector: %s", error);
-	if (r < 0)
-		return r;
-	if (!options.tenant &&
-	        (!selector || (selector_matchers_count(selector) == 0 && !selector_type(selector))))
-		return admin_refuse(call, WIRE_INVALID,
-		        "that is everything; name a tenant (--tenant T), or what to forget by a "
-		        "selector");
-	options.selector = selector;
-	r = store_forget(call->store, &options, &forgotten);
-	if (r < 0)
-		return admin_failed(call, "looking for it", r);
-	if (!json_body_flag(call->body, "yes")) {
-		json_key_bool(call->json, "done", false);
-		forget_put(&forgotten, call->json);
-		return 0;
-	}
-	r = forget_check(call, &options, &forgotten);
-	return r < 0 ? r
-	             : forget_run(call, &options, text,
-	                       forgotten.sealed.bytes_detail + forgotten.sealed.bytes_sums +
-	                               forgotten.open_bytes);
 }

@@ -32,6 +32,9 @@ int admin_refuse(struct admin_call *call, enum wire_status status, const char *f
 /* Says a negative errno of the store: returns it. */
 int admin_failed(struct admin_call *call, const char *doing, int r);
 
+/* What went, or came back, as keys of the open object. */
+void admin_put_expired(const struct store_expired *expired, struct json_writer *json);
+
 int admin_retention_list(struct admin_call *call);
 int admin_retention_get(struct admin_call *call);
 int admin_retention_set(struct admin_call *call);

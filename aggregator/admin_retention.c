@@ -10,7 +10,7 @@
 /* How far a change is looked ahead, to say whether anything would be lost by it. */
 #define SET_HORIZON_NS (UINT64_C(30) * 86400 * NS_PER_S)
 
-static void put_limits(const struct retention_tiers *tiers, const char *key, uint64_t none_ns,
+static void put_limit(const struct retention_tiers *tiers, const char *key, uint64_t none_ns,
         struct json_writer *json)
 {
 	json_key(json, key);
@@ -24,6 +24,23 @@ static void put_limits(const struct retention_tiers *tiers, const char *key, uin
 		json_bytes(json, (const char *)text.bytes, text.count);
 	}
 	json_object_end(json);
+}
+
+static void put_limits(const struct retention_limits *limits, struct json_writer *json)
+{
+	put_limit(&limits->general.floor, "floor", 0, json);
+	put_limit(&limits->general.ceiling, "ceiling", RETENTION_FOREVER, json);
+	json_key(json, "tenant_limits");
+	json_array_begin(json);
+	for (uint32_t i = 0; i < limits->tenants_count; i++) {
+		const struct retention_tenant_bounds *tenant = &limits->tenants[i];
+		json_object_begin(json);
+		json_key_text(json, "tenant", tenant->tenant);
+		put_limit(&tenant->bounds.floor, "floor", 0, json);
+		put_limit(&tenant->bounds.ceiling, "ceiling", RETENTION_FOREVER, json);
+		json_object_end(json);
+	}
+	json_array_end(json);
 }
 
 static void put_policies(const struct retention_set *set, struct json_writer *json)
@@ -50,7 +67,7 @@ static int list_visit(void *owner, const struct store_inventory_unit *unit)
 	if (unit->is_open || unit->series_count == 0)
 		return 0;
 	struct retention_outcome outcome = retention_evaluate(
-	        set, &list->keeper->options.limits, unit->dict, unit->series[0]);
+	        set, &list->keeper->options.limits, plan_subject(unit, 0));
 	if (outcome.policies[RETENTION_DETAIL] != RETENTION_NO_POLICY)
 		at = outcome.policies[RETENTION_DETAIL];
 	list->units[at]++;
@@ -90,8 +107,7 @@ int admin_retention_list(struct admin_call *call)
 	put_policies(keeper->set, call->json);
 	list_put(&list, call->json);
 	json_key_text(call->json, "digest", digest);
-	put_limits(&keeper->options.limits.floor, "floor", 0, call->json);
-	put_limits(&keeper->options.limits.ceiling, "ceiling", RETENTION_FOREVER, call->json);
+	put_limits(&keeper->options.limits, call->json);
 	json_key_u64(call->json, "pending", keeper->pending_count);
 	json_key_u64(call->json, "in_force_ns",
 	        keeper->pending_count > 0 ? keeper->pending[keeper->pending_count - 1].until_ns

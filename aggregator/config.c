@@ -333,13 +333,15 @@ static const struct option_spec aggregator_options[] = {
 	        .kind = OPTION_TEXT,
 	        .offset = AT(retention_floor),
 	        .value_name = "TIERS",
-	        .help = "No policy may keep less: 30d for all tiers, or detail=1d,1h=30d." },
+	        .help = "No policy may keep less: 30d for all tiers, or detail=1d,1h=30d; of "
+	                "single "
+	                "tenants behind semicolons: \"detail=1d; acme: detail=30d\"." },
 	{ .name = "retention-ceiling",
 	        .kind = OPTION_TEXT,
 	        .offset = AT(retention_ceiling),
 	        .value_name = "TIERS",
 	        .help = "No policy may keep more, and nothing that has no policy is kept longer; "
-	                "holds are." },
+	                "holds are. Tenants as for the floor." },
 	{ .name = "shards",
 	        .kind = OPTION_U32,
 	        .offset = AT(shards),

@@ -266,10 +266,10 @@ static uint32_t keeper_classify(
         void *owner, const char *tenant, const struct dict *dict, uint32_t series)
 {
 	struct keeper *keeper = owner;
-	(void)tenant;
+	struct retention_subject subject = { tenant, dict, series };
 	(void)pthread_mutex_lock(&keeper->classes_lock);
 	struct retention_outcome outcome = retention_evaluate(
-	        keeper->classes_set, &keeper->options.limits, dict, series);
+	        keeper->classes_set, &keeper->options.limits, subject);
 	uint32_t class = 0;
 	while (class < keeper->classes_count &&
 	        memcmp(&keeper->classes[class], &outcome.keep, sizeof(outcome.keep)) != 0)

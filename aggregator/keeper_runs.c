@@ -220,7 +220,7 @@ static bool rescue_is_held(const struct rescue *rescue, const struct store_inven
 {
 	uint64_t now_ns = keeper_now(rescue->keeper);
 	for (uint32_t i = 0; i < unit->series_count; i++)
-		if (retention_held_by(rescue->keeper->holds, unit->dict, unit->series[i],
+		if (retention_held_by(rescue->keeper->holds, plan_subject(unit, i),
 		            unit->window.from_ns, unit->window.to_ns, now_ns))
 			return true;
 	return false;
@@ -277,8 +277,8 @@ static int rescue_match(void *owner, const struct store_inventory_unit *unit)
 	        !rescue_is_held(rescue, unit))
 		return 0;
 	for (uint32_t i = 0; i < unit->series_count && !rescue->is_met; i++)
-		rescue->is_met |= !rescue->asked ||
-		                  selector_matches(rescue->asked, unit->dict, unit->series[i]);
+		rescue->is_met |= !rescue->asked || selector_matches_of(rescue->asked, unit->tenant,
+		                                            unit->dict, unit->series[i]);
 	return rescue->is_met;
 }
 

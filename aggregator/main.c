@@ -70,6 +70,7 @@ struct aggregator {
 	struct keeper *keeper;
 	struct admin *admin;
 	char backups[4096]; /* the folder of backups */
+	struct retention_limits limits;
 	struct net_server *server;
 	struct http_server *http;
 	struct metrics_source metrics;
@@ -196,20 +197,6 @@ static int aggregator_open_store(struct aggregator *aggregator)
 	return r;
 }
 
-/* Limits that cannot be read were refused at the start. */
-static struct retention_limits aggregator_limits(const struct aggregator_config *config)
-{
-	struct retention_limits limits = retention_limits_none;
-	char error[256];
-	if (config->retention_floor)
-		(void)retention_parse_tiers(
-		        config->retention_floor, &limits.floor, error, sizeof(error));
-	if (config->retention_ceiling)
-		(void)retention_parse_tiers(
-		        config->retention_ceiling, &limits.ceiling, error, sizeof(error));
-	return limits;
-}
-
 /* Retention, and the door to it. */
 static int aggregator_open_keeper(struct aggregator *aggregator)
 {
@@ -220,7 +207,7 @@ static int aggregator_open_keeper(struct aggregator *aggregator)
 	                .store = aggregator->store,
 	                .clock = clock_real(),
 	                .data = config->data,
-	                .limits = aggregator_limits(config),
+	                .limits = aggregator->limits,
 	                .every_ns = config->retention_every_ns,
 	                .grace_ns = config->retention_grace_ns,
 	                .delay_ns = config->retention_delay_ns,
@@ -361,6 +348,7 @@ static void aggregator_close(struct aggregator *aggregator)
 	sealer_free(aggregator->sealer);
 	keeper_free(aggregator->keeper);
 	store_free(aggregator->store);
+	retention_limits_fini(&aggregator->limits);
 }
 
 /* SIGHUP: what the file says now, for the options that may change; the command line still wins. */
@@ -419,14 +407,16 @@ static int aggregator_run(struct aggregator *aggregator, int argc, char **argv)
 	return failed ? EXIT_DISK : 0;
 }
 
-static bool aggregator_limits_are_valid(const char *name, const char *text)
+static bool aggregator_read_limits(struct aggregator *aggregator)
 {
-	struct retention_tiers tiers = { 0 };
-	char error[256];
-	if (!text || retention_parse_tiers(text, &tiers, error, sizeof(error)) == 0)
-		return true;
-	fprintf(stderr, "profleet-aggregator: --retention-%s: %s\n", name, error);
-	return false;
+	const struct aggregator_config *config = &aggregator->config;
+	char error[256] = "";
+	int r = retention_limits_parse(config->retention_floor, config->retention_ceiling,
+	        &aggregator->limits, error, sizeof(error));
+	if (r < 0)
+		fprintf(stderr, "profleet-aggregator: --retention-%s\n",
+		        r == -EINVAL ? error : "floor, ceiling: out of memory");
+	return r == 0;
 }
 
 /* 0, an exit status, or -1 when everything asked for was printed already. */
@@ -461,8 +451,7 @@ static int aggregator_configure(struct aggregator *aggregator, int argc, char **
 		        config->http);
 		return EXIT_USAGE;
 	}
-	if (!aggregator_limits_are_valid("floor", config->retention_floor) ||
-	        !aggregator_limits_are_valid("ceiling", config->retention_ceiling))
+	if (!aggregator_read_limits(aggregator))
 		return EXIT_USAGE;
 	if (config->ready_fd > 0 && !service_fd_is_open((int)config->ready_fd)) {
 		fprintf(stderr,

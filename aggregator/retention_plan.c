@@ -18,10 +18,11 @@
 struct planning {
 	const struct plan_options *options;
 	struct retention_plan *plan;
-	struct id_map *known; /* (generation, series) -> place in outcomes */
+	struct id_map *known; /* (generation, series, tenant) -> place in outcomes */
 	struct buf outcomes;  /* struct retention_outcome */
 	struct store_window_name last_window;
 	bool has_window;
+	uint32_t tenant; /* of the unit at hand: its place in the plan's list */
 	int failed;
 };
 
@@ -33,22 +34,23 @@ struct plan_unit {
 };
 
 struct retention_outcome retention_plan_outcome(
-        const struct plan_options *options, const struct dict *dict, uint32_t series)
+        const struct plan_options *options, struct retention_subject subject)
 {
 	struct retention_outcome outcome = retention_evaluate(
-	        options->sets[0], options->limits, dict, series);
+	        options->sets[0], options->limits, subject);
 	for (uint32_t i = 1; i < options->sets_count; i++) {
 		struct retention_outcome other = retention_evaluate(
-		        options->sets[i], options->limits, dict, series);
+		        options->sets[i], options->limits, subject);
 		outcome = retention_longest(&outcome, &other);
 	}
 	return outcome;
 }
 
 static int plan_series_outcome(struct planning *planning, const struct store_inventory_unit *unit,
-        uint32_t series, struct retention_outcome *ret_outcome)
+        uint32_t at_series, struct retention_outcome *ret_outcome)
 {
-	struct hash128 key = { (uint64_t)series << 32 | unit->dict_generation, 1 };
+	struct hash128 key = { (uint64_t)unit->series[at_series] << 32 | unit->dict_generation,
+		1 + planning->tenant };
 	uint32_t at;
 	bool added;
 	key.low *= UINT64_C(0x9e3779b97f4a7c15); /* slots go by low bits */
@@ -57,7 +59,7 @@ static int plan_series_outcome(struct planning *planning, const struct store_inv
 		return r;
 	if (added) {
 		struct retention_outcome outcome = retention_plan_outcome(
-		        planning->options, unit->dict, series);
+		        planning->options, plan_subject(unit, at_series));
 		buf_put(&planning->outcomes, &outcome, sizeof(outcome));
 		if (planning->outcomes.failed)
 			return -ENOMEM;
@@ -87,7 +89,7 @@ static int plan_judge(struct planning *planning, const struct store_inventory_un
 	uint32_t expired = 0;
 	for (uint32_t i = 0; i < unit->series_count; i++) {
 		struct retention_outcome outcome;
-		int r = plan_series_outcome(planning, unit, unit->series[i], &outcome);
+		int r = plan_series_outcome(planning, unit, i, &outcome);
 		if (r < 0)
 			return r;
 		if (i == 0)
@@ -96,8 +98,8 @@ static int plan_judge(struct planning *planning, const struct store_inventory_un
 			plan_unit_take(&judged, &outcome);
 		expired += retention_expires_ns(&outcome, RETENTION_DETAIL, to_ns) <=
 		           options->now_ns;
-		judged.is_held |= retention_held_by(options->holds, unit->dict, unit->series[i],
-		                          from_ns, to_ns, options->now_ns) != NULL;
+		judged.is_held |= retention_held_by(options->holds, plan_subject(unit, i), from_ns,
+		                          to_ns, options->now_ns) != NULL;
 	}
 	judged.is_mixed = expired > 0 && expired < unit->series_count;
 	*ret_judged = judged;
@@ -314,6 +316,7 @@ static int plan_visit(void *owner, const struct store_inventory_unit *unit)
 	if (!tenant)
 		return planning->failed = -ENOMEM;
 	tenant->bytes += bytes;
+	planning->tenant = (uint32_t)(tenant - plan->tenants);
 	if (visible == 0 || unit->series_count == 0)
 		return 0;
 

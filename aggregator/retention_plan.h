@@ -88,6 +88,13 @@ static inline uint32_t retention_plan_items_count(const struct retention_plan *p
 int retention_plan_id(const struct retention_plan *plan, const struct retention_set *set,
         char ret_id[PLAN_ID_BYTES]);
 
+/* The series at this place of a unit's list. */
+static inline struct retention_subject plan_subject(
+        const struct store_inventory_unit *unit, uint32_t at)
+{
+	return (struct retention_subject){ unit->tenant, unit->dict, unit->series[at] };
+}
+
 /* What one series' policies say, over all sets. */
 struct retention_outcome retention_plan_outcome(
-        const struct plan_options *options, const struct dict *dict, uint32_t series);
+        const struct plan_options *options, struct retention_subject subject);

@@ -29,8 +29,8 @@ static const char *const retention_tier_names[] = {
 static_assert(COUNT_OF(retention_tier_names) == RETENTION_TIERS, "every tier has a name");
 
 const struct retention_limits retention_limits_none = {
-	.ceiling = { { RETENTION_FOREVER, RETENTION_FOREVER, RETENTION_FOREVER,
-	        RETENTION_FOREVER } },
+	.general = { .ceiling = { { RETENTION_FOREVER, RETENTION_FOREVER, RETENTION_FOREVER,
+	                     RETENTION_FOREVER } } },
 };
 
 const char *retention_tier_name(enum retention_tier tier)
@@ -123,6 +123,125 @@ int retention_check_tiers(const struct retention_tiers *tiers, char *ret_error, 
 		return -EINVAL;
 	}
 	return 0;
+}
+
+/* ---- what the server clamps ---- */
+
+void retention_limits_fini(struct retention_limits *limits)
+{
+	free(limits->tenants);
+	*limits = retention_limits_none;
+}
+
+const struct retention_bounds *retention_limits_of(
+        const struct retention_limits *limits, const char *tenant)
+{
+	for (uint32_t i = 0; i < limits->tenants_count; i++)
+		if (strcmp(limits->tenants[i].tenant, tenant) == 0)
+			return &limits->tenants[i].bounds;
+	return &limits->general;
+}
+
+/* The place of a tenant that is named, made from the general limits where it has none. */
+static int retention_limits_place(
+        struct retention_limits *limits, const char *tenant, struct retention_bounds **ret_bounds)
+{
+	for (uint32_t i = 0; i < limits->tenants_count; i++) {
+		if (strcmp(limits->tenants[i].tenant, tenant) == 0) {
+			*ret_bounds = &limits->tenants[i].bounds;
+			return 0;
+		}
+	}
+	if (limits->tenants_count == RETENTION_TENANTS_MAX)
+		return -ENOSPC;
+	struct retention_tenant_bounds *tenants = reallocarray(
+	        limits->tenants, (size_t)limits->tenants_count + 1, sizeof(*tenants));
+	if (!tenants)
+		return -ENOMEM;
+	limits->tenants = tenants;
+	struct retention_tenant_bounds *added = &tenants[limits->tenants_count++];
+	snprintf(added->tenant, sizeof(added->tenant), "%s", tenant);
+	added->bounds = limits->general;
+	*ret_bounds = &added->bounds;
+	return 0;
+}
+
+struct limits_reading {
+	const char *option; /* "floor" or "ceiling" */
+	struct retention_limits *limits;
+	char *error;
+	size_t error_bytes;
+};
+
+static struct retention_tiers *limits_side(
+        const struct limits_reading *reading, struct retention_bounds *bounds)
+{
+	return strcmp(reading->option, "floor") == 0 ? &bounds->floor : &bounds->ceiling;
+}
+
+static int limits_refuse(const struct limits_reading *reading, const char *why)
+{
+	snprintf(reading->error, reading->error_bytes, "%s: %s", reading->option, why);
+	return -EINVAL;
+}
+
+/* One part between semicolons: "TIERS" or "TENANT: TIERS". */
+static int limits_read_part(
+        const struct limits_reading *reading, const char *part, bool wants_tenants)
+{
+	char error[256];
+	const char *colon = strrchr(part, ':');
+	size_t length = colon ? (size_t)(colon - part) : 0;
+	struct retention_bounds *bounds = &reading->limits->general;
+	char tenant[RETENTION_NAME_BYTES_MAX + 1];
+	if (wants_tenants != (colon != NULL))
+		return 0;
+	if (colon && (length == 0 || length > RETENTION_NAME_BYTES_MAX))
+		return limits_refuse(reading, "write TENANT: detail=30d behind a semicolon");
+	snprintf(tenant, sizeof(tenant), "%.*s", (int)length, part);
+	int r = colon ? retention_limits_place(reading->limits, tenant, &bounds) : 0;
+	if (r == -ENOSPC)
+		return limits_refuse(reading, "more than 256 tenants");
+	const char *tiers = colon ? colon + 1 + strspn(colon + 1, " ") : part;
+	if (r == 0)
+		r = retention_parse_tiers(
+		        tiers, limits_side(reading, bounds), error, sizeof(error));
+	return r == -EINVAL ? limits_refuse(reading, error) : r;
+}
+
+/* Those of everybody first, as tenants begin with them. */
+static int limits_read(const struct limits_reading *reading, const char *text, bool wants_tenants)
+{
+	int r = 0;
+	while (text && *text && r == 0) {
+		char part[1024];
+		text += strspn(text, " ");
+		size_t count = strcspn(text, ";"), kept = count;
+		while (kept > 0 && text[kept - 1] == ' ')
+			kept--;
+		if (kept >= sizeof(part))
+			return limits_refuse(reading, "too long");
+		snprintf(part, sizeof(part), "%.*s", (int)kept, text);
+		if (kept > 0)
+			r = limits_read_part(reading, part, wants_tenants);
+		text += count + (text[count] == ';');
+	}
+	return r;
+}
+
+int retention_limits_parse(const char *floor, const char *ceiling, struct retention_limits *limits,
+        char *ret_error, size_t error_bytes)
+{
+	struct limits_reading of_floor = { "floor", limits, ret_error, error_bytes };
+	struct limits_reading of_ceiling = { "ceiling", limits, ret_error, error_bytes };
+	*limits = retention_limits_none;
+	int r = limits_read(&of_floor, floor, false);
+	r = r < 0 ? r : limits_read(&of_ceiling, ceiling, false);
+	r = r < 0 ? r : limits_read(&of_floor, floor, true);
+	r = r < 0 ? r : limits_read(&of_ceiling, ceiling, true);
+	if (r < 0)
+		retention_limits_fini(limits);
+	return r;
 }
 
 /* ---- sets ---- */
@@ -460,40 +579,40 @@ void retention_holds_put_json(const struct retention_holds *holds, struct json_w
 	json_object_end(json);
 }
 
-bool retention_hold_covers(const struct retention_hold *hold, const struct dict *dict,
-        uint32_t series, uint64_t from_ns, uint64_t to_ns, uint64_t now_ns)
+static bool retention_matches(
+        const struct selector *selector, const struct retention_subject *subject)
+{
+	return selector_matches_of(selector, subject->tenant, subject->dict, subject->series);
+}
+
+bool retention_hold_covers(const struct retention_hold *hold, struct retention_subject subject,
+        uint64_t from_ns, uint64_t to_ns, uint64_t now_ns)
 {
 	return hold->until_ns > now_ns && hold->from_ns < to_ns && from_ns < hold->to_ns &&
-	       selector_matches(hold->selector, dict, series);
+	       retention_matches(hold->selector, &subject);
 }
 
 const struct retention_hold *retention_held_by(const struct retention_holds *holds,
-        const struct dict *dict, uint32_t series, uint64_t from_ns, uint64_t to_ns, uint64_t now_ns)
+        struct retention_subject subject, uint64_t from_ns, uint64_t to_ns, uint64_t now_ns)
 {
 	for (uint32_t i = 0; holds && i < holds->count; i++)
-		if (retention_hold_covers(&holds->holds[i], dict, series, from_ns, to_ns, now_ns))
+		if (retention_hold_covers(&holds->holds[i], subject, from_ns, to_ns, now_ns))
 			return &holds->holds[i];
 	return NULL;
 }
 
 /* ---- evaluation ---- */
 
-static bool retention_policy_matches(
-        const struct retention_policy *policy, const struct dict *dict, uint32_t series)
-{
-	return selector_matches(policy->selector, dict, series);
-}
-
 /* Floor, ceiling, and then again coarser tiers not shorter than finer ones. */
 static void retention_clamp(
-        const struct retention_limits *limits, struct retention_outcome *outcome)
+        const struct retention_bounds *bounds, struct retention_outcome *outcome)
 {
 	for (int tier = 0; tier < RETENTION_TIERS; tier++) {
 		uint64_t said_ns = outcome->keep.keep_ns[tier], keep_ns = said_ns;
-		if (keep_ns > limits->ceiling.keep_ns[tier])
-			keep_ns = limits->ceiling.keep_ns[tier];
-		if (keep_ns < limits->floor.keep_ns[tier])
-			keep_ns = limits->floor.keep_ns[tier];
+		if (keep_ns > bounds->ceiling.keep_ns[tier])
+			keep_ns = bounds->ceiling.keep_ns[tier];
+		if (keep_ns < bounds->floor.keep_ns[tier])
+			keep_ns = bounds->floor.keep_ns[tier];
 		if (tier > 0 && keep_ns < outcome->keep.keep_ns[tier - 1])
 			keep_ns = outcome->keep.keep_ns[tier - 1];
 		outcome->keep.keep_ns[tier] = keep_ns;
@@ -503,15 +622,15 @@ static void retention_clamp(
 	}
 }
 
-static bool retention_highest(const struct retention_set *set, const struct dict *dict,
-        uint32_t series, uint32_t *ret_priority)
+static bool retention_highest(const struct retention_set *set,
+        const struct retention_subject *subject, uint32_t *ret_priority)
 {
 	bool found = false;
 	for (uint32_t i = 0; set && i < set->count; i++) {
 		const struct retention_policy *policy = &set->policies[i];
 		if (found && policy->priority <= *ret_priority)
 			continue;
-		if (!retention_policy_matches(policy, dict, series))
+		if (!retention_matches(policy->selector, subject))
 			continue;
 		*ret_priority = policy->priority;
 		found = true;
@@ -520,7 +639,7 @@ static bool retention_highest(const struct retention_set *set, const struct dict
 }
 
 struct retention_outcome retention_evaluate(const struct retention_set *set,
-        const struct retention_limits *limits, const struct dict *dict, uint32_t series)
+        const struct retention_limits *limits, struct retention_subject subject)
 {
 	struct retention_outcome outcome;
 	for (int tier = 0; tier < RETENTION_TIERS; tier++) {
@@ -529,10 +648,10 @@ struct retention_outcome retention_evaluate(const struct retention_set *set,
 	}
 
 	uint32_t priority = 0;
-	bool found = retention_highest(set, dict, series, &priority);
+	bool found = retention_highest(set, &subject, &priority);
 	for (uint32_t i = 0; found && i < set->count; i++) {
 		const struct retention_policy *policy = &set->policies[i];
-		if (policy->priority != priority || !retention_policy_matches(policy, dict, series))
+		if (policy->priority != priority || !retention_matches(policy->selector, &subject))
 			continue;
 		for (int tier = 0; tier < RETENTION_TIERS; tier++) {
 			uint64_t keep_ns = policy->tiers.keep_ns[tier];
@@ -543,7 +662,7 @@ struct retention_outcome retention_evaluate(const struct retention_set *set,
 			outcome.policies[tier] = i;
 		}
 	}
-	retention_clamp(limits, &outcome);
+	retention_clamp(retention_limits_of(limits, subject.tenant), &outcome);
 	return outcome;
 }
 
@@ -565,10 +684,11 @@ uint64_t retention_expires_ns(
 }
 
 struct retention_reason retention_explain(const struct retention_set *set, uint32_t policy,
-        const struct dict *dict, uint32_t series, const struct retention_outcome *outcome)
+        struct retention_subject subject, const struct retention_outcome *outcome)
 {
 	const struct retention_policy *asked = &set->policies[policy];
-	uint32_t matcher = selector_mismatch(asked->selector, dict, series);
+	uint32_t matcher = selector_mismatch_of(
+	        asked->selector, subject.tenant, subject.dict, subject.series);
 	if (matcher != SELECTOR_MATCHES)
 		return (struct retention_reason){ RETENTION_NO_MATCH, matcher };
 
@@ -587,27 +707,30 @@ struct retention_reason retention_explain(const struct retention_set *set, uint3
 
 static const char *const retention_ops[] = { "=", "!=", "=~", "!~" };
 
-static void retention_put_mismatch(const struct retention_policy *policy, const struct dict *dict,
-        uint32_t series, uint32_t matcher, struct buf *to)
+static void retention_put_mismatch(const struct retention_policy *policy,
+        struct retention_subject subject, uint32_t matcher, struct buf *to)
 {
+	const struct dict *dict = subject.dict;
 	const struct selector *selector = policy->selector;
 	if (matcher == SELECTOR_WRONG_TYPE) {
 		buf_printf(to, "does not match: the type is %s, not %s",
-		        dict_text(dict, dict_get_series(dict, series)->type),
+		        dict_text(dict, dict_get_series(dict, subject.series)->type),
 		        selector_type(selector));
 		return;
 	}
 	const char *label = selector_matcher_name(selector, matcher);
 	uint32_t name = dict_find_string(dict, label, strlen(label));
-	uint32_t value = name == ID_NONE ? 0 : dict_label_value(dict, series, name);
-	buf_printf(to, "does not match: %s is \"%s\", not %s\"%s\"", label, dict_text(dict, value),
+	uint32_t value = name == ID_NONE ? 0 : dict_label_value(dict, subject.series, name);
+	bool is_of_tenant = subject.tenant && strcmp(label, SELECTOR_TENANT) == 0;
+	buf_printf(to, "does not match: %s is \"%s\", not %s\"%s\"", label,
+	        is_of_tenant ? subject.tenant : dict_text(dict, value),
 	        retention_ops[selector_matcher_op(selector, matcher)],
 	        selector_matcher_value(selector, matcher));
 }
 
-void retention_put_reason(const struct retention_set *set, uint32_t policy, const struct dict *dict,
-        uint32_t series, const struct retention_outcome *outcome, struct retention_reason reason,
-        struct buf *to)
+void retention_put_reason(const struct retention_set *set, uint32_t policy,
+        struct retention_subject subject, const struct retention_outcome *outcome,
+        struct retention_reason reason, struct buf *to)
 {
 	const struct retention_policy *asked = &set->policies[policy];
 	uint32_t winner = outcome->policies[RETENTION_DETAIL];
@@ -631,7 +754,7 @@ void retention_put_reason(const struct retention_set *set, uint32_t policy, cons
 		        set->policies[winner].name, set->policies[winner].priority);
 		return;
 	case RETENTION_NO_MATCH:
-		retention_put_mismatch(asked, dict, series, reason.matcher, to);
+		retention_put_mismatch(asked, subject, reason.matcher, to);
 		return;
 	}
 }

@@ -11,11 +11,14 @@
  *	    tiers: { detail: 7d, 10m: 30d, 1h: 400d, 1d: forever }
  *	    reason: the cart team compares releases for a month
  *
+ * A matcher of `tenant` is about the store's tenant, which is no label:
+ * {tenant="acme",service="cart"}.
+ *
  * Precedence: hold, then the highest priority, then the longest, tier by tier among equals: a
  * profile deleted by mistake cannot be made again, one kept by mistake costs bytes. What no policy
- * matches is kept for ever, and so is a tier that a policy does not name. Limits of the server
- *clamp what policies say, but no hold. "0" keeps nothing of a tier. A coarser tier lasts at least
- *as long as a finer one.
+ * matches is kept for ever, and so is a tier that a policy does not name. Limits of the server, in
+ * general and of single tenants, clamp what policies say, but no hold. "0" keeps nothing of a tier.
+ * A coarser tier lasts at least as long as a finer one.
  *
  * The text is YAML; the canonical form is JSON, which is YAML too, so there is one reader.
  */
@@ -147,22 +150,56 @@ int retention_hold_remove(struct retention_holds *holds, const char *id);
 void retention_holds_put_json(const struct retention_holds *holds, struct json_writer *json);
 void retention_put_hold_json(const struct retention_hold *hold, struct json_writer *json);
 
+/* Who is spoken of: one series of a tenant. */
+struct retention_subject {
+	const char *tenant; /* "" is one as any other */
+	const struct dict *dict;
+	uint32_t series;
+};
+
 /* Does it protect this series in a window of [from, to), now? */
-bool retention_hold_covers(const struct retention_hold *hold, const struct dict *dict,
-        uint32_t series, uint64_t from_ns, uint64_t to_ns, uint64_t now_ns);
+bool retention_hold_covers(const struct retention_hold *hold, struct retention_subject subject,
+        uint64_t from_ns, uint64_t to_ns, uint64_t now_ns);
 /* The first that does, or NULL. */
 const struct retention_hold *retention_held_by(const struct retention_holds *holds,
-        const struct dict *dict, uint32_t series, uint64_t from_ns, uint64_t to_ns,
-        uint64_t now_ns);
+        struct retention_subject subject, uint64_t from_ns, uint64_t to_ns, uint64_t now_ns);
 
-/* ---- what a set says of one series ---- */
+/* ---- what the server clamps ---- */
 
-struct retention_limits {
+#define RETENTION_TENANTS_MAX 256 /* that have limits of their own */
+
+struct retention_bounds {
 	struct retention_tiers floor;   /* zeroes: none */
 	struct retention_tiers ceiling; /* RETENTION_FOREVER: none */
 };
 
+struct retention_tenant_bounds {
+	char tenant[RETENTION_NAME_BYTES_MAX + 1];
+	struct retention_bounds bounds;
+};
+
+struct retention_limits {
+	struct retention_bounds general; /* of every tenant that is not named */
+	struct retention_tenant_bounds *tenants;
+	uint32_t tenants_count;
+};
+
 extern const struct retention_limits retention_limits_none;
+void retention_limits_fini(struct retention_limits *limits);
+
+/*
+ * The server's options: "detail=1d" for everybody, and behind semicolons for single tenants, who
+ * have the general ones where they have none of their own: "detail=1d; acme: detail=30d,1d=400d".
+ * NULL says nothing. Into zeroed limits. -EINVAL with a message that begins with the option;
+ * -ENOMEM.
+ */
+int retention_limits_parse(const char *floor, const char *ceiling, struct retention_limits *limits,
+        char *ret_error, size_t error_bytes);
+
+const struct retention_bounds *retention_limits_of(
+        const struct retention_limits *limits, const char *tenant);
+
+/* ---- what a set says of one series ---- */
 
 enum retention_clamp { RETENTION_AS_SAID, RETENTION_RAISED, RETENTION_LOWERED };
 
@@ -176,7 +213,7 @@ struct retention_outcome {
 
 /* `set` NULL is an empty one. */
 struct retention_outcome retention_evaluate(const struct retention_set *set,
-        const struct retention_limits *limits, const struct dict *dict, uint32_t series);
+        const struct retention_limits *limits, struct retention_subject subject);
 
 /* What is kept longer by either of two: while a shortened rule is not in force yet. */
 struct retention_outcome retention_longest(
@@ -202,9 +239,9 @@ struct retention_reason {
 
 /* Why one policy of the set won or lost. */
 struct retention_reason retention_explain(const struct retention_set *set, uint32_t policy,
-        const struct dict *dict, uint32_t series, const struct retention_outcome *outcome);
+        struct retention_subject subject, const struct retention_outcome *outcome);
 
 /* The reason as a sentence: `lower priority than "x"`, `version="2.0" is not =~"1\\..*"`. */
-void retention_put_reason(const struct retention_set *set, uint32_t policy, const struct dict *dict,
-        uint32_t series, const struct retention_outcome *outcome, struct retention_reason reason,
-        struct buf *to);
+void retention_put_reason(const struct retention_set *set, uint32_t policy,
+        struct retention_subject subject, const struct retention_outcome *outcome,
+        struct retention_reason reason, struct buf *to);

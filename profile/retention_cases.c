@@ -24,6 +24,7 @@
 struct retention_case {
 	const char *name; /* of the file's tree */
 	const char *type;
+	const char *tenant;
 	char *series_text;
 	struct dict *dict;
 	uint32_t series;
@@ -62,6 +63,7 @@ void retention_cases_free(struct retention_cases *cases)
 		free(cases->cases[i].series_text);
 	}
 	free(cases->cases);
+	retention_limits_fini(&cases->limits);
 	retention_set_free(cases->set);
 	retention_holds_free(cases->holds);
 	config_free(cases->config);
@@ -205,13 +207,13 @@ static int cases_read_head(const struct cases_reading *reading, const struct con
 	if (now && option_parse_time(now, CASES_NOW_NS, &cases->now_ns) < 0)
 		return cases_refuse(reading, config_node_find(root, "now"), "now",
 		        "\"%s\" is no time; write 2026-01-01T00:00:00Z", now);
-	if (floor && retention_parse_tiers(floor, &cases->limits.floor, error, sizeof(error)) < 0)
-		return cases_refuse(reading, config_node_find(root, "floor"), "floor", "%s", error);
-	if (ceiling &&
-	        retention_parse_tiers(ceiling, &cases->limits.ceiling, error, sizeof(error)) < 0)
-		return cases_refuse(
-		        reading, config_node_find(root, "ceiling"), "ceiling", "%s", error);
-	return 0;
+	r = retention_limits_parse(floor, ceiling, &cases->limits, error, sizeof(error));
+	if (r == -EINVAL)
+		return cases_refuse(reading,
+		        config_node_find(
+		                root, strncmp(error, "floor", 5) == 0 ? "floor" : "ceiling"),
+		        NULL, "%s", error);
+	return r;
 }
 
 /* The one series of a case. */
@@ -299,19 +301,22 @@ static int case_read_expect(const struct cases_reading *reading, const struct co
 static int case_read(
         struct cases_reading *reading, const struct config_node *map, struct retention_case *one)
 {
-	static const char *const known[] = { "name", "labels", "type", "age", "expect", "policy",
-		"hold", "keep", NULL };
+	static const char *const known[] = { "name", "labels", "type", "tenant", "age", "expect",
+		"policy", "hold", "keep", NULL };
 	reading->name = NULL;
 	if (config_node_kind(map) != CONFIG_MAP)
 		return cases_refuse(reading, map, NULL, "a case is a mapping with age and expect");
 	one->name = "";
 	one->type = "cpu";
+	one->tenant = "";
 	int r = cases_text(reading, map, "name", &one->name);
 	reading->name = *one->name ? one->name : NULL;
 	if (r == 0)
 		r = cases_known(reading, map, known);
 	if (r == 0)
 		r = cases_text(reading, map, "type", &one->type);
+	if (r == 0)
+		r = cases_text(reading, map, "tenant", &one->tenant);
 	if (r == 0)
 		r = cases_text(reading, map, "policy", &one->policy);
 	if (r == 0)
@@ -427,11 +432,11 @@ int retention_cases_run(const struct retention_cases *cases, uint32_t index,
         struct retention_case_result *ret_result)
 {
 	const struct retention_case *one = &cases->cases[index];
-	struct retention_outcome outcome = retention_evaluate(
-	        cases->set, &cases->limits, one->dict, one->series);
+	struct retention_subject subject = { one->tenant, one->dict, one->series };
+	struct retention_outcome outcome = retention_evaluate(cases->set, &cases->limits, subject);
 	uint64_t to_ns = cases->now_ns > one->age_ns ? cases->now_ns - one->age_ns : 0;
-	const struct retention_hold *hold = retention_held_by(cases->holds, one->dict, one->series,
-	        to_ns > 0 ? to_ns - 1 : 0, to_ns, cases->now_ns);
+	const struct retention_hold *hold = retention_held_by(
+	        cases->holds, subject, to_ns > 0 ? to_ns - 1 : 0, to_ns, cases->now_ns);
 
 	struct retention_case_result result = {
 		.name = one->name,

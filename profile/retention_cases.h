@@ -13,6 +13,8 @@
  *	  - name: a week of detail for cart
  *	    labels: { service: cart, version: "1.8" }
  *	    type: cpu                        # which is the default
+ *	    tenant: acme                     # "" is the default
+ *	    tenant: acme                     # the default is ""
  *	    age: 8d                          # since the window ended
  *	    expect: 10m                      # the finest tier that is left, or gone
  *	    policy: cart                     # optional: whose detail tier it is; "none"

@@ -476,8 +476,20 @@ bool selector_matcher_accepts(const struct selector *selector, uint32_t index, c
 	return matcher_accepts(&selector->matchers[index], value, strlen(value));
 }
 
-uint32_t selector_mismatch(
-        const struct selector *selector, const struct dict *dict, uint32_t series)
+static bool matcher_accepts_label(
+        const struct matcher *matcher, const struct dict *dict, uint32_t series)
+{
+	uint32_t name = dict_find_string(dict, matcher->name, strlen(matcher->name));
+	/* String 0 is "": a label nobody has is an empty one. */
+	uint32_t value = name == ID_NONE ? 0 : dict_label_value(dict, series, name);
+	size_t count;
+	const char *bytes = dict_get_string(dict, value, &count);
+	return matcher_accepts(matcher, bytes, count);
+}
+
+/* `tenant` NULL: none is at hand, and its name is that of a label as any other. */
+uint32_t selector_mismatch_of(const struct selector *selector, const char *tenant,
+        const struct dict *dict, uint32_t series)
 {
 	if (selector->type &&
 	        strcmp(selector->type, dict_text(dict, dict_get_series(dict, series)->type)) != 0)
@@ -485,16 +497,24 @@ uint32_t selector_mismatch(
 
 	for (uint32_t i = 0; i < selector->count; i++) {
 		const struct matcher *matcher = &selector->matchers[i];
-		uint32_t name = dict_find_string(dict, matcher->name, strlen(matcher->name));
-		/* String 0 is "": a label nobody has is an empty one. */
-		uint32_t value = name == ID_NONE ? 0 : dict_label_value(dict, series, name);
-		size_t count;
-		const char *bytes = dict_get_string(dict, value, &count);
-
-		if (!matcher_accepts(matcher, bytes, count))
+		bool is_of_tenant = tenant && strcmp(matcher->name, SELECTOR_TENANT) == 0;
+		if (is_of_tenant ? !matcher_accepts(matcher, tenant, strlen(tenant))
+		                 : !matcher_accepts_label(matcher, dict, series))
 			return i;
 	}
 	return SELECTOR_MATCHES;
+}
+
+uint32_t selector_mismatch(
+        const struct selector *selector, const struct dict *dict, uint32_t series)
+{
+	return selector_mismatch_of(selector, NULL, dict, series);
+}
+
+bool selector_matches_of(const struct selector *selector, const char *tenant,
+        const struct dict *dict, uint32_t series)
+{
+	return selector_mismatch_of(selector, tenant, dict, series) == SELECTOR_MATCHES;
 }
 
 bool selector_matches(const struct selector *selector, const struct dict *dict, uint32_t series)

@@ -40,6 +40,12 @@ const char *selector_matcher_value(const struct selector *selector, uint32_t ind
 /* Would one matcher accept this value of its label? */
 bool selector_matcher_accepts(const struct selector *selector, uint32_t index, const char *value);
 
+/*
+ * The name under which a matcher means the tenant, where one is at hand: tenants are no labels. A
+ * label of that name cannot be matched there.
+ */
+#define SELECTOR_TENANT "tenant"
+
 /* Type and all matchers. */
 bool selector_matches(const struct selector *selector, const struct dict *dict, uint32_t series);
 
@@ -48,6 +54,12 @@ bool selector_matches(const struct selector *selector, const struct dict *dict, 
 #define SELECTOR_WRONG_TYPE (UINT32_MAX - 1)
 uint32_t selector_mismatch(
         const struct selector *selector, const struct dict *dict, uint32_t series);
+
+/* The same two of a series of this tenant. */
+bool selector_matches_of(const struct selector *selector, const char *tenant,
+        const struct dict *dict, uint32_t series);
+uint32_t selector_mismatch_of(const struct selector *selector, const char *tenant,
+        const struct dict *dict, uint32_t series);
 
 /*
  * -EINVAL with one line when no series can ever match, as far as that can be told: matchers of one

@@ -143,7 +143,8 @@ static const struct option_table create_table = {
 	.summary = "protect series of some time from every policy and deletion",
 	.usage = "SELECTOR --reason TEXT [--from TIME] [--to TIME] [--until TIME] [options]",
 	.description =
-	        "What a hold covers is neither hidden nor erased, whatever policies say, and "
+	        "A matcher of tenant is about the tenant, which is no label. What a hold covers is "
+	        "neither hidden nor erased, whatever policies say, and "
 	        "`profleet retention forget` refuses it. Runs that had hidden some of it are "
 	        "undone. A unit of a window with several series is kept whole when one of them is "
 	        "held.",

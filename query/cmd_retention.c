@@ -30,6 +30,8 @@ static const struct option_table retention_table = {
 	        "\t    priority: 10\n"
 	        "\t    tiers: { detail: 7d, 10m: 30d, 1h: 400d, 1d: forever }\n"
 	        "\t    reason: the team compares releases for a month\n\n"
+	        "A matcher of tenant is about the tenant, which is no label: "
+	        "{tenant=\"acme\",service=\"cart\"}.\n\n"
 	        "Where several match, a hold wins over every policy, then the highest priority, "
 	        "and among equals the longest, tier by tier. What no policy matches, and a tier "
 	        "that a policy does not name, is kept for ever. 0 keeps nothing of a tier; a "

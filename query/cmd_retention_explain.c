@@ -61,10 +61,11 @@ static void explain_put_tiers(const json_t *group, struct buf *to)
 	for (size_t i = count; i-- > 0;) {
 		const json_t *tier = json_array_get(json_object_get(group, "tiers"), i);
 		const char *clamp = json_reply_text(tier, "clamp");
-		buf_printf(to, "  %-6s  %-8s by %s%s%s%s, until %s\n",
-		        json_reply_text(tier, "tier"), json_reply_text(tier, "keep"),
-		        json_reply_text(tier, "policy"), *clamp ? " (the server's " : "", clamp,
-		        *clamp ? ")" : "", admin_time(tier, "until_ns", "ever", time));
+		buf_printf(to, "  %-6s  %-8s by %s%s%s%s, %s%s\n", json_reply_text(tier, "tier"),
+		        json_reply_text(tier, "keep"), json_reply_text(tier, "policy"),
+		        *clamp ? " (the server's " : "", clamp, *clamp ? ")" : "",
+		        json_reply_u64(tier, "until_ns") ? "until " : "",
+		        admin_time(tier, "until_ns", "for ever", time));
 	}
 }
 

@@ -71,9 +71,14 @@ static const struct option_table forget_table = {
 	        "hidden and erased after the delay, until which `profleet retention undo` brings "
 	        "them back; with --now they are erased at once. Rows that are not sealed yet go at "
 	        "once in either case.\n\n"
-	        "What a hold protects is refused. Sums that also have other series, and no detail "
-	        "left to be made anew of, stay and are counted: see `units mixed`. Every deletion "
-	        "is in the audit log.",
+	        "{tenant=\"acme\",service=\"cart\"} names a service of one tenant: a matcher of "
+	        "tenant is about the tenant, which is no label.\n\n"
+	        "What a hold protects is refused, also where it is not sealed yet. Sums that also "
+	        "have other series, and no detail "
+	        "left to be made anew of, stay and are counted: see `units mixed`. Names stay in "
+	        "the dictionary until the generation they are in has no data any more, and backups "
+	        "are not touched: both are said. Every deletion is in the audit log, with the "
+	        "selector.",
 	.examples = "profleet retention forget '{service=\"cart\"}'\n"
 	            "profleet retention forget '{service=\"cart\"}' --yes\n"
 	            "profleet retention forget --tenant acme --yes --now --confirm 120000\n",
@@ -81,6 +86,31 @@ static const struct option_table forget_table = {
 	.options = forget_options,
 	.args_max = 1,
 };
+
+/* What has some of it and is not touched. */
+static void forget_put_left(const json_t *root, struct buf *to)
+{
+	const json_t *backups = json_object_get(root, "backups");
+	uint64_t generations = json_reply_u64(root, "generations");
+	const char *gap = "";
+	size_t i;
+	json_t *name;
+	if (generations > 0)
+		buf_printf(to,
+		        "its names stay in %s generations of the dictionary until the last of "
+		        "their data is gone\n",
+		        units_count(generations).text);
+	if (json_array_size(backups) == 0)
+		return;
+	buf_printf(to, "backups are not touched and may have it: ");
+	json_array_foreach(backups, i, name)
+	{
+		buf_printf(to, "%s", gap);
+		text_put_safe(to, json_string_value(name));
+		gap = ", ";
+	}
+	buf_put_u8(to, '\n');
+}
 
 static int put_forget(const json_t *root, const struct output *output, struct buf *to)
 {
@@ -91,6 +121,9 @@ static int put_forget(const json_t *root, const struct output *output, struct bu
 		{ "units_mixed", "units mixed with other series have no detail left and stay" },
 		{ "units_parted", "units were parted from series that stay" },
 		{ "rollups_made_anew", "rollups are made anew from what stays" },
+		{ "units_held", "units have series that a hold protects, which stay" },
+		{ "open_rows_held",
+		        "rows that are not sealed yet are protected by a hold and stay" },
 	};
 	char time[48];
 	bool is_done = json_is_true(json_object_get(root, "done"));
@@ -105,6 +138,11 @@ static int put_forget(const json_t *root, const struct output *output, struct bu
 			buf_printf(to, "%s %s\n",
 			        units_count(json_reply_u64(root, notes[i].key)).text,
 			        notes[i].words);
+	forget_put_left(root, to);
+	if (*json_reply_text(root, "held_by"))
+		buf_printf(to,
+		        "hold %s protects some of it: it is refused until that is released\n",
+		        json_reply_text(root, "held_by"));
 	if (json_reply_u64(root, "run") > 0)
 		buf_printf(to, "erased after %s; until then: profleet retention undo %llu\n",
 		        admin_time(root, "erase_ns", "", time),

@@ -280,12 +280,14 @@ static const struct option_table apply_table = {
 
 void retention_put_expired(const json_t *root, struct buf *to)
 {
-	buf_printf(to, "%s in %s rows; windows: %s of 10 minutes, %s of an hour, %s of a day",
+	/* A unit is one service and type of one window. */
+	buf_printf(to,
+	        "%s in %s rows; units of windows: %s of 10 minutes, %s of an hour, %s of a day",
 	        units_bytes(json_reply_u64(root, "bytes")).text,
 	        units_count(json_reply_u64(root, "rows")).text,
-	        units_count(json_reply_u64(root, "windows_10m")).text,
-	        units_count(json_reply_u64(root, "windows_1h")).text,
-	        units_count(json_reply_u64(root, "windows_1d")).text);
+	        units_count(json_reply_u64(root, "units_10m")).text,
+	        units_count(json_reply_u64(root, "units_1h")).text,
+	        units_count(json_reply_u64(root, "units_1d")).text);
 }
 
 static int put_apply(const json_t *root, const struct output *output, struct buf *to)

@@ -128,9 +128,30 @@ static int list_compare(const void *a, const void *b)
 	return strcmp(json_reply_text(left, "name"), json_reply_text(right, "name"));
 }
 
-static void list_put_notes(const json_t *root, size_t count, struct buf *to)
+/* Floors and ceilings of an object; `of` says whose, or "". */
+static void list_put_limits(const json_t *object, const char *of, struct buf *to)
 {
 	static const char *const limits[] = { "floor", "ceiling" };
+	for (size_t i = 0; i < COUNT_OF(limits); i++) {
+		const char *key;
+		json_t *value;
+		json_object_foreach(json_object_get(object, limits[i]), key, value)
+		{
+			buf_printf(to, "the server's %s of %s is %s", limits[i], key,
+			        json_string_value(value));
+			if (*of) {
+				buf_printf(to, " for tenant ");
+				text_put_safe(to, of);
+			}
+			buf_put_u8(to, '\n');
+		}
+	}
+}
+
+static void list_put_notes(const json_t *root, size_t count, struct buf *to)
+{
+	size_t i;
+	json_t *tenant;
 	char time[48];
 	uint64_t nobodys = list_bytes(root, "none");
 	if (count == 0)
@@ -138,12 +159,9 @@ static void list_put_notes(const json_t *root, size_t count, struct buf *to)
 	else if (nobodys > 0)
 		buf_printf(to, "\n%s match no policy and are kept for ever\n",
 		        units_bytes(nobodys).text);
-	for (size_t i = 0; i < COUNT_OF(limits); i++) {
-		const char *key;
-		json_t *value;
-		json_object_foreach(json_object_get(root, limits[i]), key, value) buf_printf(to,
-		        "the server's %s of %s is %s\n", limits[i], key, json_string_value(value));
-	}
+	list_put_limits(root, "", to);
+	json_array_foreach(json_object_get(root, "tenant_limits"), i, tenant)
+	        list_put_limits(tenant, json_reply_text(tenant, "tenant"), to);
 	if (json_reply_u64(root, "in_force_ns") > 0)
 		buf_printf(to,
 		        "what was made shorter lately is in force from %s on (grace); what it "

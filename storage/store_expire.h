@@ -256,6 +256,14 @@ struct store_forget_options {
 	const struct selector *selector; /* of those: NULL: all */
 	uint64_t from_ns, to_ns;         /* windows that lie in it, batches that start in it */
 	/*
+	 * What this is true of stays, and is counted: a series in a window, or in a batch that will
+	 * be of that window. Called under locks of the store; it may read the dict and must not
+	 * call the store. NULL: nothing is held.
+	 */
+	bool (*is_held)(void *owner, const char *tenant, const struct dict *dict, uint32_t series,
+	        uint64_t from_ns, uint64_t to_ns);
+	void *held_owner;
+	/*
 	 * id 0: erase at once. Otherwise sealed windows are hidden by a run with this id, to be
 	 * erased or undone as any other. Open batches cannot be hidden and lose their rows at once.
 	 */
@@ -275,6 +283,10 @@ struct store_forgotten {
 	uint64_t windows_cut; /* the range has a part of them */
 	uint64_t units_mixed; /* sums with other series in them, without detail to make them anew */
 	uint64_t rollups_made; /* rollups dropped, to be made anew from what stays */
+	uint64_t units_held;   /* of which is_held() kept some */
+	uint64_t open_rows_held;
+	/* Of the dictionary, which has names of it until the last of their data is gone. */
+	uint32_t generations;
 };
 
 /*

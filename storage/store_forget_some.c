@@ -29,9 +29,11 @@ struct forgetting {
 	struct store *store;
 	const struct store_forget_options *options;
 	struct sealed sealed;
-	struct buf items;   /* struct store_expire_item */
-	struct buf rollups; /* struct key_window: to be made anew */
+	struct buf items;       /* struct store_expire_item */
+	struct buf rollups;     /* struct key_window: to be made anew */
+	struct buf generations; /* u32: that have names of it */
 	struct store_forgotten forgotten;
+	uint64_t window_from_ns, window_to_ns; /* of what is looked at */
 
 	/* Of open batches. */
 	struct batch *batch; /* over the dict of this generation, as is the next */
@@ -60,7 +62,8 @@ static bool forgetting_wants_tenant(const struct store_forget_options *options, 
 	return !options->tenant || strcmp(options->tenant, tenant) == 0;
 }
 
-static bool forgetting_wants_series(const struct store_forget_options *options, const char *tenant,
+/* Is it asked for, held or not? */
+static bool forgetting_matches(const struct store_forget_options *options, const char *tenant,
         const struct dict *dict, uint32_t series)
 {
 	if (!forgetting_wants_tenant(options, tenant))
@@ -74,14 +77,44 @@ static bool forgetting_wants_series(const struct store_forget_options *options, 
 		if (strcmp(options->service, dict_text(dict, service)) != 0)
 			return false;
 	}
-	return !options->selector || selector_matches(options->selector, dict, series);
+	return !options->selector || selector_matches_of(options->selector, tenant, dict, series);
+}
+
+enum forgetting_fate { FORGETTING_STAYS, FORGETTING_HELD, FORGETTING_GOES };
+
+static enum forgetting_fate forgetting_fate(const struct forgetting *forgetting, const char *tenant,
+        const struct dict *dict, uint32_t series)
+{
+	const struct store_forget_options *options = forgetting->options;
+	if (!forgetting_matches(options, tenant, dict, series))
+		return FORGETTING_STAYS;
+	bool is_held = options->is_held &&
+	               options->is_held(options->held_owner, tenant, dict, series,
+	                       forgetting->window_from_ns, forgetting->window_to_ns);
+	return is_held ? FORGETTING_HELD : FORGETTING_GOES;
+}
+
+static bool forgetting_wants_series(const struct forgetting *forgetting, const char *tenant,
+        const struct dict *dict, uint32_t series)
+{
+	return forgetting_fate(forgetting, tenant, dict, series) == FORGETTING_GOES;
 }
 
 static uint32_t forgetting_classify(
         void *owner, const char *tenant, const struct dict *dict, uint32_t series)
 {
-	const struct forgetting *forgetting = owner;
-	return forgetting_wants_series(forgetting->options, tenant, dict, series);
+	return forgetting_wants_series(owner, tenant, dict, series);
+}
+
+static void forgetting_note_generation(struct forgetting *forgetting, uint32_t id)
+{
+	const uint32_t *ids = ARRAY(uint32_t, forgetting->generations);
+	size_t count = ARRAY_COUNT(uint32_t, forgetting->generations);
+	for (size_t i = count; i-- > 0;)
+		if (ids[i] == id)
+			return;
+	buf_put(&forgetting->generations, &id, sizeof(id));
+	forgetting->forgotten.generations = (uint32_t)count + 1;
 }
 
 /* ---- open batches ---- */
@@ -105,42 +138,63 @@ static int forgetting_begin_batch(struct forgetting *forgetting, uint32_t id)
 	return 0;
 }
 
-/* Copies what stays; *ret_has_any: something of it goes. */
-static int forgetting_filter(
-        struct forgetting *forgetting, const char *tenant, uint64_t *ret_rows, bool *ret_has_any)
+/* What a batch is filtered by, and what came of it. */
+struct forgetting_filter {
+	const char *tenant;
+	uint64_t rows; /* that go */
+	bool has_any;  /* something goes, */
+	bool has_held; /* and something that was asked for stays */
+};
+
+static bool forgetting_filter_goes(
+        const struct forgetting *forgetting, struct forgetting_filter *filter, uint32_t series)
+{
+	enum forgetting_fate fate = forgetting_fate(
+	        forgetting, filter->tenant, forgetting->batch->dict, series);
+	filter->has_any |= fate == FORGETTING_GOES;
+	filter->has_held |= fate == FORGETTING_HELD;
+	return fate == FORGETTING_GOES;
+}
+
+/* Copies the rows that stay. */
+static int forgetting_filter_rows(struct forgetting *forgetting, struct forgetting_filter *filter)
 {
 	const struct batch *from = forgetting->batch;
-	struct batch *to = forgetting->kept;
 	uint32_t known = SERIES_NONE;
-	bool goes = false;
+	enum forgetting_fate fate = FORGETTING_STAYS;
 	int r = 0;
-	to->start_ns = from->start_ns;
-	to->duration_ns = from->duration_ns;
 	for (uint32_t i = 0; i < from->rows_count && r == 0; i++) {
 		const struct row *row = &from->rows[i];
 		if (row->series != known)
-			goes = forgetting_wants_series(
-			        forgetting->options, tenant, from->dict, row->series);
+			fate = forgetting_fate(forgetting, filter->tenant, from->dict, row->series);
 		known = row->series;
-		*ret_rows += goes;
-		*ret_has_any |= goes;
-		if (!goes)
-			r = batch_add_row(to, row->series, row->node, row->value);
+		filter->rows += fate == FORGETTING_GOES;
+		filter->has_any |= fate == FORGETTING_GOES;
+		filter->has_held |= fate == FORGETTING_HELD;
+		forgetting->forgotten.open_rows_held += fate == FORGETTING_HELD;
+		if (fate != FORGETTING_GOES)
+			r = batch_add_row(forgetting->kept, row->series, row->node, row->value);
 	}
+	return r;
+}
+
+/* Copies what stays. */
+static int forgetting_filter(struct forgetting *forgetting, struct forgetting_filter *filter)
+{
+	const struct batch *from = forgetting->batch;
+	struct batch *to = forgetting->kept;
+	to->start_ns = from->start_ns;
+	to->duration_ns = from->duration_ns;
+	int r = forgetting_filter_rows(forgetting, filter);
 	for (uint32_t i = 0; i < from->coverage_count && r == 0; i++) {
 		const struct coverage *coverage = &from->coverage[i];
-		goes = forgetting_wants_series(
-		        forgetting->options, tenant, from->dict, coverage->series);
-		*ret_has_any |= goes;
-		if (!goes)
+		if (!forgetting_filter_goes(forgetting, filter, coverage->series))
 			r = batch_add_coverage(to, coverage->series, coverage->ns);
 	}
 	for (uint32_t i = 0; i < from->losses_count && r == 0; i++) {
 		const struct loss *loss = &from->losses[i];
-		goes = loss->series != SERIES_NONE && forgetting_wants_series(forgetting->options,
-		                                              tenant, from->dict, loss->series);
-		*ret_has_any |= goes;
-		if (!goes)
+		if (loss->series == SERIES_NONE ||
+		        !forgetting_filter_goes(forgetting, filter, loss->series))
 			r = batch_add_loss(to, loss->series, loss->reason, loss->count);
 	}
 	return r < 0 ? r : batch_settle(to);
@@ -164,14 +218,14 @@ static int forgetting_batch(
 	struct store_forgotten *forgotten = &forgetting->forgotten;
 	struct key_batch key;
 	struct record_batch record;
-	uint64_t rows = 0;
-	bool has_any = false;
+	struct forgetting_filter filter = { 0 };
 	int r = keys_get_batch(key_bytes.bytes, key_bytes.count, &key);
 	r = r < 0 ? r : record_get_batch(key_bytes, value, &record);
 	if (r == 0 && key.stream >= store->streams_count)
 		r = -EBADMSG;
-	if (r == 0 && !forgetting_wants_tenant(forgetting->options,
-	                      store->tenants[store->streams[key.stream].tenant].name))
+	if (r == 0)
+		filter.tenant = store->tenants[store->streams[key.stream].tenant].name;
+	if (r == 0 && !forgetting_wants_tenant(forgetting->options, filter.tenant))
 		return 0;
 	r = r < 0 ? r : forgetting_begin_batch(forgetting, record.generation);
 	r = r < 0 ? r
@@ -179,13 +233,15 @@ static int forgetting_batch(
 	                    &record, key.start_ns, &forgetting->scratch, forgetting->batch);
 	if (r == -EBADMSG || r == -EPROTONOSUPPORT)
 		return 0; /* what cannot be read is in no answer */
-	r = r < 0 ? r
-	          : forgetting_filter(forgetting,
-	                    store->tenants[store->streams[key.stream].tenant].name, &rows,
-	                    &has_any);
-	bool is_all = forgetting_is_of_all(forgetting->options);
-	if (r < 0 || (!has_any && !is_all))
+	forgetting->window_from_ns = key.start_ns - key.start_ns % store->options.window_ns;
+	if (__builtin_add_overflow(forgetting->window_from_ns, store->options.window_ns,
+	            &forgetting->window_to_ns))
+		forgetting->window_to_ns = UINT64_MAX;
+	r = r < 0 ? r : forgetting_filter(forgetting, &filter);
+	bool is_all = forgetting_is_of_all(forgetting->options) && !filter.has_held;
+	if (r < 0 || (!filter.has_any && !is_all))
 		return r;
+	forgetting_note_generation(forgetting, record.generation);
 	uint64_t before = key_bytes.count + value.count;
 	uint64_t after = 0;
 	if (is_all) {
@@ -202,7 +258,7 @@ static int forgetting_batch(
 	}
 	forgetting->stretch_bytes += before;
 	forgotten->open_batches++;
-	forgotten->open_rows += rows;
+	forgotten->open_rows += filter.rows;
 	forgotten->open_bytes += before > after ? before - after : 0;
 	return 0;
 }
@@ -301,11 +357,12 @@ static int forgetting_share(struct forgetting *forgetting, uint32_t unit,
 	if (!forgetting_may_want_unit(forgetting, unit))
 		return 0;
 	*ret_share = FORGETTING_ALL;
-	if (!forgetting->options->selector)
+	if (!forgetting->options->selector && !forgetting->options->is_held)
 		return 0;
 	const struct sealed *sealed = &forgetting->sealed;
 	const char *tenant = sealed->window.tenants[sealed->window.units[unit].tenant];
 	uint64_t wanted = 0;
+	uint64_t held = 0;
 	uint64_t count = 0;
 	for (uint32_t chunk = 0; chunk < sealed_members_count(sealed, unit); chunk++) {
 		struct detail_chunk members;
@@ -318,11 +375,14 @@ static int forgetting_share(struct forgetting *forgetting, uint32_t unit,
 			uint32_t series = i < members.reports_count
 			                          ? heads.reports[i].series
 			                          : heads.losses[i - members.reports_count].series;
-			wanted += forgetting_wants_series(
-			        forgetting->options, tenant, sealed_dict(sealed), series);
+			enum forgetting_fate fate = forgetting_fate(
+			        forgetting, tenant, sealed_dict(sealed), series);
+			wanted += fate == FORGETTING_GOES;
+			held += fate == FORGETTING_HELD;
 		}
 		count += of_chunk;
 	}
+	forgetting->forgotten.units_held += held > 0;
 	*ret_part = wanted;
 	*ret_whole = count;
 	*ret_share = wanted == 0       ? FORGETTING_NONE
@@ -335,6 +395,7 @@ static void forgetting_name_unit(struct forgetting *forgetting, uint32_t unit)
 {
 	struct store_expire_item item = { expire_name(forgetting->sealed.key), unit,
 		STORE_PART_ALL };
+	forgetting_note_generation(forgetting, forgetting->sealed.generation->id);
 	buf_put(&forgetting->items, &item, sizeof(item));
 }
 
@@ -345,6 +406,7 @@ static void forgetting_count(
 	const struct window *window = &forgetting->sealed.window;
 	const struct window_unit *unit = &window->units[number];
 	struct store_expired *expired = &forgetting->forgotten.sealed;
+	forgetting_note_generation(forgetting, forgetting->sealed.generation->id);
 	double share = (double)part / (double)whole;
 	expired->units[window->level]++;
 	/* Rollups say how many rows they were made of: counted once, where the rows were. */
@@ -444,6 +506,9 @@ static int forgetting_window(struct forgetting *forgetting, struct key_window ke
 	bool must_part = false;
 	gate_enter(&store->gate);
 	size_t named = forgetting->items.count;
+	struct store_forgotten before = forgetting->forgotten;
+	forgetting->window_from_ns = key.from_ns;
+	forgetting->window_to_ns = key.to_ns;
 	int r = forgetting_open(forgetting, key, &entry);
 	bool is_cut = key.from_ns < options->from_ns || key.to_ns > options->to_ns;
 	if (r == 0 && is_cut)
@@ -458,12 +523,13 @@ static int forgetting_window(struct forgetting *forgetting, struct key_window ke
 	if (r < 0 || !must_part)
 		return r;
 
-	struct store_forgotten before = forgetting->forgotten;
+	/* All of it is looked at once more, when it is parted. */
 	forgetting->items.count = named;
+	before.generations = forgetting->forgotten.generations;
+	forgetting->forgotten = before;
 	r = expire_part(store, &forgetting->sealed, forgetting_classify, forgetting, &resealed);
 	if (r < 0)
 		return r;
-	forgetting->forgotten = before;
 	forgetting->forgotten.units_parted += resealed.units_parted;
 	gate_enter(&store->gate);
 	r = forgetting_open(forgetting, key, &entry);
@@ -552,7 +618,10 @@ static int forgetting_hide(struct forgetting *forgetting, const struct store_run
 {
 	struct store *store = forgetting->store;
 	size_t count = ARRAY_COUNT(struct store_expire_item, forgetting->items);
-	int r = forgetting->items.failed || forgetting->rollups.failed ? -ENOMEM : 0;
+	int r = forgetting->items.failed || forgetting->rollups.failed ||
+	                        forgetting->generations.failed
+	                ? -ENOMEM
+	                : 0;
 	if (r == 0 && count > STORE_RUN_ITEMS_MAX)
 		r = -E2BIG;
 	if (r == 0 && count > 0)
@@ -588,6 +657,7 @@ static void forgetting_fini(struct forgetting *forgetting)
 	sealed_fini(&forgetting->sealed);
 	buf_fini(&forgetting->items);
 	buf_fini(&forgetting->rollups);
+	buf_fini(&forgetting->generations);
 	batch_free(forgetting->batch);
 	batch_free(forgetting->kept);
 	buf_fini(&forgetting->scratch);

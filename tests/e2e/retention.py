@@ -124,6 +124,25 @@ def a_policy_is_planned_applied_and_undone(fleet, address):
     check("wins: the highest priority" in text and "lower priority: 0" in text and "left now: gone" in text, text)
 
 
+def what_is_not_sealed_yet_is_held_and_deleted_as_well(fleet, address):
+    stacks = write(fleet, "fresh.folded", "main;g 5\n")
+    fleet.cli(address, "import", stacks, "--format", "folded", "--type", "cpu", "--label", "service=fresh-of-today",
+              "--at", str(int(time.time()) - 5), "--duration", "1s")
+    fleet.cli(address, "hold", "create", '{service="fresh-of-today"}', "--reason", "new", "--id", "new")
+    would = fleet.cli(address, "retention", "forget", '{service="fresh-of-today"}')
+    check("1 rows that are not sealed yet are protected by a hold" in would and "hold new protects" in would, would)
+    fleet.cli(address, "retention", "forget", '{service="fresh-of-today"}', "--yes", status=2)
+    check("hold \"new\"" in fleet.stderr, fleet.stderr)
+    fleet.cli(address, "hold", "release", "new", "--reason", "old")
+    fleet.cli(address, "backup", "create", "before")
+    gone = fleet.json(address, "retention", "forget", '{service="fresh-of-today"}', "--yes", "--now")
+    check(gone["open_rows"] == 1 and gone["generations"] == 1 and gone["backups"] == ["before"], gone)
+    fleet.cli(address, "backup", "delete", "before")
+    for verb in ("series", "top"):
+        fleet.cli(address, verb, 'cpu{service="fresh-of-today"}', status=6)
+    check("fresh-of-today" not in fleet.cli(address, "usage", "--by", "service", "--top", "0"), "usage has none of it")
+
+
 def a_hold_beats_policies_and_deletion(fleet, address):
     before = cart(fleet, address)
     fleet.cli(address, "hold", "create", '{service="cart"}', status=2)
@@ -137,6 +156,8 @@ def a_hold_beats_policies_and_deletion(fleet, address):
     check("incident 7" in fleet.cli(address, "hold", "list"), "the hold is listed")
     fleet.cli(address, "hold", "release", "inc7", "--reason", "closed")
     fleet.cli(address, "hold", "release", "inc7", "--reason", "closed", status=6)
+
+    what_is_not_sealed_yet_is_held_and_deleted_as_well(fleet, address)
 
     # Deletion on request: a report first, a second word, and undone.
     fleet.cli(address, "retention", "forget", status=2)

@@ -45,13 +45,12 @@ static void policies(const char *text, size_t count)
 
 	AUTO(dict) dict = dict_new(dict_limits_default);
 	assert(dict);
-	uint32_t series = a_series(dict);
-	struct retention_outcome outcome = retention_evaluate(
-	        set, &retention_limits_none, dict, series);
+	struct retention_subject subject = { "acme", dict, a_series(dict) };
+	struct retention_outcome outcome = retention_evaluate(set, &retention_limits_none, subject);
 	for (uint32_t i = 0; i < set->count; i++) {
 		AUTO_BUF why = { 0 };
-		retention_put_reason(set, i, dict, series, &outcome,
-		        retention_explain(set, i, dict, series, &outcome), &why);
+		retention_put_reason(set, i, subject, &outcome,
+		        retention_explain(set, i, subject, &outcome), &why);
 		assert(why.count > 0);
 	}
 	for (int tier = 1; tier < RETENTION_TIERS; tier++)

@@ -190,8 +190,9 @@ static void the_highest_priority_and_among_equals_the_longest_wins(void **state)
 	AUTO(dict) dict = dict_new(dict_limits_default);
 	for (size_t i = 0; i < COUNT_OF(cases); i++) {
 		uint32_t id = series(dict, cases[i].service, cases[i].version);
+		struct retention_subject subject = { "", dict, id };
 		struct retention_outcome outcome = retention_evaluate(
-		        set, &retention_limits_none, dict, id);
+		        set, &retention_limits_none, subject);
 		print_message("%s %s\n", cases[i].service, cases[i].version);
 		for (int tier = 0; tier < RETENTION_TIERS; tier++)
 			assert_int_equal(outcome.keep.keep_ns[tier], cases[i].days[tier] * DAY_NS);
@@ -199,10 +200,10 @@ static void the_highest_priority_and_among_equals_the_longest_wins(void **state)
 		        set->policies[outcome.policies[RETENTION_DETAIL]].name, cases[i].winner);
 		for (uint32_t policy = 0; policy < set->count; policy++) {
 			struct retention_reason reason = retention_explain(
-			        set, policy, dict, id, &outcome);
+			        set, policy, subject, &outcome);
 			AUTO_BUF text = { 0 };
 			assert_int_equal(reason.verdict, cases[i].verdicts[policy]);
-			retention_put_reason(set, policy, dict, id, &outcome, reason, &text);
+			retention_put_reason(set, policy, subject, &outcome, reason, &text);
 			assert_true(text.count > 5);
 		}
 	}
@@ -215,14 +216,14 @@ static void a_loser_is_told_which_label_does_not_match(void **state)
 	        "tiers: {}}\n- {name: b, selector: wall, tiers: {}}\n");
 	AUTO(dict) dict = dict_new(dict_limits_default);
 	uint32_t id = series(dict, "cart", "1.8");
-	struct retention_outcome outcome = retention_evaluate(
-	        set, &retention_limits_none, dict, id);
+	struct retention_subject subject = { "", dict, id };
+	struct retention_outcome outcome = retention_evaluate(set, &retention_limits_none, subject);
 	AUTO_BUF text = { 0 };
 	retention_put_reason(
-	        set, 0, dict, id, &outcome, retention_explain(set, 0, dict, id, &outcome), &text);
+	        set, 0, subject, &outcome, retention_explain(set, 0, subject, &outcome), &text);
 	buf_put_u8(&text, ' ');
 	retention_put_reason(
-	        set, 1, dict, id, &outcome, retention_explain(set, 1, dict, id, &outcome), &text);
+	        set, 1, subject, &outcome, retention_explain(set, 1, subject, &outcome), &text);
 	buf_put_u8(&text, 0);
 	assert_string_equal((const char *)text.bytes, "does not match: version is \"1.8\", not "
 	                                              "=~\"2.*\" does not match: the type is cpu, "
@@ -239,9 +240,10 @@ static void limits_of_the_server_clamp_and_keep_the_tiers_in_order(void **state)
 	uint32_t id = series(dict, "cart", "1");
 	struct retention_limits limits = retention_limits_none;
 	char error[256];
-	CHECK_OK(retention_parse_tiers("10m=5d", &limits.floor, error, sizeof(error)));
-	CHECK_OK(retention_parse_tiers("400d", &limits.ceiling, error, sizeof(error)));
-	struct retention_outcome outcome = retention_evaluate(set, &limits, dict, id);
+	CHECK_OK(retention_parse_tiers("10m=5d", &limits.general.floor, error, sizeof(error)));
+	CHECK_OK(retention_parse_tiers("400d", &limits.general.ceiling, error, sizeof(error)));
+	struct retention_outcome outcome = retention_evaluate(
+	        set, &limits, (struct retention_subject){ "", dict, id });
 	static const uint32_t days[] = { 1, 5, 5, 400 };
 	static const enum retention_clamp clamps[] = { RETENTION_AS_SAID, RETENTION_RAISED,
 		RETENTION_RAISED, RETENTION_LOWERED };
@@ -250,10 +252,85 @@ static void limits_of_the_server_clamp_and_keep_the_tiers_in_order(void **state)
 		assert_int_equal(outcome.clamps[tier], clamps[tier]);
 	}
 	assert_int_equal(
-	        retention_parse_tiers("2h=5d", &limits.floor, error, sizeof(error)), -EINVAL);
+	        retention_parse_tiers("2h=5d", &limits.general.floor, error, sizeof(error)),
+	        -EINVAL);
 	assert_int_equal(
-	        retention_parse_tiers("detail=x", &limits.floor, error, sizeof(error)), -EINVAL);
+	        retention_parse_tiers("detail=x", &limits.general.floor, error, sizeof(error)),
+	        -EINVAL);
 	assert_non_null(strstr(error, "detail=7d"));
+}
+
+/* Tenants are no labels, and a label of that name is not one. */
+static void a_matcher_of_tenant_is_about_the_tenant(void **state)
+{
+	AUTO(retention_set) set = parse(
+	        "policies:\n"
+	        "- {name: all, selector: '{}', tiers: {detail: 9d}}\n"
+	        "- {name: acme, selector: '{tenant=\"acme\"}', priority: 5, "
+	        "tiers: {detail: 3d}}\n"
+	        "- {name: cart, selector: '{tenant=~\"a.*\",service=\"cart\"}', "
+	        "priority: 7, tiers: {detail: 2d}}\n");
+	AUTO(dict) dict = dict_new(dict_limits_default);
+	static const struct {
+		const char *tenant, *service, *winner;
+	} cases[] = {
+		{ "", "cart", "all" },
+		{ "acme", "web", "acme" },
+		{ "acme", "cart", "cart" },
+		{ "aber", "cart", "cart" },
+		{ "aber", "web", "all" },
+	};
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		struct retention_subject subject = { cases[i].tenant, dict,
+			series(dict, cases[i].service, "1") };
+		struct retention_outcome outcome = retention_evaluate(
+		        set, &retention_limits_none, subject);
+		assert_string_equal(
+		        set->policies[outcome.policies[RETENTION_DETAIL]].name, cases[i].winner);
+	}
+	struct retention_subject none = { "", dict, series(dict, "cart", "1") };
+	struct retention_outcome outcome = retention_evaluate(set, &retention_limits_none, none);
+	AUTO_BUF text = { 0 };
+	retention_put_reason(
+	        set, 0, none, &outcome, retention_explain(set, 0, none, &outcome), &text);
+	buf_put_u8(&text, 0);
+	assert_string_equal(
+	        (const char *)text.bytes, "does not match: tenant is \"\", not =\"acme\"");
+}
+
+static void limits_of_a_tenant_begin_with_those_of_all(void **state)
+{
+	AUTO(dict) dict = dict_new(dict_limits_default);
+	AUTO(retention_set) set = parse(
+	        "{name: a, selector: '{}', tiers: {detail: 1d, 10m: 1d, 1h: "
+	        "1d, 1d: 400d}}");
+	struct retention_limits limits = { 0 };
+	char error[256] = "";
+	CHECK_OK(retention_limits_parse(
+	        "acme: detail=5d ; 10m=2d", "beta:30d;1d=300d;", &limits, error, sizeof(error)));
+	static const struct {
+		const char *tenant;
+		uint32_t days[RETENTION_TIERS];
+	} cases[] = {
+		{ "", { 1, 2, 2, 300 } },
+		{ "acme", { 5, 5, 5, 300 } },
+		{ "beta", { 1, 2, 2, 30 } },
+	};
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		struct retention_subject subject = { cases[i].tenant, dict,
+			series(dict, "s", "1") };
+		struct retention_outcome outcome = retention_evaluate(set, &limits, subject);
+		for (int tier = 0; tier < RETENTION_TIERS; tier++)
+			assert_int_equal(outcome.keep.keep_ns[tier], cases[i].days[tier] * DAY_NS);
+	}
+	retention_limits_fini(&limits);
+	static const char *const wrong[] = { "2h=5d", "acme: 2h=5d", ": 5d", "acme detail=1d" };
+	for (size_t i = 0; i < COUNT_OF(wrong); i++) {
+		assert_int_equal(
+		        retention_limits_parse(NULL, wrong[i], &limits, error, sizeof(error)),
+		        -EINVAL);
+		assert_memory_equal(error, "ceiling: ", 9);
+	}
 }
 
 static void a_hold_covers_its_series_its_time_and_until_it_ends(void **state)
@@ -284,9 +361,9 @@ static void a_hold_covers_its_series_its_time_and_until_it_ends(void **state)
 		{ false, 100, 200, 500, false },
 	};
 	for (size_t i = 0; i < COUNT_OF(cases); i++) {
-		const struct retention_hold *by = retention_held_by(holds, dict,
-		        cases[i].is_cart ? cart : web, cases[i].from_ns, cases[i].to_ns,
-		        cases[i].now_ns);
+		const struct retention_hold *by = retention_held_by(holds,
+		        (struct retention_subject){ "", dict, cases[i].is_cart ? cart : web },
+		        cases[i].from_ns, cases[i].to_ns, cases[i].now_ns);
 		assert_true(!by == !cases[i].is_held);
 	}
 
@@ -350,8 +427,9 @@ static void whatever_the_policies_are_the_precedence_holds(void **state)
 		rng_init(&rng, seed);
 		AUTO(retention_set) set = policies_of(&rng);
 		for (size_t i = 0; i < COUNT_OF(all); i++) {
-			struct retention_outcome outcome = retention_evaluate(
-			        set, &retention_limits_none, dict, all[i]);
+			struct retention_outcome outcome = retention_evaluate(set,
+			        &retention_limits_none,
+			        (struct retention_subject){ "", dict, all[i] });
 			uint32_t highest = 0;
 			bool matched = false;
 			for (uint32_t p = 0; p < set->count; p++) {
@@ -392,6 +470,8 @@ int main(void)
 		cmocka_unit_test(the_highest_priority_and_among_equals_the_longest_wins),
 		cmocka_unit_test(a_loser_is_told_which_label_does_not_match),
 		cmocka_unit_test(limits_of_the_server_clamp_and_keep_the_tiers_in_order),
+		cmocka_unit_test(a_matcher_of_tenant_is_about_the_tenant),
+		cmocka_unit_test(limits_of_a_tenant_begin_with_those_of_all),
 		cmocka_unit_test(a_hold_covers_its_series_its_time_and_until_it_ends),
 		cmocka_unit_test(durations_end_at_forever),
 		cmocka_unit_test(whatever_the_policies_are_the_precedence_holds),
