@@ -3,6 +3,7 @@ exit code and one line that says what to write instead, port 0 is picked and nam
 systemd is told when a server is ready.
 
 # timeout: 600 s
+# holds: machine
 """
 
 import glob

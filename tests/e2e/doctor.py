@@ -2,6 +2,7 @@
 and says what to do about it.
 
 # timeout: 120 s
+# holds: machine
 """
 
 import json

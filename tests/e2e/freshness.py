@@ -6,6 +6,7 @@ The limits are the product's promises, in seconds: what is compared are stamps o
 it was sampled, when it could be asked for), not how fast this machine is.
 
 # timeout: 300 s
+# holds: everything
 """
 
 import subprocess

@@ -1,5 +1,7 @@
 """A process is symbolized wherever its binary is: deleted since, or in another mount namespace; and kernel
 frames have names.
+
+# holds: machine
 """
 
 import os

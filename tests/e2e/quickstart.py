@@ -2,6 +2,7 @@
 nothing, on the recorded fleet; and it leaves nothing running.
 
 # timeout: 900 s
+# holds: machine
 """
 
 import os

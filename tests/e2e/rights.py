@@ -1,5 +1,7 @@
 """The agent as a user of its own with few rights: it takes what is granted, and says in one line each what is
 missing and what to grant.
+
+# holds: machine
 """
 
 import os

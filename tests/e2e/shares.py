@@ -2,6 +2,7 @@
 `perf record` of the same moment agrees with us within it.
 
 # timeout: 300 s
+# holds: machine
 """
 
 import math

@@ -3,6 +3,7 @@ in the answer under the right comm and exe, and the sum of samples is the childr
 the rate, within the sampling error.
 
 # timeout: 300 s
+# holds: machine
 """
 
 import math

@@ -3,6 +3,7 @@ and go in storms, code that no file holds. It goes on sampling, names what it ca
 it more than a little.
 
 # timeout: 400 s
+# holds: everything
 """
 
 import os
