@@ -13,16 +13,21 @@
 #include "bench/fleet.h"
 #include "bench/fleet_files.h"
 #include "bench/fleet_stats.h"
+#include "bench/fleet_store.h"
 #include "bench/fleet_wire.h"
 #include "core/clock.h"
 #include "core/options.h"
 
+/* 2100: what is later overflows nanoseconds sooner or later. */
+#define START_S_MAX UINT64_C(4102444800)
+#define DAY_NS      (UINT64_C(86400) * NS_PER_S)
+
 struct fleet_args {
 	uint32_t set;
 	uint32_t services, instances, rows, changed_percent, fresh_permille, pool_draws;
-	uint64_t duration_ns, life_ns, seed, start_s, limit;
+	uint64_t duration_ns, life_ns, seed, start_s, limit, patience_ns;
 	bool heavy_tail, stats, speed;
-	char *aggregator, *pprof, *folded;
+	char *aggregator, *store, *pprof, *folded;
 	uint32_t agents, threads, per;
 };
 
@@ -30,10 +35,11 @@ static const char *const set_names[] = { "A", "B", "H", NULL };
 static const char *const per_names[] = { "report", "instance", NULL };
 
 #define AT(member) offsetof(struct fleet_args, member)
-#define NUMBER(long_name, field, what)                                                             \
+/* Zero where it is not given: then it is the set's. */
+#define NUMBER(long_name, field, least, greatest, what)                                            \
 	{                                                                                          \
-		.name = long_name, .kind = OPTION_U32, .offset = AT(field), .value_name = "N",     \
-		.help = what                                                                       \
+		.name = long_name, .kind = OPTION_U32, .offset = AT(field), .min = least,          \
+		.max = greatest, .value_name = "N", .help = what                                   \
 	}
 
 static const struct option_spec fleet_option_specs[] = {
@@ -45,13 +51,21 @@ static const struct option_spec fleet_option_specs[] = {
 	        .help = "A: 12 services, 298 instances, 1 h. B: 3 services, 15 instances, 24 h. H: "
 	                "6 services, 100 instances, 1 h, many stacks that are met once. What is "
 	                "given by the options below overrides the set's." },
-	NUMBER("services", services, "how many services"),
-	NUMBER("instances", instances, "how many instances are alive at a time"),
-	NUMBER("rows", rows, "rows of one report, about"),
-	NUMBER("changed", changed_percent,
-	        "by how many percent version 2 of each service's changed function is slower"),
-	NUMBER("fresh", fresh_permille, "samples of a thousand whose stack is mostly new"),
-	NUMBER("pool", pool_draws,
+	NUMBER("services", services, 1, 10000, "how many services"),
+	NUMBER("instances", instances, 1, 1000000,
+	        "how many instances are alive at a time: at least one of each service; where they "
+	        "are fewer than the set's services, there are as many services"),
+	NUMBER("rows", rows, 1, 50000, "rows of one report, about"),
+	{ .name = "changed",
+	        .kind = OPTION_U32,
+	        .offset = AT(changed_percent),
+	        .fallback = "25",
+	        .max = 1000,
+	        .value_name = "N",
+	        .help = "by how many percent version 2 of each service's changed function is "
+	                "slower; 0: nothing differs but the addresses" },
+	NUMBER("fresh", fresh_permille, 1, 1000, "samples of a thousand whose stack is mostly new"),
+	NUMBER("pool", pool_draws, 24, 1u << 24,
 	        "draws of a service and version that all but the fresh samples are from: fewer are "
 	        "fewer distinct stacks"),
 	{ .name = "heavy-tail",
@@ -61,27 +75,37 @@ static const struct option_spec fleet_option_specs[] = {
 	{ .name = "duration",
 	        .kind = OPTION_DURATION,
 	        .offset = AT(duration_ns),
+	        .min = FLEET_REPORT_NS,
+	        .max = 366 * DAY_NS,
 	        .value_name = "DURATION",
 	        .help = "how long the fleet is watched: 1h, 20m" },
 	{ .name = "life",
 	        .kind = OPTION_DURATION,
 	        .offset = AT(life_ns),
+	        .min = FLEET_REPORT_NS,
+	        .max = 366 * DAY_NS,
 	        .value_name = "DURATION",
 	        .help = "an instance's mean life" },
 	{ .name = "seed",
 	        .kind = OPTION_U64,
 	        .offset = AT(seed),
+	        .min = 1,
+	        .max = UINT64_MAX,
 	        .value_name = "N",
 	        .help = "another number, another fleet" },
 	{ .name = "start",
 	        .kind = OPTION_U64,
 	        .offset = AT(start_s),
+	        .min = 1,
+	        .max = START_S_MAX,
 	        .value_name = "SECONDS",
 	        .help = "unix time of the first report; where not given a day in 2023, or, with "
-	                "--aggregator, so that the last report is now" },
+	                "--aggregator and --store, so that the last report is now" },
 	{ .name = "limit",
 	        .kind = OPTION_U64,
 	        .offset = AT(limit),
+	        .min = 1,
+	        .max = UINT64_MAX,
 	        .value_name = "N",
 	        .help = "stop after so many reports (files, with --pprof or --folded)" },
 	{ .name = "stats",
@@ -114,6 +138,20 @@ static const struct option_spec fleet_option_specs[] = {
 	        .max = 64,
 	        .value_name = "N",
 	        .help = "how many agents send at once" },
+	{ .name = "patience",
+	        .kind = OPTION_DURATION,
+	        .offset = AT(patience_ns),
+	        .fallback = "30s",
+	        .min = NS_PER_S,
+	        .max = DAY_NS,
+	        .value_name = "DURATION",
+	        .help = "how long an aggregator that is away is waited for" },
+	{ .name = "store",
+	        .kind = OPTION_TEXT,
+	        .offset = AT(store),
+	        .value_name = "DIR",
+	        .help = "append everything to a store in this folder, without an aggregator, "
+	                "sealed and rolled up: profleet-aggregator --data DIR then answers" },
 	{ .name = "pprof",
 	        .kind = OPTION_TEXT,
 	        .offset = AT(pprof),
@@ -141,10 +179,26 @@ static const struct option_table fleet_table = {
 	               "options give the same rows on every machine.",
 	.examples = "bench.fleet --set A --stats\n"
 	            "bench.fleet --set A --aggregator tcp://127.0.0.1:7470 --agents 64\n"
+	            "bench.fleet --set A --store /tmp/store\n"
 	            "bench.fleet --services 4 --instances 40 --duration 20m --pprof /tmp/fleet\n",
 	.exit_codes = "0  done\n1  failed\n2  usage\n",
 	.options = fleet_option_specs,
 };
+
+static uint32_t given(uint32_t value, uint32_t otherwise)
+{
+	return value ? value : otherwise;
+}
+
+static void fleet_options_start(const struct fleet_args *args, struct fleet_options *options)
+{
+	if (args->start_s)
+		options->start_ns = args->start_s * NS_PER_S;
+	else if (args->aggregator || args->store)
+		options->start_ns = clock_unix_ns(clock_real()) / FLEET_REPORT_NS *
+		                            FLEET_REPORT_NS -
+		                    options->duration_ns;
+}
 
 static int fleet_options_of(const struct fleet_args *args, struct fleet_options *ret_options)
 {
@@ -152,26 +206,37 @@ static int fleet_options_of(const struct fleet_args *args, struct fleet_options 
 	if (r < 0)
 		return r;
 	struct fleet_options *options = ret_options;
-	options->services = args->services ? args->services : options->services;
-	options->instances = args->instances ? args->instances : options->instances;
-	options->rows = args->rows ? args->rows : options->rows;
-	options->changed_percent = args->changed_percent ? args->changed_percent
-	                                                 : options->changed_percent;
-	if (args->heavy_tail)
-		options->fresh_permille = 120;
-	options->fresh_permille = args->fresh_permille ? args->fresh_permille
-	                                               : options->fresh_permille;
+	options->instances = given(args->instances, options->instances);
+	options->services = given(args->services,
+	        options->services < options->instances ? options->services : options->instances);
+	/* A set has as many instances as its services; what is asked for has to be enough. */
+	if (!args->instances && options->instances < options->services)
+		options->instances = options->services;
+	options->rows = given(args->rows, options->rows);
+	options->changed_percent = args->changed_percent;
+	options->fresh_permille = given(
+	        args->fresh_permille, args->heavy_tail ? 120 : options->fresh_permille);
 	options->pool_draws = args->pool_draws;
 	options->duration_ns = args->duration_ns ? args->duration_ns : options->duration_ns;
 	options->life_ns = args->life_ns ? args->life_ns : options->life_ns;
 	options->seed = args->seed ? args->seed : options->seed;
-	if (args->start_s)
-		options->start_ns = args->start_s * NS_PER_S;
-	else if (args->aggregator)
-		options->start_ns = clock_unix_ns(clock_real()) / FLEET_REPORT_NS *
-		                            FLEET_REPORT_NS -
-		                    options->duration_ns;
+	fleet_options_start(args, options);
 	return 0;
+}
+
+/* What contradicts itself; NULL: nothing does. */
+static const char *fleet_args_wrong(const struct fleet_args *args)
+{
+	uint32_t uses = !!args->aggregator + !!args->store + (args->pprof || args->folded) +
+	                args->stats + args->speed;
+	if (uses > 1)
+		return "one thing at a time: --aggregator, --store, files (--pprof, --folded), "
+		       "--stats or --speed";
+	if (args->limit && (args->aggregator || args->store))
+		return "--limit is for files and figures: --duration makes a fleet shorter";
+	if (args->instances && args->services > args->instances)
+		return "--instances: each service needs one; write as many as --services or more";
+	return NULL;
 }
 
 static int fleet_failed(const char *what, int result)
@@ -324,6 +389,11 @@ static int run_files(struct fleet *fleet, const struct fleet_args *args, uint64_
 static int fleet_run(const struct fleet_args *args)
 {
 	struct fleet_options options;
+	const char *wrong = fleet_args_wrong(args);
+	if (wrong) {
+		fprintf(stderr, "bench.fleet: %s\n", wrong);
+		return 2;
+	}
 	int r = fleet_options_of(args, &options);
 	if (r < 0)
 		return fleet_failed("--set", r);
@@ -336,7 +406,10 @@ static int fleet_run(const struct fleet_args *args)
 		                                     .address = args->aggregator,
 		                                     .agents = args->agents,
 		                                     .threads = args->threads,
+		                                     .patience_ns = args->patience_ns,
 		                             });
+	if (args->store)
+		return fleet_store_run(fleet, args->store);
 	if (args->pprof || args->folded)
 		return run_files(fleet, args, limit);
 	return args->speed ? run_speed(fleet, limit) : run_stats(fleet, limit);

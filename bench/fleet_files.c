@@ -10,12 +10,16 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "core/clock.h"
 #include "profile/folded.h"
 #include "profile/pprof.h"
 
 #define FILES_PATH_BYTES_MAX 4096
+/* The index gets its name when all files are there: without one, a folder is not whole. */
+#define FILES_INDEX      "index.tsv"
+#define FILES_INDEX_PART "index.tsv.part"
 
 struct files {
 	struct fleet *fleet;
@@ -52,9 +56,12 @@ static int files_put(const char *folder, uint64_t number, const char *ending, co
 	if (!file)
 		return -EIO;
 	size_t written = fwrite(buf->bytes, 1, buf->count, file);
-	if (fclose(file) != 0 || written != buf->count)
-		return files_complain(name, -EIO);
-	return 0;
+	int r = written == buf->count ? 0 : -errno;
+	if (fclose(file) != 0 && r == 0)
+		r = -errno;
+	char path[FILES_PATH_BYTES_MAX];
+	snprintf(path, sizeof(path), "%s/%s", folder, name);
+	return r < 0 ? files_complain(path, r) : 0;
 }
 
 static void files_index(struct files *files, FILE *index)
@@ -141,13 +148,32 @@ static int files_begin(struct files *files, const char *folder, uint32_t index)
 		return 0;
 	if (mkdir(folder, 0777) < 0 && errno != EEXIST)
 		return files_complain(folder, -errno);
-	files->indexes[index] = files_open(folder, "index.tsv");
+	char path[FILES_PATH_BYTES_MAX];
+	snprintf(path, sizeof(path), "%s/" FILES_INDEX, folder);
+	if (unlink(path) < 0 && errno != ENOENT)
+		return files_complain(path, -errno);
+	files->indexes[index] = files_open(folder, FILES_INDEX_PART);
 	if (!files->indexes[index])
 		return -EIO;
 	fprintf(files->indexes[index], "file\tstart_s\tduration_s\trows\tsamples");
 	for (uint32_t i = 0; i < FLEET_LABELS; i++)
 		fprintf(files->indexes[index], "\t%s", fleet_label_names[i]);
 	fprintf(files->indexes[index], "\n");
+	return 0;
+}
+
+static int files_end(const char *folder, FILE *index, bool is_whole)
+{
+	char part[FILES_PATH_BYTES_MAX], path[FILES_PATH_BYTES_MAX];
+	if (!index)
+		return 0;
+	snprintf(part, sizeof(part), "%s/" FILES_INDEX_PART, folder);
+	snprintf(path, sizeof(path), "%s/" FILES_INDEX, folder);
+	bool is_written = !ferror(index);
+	if (fclose(index) != 0 || !is_written)
+		return is_whole ? files_complain(part, -errno) : -EIO;
+	if (is_whole && rename(part, path) < 0)
+		return files_complain(path, -errno);
 	return 0;
 }
 
@@ -165,13 +191,18 @@ int fleet_files_write(struct fleet *fleet, struct fleet_files_options options,
 	int r = observer && batch ? 0 : files_complain("start", -ENOMEM);
 	if (r == 0)
 		r = files_begin(&files, options.pprof, 0);
-	if (r == 0)
+	/* Both forms may lie in one folder, which then has one index. */
+	bool is_shared = options.pprof && options.folded &&
+	                 strcmp(options.pprof, options.folded) == 0;
+	if (r == 0 && !is_shared)
 		r = files_begin(&files, options.folded, 1);
 	if (r == 0)
 		r = files_run(&files);
-	for (uint32_t i = 0; i < 2; i++)
-		if (files.indexes[i] && fclose(files.indexes[i]) != 0 && r == 0)
-			r = files_complain("index.tsv", -EIO);
+	const char *folders[2] = { options.pprof, options.folded };
+	for (uint32_t i = 0; i < 2; i++) {
+		int ended = files_end(folders[i], files.indexes[i], r == 0);
+		r = r < 0 ? r : ended;
+	}
 	if (r == 0)
 		*ret_figures = files.figures;
 	return r;

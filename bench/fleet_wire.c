@@ -21,8 +21,6 @@
 #include "core/net.h"
 #include "profile/wire.h"
 
-#define WIRE_CALL_MS      60000
-#define WIRE_TRIES_MAX    200
 #define WIRE_PAUSE_MS     20
 #define WIRE_PART_BYTES   (1u << 20)
 #define WIRE_UPLOADED_MAX 4096
@@ -53,7 +51,7 @@ struct sender {
 	struct wire_section_status *statuses;
 	uint32_t *ack_us; /* of each PUSH */
 	uint32_t acks_count, acks_capacity;
-	uint64_t bytes, rows, pushes, again, sessions;
+	uint64_t bytes, rows, samples, pushes, again, sessions;
 	int result;
 };
 
@@ -62,6 +60,7 @@ struct fleet_wire {
 	struct fleet_wire_options options;
 	uint64_t epoch;
 	struct agent *agents;
+	bool is_failed;                       /* atomic: the others need not go on */
 	pthread_mutex_t lock;                 /* of the fleet and what it draws */
 	uint64_t uploaded[WIRE_UPLOADED_MAX]; /* hashes of build-ids */
 	uint32_t uploaded_count;
@@ -82,7 +81,8 @@ static int sender_call(struct sender *sender, enum wire_kind kind, const struct 
 	wire_seal(kind, payload, &sealed);
 	if (sealed.failed)
 		return -EMSGSIZE;
-	int r = net_call(sender->client, sealed.bytes, sealed.count, WIRE_CALL_MS, &reply, &count);
+	uint32_t wait_ms = (uint32_t)(sender->wire->options.patience_ns / NS_PER_MS);
+	int r = net_call(sender->client, sealed.bytes, sealed.count, wait_ms, &reply, &count);
 	if (r < 0)
 		return r;
 	buf_reset(unpacked);
@@ -356,13 +356,18 @@ static int agent_push(struct agent *agent, struct sender *sender, uint64_t tick)
 	pthread_mutex_lock(&agent->wire->lock);
 	int r = agent_collect(agent, tick);
 	pthread_mutex_unlock(&agent->wire->lock);
-	for (uint32_t tries = 0; r == 0 && (r = agent_try(agent, sender)) < 0;) {
+	uint64_t end_ns = clock_monotonic_ns(clock_real()) + agent->wire->options.patience_ns;
+	while (r == 0 && (r = agent_try(agent, sender)) < 0) {
 		agent_close(agent);
 		bool again = r == -EAGAIN || r == -ECONNRESET || r == -ETIMEDOUT ||
 		             r == -ECONNREFUSED;
-		if (!again || ++tries == WIRE_TRIES_MAX)
+		if (!again || clock_monotonic_ns(clock_real()) >= end_ns)
 			break;
 		sender->again++;
+		/* An aggregator that was killed may not have what it was given: it asks again. */
+		pthread_mutex_lock(&agent->wire->lock);
+		agent->wire->uploaded_count = 0;
+		pthread_mutex_unlock(&agent->wire->lock);
 		struct timespec pause = { .tv_nsec = WIRE_PAUSE_MS * 1000000L };
 		(void)nanosleep(&pause, NULL);
 		r = 0;
@@ -372,6 +377,7 @@ static int agent_push(struct agent *agent, struct sender *sender, uint64_t tick)
 	agent->known = dict_mark(agent->dict);
 	agent->request++;
 	agent->samples_sent += agent->samples_count;
+	sender->samples += agent->samples_count;
 	sender->pushes++;
 	for (uint32_t i = 0; i < agent->batches_count; i++) {
 		agent->seqs[agent_shard(agent, i)]++;
@@ -387,9 +393,13 @@ static void *sender_run(void *argument)
 	for (uint64_t tick = 0; tick < fleet_ticks(wire->fleet); tick++) {
 		for (uint32_t i = sender->number; i < wire->options.agents;
 		        i += wire->options.threads) {
-			sender->result = agent_push(&wire->agents[i], sender, tick);
-			if (sender->result < 0)
+			if (__atomic_load_n(&wire->is_failed, __ATOMIC_RELAXED))
 				return NULL;
+			sender->result = agent_push(&wire->agents[i], sender, tick);
+			if (sender->result < 0) {
+				__atomic_store_n(&wire->is_failed, true, __ATOMIC_RELAXED);
+				return NULL;
+			}
 		}
 	}
 	return NULL;
@@ -429,9 +439,9 @@ static void wire_print(const struct sender *sum, double seconds)
 	uint32_t median = sum->acks_count / 2;
 	uint32_t late = (uint32_t)((uint64_t)sum->acks_count * 99 / 100);
 	qsort(sum->ack_us, sum->acks_count, sizeof(*sum->ack_us), acks_compare);
-	printf("rows %llu\npushes %llu\nseconds %.3f\nrows_per_s %.0f\n",
-	        (unsigned long long)sum->rows, (unsigned long long)sum->pushes, seconds,
-	        (double)sum->rows / seconds);
+	printf("rows %llu\nsamples %llu\npushes %llu\nseconds %.3f\nrows_per_s %.0f\n",
+	        (unsigned long long)sum->rows, (unsigned long long)sum->samples,
+	        (unsigned long long)sum->pushes, seconds, (double)sum->rows / seconds);
 	printf("ack_ms_p50 %.3f\nack_ms_p99 %.3f\nack_ms_max %.3f\n", sum->ack_us[median] / 1e3,
 	        sum->ack_us[late] / 1e3, sum->ack_us[sum->acks_count - 1] / 1e3);
 	printf("wire_bytes_per_row %.3f\nsessions %llu\nsent_again %llu\n",
@@ -446,11 +456,12 @@ static int senders_join(struct sender *senders, uint32_t count, struct sender *s
 	for (uint32_t i = 0; i < count; i++) {
 		struct sender *sender = &senders[i];
 		(void)pthread_join(sender->thread, NULL);
-		if (sender->result < 0)
-			r = wire_complain("the wire", sender->result);
+		if (sender->result < 0 && r == 0)
+			r = wire_complain(sender->wire->options.address, sender->result);
 		for (uint32_t ack = 0; ack < sender->acks_count && r == 0; ack++)
 			r = sender_note_ack(sum, sender->ack_us[ack] * UINT64_C(1000));
 		sum->rows += sender->rows;
+		sum->samples += sender->samples;
 		sum->bytes += sender->bytes;
 		sum->pushes += sender->pushes;
 		sum->again += sender->again;
@@ -470,9 +481,13 @@ static int sender_start(struct sender *sender, struct fleet_wire *wire, uint32_t
 	if (!sender->statuses)
 		return -ENOMEM;
 	int r = net_client_open(wire->options.address, &sender->client);
-	if (r < 0)
-		return r;
-	return -pthread_create(&sender->thread, NULL, sender_run, sender);
+	if (r == 0)
+		r = -pthread_create(&sender->thread, NULL, sender_run, sender);
+	if (r < 0) {
+		net_client_free(sender->client);
+		free(sender->statuses);
+	}
+	return r;
 }
 
 static int wire_send_all(struct fleet_wire *wire)
@@ -487,7 +502,9 @@ static int wire_send_all(struct fleet_wire *wire)
 	int r = 0;
 	for (; started < threads && r == 0; started++)
 		r = sender_start(&senders[started], wire, started);
-	/* The last one did not start. */
+	/* The last one did not start: the others need not go on. */
+	if (r < 0)
+		__atomic_store_n(&wire->is_failed, true, __ATOMIC_RELAXED);
 	int joined = senders_join(senders, r < 0 ? started - 1 : started, &sum);
 	double seconds = (double)(clock_monotonic_ns(clock_real()) - before_ns) / 1e9;
 	if (r < 0)

@@ -13,8 +13,9 @@
 
 struct fleet_wire_options {
 	const char *address;
-	uint32_t agents;  /* the slots are shared out in runs, so an agent has few services */
-	uint32_t threads; /* how many PUSHes are under way at most */
+	uint32_t agents;      /* the slots are shared out in runs, so an agent has few services */
+	uint32_t threads;     /* how many PUSHes are under way at most */
+	uint64_t patience_ns; /* how long an agent tries the same report, whatever fails */
 };
 
 /* Prints what went wrong, or the figures. An exit code. */

@@ -28,7 +28,7 @@ endforeach()
 # bench/fleet_*.c is the synthetic fleet, which other measurements and a test stand on too.
 file(GLOB fleet_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/bench/fleet_*.c)
 add_library(bench-fleet STATIC EXCLUDE_FROM_ALL ${fleet_sources})
-target_link_libraries(bench-fleet PUBLIC profleet::profile PRIVATE profleet::warnings)
+target_link_libraries(bench-fleet PUBLIC profleet::storage PRIVATE profleet::warnings)
 
 # Services, as a distribution's package places them.
 install(FILES ${CMAKE_SOURCE_DIR}/deploy/systemd/profleet-agent.service
