@@ -15,6 +15,7 @@
 #include "aggregator/refusal.h"
 #include "aggregator/result_cache.h"
 #include "core/log.h"
+#include "core/options.h"
 #include "profile/naming.h"
 
 #define QUERY_JOBS_MAX      256
@@ -152,9 +153,13 @@ static int ask_profile(struct query_pool *pool, const struct wire_query *query,
 		if (to->failed)
 			r = -E2BIG;
 	}
-	if (r == -E2BIG && to->failed)
+	if (r == -E2BIG || r == -ENOSPC) {
+		char bound[OPTION_NUMBER_BYTES_MAX];
 		snprintf(ret_error, QUERY_ERROR_BYTES,
-		        "the answer is larger than query-memory: narrow the question, or raise it");
+		        "the question needs more memory than the aggregator's query-memory (%s): "
+		        "raise it",
+		        option_format_bytes(options.memory_max, bound));
+	}
 	return r;
 }
 
