@@ -1,6 +1,8 @@
 /*
  * Series and labels are those with data in the asked range: the range is read once, noting for each
- * series when it was first and last seen, and the rest is counting.
+ * series when it was first and last seen, and the rest is counting. Where only sums are left, the
+ * windows say who was in them; their times are as exact as the windows are long, and are taken
+ * where nothing finer tells of that time.
  */
 
 #include "aggregator/inspect.h"
@@ -11,6 +13,7 @@
 
 #include "core/json.h"
 #include "profile/selector.h"
+#include "storage/store_expire.h"
 
 /* When a series was seen in the range; last_ns 0 is never. */
 struct seen {
@@ -65,6 +68,53 @@ static int sight_visit(void *owner, const struct store_stream *stream, const str
 			sight_note(sight, part->first + (uint32_t)(found - part->series), batch);
 	}
 	return 0;
+}
+
+/* Of a window from which rows are gone. Finer windows come before coarser ones. */
+static void sight_note_window(
+        struct sight *sight, uint32_t place, const struct store_inventory_unit *unit)
+{
+	struct seen *seen = &sight->seen_of[place];
+	uint64_t from_ns = unit->window.from_ns, to_ns = unit->window.to_ns;
+	if (unit->first_ns > from_ns && unit->first_ns < to_ns)
+		from_ns = unit->first_ns;
+	if (seen->last_ns > unit->window.from_ns && seen->first_ns < to_ns)
+		return;
+	if (seen->last_ns == 0 || from_ns < seen->first_ns)
+		seen->first_ns = from_ns;
+	if (to_ns > seen->last_ns)
+		seen->last_ns = to_ns;
+}
+
+/* Both lists ascend. In the gate. */
+static int sight_visit_sums(void *owner, const struct store_inventory_unit *unit)
+{
+	struct sight *sight = owner;
+	if (__atomic_load_n(sight->cancelled, __ATOMIC_RELAXED))
+		return -ECANCELED;
+	const struct store_match_part *part = store_match_find(sight->match, unit->dict);
+	for (uint32_t i = 0, j = 0; part && i < unit->series_count && j < part->series_count;) {
+		if (unit->series[i] < part->series[j]) {
+			i++;
+		} else if (unit->series[i] > part->series[j]) {
+			j++;
+		} else {
+			sight_note_window(sight, part->first + j, unit);
+			i++;
+			j++;
+		}
+	}
+	return 0;
+}
+
+/* What has rows, then what has sums alone. */
+static int sight_read(struct sight *sight, uint64_t from_ns, uint64_t to_ns)
+{
+	struct store_inventory_options sums = {
+		.from_ns = from_ns, .to_ns = to_ns, .wants_series = true, .sums_alone = true
+	};
+	int r = store_scan(sight->store, from_ns, to_ns, sight->match, sight_visit, sight);
+	return r ? r : store_inventory(sight->store, sums, sight_visit_sums, sight);
 }
 
 static void sight_fini(struct sight *sight)
@@ -136,9 +186,7 @@ static int sight_take(struct sight *sight, const struct wire_query_side *side, c
 	if (r == 0) {
 		sight->seen_of = calloc(
 		        (size_t)sight->match->series_count + 1, sizeof(*sight->seen_of));
-		r = sight->seen_of ? store_scan(sight->store, side->from_ns, side->to_ns,
-		                             sight->match, sight_visit, sight)
-		                   : -ENOMEM;
+		r = sight->seen_of ? sight_read(sight, side->from_ns, side->to_ns) : -ENOMEM;
 	}
 	r = r < 0 ? r : sight_join(sight);
 	if (r < 0)

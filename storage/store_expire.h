@@ -116,6 +116,7 @@ struct store_inventory_options {
 	uint64_t to_ns;
 	bool wants_series; /* costs reading the members of each unit */
 	bool wants_open;   /* costs reading every open batch */
+	bool sums_alone;   /* only units whose sums are seen and whose detail is not */
 };
 
 /*

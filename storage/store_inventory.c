@@ -114,6 +114,8 @@ static int inventory_unit(
 	told->series = NULL;
 	told->series_count = 0;
 	told->is_corrupt = false;
+	if (inventory->options.sums_alone && (told->parts & ~told->hidden) != STORE_PART_SUMS)
+		return 0;
 	if (inventory->options.wants_series) {
 		int r = inventory_list_series(inventory, number);
 		told->is_corrupt = sealed_is_corrupt(sealed, r);
