@@ -1,5 +1,9 @@
-/* The thread and the table of methods. Every method runs under the keeper's lock, so that none sees
- * half a change, and no turn of retention comes in between. */
+/*
+ * The thread and the table of methods. A method that changes something runs under the keeper's
+ * lock, so that no turn of retention comes in between. One that only reads, or that has nothing to
+ * do with the keeper, takes the lock itself for what it needs of it: what takes long holds up
+ * no turn, and waits for none.
+ */
 
 #include "aggregator/admin.h"
 
@@ -28,26 +32,26 @@ struct admin {
 static const struct {
 	const char *name;
 	admin_method run;
-	bool takes_long; /* and has nothing to do with the keeper, who goes on */
+	bool is_free; /* of the keeper's lock */
 } admin_methods[] = {
-	{ "retention.list", admin_retention_list, false },
-	{ "retention.get", admin_retention_get, false },
+	{ "retention.list", admin_retention_list, true },
+	{ "retention.get", admin_retention_get, true },
 	{ "retention.set", admin_retention_set, false },
 	{ "retention.delete", admin_retention_delete, false },
-	{ "retention.explain", admin_retention_explain, false },
-	{ "retention.plan", admin_retention_plan, false },
+	{ "retention.explain", admin_retention_explain, true },
+	{ "retention.plan", admin_retention_plan, true },
 	{ "retention.apply", admin_retention_apply, false },
-	{ "retention.status", admin_retention_status, false },
+	{ "retention.status", admin_retention_status, true },
 	{ "retention.undo", admin_retention_undo, false },
 	{ "retention.forget", admin_retention_forget, false },
 	{ "hold.create", admin_hold_create, false },
-	{ "hold.list", admin_hold_list, false },
+	{ "hold.list", admin_hold_list, true },
 	{ "hold.release", admin_hold_release, false },
-	{ "usage", admin_usage, false },
-	{ "audit.list", admin_audit_list, false },
-	{ "audit.verify", admin_audit_verify, false },
+	{ "usage", admin_usage, true },
+	{ "audit.list", admin_audit_list, true },
+	{ "audit.verify", admin_audit_verify, true },
 	{ "backup.create", admin_backup_create, true },
-	{ "backup.list", admin_backup_list, false },
+	{ "backup.list", admin_backup_list, true },
 	{ "backup.restore", admin_backup_restore, true },
 	{ "backup.verify", admin_backup_verify, true },
 	{ "backup.delete", admin_backup_delete, true },
@@ -82,11 +86,11 @@ static admin_method admin_find(struct wire_text name)
 	return NULL;
 }
 
-static bool admin_takes_long(admin_method method)
+static bool admin_is_free(admin_method method)
 {
 	for (size_t i = 0; i < COUNT_OF(admin_methods); i++)
 		if (admin_methods[i].run == method)
-			return admin_methods[i].takes_long;
+			return admin_methods[i].is_free;
 	return false;
 }
 
@@ -115,7 +119,7 @@ static int admin_run(struct admin *admin, const struct wire_admin *request, admi
 	call->json = &json;
 	json_object_begin(&json);
 	json_key_u64(&json, "schema_version", 1);
-	if (admin_takes_long(method)) {
+	if (admin_is_free(method)) {
 		r = method(call);
 	} else {
 		(void)pthread_mutex_lock(&admin->options.keeper->lock);

@@ -37,7 +37,7 @@ struct explain {
 	const struct selector *selector;
 	uint64_t at_ns;
 	struct plan_options options;
-	const struct retention_set *sets[KEEPER_PENDING_MAX + 1];
+	struct keeper_copy copy;
 	struct id_map *seen; /* series, each counted once */
 	struct explain_group groups[EXPLAIN_GROUPS_MAX];
 	uint32_t groups_count;
@@ -56,6 +56,8 @@ static void explain_free(struct explain *explain)
 	}
 	if (explain)
 		id_map_free(explain->seen);
+	if (explain)
+		keeper_copy_fini(&explain->copy);
 	free(explain);
 }
 DEFINE_AUTO(explain);
@@ -313,7 +315,12 @@ int admin_retention_explain(struct admin_call *call)
 		return r;
 	explain->call = call;
 	explain->selector = selector;
-	explain->options = keeper_plan_options(call->keeper, explain->sets, 0);
+	(void)pthread_mutex_lock(&call->keeper->lock);
+	r = keeper_copy_take(call->keeper, &explain->copy);
+	(void)pthread_mutex_unlock(&call->keeper->lock);
+	if (r < 0)
+		return r;
+	explain->options = keeper_copy_options(call->keeper, &explain->copy, 0);
 	explain->at_ns = json_body_u64(call->body, "at_ns", explain->options.now_ns);
 	r = store_inventory(call->store, (struct store_inventory_options){ .wants_series = true },
 	        explain_visit, explain);

@@ -8,18 +8,6 @@
 
 #include "aggregator/admin_private.h"
 
-/* Holds cannot be copied, since a selector cannot: they are read again from their own text. */
-static int holds_copy(struct admin_call *call, struct retention_holds **ret_holds)
-{
-	AUTO_BUF text = { 0 };
-	struct json_writer json = json_writer_of(&text, false);
-	retention_holds_put_json(call->keeper->holds, &json);
-	if (text.failed)
-		return -ENOMEM;
-	return retention_holds_parse("holds", (const char *)text.bytes, text.count, ret_holds,
-	        call->error, sizeof(call->error));
-}
-
 static void hold_describe(const struct retention_hold *hold, const char *reason, struct buf *to)
 {
 	struct json_writer json = json_writer_of(to, false);
@@ -32,40 +20,58 @@ static void hold_describe(const struct retention_hold *hold, const char *reason,
 	buf_put_u8(to, 0);
 }
 
-/* What a hold protects of what is stored. */
+/* What each of some holds protects of what is stored: one pass for all. */
 struct hold_bytes {
-	const struct retention_hold *hold;
+	const struct retention_hold *holds;
+	uint32_t count;
 	uint64_t now_ns;
-	uint64_t units, bytes;
+	uint64_t units[RETENTION_HOLDS_MAX], bytes[RETENTION_HOLDS_MAX];
 };
+
+static bool hold_covers_unit(
+        const struct retention_hold *hold, const struct store_inventory_unit *unit, uint64_t now_ns)
+{
+	for (uint32_t i = 0; i < unit->series_count; i++)
+		if (retention_hold_covers(hold, plan_subject(unit, i), unit->window.from_ns,
+		            unit->window.to_ns, now_ns))
+			return true;
+	return false;
+}
 
 static int hold_visit(void *owner, const struct store_inventory_unit *unit)
 {
 	struct hold_bytes *held = owner;
-	for (uint32_t i = 0; i < unit->series_count; i++) {
-		if (!retention_hold_covers(held->hold, plan_subject(unit, i), unit->window.from_ns,
-		            unit->window.to_ns, held->now_ns))
+	for (uint32_t i = 0; i < held->count; i++) {
+		if (!hold_covers_unit(&held->holds[i], unit, held->now_ns))
 			continue;
-		held->units++;
-		held->bytes += unit->bytes_detail + unit->bytes_sums;
-		return 0;
+		held->units[i]++;
+		held->bytes[i] += unit->bytes_detail + unit->bytes_sums;
 	}
 	return 0;
 }
 
-static int hold_put(struct admin_call *call, const struct retention_hold *hold)
+static void hold_put(const struct hold_bytes *held, uint32_t at, struct json_writer *json)
 {
-	struct hold_bytes held = { .hold = hold, .now_ns = keeper_now(call->keeper) };
-	int r = store_inventory(call->store,
-	        (struct store_inventory_options){ .wants_series = true }, hold_visit, &held);
-	json_object_begin(call->json);
-	json_key(call->json, "hold");
-	retention_put_hold_json(hold, call->json);
-	json_key_bool(call->json, "has_ended", hold->until_ns <= held.now_ns);
-	json_key_u64(call->json, "units", held.units);
-	json_key_u64(call->json, "bytes", held.bytes);
-	json_object_end(call->json);
-	return r;
+	const struct retention_hold *hold = &held->holds[at];
+	json_object_begin(json);
+	json_key(json, "hold");
+	retention_put_hold_json(hold, json);
+	json_key_bool(json, "has_ended", hold->until_ns <= held->now_ns);
+	json_key_u64(json, "units", held->units[at]);
+	json_key_u64(json, "bytes", held->bytes[at]);
+	json_object_end(json);
+}
+
+static int hold_measure(struct admin_call *call, const struct retention_hold *holds, uint32_t count,
+        struct hold_bytes *ret_held)
+{
+	*ret_held = (struct hold_bytes){
+		.holds = holds, .count = count, .now_ns = keeper_now(call->keeper)
+	};
+	return count == 0 ? 0
+	                  : store_inventory(call->store,
+	                            (struct store_inventory_options){ .wants_series = true },
+	                            hold_visit, ret_held);
 }
 
 static int hold_refused(struct admin_call *call, int r)
@@ -105,7 +111,7 @@ int admin_hold_create(struct admin_call *call)
 		return -ENOMEM;
 	hold.created_by = by;
 	hold.reason = why;
-	int r = holds_copy(call, &holds);
+	int r = keeper_copy_holds(keeper, &holds);
 	if (r == 0)
 		r = retention_hold_add(holds, &hold, json_body_text(call->body, "selector"),
 		        call->error, sizeof(call->error));
@@ -123,19 +129,23 @@ int admin_hold_create(struct admin_call *call)
 	r = keeper_rescue(keeper, &call->by, &rescued);
 	if (r < 0)
 		return admin_failed(call, "looking for what is hidden", r);
+	struct hold_bytes held;
+	r = hold_measure(call, retention_hold_find(keeper->holds, hold.id), 1, &held);
 	json_key(call->json, "created");
-	r = hold_put(call, retention_hold_find(keeper->holds, hold.id));
+	hold_put(&held, 0, call->json);
 	json_key_u64(call->json, "runs_undone", rescued);
 	return r < 0 ? admin_failed(call, "reading the inventory", r) : 0;
 }
 
 int admin_hold_list(struct admin_call *call)
 {
-	int r = 0;
+	const struct retention_holds *holds = call->keeper->holds;
+	struct hold_bytes held;
+	int r = hold_measure(call, holds->holds, holds->count, &held);
 	json_key(call->json, "holds");
 	json_array_begin(call->json);
-	for (uint32_t i = 0; i < call->keeper->holds->count && r == 0; i++)
-		r = hold_put(call, &call->keeper->holds->holds[i]);
+	for (uint32_t i = 0; i < holds->count; i++)
+		hold_put(&held, i, call->json);
 	json_array_end(call->json);
 	return r < 0 ? admin_failed(call, "reading the inventory", r) : 0;
 }
@@ -154,7 +164,7 @@ int admin_hold_release(struct admin_call *call)
 		return admin_refuse(call, WIRE_INVALID,
 		        "say why it is released, for the audit log; write --reason TEXT");
 	hold_describe(hold, reason, &details);
-	int r = holds_copy(call, &holds);
+	int r = keeper_copy_holds(call->keeper, &holds);
 	if (r == 0)
 		r = retention_hold_remove(holds, id);
 	if (r == 0)

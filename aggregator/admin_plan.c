@@ -1,5 +1,5 @@
 /*
- * retention.plan and apply, status, undo. A plan is bound to what it was made of: its id is a
+ * retention.plan and apply, status. A plan is bound to what it was made of: its id is a
  * digest of the policies and of every part it names. apply makes it again, as of the moment it was
  * shown, and refuses when it has become another.
  */
@@ -36,6 +36,7 @@ static void plan_put_row(const struct plan_row *row, struct json_writer *json)
 	json_key_text(json, "service", row->service);
 	json_key_text(json, "tier", retention_tier_name(row->tier));
 	json_key_u64(json, "windows_now", row->windows_now);
+	json_key_u64(json, "series", row->series);
 	json_key_u64(json, "rows_now", row->rows_now);
 	json_key_u64(json, "bytes_now", row->bytes_now);
 	json_key_u64(json, "windows_later", row->windows_later);
@@ -149,14 +150,11 @@ static int plan_keep(
 	return 0;
 }
 
-static int plan_again(struct keeper *keeper, const struct retention_set *set, uint64_t at_ns,
+/* A plan is what policies say, not what a grace still keeps. */
+static int plan_again(struct keeper *keeper, struct retention_set *set, uint64_t at_ns,
         uint64_t horizon_ns, struct retention_plan *plan)
 {
-	const struct retention_set *sets[KEEPER_PENDING_MAX + 1];
-	struct plan_options options = keeper_plan_options(keeper, sets, horizon_ns);
-	/* A plan is what policies say, not what a grace still keeps. */
-	sets[0] = set;
-	options.sets_count = 1;
+	struct plan_options options = keeper_plan_of(keeper, &set, horizon_ns);
 	options.now_ns = at_ns;
 	return retention_plan_make(&options, plan);
 }
@@ -173,16 +171,17 @@ int admin_retention_plan(struct admin_call *call)
 	int r = *text ? plan_proposed(call, text, &proposed) : 0;
 	if (r < 0)
 		return r;
-	const struct retention_set *set = proposed ? proposed : keeper->set;
+	struct retention_set *set = proposed ? proposed : keeper->set;
 	r = plan_again(keeper, set, at_ns, horizon_ns, &plan);
 	if (r == 0)
 		r = retention_plan_id(&plan, set, id);
 	if (r < 0)
 		return admin_failed(call, "reading the inventory", r);
+	struct keeper_state state = keeper_state(keeper);
 	bool is_stopped = keeper_is_too_much(&plan, why, sizeof(why));
-	if (!is_stopped && *keeper->stop) {
+	if (!is_stopped && state.is_stopped) {
 		is_stopped = true;
-		snprintf(why, sizeof(why), "%s", keeper->stop);
+		snprintf(why, sizeof(why), "%s", state.stop);
 	}
 	json_key_text(call->json, "plan", id);
 	json_key_bool(call->json, "is_proposed", proposed);
@@ -210,7 +209,7 @@ static int apply_check(
 {
 	struct keeper *keeper = call->keeper;
 	char base[RETENTION_DIGEST_BYTES], id[PLAN_ID_BYTES];
-	const struct retention_set *set = kept->proposed ? kept->proposed : keeper->set;
+	struct retention_set *set = kept->proposed ? kept->proposed : keeper->set;
 	int r = retention_digest(keeper->set, base);
 	if (r < 0)
 		return r;
@@ -322,7 +321,7 @@ int admin_retention_apply(struct admin_call *call)
 	return r;
 }
 
-/* ---- status and undo ---- */
+/* ---- status ---- */
 
 struct status_runs {
 	struct buf states; /* struct store_run_state */
@@ -370,7 +369,7 @@ static int status_put_runs(struct admin_call *call)
 	return r;
 }
 
-static void status_put_deleted(void *owner, const char *policy, uint64_t bytes)
+static void status_put_bytes(void *owner, const char *policy, uint64_t bytes)
 {
 	json_key_u64(owner, policy, bytes);
 }
@@ -396,20 +395,19 @@ int admin_retention_status(struct admin_call *call)
 {
 	struct keeper *keeper = call->keeper;
 	struct json_writer *json = call->json;
-	keeper_publish(keeper);
 	struct keeper_state state = keeper_state(keeper);
 	uint64_t now_ns = keeper_now(keeper);
 	json_key_u64(json, "now_ns", now_ns);
 	json_key_u64(json, "policies", state.policies);
 	json_key_u64(json, "holds", keeper->holds->count);
-	json_key_u64(json, "last_turn_ns", keeper->last_turn_ns);
+	json_key_u64(json, "last_turn_ns", state.last_turn_ns);
 	json_key_u64(json, "last_success_ns", state.last_success_ns);
 	json_key_bool(json, "is_late", state.is_late);
-	json_key_text(json, "last_error", keeper->last_error);
-	json_key_text(json, "stop", keeper->stop);
-	json_key_u64(json, "stop_since_ns", *keeper->stop ? keeper->stop_since_ns : 0);
+	json_key_text(json, "last_error", state.last_error);
+	json_key_text(json, "stop", state.stop);
+	json_key_u64(json, "stop_since_ns", state.is_stopped ? state.stop_since_ns : 0);
 	json_key_u64(json, "paused_until_ns",
-	        keeper->paused_until_ns > now_ns ? keeper->paused_until_ns : 0);
+	        state.paused_until_ns > now_ns ? state.paused_until_ns : 0);
 	json_key_u64(json, "overdue_bytes", state.overdue_bytes);
 	json_key_u64(json, "hold_bytes", state.hold_bytes);
 	json_key_u64(json, "hidden_bytes", state.hidden_bytes);
@@ -418,34 +416,18 @@ int admin_retention_status(struct admin_call *call)
 	json_key_u64(json, "delay_ns", keeper->options.delay_ns);
 	json_key(json, "changes_in_grace");
 	json_array_begin(json);
-	for (uint32_t i = 0; i < keeper->pending_count; i++)
-		json_u64(json, keeper->pending[i].until_ns);
+	for (uint32_t i = 0; i < state.pending_count; i++)
+		json_u64(json, state.pending_until_ns[i]);
 	json_array_end(json);
 	json_key(json, "deleted_bytes");
 	json_object_begin(json);
-	keeper_deleted(keeper, status_put_deleted, json);
+	keeper_deleted(keeper, status_put_bytes, json);
+	json_object_end(json);
+	json_key(json, "overdue");
+	json_object_begin(json);
+	keeper_overdue(keeper, status_put_bytes, json);
 	json_object_end(json);
 	status_put_holds(keeper, now_ns, json);
 	int r = status_put_runs(call);
 	return r < 0 ? admin_failed(call, "reading the runs", r) : 0;
-}
-
-int admin_retention_undo(struct admin_call *call)
-{
-	struct keeper *keeper = call->keeper;
-	uint64_t run = json_body_u64(call->body, "run", 0);
-	struct store_expired back = { 0 };
-	int r = keeper_undo(keeper, run, &call->by, &back);
-	if (r == -ENOENT)
-		return admin_refuse(call, WIRE_NOT_FOUND,
-		        "no run %" PRIu64 ": it was undone, or all of it is erased; see `profleet "
-		        "retention status`",
-		        run);
-	if (r < 0)
-		return admin_failed(call, "undoing", r);
-	keeper->paused_until_ns = keeper_now(keeper) + keeper->options.grace_ns;
-	json_key_u64(call->json, "run", run);
-	admin_put_expired(&back, call->json);
-	json_key_u64(call->json, "paused_until_ns", keeper->paused_until_ns);
-	return keeper_write(keeper, NULL, 0, NULL, NULL, 0, NULL);
 }

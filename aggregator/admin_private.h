@@ -13,7 +13,7 @@
 /* One request that is being answered. */
 struct admin_call {
 	struct store *store;
-	struct keeper *keeper;     /* locked, but for backup.* */
+	struct keeper *keeper;     /* locked, but for methods that are free of it */
 	const char *backups;       /* the folder of backups */
 	struct dict_limits limits; /* of the store's dictionary */
 	struct keeper_actor by;

@@ -52,32 +52,9 @@ static void put_policies(const struct retention_set *set, struct json_writer *js
 	json_array_end(json);
 }
 
-/* What of the store is whose: bytes that each policy decides over, by the detail tier. */
-struct list_bytes {
-	struct keeper *keeper;
-	uint64_t bytes[RETENTION_POLICIES_MAX + 1]; /* the last is nobody's */
-	uint64_t units[RETENTION_POLICIES_MAX + 1];
-};
-
-static int list_visit(void *owner, const struct store_inventory_unit *unit)
+static void list_put_covers(const struct retention_set *set, const struct retention_plan *plan,
+        struct json_writer *json)
 {
-	struct list_bytes *list = owner;
-	const struct retention_set *set = list->keeper->set;
-	uint32_t at = RETENTION_POLICIES_MAX;
-	if (unit->is_open || unit->series_count == 0)
-		return 0;
-	struct retention_outcome outcome = retention_evaluate(
-	        set, &list->keeper->options.limits, plan_subject(unit, 0));
-	if (outcome.policies[RETENTION_DETAIL] != RETENTION_NO_POLICY)
-		at = outcome.policies[RETENTION_DETAIL];
-	list->units[at]++;
-	list->bytes[at] += unit->bytes_detail + unit->bytes_sums;
-	return 0;
-}
-
-static void list_put(const struct list_bytes *list, struct json_writer *json)
-{
-	const struct retention_set *set = list->keeper->set;
 	json_key(json, "covers");
 	json_array_begin(json);
 	for (uint32_t i = 0; i <= RETENTION_POLICIES_MAX; i++) {
@@ -85,8 +62,9 @@ static void list_put(const struct list_bytes *list, struct json_writer *json)
 			continue;
 		json_object_begin(json);
 		json_key_text(json, "policy", i < set->count ? set->policies[i].name : "none");
-		json_key_u64(json, "units", list->units[i]);
-		json_key_u64(json, "bytes", list->bytes[i]);
+		json_key_u64(json, "series", plan->covers[i].series);
+		json_key_u64(json, "units", plan->covers[i].units);
+		json_key_u64(json, "bytes", plan->covers[i].bytes);
 		json_object_end(json);
 	}
 	json_array_end(json);
@@ -95,23 +73,22 @@ static void list_put(const struct list_bytes *list, struct json_writer *json)
 int admin_retention_list(struct admin_call *call)
 {
 	struct keeper *keeper = call->keeper;
-	struct list_bytes list = { .keeper = keeper };
+	struct plan_options options = keeper_plan_of(keeper, &keeper->set, 0);
+	AUTO_RETENTION_PLAN plan = { 0 };
 	char digest[RETENTION_DIGEST_BYTES];
 	int r = retention_digest(keeper->set, digest);
 	if (r == 0)
-		r = store_inventory(call->store,
-		        (struct store_inventory_options){ .wants_series = true }, list_visit,
-		        &list);
+		r = retention_plan_make(&options, &plan);
 	if (r < 0)
 		return admin_failed(call, "reading the inventory", r);
 	put_policies(keeper->set, call->json);
-	list_put(&list, call->json);
+	list_put_covers(keeper->set, &plan, call->json);
 	json_key_text(call->json, "digest", digest);
 	put_limits(&keeper->options.limits, call->json);
-	json_key_u64(call->json, "pending", keeper->pending_count);
+	struct keeper_state state = keeper_state(keeper);
+	json_key_u64(call->json, "pending", state.pending_count);
 	json_key_u64(call->json, "in_force_ns",
-	        keeper->pending_count > 0 ? keeper->pending[keeper->pending_count - 1].until_ns
-	                                  : 0);
+	        state.pending_count > 0 ? state.pending_until_ns[state.pending_count - 1] : 0);
 	return 0;
 }
 
@@ -204,41 +181,60 @@ static bool put_changes(const struct retention_set *before, const struct retenti
 	return is_changed;
 }
 
-/* Bytes that would go now and soon if this set alone were in force. */
-static int bytes_of(struct keeper *keeper, const struct retention_set *set, uint64_t *ret_now,
-        uint64_t *ret_later)
+/* What would go now and soon if this set alone were in force. */
+struct set_losses {
+	uint64_t windows_now, bytes_now, bytes_later;
+};
+
+static int set_losses_of(
+        struct keeper *keeper, struct retention_set *set, struct set_losses *ret_losses)
 {
-	const struct retention_set *sets[KEEPER_PENDING_MAX + 1];
-	struct plan_options options = keeper_plan_options(keeper, sets, SET_HORIZON_NS);
+	struct plan_options options = keeper_plan_of(keeper, &set, SET_HORIZON_NS);
 	AUTO_RETENTION_PLAN plan = { 0 };
-	sets[0] = set;
-	options.sets_count = 1;
 	int r = retention_plan_make(&options, &plan);
-	if (r == 0) {
-		*ret_now = plan.bytes_now;
-		*ret_later = plan.bytes_later;
-	}
+	if (r == 0)
+		*ret_losses = (struct set_losses){ plan.windows_now, plan.bytes_now,
+			plan.bytes_later };
 	return r;
+}
+
+/* Words that have to be written before a change is made. */
+struct set_needs {
+	bool yes;
+	bool confirm; /* of what goes at once: the number of its windows */
+};
+
+static struct set_needs set_needs_of(const struct admin_call *call, const struct set_losses *losses,
+        uint64_t lost_now, uint64_t lost)
+{
+	bool yes = json_body_flag(call->body, "yes"), now = json_body_flag(call->body, "now");
+	uint64_t confirmed = json_body_u64(call->body, "confirm", UINT64_MAX);
+	return (struct set_needs){
+		.yes = (lost > 0 || now) && !yes,
+		.confirm = now && lost_now > 0 && confirmed != losses->windows_now,
+	};
 }
 
 /* How a change is asked for: set and delete end alike. */
 static int retention_change(struct admin_call *call, struct retention_set **set, const char *action)
 {
 	struct keeper *keeper = call->keeper;
-	uint64_t now_before = 0, later_before = 0, now_after = 0, later_after = 0;
-	bool yes = json_body_flag(call->body, "yes"), now = json_body_flag(call->body, "now");
+	struct set_losses before = { 0 }, after = { 0 };
+	bool now = json_body_flag(call->body, "now");
 	bool is_changed = put_changes(keeper->set, *set, call->json);
-	int r = bytes_of(keeper, keeper->set, &now_before, &later_before);
+	int r = set_losses_of(keeper, keeper->set, &before);
 	if (r == 0)
-		r = bytes_of(keeper, *set, &now_after, &later_after);
+		r = set_losses_of(keeper, *set, &after);
 	if (r < 0)
 		return admin_failed(call, "reading the inventory", r);
 
-	uint64_t lost_now = now_after > now_before ? now_after - now_before : 0;
-	uint64_t all_before = now_before + later_before, all_after = now_after + later_after;
+	uint64_t all_before = before.bytes_now + before.bytes_later;
+	uint64_t all_after = after.bytes_now + after.bytes_later;
+	uint64_t lost_now = after.bytes_now > before.bytes_now ? after.bytes_now - before.bytes_now
+	                                                       : 0;
 	uint64_t lost = all_after > all_before ? all_after - all_before : 0;
-	bool needs_yes = (lost > 0 || now) && !yes && is_changed;
-	bool is_applied = is_changed && !needs_yes;
+	struct set_needs needs = set_needs_of(call, &after, lost_now, lost);
+	bool is_applied = is_changed && !needs.yes && !needs.confirm;
 	if (is_applied) {
 		r = keeper_set_policies(keeper, *set, !now, &call->by, action, lost_now, "{}");
 		if (r == -ENOSPC)
@@ -249,8 +245,10 @@ static int retention_change(struct admin_call *call, struct retention_set **set,
 		(void)TAKE(*set);
 	}
 	json_key_bool(call->json, "applied", is_applied);
-	json_key_bool(call->json, "needs_yes", needs_yes);
+	json_key_bool(call->json, "needs_yes", is_changed && needs.yes);
+	json_key_bool(call->json, "needs_confirm", is_changed && needs.confirm);
 	json_key_u64(call->json, "bytes_lost_now", lost_now);
+	json_key_u64(call->json, "windows_now", after.windows_now);
 	json_key_u64(call->json, "bytes_lost_30d", lost);
 	json_key_u64(call->json, "in_force_ns",
 	        now ? keeper_now(keeper) : keeper_now(keeper) + keeper->options.grace_ns);

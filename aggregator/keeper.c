@@ -182,7 +182,7 @@ static int keeper_load_state(struct keeper *keeper, char *ret_error, size_t erro
 	                         : 0;
 	for (uint32_t i = 0; i < count && i < KEEPER_DELETED_MAX; i++) {
 		const char *policy = config_node_key(deleted, i);
-		struct keeper_deleted *one = &keeper->deleted[keeper->deleted_count++];
+		struct keeper_bytes *one = &keeper->deleted[keeper->deleted_count++];
 		snprintf(one->policy, sizeof(one->policy), "%s", policy);
 		one->bytes = json_body_u64(deleted, policy, 0);
 	}
@@ -400,6 +400,7 @@ int keeper_set_policies(struct keeper *keeper, struct retention_set *set, bool g
 	}
 	retention_set_free(keeper->set);
 	keeper->set = set;
+	keeper->changes++;
 	return keeper_set_classes(keeper);
 }
 
@@ -419,6 +420,7 @@ int keeper_set_holds(struct keeper *keeper, struct retention_holds *holds,
 		return r;
 	retention_holds_free(keeper->holds);
 	keeper->holds = holds;
+	keeper->changes++;
 	return 0;
 }
 
@@ -445,16 +447,13 @@ int keeper_confirm(struct keeper *keeper, const struct keeper_actor *by)
 
 /* ---- a turn ---- */
 
-struct plan_options keeper_plan_options(struct keeper *keeper,
-        const struct retention_set *sets[KEEPER_PENDING_MAX + 1], uint64_t horizon_ns)
+struct plan_options keeper_plan_of(
+        struct keeper *keeper, struct retention_set *const *set, uint64_t horizon_ns)
 {
-	sets[0] = keeper->set;
-	for (uint32_t i = 0; i < keeper->pending_count; i++)
-		sets[1 + i] = keeper->pending[i].set;
 	return (struct plan_options){
 		.store = keeper->options.store,
-		.sets = sets,
-		.sets_count = 1 + keeper->pending_count,
+		.sets = (const struct retention_set *const *)set,
+		.sets_count = 1,
 		.holds = keeper->holds,
 		.limits = &keeper->options.limits,
 		.now_ns = keeper_now(keeper),
@@ -578,20 +577,70 @@ static int keeper_enforce(struct keeper *keeper, const struct retention_plan *pl
 	return r;
 }
 
+/* What a plan names, for status: gone again once it is hidden. */
+static void keeper_note_overdue(struct keeper *keeper, const struct retention_plan *plan)
+{
+	(void)pthread_mutex_lock(&keeper->state_lock);
+	keeper->overdue_count = 0;
+	for (uint32_t i = 0; plan && i < plan->rows_count; i++) {
+		const struct plan_row *row = &plan->rows[i];
+		uint32_t at = 0;
+		while (at < keeper->overdue_count &&
+		        strcmp(keeper->overdue[at].policy, row->policy) != 0)
+			at++;
+		if (row->bytes_now == 0 || at == COUNT_OF(keeper->overdue))
+			continue;
+		struct keeper_bytes *overdue = &keeper->overdue[at];
+		if (at == keeper->overdue_count) {
+			*overdue = (struct keeper_bytes){ 0 };
+			snprintf(overdue->policy, sizeof(overdue->policy), "%s", row->policy);
+			keeper->overdue_count++;
+		}
+		overdue->bytes += row->bytes_now;
+	}
+	(void)pthread_mutex_unlock(&keeper->state_lock);
+}
+
+/* Lets others in where it can. 1: policies or holds changed meanwhile, and it is of no use. */
+static int keeper_make_plan(struct keeper *keeper, struct retention_plan *plan)
+{
+	struct keeper_copy copy = { 0 };
+	uint64_t changes = keeper->changes;
+	int r = keeper_copy_take(keeper, &copy);
+	if (r < 0)
+		return r;
+	struct plan_options options = keeper_copy_options(keeper, &copy, 0);
+	if (keeper->is_turning)
+		(void)pthread_mutex_unlock(&keeper->lock);
+	r = retention_plan_make(&options, plan);
+	if (keeper->is_turning)
+		(void)pthread_mutex_lock(&keeper->lock);
+	keeper_copy_fini(&copy);
+	return r == 0 && keeper->changes != changes ? 1 : r;
+}
+
 static int keeper_evaluate(struct keeper *keeper)
 {
-	const struct retention_set *sets[KEEPER_PENDING_MAX + 1];
-	struct plan_options options = keeper_plan_options(keeper, sets, 0);
-	AUTO_RETENTION_PLAN plan = { 0 };
-	if (keeper->set->count == 0 && keeper->holds->count == 0) {
-		keeper->overdue_bytes = 0;
-		keeper->held_bytes = 0;
-		if (!keeper->stop_stays)
-			keeper->stop[0] = 0;
-		return 0;
+	int r = 1;
+	while (r == 1) {
+		AUTO_RETENTION_PLAN plan = { 0 };
+		if (keeper->set->count == 0 && keeper->holds->count == 0) {
+			keeper->overdue_bytes = 0;
+			keeper->held_bytes = 0;
+			keeper_note_overdue(keeper, NULL);
+			if (!keeper->stop_stays)
+				keeper->stop[0] = 0;
+			return 0;
+		}
+		r = keeper_make_plan(keeper, &plan);
+		if (r != 0)
+			continue;
+		keeper_note_overdue(keeper, &plan);
+		r = keeper_enforce(keeper, &plan);
+		if (r == 0 && keeper->overdue_bytes == 0)
+			keeper_note_overdue(keeper, NULL);
 	}
-	int r = retention_plan_make(&options, &plan);
-	return r < 0 ? r : keeper_enforce(keeper, &plan);
+	return r;
 }
 
 int keeper_turn(struct keeper *keeper)
@@ -644,7 +693,9 @@ static void *keeper_run(void *owner)
 		keeper_wait(keeper);
 		if (keeper->is_stopping)
 			break;
+		keeper->is_turning = true;
 		(void)keeper_turn(keeper); /* said in the log and the state */
+		keeper->is_turning = false;
 	}
 	(void)pthread_mutex_unlock(&keeper->lock);
 	return NULL;
@@ -725,7 +776,15 @@ void keeper_publish(struct keeper *keeper)
 		.hold_bytes = keeper->held_bytes,
 		.hidden_bytes = keeper->hidden_bytes,
 		.is_stopped = *keeper->stop,
+		.last_turn_ns = keeper->last_turn_ns,
+		.stop_since_ns = keeper->stop_since_ns,
+		.paused_until_ns = keeper->paused_until_ns,
+		.pending_count = keeper->pending_count,
 	};
+	memcpy(state.last_error, keeper->last_error, sizeof(state.last_error));
+	memcpy(state.stop, keeper->stop, sizeof(state.stop));
+	for (uint32_t i = 0; i < keeper->pending_count; i++)
+		state.pending_until_ns[i] = keeper->pending[i].until_ns;
 	(void)pthread_mutex_lock(&keeper->state_lock);
 	keeper->state = state;
 	keeper->state_success_mono_ns = keeper->last_success_mono_ns;
@@ -745,11 +804,18 @@ struct keeper_state keeper_state(struct keeper *keeper)
 	return state;
 }
 
-void keeper_deleted(struct keeper *keeper,
-        void (*visit)(void *owner, const char *policy, uint64_t bytes), void *owner)
+void keeper_deleted(struct keeper *keeper, keeper_visit_bytes visit, void *owner)
 {
 	(void)pthread_mutex_lock(&keeper->state_lock);
 	for (uint32_t i = 0; i < keeper->deleted_count; i++)
 		visit(owner, keeper->deleted[i].policy, keeper->deleted[i].bytes);
+	(void)pthread_mutex_unlock(&keeper->state_lock);
+}
+
+void keeper_overdue(struct keeper *keeper, keeper_visit_bytes visit, void *owner)
+{
+	(void)pthread_mutex_lock(&keeper->state_lock);
+	for (uint32_t i = 0; i < keeper->overdue_count; i++)
+		visit(owner, keeper->overdue[i].policy, keeper->overdue[i].bytes);
 	(void)pthread_mutex_unlock(&keeper->state_lock);
 }

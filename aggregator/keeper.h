@@ -42,7 +42,11 @@ void keeper_free(
         struct keeper *keeper); /* waits for a turn that is under way, which is cut short */
 DEFINE_AUTO(keeper);
 
-/* For metrics and health. */
+#define KEEPER_PENDING_MAX 16
+#define KEEPER_ERROR_BYTES 512
+
+/* How it stood at the end of the last turn or change: for metrics, health and status, which wait
+ * for no turn. */
 struct keeper_state {
 	uint64_t policies;
 	uint64_t last_success_ns; /* unix; 0: never */
@@ -51,10 +55,21 @@ struct keeper_state {
 	uint64_t hidden_bytes;
 	bool is_stopped; /* safety stop */
 	bool is_late;    /* not enforced within its interval */
+
+	uint64_t last_turn_ns;
+	char last_error[KEEPER_ERROR_BYTES];
+	char stop[KEEPER_ERROR_BYTES]; /* why; "": nothing stops */
+	uint64_t stop_since_ns;
+	uint64_t paused_until_ns;
+	uint64_t pending_until_ns[KEEPER_PENDING_MAX]; /* of changes in their grace */
+	uint32_t pending_count;
 };
 
 struct keeper_state keeper_state(struct keeper *keeper);
 
+typedef void (*keeper_visit_bytes)(void *owner, const char *policy, uint64_t bytes);
+
 /* Bytes that each policy deleted since the store was made: told one by one. */
-void keeper_deleted(struct keeper *keeper,
-        void (*visit)(void *owner, const char *policy, uint64_t bytes), void *owner);
+void keeper_deleted(struct keeper *keeper, keeper_visit_bytes visit, void *owner);
+/* overdue_bytes by policy. */
+void keeper_overdue(struct keeper *keeper, keeper_visit_bytes visit, void *owner);

@@ -10,7 +10,6 @@
 #include "storage/audit.h"
 #include "storage/store_expire.h"
 
-#define KEEPER_PENDING_MAX 16
 #define KEEPER_PLANS_MAX   16
 #define KEEPER_DELETED_MAX (RETENTION_POLICIES_MAX + 64)
 #define KEEPER_ITEMS_MAX   100000 /* of one run: its document stays small */
@@ -18,7 +17,6 @@
 #define KEEPER_STOP_TENANT 2      /* more than half of a tenant's */
 #define KEEPER_JUMP_NS     (3600 * NS_PER_S)
 #define KEEPER_ACTOR       "profleet-aggregator"
-#define KEEPER_ERROR_BYTES 512
 
 /* Policies as they were before a change, kept in force until its grace ends. */
 struct keeper_pending {
@@ -34,7 +32,8 @@ struct keeper_plan {
 	uint64_t at_ns;
 };
 
-struct keeper_deleted {
+/* What a policy deleted, or should have. */
+struct keeper_bytes {
 	char policy[RETENTION_NAME_BYTES_MAX + 1];
 	uint64_t bytes;
 };
@@ -48,7 +47,14 @@ struct keeper_actor {
 
 struct keeper {
 	struct keeper_options options;
-	pthread_mutex_t lock; /* of everything below, but classes */
+	/*
+	 * Of everything below, but classes. Policies, holds and plans are changed by the thread of
+	 * administration alone, which reads them without it; and no turn reads them while it makes
+	 * its plan, but copies.
+	 */
+	pthread_mutex_t lock;
+	bool is_turning;  /* a turn of the thread's, which may leave the lock */
+	uint64_t changes; /* of policies and holds */
 
 	struct retention_set *set;
 	struct keeper_pending pending[KEEPER_PENDING_MAX];
@@ -79,8 +85,10 @@ struct keeper {
 	pthread_mutex_t state_lock;
 	struct keeper_state state;
 	uint64_t state_success_mono_ns;
-	struct keeper_deleted deleted[KEEPER_DELETED_MAX];
+	struct keeper_bytes deleted[KEEPER_DELETED_MAX];
 	uint32_t deleted_count;
+	struct keeper_bytes overdue[RETENTION_POLICIES_MAX + 1];
+	uint32_t overdue_count;
 
 	/* For the sealer, which asks inside the store: never held while the store is called. */
 	pthread_mutex_t classes_lock;
@@ -99,9 +107,23 @@ uint64_t keeper_now(struct keeper *keeper);
 
 /* All below: under the lock. Errors are said in keeper->last_error or ret_error. */
 
-/* The policies that are in force now, those pending included. */
-struct plan_options keeper_plan_options(struct keeper *keeper,
-        const struct retention_set *sets[KEEPER_PENDING_MAX + 1], uint64_t horizon_ns);
+/* Of one set alone, whatever a grace still keeps. Without the lock by who may change the set. */
+struct plan_options keeper_plan_of(
+        struct keeper *keeper, struct retention_set *const *set, uint64_t horizon_ns);
+
+/* Policies and holds as they are, to be evaluated without the lock. */
+struct keeper_copy {
+	struct retention_set *sets[KEEPER_PENDING_MAX + 1];
+	uint32_t sets_count;
+	struct retention_holds *holds;
+};
+
+/* -ENOMEM. */
+int keeper_copy_take(struct keeper *keeper, struct keeper_copy *ret_copy);
+void keeper_copy_fini(struct keeper_copy *copy);
+struct plan_options keeper_copy_options(
+        struct keeper *keeper, const struct keeper_copy *copy, uint64_t horizon_ns);
+int keeper_copy_holds(const struct keeper *keeper, struct retention_holds **ret_holds);
 
 /*
  * Takes the set into force; with `grace` what the one before keeps longer stays kept until it is

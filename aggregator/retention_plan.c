@@ -1,6 +1,7 @@
 /*
  * One pass over the inventory. What policies say of a series is computed once per series and
- * generation: most of them are in many windows.
+ * generation: most of them are in many windows. A series of several generations is counted once,
+ * by the hash of what it is.
  */
 
 #include "aggregator/retention_plan.h"
@@ -11,6 +12,7 @@
 #include <string.h>
 
 #include "core/id_map.h"
+#include "core/reader.h"
 #include "core/sha256.h"
 
 #define PLAN_SERIES_MAX (1u << 26)
@@ -18,12 +20,20 @@
 struct planning {
 	const struct plan_options *options;
 	struct retention_plan *plan;
-	struct id_map *known; /* (generation, series, tenant) -> place in outcomes */
-	struct buf outcomes;  /* struct retention_outcome */
+	struct id_map *known;   /* (generation, series, tenant) -> place in series */
+	struct buf series;      /* struct plan_series */
+	struct id_map *ids;     /* what a series is, and its tenant -> id of plan_series */
+	struct id_map *in_rows; /* (row, id): each is counted once */
+	struct buf unit_series; /* u32: places of those of the unit at hand */
 	struct store_window_name last_window;
 	bool has_window;
 	uint32_t tenant; /* of the unit at hand: its place in the plan's list */
 	int failed;
+};
+
+struct plan_series {
+	struct retention_outcome outcome;
+	uint32_t id; /* the same in every generation */
 };
 
 /* What is decided of one unit, over all its series. */
@@ -46,27 +56,49 @@ struct retention_outcome retention_plan_outcome(
 	return outcome;
 }
 
-static int plan_series_outcome(struct planning *planning, const struct store_inventory_unit *unit,
-        uint32_t at_series, struct retention_outcome *ret_outcome)
+static uint32_t plan_policy_at(const struct retention_outcome *outcome, enum retention_tier tier)
 {
-	struct hash128 key = { (uint64_t)unit->series[at_series] << 32 | unit->dict_generation,
-		1 + planning->tenant };
-	uint32_t at;
-	bool added;
-	key.low *= UINT64_C(0x9e3779b97f4a7c15); /* slots go by low bits */
-	int r = id_map_intern(planning->known, key, &at, &added);
+	uint32_t policy = outcome->policies[tier];
+	return policy == RETENTION_NO_POLICY ? RETENTION_POLICIES_MAX : policy;
+}
+
+/* Slots of an id_map go by low bits, which small numbers are not spread over. */
+static struct hash128 plan_key(uint64_t low, uint64_t high)
+{
+	return (struct hash128){ low * UINT64_C(0x9e3779b97f4a7c15), high + 1 };
+}
+
+/* A series that this generation has not shown before. */
+static int plan_add_series(struct planning *planning, struct retention_subject subject)
+{
+	struct plan_series added = { retention_plan_outcome(planning->options, subject), 0 };
+	struct hash128 what = dict_series_hash(subject.dict, subject.series);
+	bool is_new;
+	what.high ^= (planning->tenant + UINT64_C(1)) * UINT64_C(0xff51afd7ed558ccd);
+	int r = id_map_intern(planning->ids, what, &added.id, &is_new);
 	if (r < 0)
 		return r;
-	if (added) {
-		struct retention_outcome outcome = retention_plan_outcome(
-		        planning->options, plan_subject(unit, at_series));
-		buf_put(&planning->outcomes, &outcome, sizeof(outcome));
-		if (planning->outcomes.failed)
-			return -ENOMEM;
-	}
-	memcpy(ret_outcome, planning->outcomes.bytes + (size_t)at * sizeof(*ret_outcome),
-	        sizeof(*ret_outcome));
-	return 0;
+	if (is_new)
+		planning->plan->covers[plan_policy_at(&added.outcome, RETENTION_DETAIL)].series++;
+	buf_put(&planning->series, &added, sizeof(added));
+	return planning->series.failed ? -ENOMEM : 0;
+}
+
+/* Borrowed until the next. */
+static int plan_series_get(struct planning *planning, const struct store_inventory_unit *unit,
+        uint32_t place, const struct plan_series **ret_series)
+{
+	uint64_t id = (uint64_t)unit->series[place] << 32 | unit->dict_generation;
+	uint32_t at;
+	bool added;
+	int r = id_map_intern(planning->known, plan_key(id, planning->tenant), &at, &added);
+	if (r == 0 && added)
+		r = plan_add_series(planning, plan_subject(unit, place));
+	if (r < 0)
+		return r;
+	buf_put_u32(&planning->unit_series, at);
+	*ret_series = (const struct plan_series *)(const void *)planning->series.bytes + at;
+	return planning->unit_series.failed ? -ENOMEM : 0;
 }
 
 static void plan_unit_take(struct plan_unit *unit, const struct retention_outcome *outcome)
@@ -87,16 +119,17 @@ static int plan_judge(struct planning *planning, const struct store_inventory_un
 	uint64_t from_ns = unit->window.from_ns, to_ns = unit->window.to_ns;
 	struct plan_unit judged = { 0 };
 	uint32_t expired = 0;
+	buf_reset(&planning->unit_series);
 	for (uint32_t i = 0; i < unit->series_count; i++) {
-		struct retention_outcome outcome;
-		int r = plan_series_outcome(planning, unit, i, &outcome);
+		const struct plan_series *series;
+		int r = plan_series_get(planning, unit, i, &series);
 		if (r < 0)
 			return r;
 		if (i == 0)
-			judged.longest = outcome;
+			judged.longest = series->outcome;
 		else
-			plan_unit_take(&judged, &outcome);
-		expired += retention_expires_ns(&outcome, RETENTION_DETAIL, to_ns) <=
+			plan_unit_take(&judged, &series->outcome);
+		expired += retention_expires_ns(&series->outcome, RETENTION_DETAIL, to_ns) <=
 		           options->now_ns;
 		judged.is_held |= retention_held_by(options->holds, plan_subject(unit, i), from_ns,
 		                          to_ns, options->now_ns) != NULL;
@@ -185,6 +218,25 @@ static bool plan_is_new_window(
 	return true;
 }
 
+/* Those of the unit at hand, each once in its row. */
+static int plan_count_series(struct planning *planning, struct plan_row *row)
+{
+	const struct plan_series *series = (const void *)planning->series.bytes;
+	uint64_t number = (uint64_t)(row - planning->plan->rows);
+	struct reader places = reader_of(planning->unit_series.bytes, planning->unit_series.count);
+	while (reader_left(&places) > 0) {
+		uint32_t ignored;
+		bool is_new;
+		int r = id_map_intern(planning->in_rows,
+		        plan_key(number << 32 | series[reader_u32(&places)].id, 0), &ignored,
+		        &is_new);
+		if (r < 0)
+			return r;
+		row->series += is_new;
+	}
+	return 0;
+}
+
 static int plan_count(struct planning *planning, const struct store_inventory_unit *unit,
         const struct plan_unit *judged, enum retention_tier tier, bool is_now)
 {
@@ -200,6 +252,9 @@ static int plan_count(struct planning *planning, const struct store_inventory_un
 	uint64_t rows = tier == RETENTION_DETAIL ? unit->rows : 0;
 	bool is_new = plan_is_new_window(&unit->window, &row->last_window, &row->has_window);
 	uint64_t *newest_ns = is_now ? &row->newest_ns : &row->newest_later_ns;
+	int r = plan_count_series(planning, row);
+	if (r < 0)
+		return r;
 	row->is_last |= is_last;
 	if (unit->window.from_ns < row->oldest_ns)
 		row->oldest_ns = unit->window.from_ns;
@@ -324,6 +379,9 @@ static int plan_visit(void *owner, const struct store_inventory_unit *unit)
 	int r = plan_judge(planning, unit, &judged);
 	if (r < 0)
 		return planning->failed = r;
+	struct plan_cover *cover = &plan->covers[plan_policy_at(&judged.longest, RETENTION_DETAIL)];
+	cover->units++;
+	cover->bytes += bytes;
 	if (judged.is_held) {
 		plan->bytes_held += bytes;
 		return 0;
@@ -338,7 +396,9 @@ int retention_plan_make(const struct plan_options *options, struct retention_pla
 {
 	struct planning planning = { .options = options, .plan = plan };
 	planning.known = id_map_new(PLAN_SERIES_MAX);
-	int r = planning.known ? 0 : -ENOMEM;
+	planning.ids = id_map_new(PLAN_SERIES_MAX);
+	planning.in_rows = id_map_new(PLAN_SERIES_MAX);
+	int r = planning.known && planning.ids && planning.in_rows ? 0 : -ENOMEM;
 	if (r == 0)
 		r = store_inventory(options->store,
 		        (struct store_inventory_options){ .wants_series = true }, plan_visit,
@@ -346,7 +406,10 @@ int retention_plan_make(const struct plan_options *options, struct retention_pla
 	if (r == 0 && (plan->items.failed || plan->mixed.failed))
 		r = -ENOMEM;
 	id_map_free(planning.known);
-	buf_fini(&planning.outcomes);
+	id_map_free(planning.ids);
+	id_map_free(planning.in_rows);
+	buf_fini(&planning.series);
+	buf_fini(&planning.unit_series);
 	return planning.failed < 0 ? planning.failed : r;
 }
 

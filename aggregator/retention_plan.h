@@ -36,12 +36,20 @@ struct plan_row {
 	enum retention_tier tier;
 	uint64_t windows_now, rows_now, bytes_now;
 	uint64_t windows_later, rows_later, bytes_later; /* further, within the horizon */
+	uint64_t series;                                 /* different ones, of either */
 	uint64_t oldest_ns;                              /* start of the oldest window of either */
 	uint64_t newest_ns;                              /* end of the newest that goes now */
 	uint64_t newest_later_ns;                        /* ... within the horizon */
 	struct store_window_name last_window;            /* to count each once */
 	bool has_window;
 	bool is_last; /* nothing coarser is left of some of it */
+};
+
+/* What a policy of the first set decides over, whether it expires or not. */
+struct plan_cover {
+	uint64_t series; /* whose detail tier it is */
+	uint64_t units;  /* of which it keeps the detail longest */
+	uint64_t bytes;  /* of these, that are visible */
 };
 
 struct plan_tenant {
@@ -55,6 +63,7 @@ struct retention_plan {
 	uint32_t rows_count, rows_capacity;
 	struct plan_tenant *tenants;
 	uint32_t tenants_count, tenants_capacity;
+	struct plan_cover covers[RETENTION_POLICIES_MAX + 1]; /* by policy; the last is nobody's */
 	struct buf items; /* struct store_expire_item, in order of the inventory */
 	struct buf mixed; /* struct store_window_name that are to be parted */
 	uint64_t windows_now, rows_now, bytes_now;

@@ -15,6 +15,7 @@
 #include "query/complain.h"
 #include "query/output.h"
 #include "query/policy_file.h"
+#include "query/progress.h"
 #include "query/rows.h"
 #include "query/units.h"
 
@@ -75,9 +76,14 @@ int admin_ask(const struct shared_args *shared, const char *method, const struct
 	AUTO(client) client = NULL;
 	AUTO_BUF unpacked = { 0 };
 	struct wire_admin_reply wire = { 0 };
+	char doing[160];
 	int code = client_open(shared, &client);
-	if (code == 0)
-		code = admin_call(client, method, body, &unpacked, &wire);
+	if (code)
+		return code;
+	snprintf(doing, sizeof(doing), "waiting for %s", client_address(client));
+	progress_begin(doing);
+	code = admin_call(client, method, body, &unpacked, &wire);
+	progress_end();
 	if (code)
 		return code;
 	struct json_reply reply = { 0 };

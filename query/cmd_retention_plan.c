@@ -58,8 +58,9 @@ static const struct option_table plan_table = {
 	.description =
 	        "Evaluates the policies, or those of a file over them, for everything the store "
 	        "holds, and changes nothing. A row per policy, service and tier: windows, rows and "
-	        "bytes that go now, what follows within the horizon, and the oldest and newest "
-	        "moment of it. Below it, service by service, what comparisons can no longer say, "
+	        "bytes that go now, what follows within the horizon, the series, and the oldest "
+	        "and newest moment of both. Below it, service by service, what comparisons can no "
+	        "longer say, "
 	        "and from when on back.\n\n"
 	        "Sums go only when a coarser window has what they have; until then they are "
 	        "counted as waiting for their rollup.\n\n"
@@ -78,6 +79,7 @@ static const struct text_column plan_columns[] = {
 	{ "service", TEXT_LEFT, 0, true },
 	{ "tier", TEXT_LEFT, 0, false },
 	{ "windows", TEXT_RIGHT, 0, false },
+	{ "series", TEXT_RIGHT, 0, false },
 	{ "rows", TEXT_RIGHT, 0, false },
 	{ "bytes now", TEXT_RIGHT, 0, false },
 	{ "bytes later", TEXT_RIGHT, 0, false },
@@ -109,6 +111,7 @@ static int plan_put_rows(
 		plan_put_service(row, table);
 		text_table_put(table, json_reply_text(row, "tier"));
 		text_table_put(table, units_count(json_reply_u64(row, "windows_now")).text);
+		text_table_put(table, units_count(json_reply_u64(row, "series")).text);
 		text_table_put(table, units_count(json_reply_u64(row, "rows_now")).text);
 		text_table_put(table, units_bytes(json_reply_u64(row, "bytes_now")).text);
 		text_table_put(table, units_bytes(json_reply_u64(row, "bytes_later")).text);

@@ -38,21 +38,22 @@ static const struct option_table list_table = {
 	.usage = "[options]",
 	.description =
 	        "A line per policy, the highest priority first: how long each tier is kept after "
-	        "the end of a window, and the bytes whose detail it decides over. -o yaml is what "
+	        "the end of a window, and the series and bytes whose detail it decides over; a "
+	        "policy with 0 series matches nothing that is stored. -o yaml is what "
 	        "`profleet retention set -f` reads.",
 	.examples = "profleet retention list\nprofleet retention list -o yaml > policies.yaml\n",
 	.exit_codes = RETENTION_EXIT_CODES_TEXT,
 	.options = list_options,
 };
 
-static uint64_t list_bytes(const json_t *root, const char *policy)
+static uint64_t list_covers(const json_t *root, const char *policy, const char *key)
 {
 	size_t i;
 	json_t *one;
 	json_array_foreach(json_object_get(root, "covers"), i, one)
 	{
 		if (strcmp(json_reply_text(one, "policy"), policy) == 0)
-			return json_reply_u64(one, "bytes");
+			return json_reply_u64(one, key);
 	}
 	return 0;
 }
@@ -100,6 +101,7 @@ static const struct text_column list_columns[] = {
 	{ "10m", TEXT_RIGHT, 0, false },
 	{ "1h", TEXT_RIGHT, 0, false },
 	{ "1d", TEXT_RIGHT, 0, false },
+	{ "series", TEXT_RIGHT, 0, false },
 	{ "bytes", TEXT_RIGHT, 0, false },
 	{ "selector", TEXT_LEFT, 0, true },
 	{ "reason", TEXT_LEFT, 0, true },
@@ -113,7 +115,8 @@ static void list_put_row(const json_t *root, const json_t *policy, struct text_t
 	text_table_printf(table, "%llu", (unsigned long long)json_reply_u64(policy, "priority"));
 	for (size_t i = 0; i < COUNT_OF(retention_tiers); i++)
 		text_table_put(table, json_reply_text(tiers, retention_tiers[i]));
-	text_table_put(table, units_bytes(list_bytes(root, name)).text);
+	text_table_put(table, units_count(list_covers(root, name, "series")).text);
+	text_table_put(table, units_bytes(list_covers(root, name, "bytes")).text);
 	text_table_put(table, json_reply_text(policy, "selector"));
 	text_table_put(table, json_reply_text(policy, "reason"));
 }
@@ -153,7 +156,7 @@ static void list_put_notes(const json_t *root, size_t count, struct buf *to)
 	size_t i;
 	json_t *tenant;
 	char time[48];
-	uint64_t nobodys = list_bytes(root, "none");
+	uint64_t nobodys = list_covers(root, "none", "bytes");
 	if (count == 0)
 		buf_printf(to, "no policies: everything is kept for ever\n");
 	else if (nobodys > 0)
@@ -267,6 +270,7 @@ struct retention_set_args {
 	char *file;
 	bool yes;
 	bool now;
+	char *confirm;
 	uint32_t format;
 	char *out;
 };
@@ -281,7 +285,13 @@ static const char *const set_formats[] = { "table", "json", NULL };
 	        { .name = "now",                                                                   \
 		        .kind = OPTION_FLAG,                                                       \
 		        .offset = offsetof(struct retention_set_args, now),                        \
-		        .help = "in force at once, without the grace; needs --yes" },              \
+		        .help = "in force at once, without the grace; needs --yes, and --confirm " \
+		                "where something goes by it" },                                    \
+	        { .name = "confirm",                                                               \
+		        .kind = OPTION_TEXT,                                                       \
+		        .offset = offsetof(struct retention_set_args, confirm),                    \
+		        .value_name = "N",                                                         \
+		        .help = "with --now: the number of windows that go, as it was said" },     \
 	        FORMAT_OPTION(retention_set_args, set_formats), OUT_OPTION(retention_set_args),    \
 	        SHARED_OPTIONS(retention_set_args),                                                \
 	{                                                                                          \
@@ -370,7 +380,14 @@ static int set_finish(
 	if (code)
 		return code;
 	bool needs_yes = json_is_true(json_object_get(reply.root, "needs_yes"));
+	bool needs_confirm = json_is_true(json_object_get(reply.root, "needs_confirm"));
+	uint64_t windows = json_reply_u64(reply.root, "windows_now");
 	code = admin_deliver(&reply, args->format == 1, &output, put_set, EXIT_CODE_OK);
+	if (code == EXIT_CODE_OK && needs_confirm)
+		return complain(EXIT_CODE_USAGE,
+		        "nothing was changed: parts of %llu windows would go at once; if that is "
+		        "what is meant, add --yes --confirm %llu",
+		        (unsigned long long)windows, (unsigned long long)windows);
 	if (code == EXIT_CODE_OK && needs_yes)
 		return complain(EXIT_CODE_USAGE,
 		        "nothing was changed: add --yes if that is what is meant, or look at "
@@ -389,6 +406,8 @@ static int cmd_retention_set_run(void *opaque, const struct option_args *words)
 		return code;
 	json_key_bool(&json, "yes", args->yes);
 	json_key_bool(&json, "now", args->now);
+	if (args->confirm)
+		json_key_text(&json, "confirm", args->confirm);
 	admin_body_end(&json);
 	return set_finish(args, "retention.set", &body);
 }
@@ -425,6 +444,8 @@ static int cmd_retention_delete_run(void *opaque, const struct option_args *word
 	json_key_text(&json, "name", words->items[0]);
 	json_key_bool(&json, "yes", args->yes);
 	json_key_bool(&json, "now", args->now);
+	if (args->confirm)
+		json_key_text(&json, "confirm", args->confirm);
 	admin_body_end(&json);
 	return set_finish(args, "retention.delete", &body);
 }

@@ -33,7 +33,8 @@ static const struct option_table status_table = {
 	.summary = "show when policies were enforced, what waits, and what can be undone",
 	.usage = "[options]",
 	.description =
-	        "When policies were last enforced, what has expired and is still there, a safety "
+	        "When policies were last enforced, what has expired and is still there, by policy, "
+	        "a safety "
 	        "stop and why, changes that are in their grace, holds that end within a week, the "
 	        "runs that hide something until it is erased, and the bytes that each policy has "
 	        "deleted. Exits with 3 while a safety stop holds.",
@@ -90,6 +91,9 @@ static void status_put_lists(const json_t *root, struct buf *to)
 	json_array_foreach(json_object_get(root, "holds_ending"), i, value)
 	        buf_printf(to, "hold ends               %s at %s\n", json_reply_text(value, "id"),
 	                admin_time(value, "until_ns", "", time));
+	json_object_foreach(json_object_get(root, "overdue"), policy, value)
+	        buf_printf(to, "overdue by %-12s %s\n", policy,
+	                units_bytes((uint64_t)json_integer_value(value)).text);
 	json_object_foreach(json_object_get(root, "deleted_bytes"), policy, value)
 	        buf_printf(to, "deleted by %-12s %s\n", policy,
 	                units_bytes((uint64_t)json_integer_value(value)).text);
@@ -154,22 +158,25 @@ const struct command cmd_retention_status = {
 static const struct option_table undo_table = {
 	.program = "profleet retention undo",
 	.summary = "bring back what a run hides",
-	.usage = "RUN [options]",
+	.usage = "RUN... [options]",
 	.description =
-	        "Makes visible again what a run of retention, an apply or a forget has hidden and "
-	        "not yet erased, and says what is gone already. For a grace (the aggregator's "
+	        "Makes visible again what runs of retention, an apply or a forget have hidden and "
+	        "not yet erased, and says what is gone already: what was erased cannot come back, "
+	        "but from a backup. For a grace (the aggregator's "
 	        "--retention-grace) nothing is hidden by policies after it, so that they can be "
 	        "put right.",
 	.examples = "profleet retention status\nprofleet retention undo 1767225600000\n",
 	.exit_codes = RETENTION_EXIT_CODES_TEXT,
 	.options = status_options,
 	.args_min = 1,
-	.args_max = 1,
+	.args_max = 64,
 };
 
 static int put_undo(const json_t *root, const struct output *output, struct buf *to)
 {
 	char time[48];
+	size_t i;
+	json_t *gone;
 	uint64_t missing = json_reply_u64(root, "missing");
 	(void)output;
 	buf_printf(to, "back: ");
@@ -179,6 +186,8 @@ static int put_undo(const json_t *root, const struct output *output, struct buf 
 	if (missing > 0)
 		buf_printf(to, "  %s parts of windows were erased before\n",
 		        units_count(missing).text);
+	json_array_foreach(json_object_get(root, "gone"), i, gone)
+	        buf_printf(to, "%s\n", json_reply_text(gone, "why"));
 	if (json_reply_u64(root, "paused_until_ns") > 0)
 		buf_printf(to, "nothing is hidden by policies until %s\n",
 		        admin_time(root, "paused_until_ns", "", time));
@@ -191,16 +200,25 @@ static int cmd_retention_undo_run(void *opaque, const struct option_args *words)
 	struct output output = output_of(&args->shared, args->out);
 	AUTO_BUF body = { 0 };
 	struct json_reply reply;
-	const char *run = words->items[0];
-	if (!*run || strspn(run, "0123456789") != strlen(run))
-		return complain(EXIT_CODE_USAGE,
-		        "%.64s: not a run; `profleet retention status` shows their numbers", run);
 	struct json_writer json = admin_body_begin(&body);
-	json_key_text(&json, "run", run);
+	json_key(&json, "runs");
+	json_array_begin(&json);
+	for (uint32_t i = 0; i < words->count; i++) {
+		const char *run = words->items[i];
+		if (!*run || strspn(run, "0123456789") != strlen(run))
+			return complain(EXIT_CODE_USAGE,
+			        "%.64s: not a run; `profleet retention status` shows their numbers",
+			        run);
+		json_text(&json, run);
+	}
+	json_array_end(&json);
 	admin_body_end(&json);
 	int code = admin_ask(&args->shared, "retention.undo", &body, &reply);
-	return code ? code
-	            : admin_deliver(&reply, args->format == 1, &output, put_undo, EXIT_CODE_OK);
+	if (code)
+		return code;
+	bool has_gone = json_array_size(json_object_get(reply.root, "gone")) > 0;
+	return admin_deliver(&reply, args->format == 1, &output, put_undo,
+	        has_gone ? EXIT_CODE_NO_DATA : EXIT_CODE_OK);
 }
 
 const struct command cmd_retention_undo = {

@@ -8,6 +8,7 @@ log is whole until a byte of it is flipped, and every verb has the exit code tha
 import glob
 import json
 import os
+import re
 import time
 import urllib.request
 
@@ -110,6 +111,17 @@ def a_policy_is_planned_applied_and_undone(fleet, address):
     check(back["bytes"] == done["bytes"] and back["missing"] == 0, back)
     check(cart(fleet, address) == before, "all of it is back")
     fleet.cli(address, "retention", "undo", str(done["runs"][0]), status=6)
+    check("was undone already" in fleet.stderr, fleet.stderr)
+    fleet.cli(address, "retention", "undo", "7", "8", status=6)
+    check("no run 7" in fleet.stderr, fleet.stderr)
+
+    # At once only by the number of windows.
+    shorter = write(fleet, "shorter.yaml", POLICIES.replace("detail: 7d", "detail: 1h").replace("10m: 7d", "10m: 1d"))
+    fleet.cli(address, "retention", "set", "-f", shorter, "--now", "--yes", status=2)
+    number = re.search(r"--confirm (\d+)", fleet.stderr).group(1)
+    fleet.cli(address, "retention", "set", "-f", shorter, "--now", "--yes", "--confirm", number + "0", status=2)
+    fleet.cli(address, "retention", "set", "-f", shorter, "--now", "--yes", "--confirm", number)
+    fleet.cli(address, "retention", "set", "-f", policies, "--yes")
 
     # A plan is bound to the policies it was made of.
     plan = fleet.json(address, "retention", "plan")
@@ -181,6 +193,13 @@ def what_is_hidden_is_erased_after_the_delay(fleet, aggregator):
                       str(plan["windows_now"]))
     wait_for("the run to be erased", lambda: not fleet.json(address, "retention", "status")["runs"])
     fleet.cli(address, "retention", "undo", str(done["runs"][0]), status=6)
+    check("was erased at 20" in fleet.stderr and "gone for good" in fleet.stderr, fleet.stderr)
+    # Of 40 days ago web has sums alone: they know who was there.
+    old = ["--from", "now-41d", "--to", "now-39d"]
+    check(fleet.folded(address, '{service="web"}', *old), "web has data of then")
+    series = fleet.json(address, "series", '{service="web"}', *old)["series"]
+    check(len(series) == 1 and time.time() - 41 * DAY < series[0]["first_ns"] / 1e9 < time.time() - 39 * DAY, series)
+    check("1.0" in fleet.cli(address, "labels", "version", *old), "labels know it as well")
     after = fleet.json(address, "usage", "--by", "service")["bytes"]
     check(after <= before - done["bytes"], f"{before} - {done['bytes']} bytes are left: {after}")
     deleted = fleet.json(address, "retention", "status")["deleted_bytes"]

@@ -316,11 +316,11 @@ static void a_plan_is_bound_to_policies_and_data(void **state)
 {
 	static const uint32_t ages[] = { 1, 2, 3, 8, 9 };
 	struct world *world = world_new(ages, COUNT_OF(ages));
-	const struct retention_set *sets[KEEPER_PENDING_MAX + 1];
 	char first[PLAN_ID_BYTES], second[PLAN_ID_BYTES], third[PLAN_ID_BYTES];
 	set_policies(world, CART_GOES, false);
 	for (int i = 0; i < 3; i++) {
-		struct plan_options options = keeper_plan_options(world->keeper, sets, 10 * DAY);
+		struct plan_options options = keeper_plan_of(
+		        world->keeper, &world->keeper->set, 10 * DAY);
 		AUTO_RETENTION_PLAN plan = { 0 };
 		if (i == 2)
 			options.now_ns -= 2 * DAY; /* nothing has expired then */
