@@ -18,8 +18,8 @@
 
 /* What can no longer be asked once a tier is gone. */
 #define PLAN_LOSS_DETAIL                                                                           \
-	"only version, region and 16 buckets of instances are left to compare by; other labels "   \
-	"and single instances are gone"
+	"comparisons by version or region keep their spread over 16 buckets of instances; by "     \
+	"other labels, and of single instances, they lose their significance"
 
 static const char *const plan_losses[RETENTION_TIERS] = {
 	[RETENTION_DETAIL] = PLAN_LOSS_DETAIL,

@@ -31,7 +31,8 @@ static const struct option_spec usage_options[] = {
 	        .offset = offsetof(struct usage_args, by),
 	        .fallback = "service,tier",
 	        .value_name = "LIST",
-	        .help = "some of tenant, service, type, tier and state (kept, hidden, open)" },
+	        .help = "some of tenant, service, type, tier, state (kept, hidden, open) and "
+	                "labels" },
 	{ .name = "top",
 	        .kind = OPTION_U32,
 	        .offset = offsetof(struct usage_args, top),
@@ -54,40 +55,43 @@ static const struct option_table usage_table = {
 	.summary = "show what takes the space, how fast it grows, and when the disk is full",
 	.usage = "[--by LIST] [--top N] [--forecast DURATION] [options]",
 	.description =
-	        "Bytes and rows by what --by names, the greatest first, with how many bytes a day "
-	        "came in the last week. Below it what the folder holds beside them, and the days "
-	        "until the file system is full at that rate; what retention will take away again "
-	        "is not in that. Bytes of batches that are not sealed yet are an estimate.",
+	        "Bytes, rows and series by what --by names, the greatest first, with how many "
+	        "bytes a day came in the last week. Below it what the folder holds beside them, "
+	        "and the days until the file system is full if it goes on so, policies and what "
+	        "they will take away included.\n\n"
+	        "Bytes by a label are a unit's in equal shares of its series, and those of batches "
+	        "that are not sealed yet are an estimate; whose series these are is not known yet.",
 	.examples = "profleet usage\nprofleet usage --by tenant,service --top 10\n"
-	            "profleet usage --by tier --forecast 90d\n",
+	            "profleet usage --by tier --forecast 90d\n"
+	            "profleet usage --by service,version\n",
 	.exit_codes = RETENTION_EXIT_CODES_TEXT,
 	.options = usage_options,
 };
 
-static const char *const usage_dimensions[] = { "tenant", "service", "type", "tier", "state" };
-
-#define USAGE_NUMBERS 5 /* columns behind the dimensions */
+#define USAGE_NUMBERS        6 /* columns behind the dimensions */
+#define USAGE_DIMENSIONS_MAX 5
 
 static int usage_put_rows(const json_t *root, const struct output *output, struct buf *to)
 {
 	static const struct text_column numbers[USAGE_NUMBERS] = {
 		{ "bytes", TEXT_RIGHT, 0, false },
 		{ "rows", TEXT_RIGHT, 0, false },
+		{ "series", TEXT_RIGHT, 0, false },
 		{ "per day", TEXT_RIGHT, 0, false },
 		{ "oldest", TEXT_LEFT, 0, false },
 		{ "newest", TEXT_LEFT, 0, false },
 	};
-	struct text_column columns[COUNT_OF(usage_dimensions) + USAGE_NUMBERS];
+	struct text_column columns[USAGE_DIMENSIONS_MAX + USAGE_NUMBERS];
+	const json_t *by = json_object_get(root, "by");
 	const json_t *rows = json_object_get(root, "rows");
 	const json_t *first = json_array_get(rows, 0);
 	uint32_t count = 0, dimensions;
 	char time[48];
 	size_t i;
 	json_t *row;
-	for (size_t j = 0; j < COUNT_OF(usage_dimensions); j++)
-		if (json_object_get(first, usage_dimensions[j]))
-			columns[count++] = (struct text_column){ usage_dimensions[j], TEXT_LEFT, 0,
-				true };
+	for (size_t j = 0; j < json_array_size(by) && count < USAGE_DIMENSIONS_MAX; j++)
+		columns[count++] = (struct text_column){ json_string_value(json_array_get(by, j)),
+			TEXT_LEFT, 0, true };
 	dimensions = count;
 	for (size_t j = 0; j < USAGE_NUMBERS; j++)
 		columns[count++] = numbers[j];
@@ -102,6 +106,7 @@ static int usage_put_rows(const json_t *root, const struct output *output, struc
 		}
 		text_table_put(table, units_bytes(json_reply_u64(row, "bytes")).text);
 		text_table_put(table, units_count(json_reply_u64(row, "rows")).text);
+		text_table_put(table, units_count(json_reply_u64(row, "series")).text);
 		text_table_put(table, units_bytes(json_reply_u64(row, "bytes_per_day")).text);
 		text_table_put(table, admin_time(row, "oldest_ns", "", time));
 		text_table_put(table, admin_time(row, "newest_ns", "", time));
@@ -123,13 +128,17 @@ static void usage_put_forecast(const json_t *forecast, struct buf *to)
 	        units_duration(json_reply_u64(forecast, "from_the_last_ns")).text,
 	        units_bytes(json_reply_u64(forecast, "room_bytes")).text);
 	if (json_object_get(forecast, "days_to_full"))
-		buf_printf(to, ", full in %s days",
+		buf_printf(to, ", full in %s days\n",
 		        units_count(json_reply_u64(forecast, "days_to_full")).text);
-	buf_put_u8(to, '\n');
+	else
+		buf_printf(to, ", not full within ten years\n");
 	if (horizon_ns > 0)
-		buf_printf(to, "in %s, without what retention takes away: %s\n",
+		buf_printf(to,
+		        "in %s: %s on disk; %s will have come and stayed, %s gone by policies\n",
 		        units_duration(horizon_ns).text,
-		        units_bytes(json_reply_u64(forecast, "bytes_then")).text);
+		        units_bytes(json_reply_u64(forecast, "bytes_then")).text,
+		        units_bytes(json_reply_u64(forecast, "bytes_come")).text,
+		        units_bytes(json_reply_u64(forecast, "bytes_go")).text);
 }
 
 static int put_usage(const json_t *root, const struct output *output, struct buf *to)
@@ -148,7 +157,10 @@ static int put_usage(const json_t *root, const struct output *output, struct buf
 	if (json_reply_u64(store, "hidden") > 0)
 		buf_printf(
 		        to, "; of it hidden %s", units_bytes(json_reply_u64(store, "hidden")).text);
-	buf_put_u8(to, '\n');
+	buf_printf(to, "\n%s series and %s stacks in %s generations of the dictionary\n",
+	        units_count(json_reply_u64(store, "series")).text,
+	        units_count(json_reply_u64(store, "stacks")).text,
+	        units_count(json_reply_u64(store, "generations")).text);
 	usage_put_forecast(json_object_get(root, "forecast"), to);
 	return 0;
 }
