@@ -13,7 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "aggregator/admin_private.h"
+#include "aggregator/admin_call.h"
 #include "aggregator/job_queue.h"
 #include "aggregator/refusal.h"
 #include "core/log.h"

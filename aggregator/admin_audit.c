@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "aggregator/admin_private.h"
+#include "aggregator/admin_call.h"
 
 struct audit_filter {
 	struct json_writer *json;

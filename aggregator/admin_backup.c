@@ -10,7 +10,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "aggregator/admin_private.h"
+#include "aggregator/admin_call.h"
 #include "core/clock.h"
 #include "core/log.h"
 #include "storage/audit.h"

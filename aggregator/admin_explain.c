@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "aggregator/admin_private.h"
+#include "aggregator/admin_call.h"
 #include "core/id_map.h"
 
 #define EXPLAIN_GROUPS_MAX 100

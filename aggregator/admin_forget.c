@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "aggregator/admin_private.h"
+#include "aggregator/admin_call.h"
 #include "storage/store_backup.h"
 
 /* The hold that protects some of what is asked for. */

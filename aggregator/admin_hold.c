@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "aggregator/admin_private.h"
+#include "aggregator/admin_call.h"
 
 static void hold_describe(const struct retention_hold *hold, const char *reason, struct buf *to)
 {

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "aggregator/admin_private.h"
+#include "aggregator/admin_call.h"
 
 #define PLAN_HORIZON_NS (UINT64_C(30) * 86400 * NS_PER_S)
 #define PLAN_GOOD_NS    (3600 * NS_PER_S)

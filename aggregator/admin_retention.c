@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "aggregator/admin_private.h"
+#include "aggregator/admin_call.h"
 
 /* How far a change is looked ahead, to say whether anything would be lost by it. */
 #define SET_HORIZON_NS (UINT64_C(30) * 86400 * NS_PER_S)

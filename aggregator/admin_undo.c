@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "aggregator/admin_private.h"
+#include "aggregator/admin_call.h"
 
 #define UNDO_RUNS_MAX 64
 

@@ -12,7 +12,7 @@
 #include <string.h>
 #include <sys/statvfs.h>
 
-#include "aggregator/admin_private.h"
+#include "aggregator/admin_call.h"
 #include "aggregator/usage_forecast.h"
 #include "core/id_map.h"
 

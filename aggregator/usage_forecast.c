@@ -1,4 +1,7 @@
-/* Two histograms over days. */
+/*
+ * Two histograms over days: what comes by how long it is kept, and what is there by when it goes.
+ * Ten years of days are looked ahead, so a look costs as many steps.
+ */
 
 #include "aggregator/usage_forecast.h"
 

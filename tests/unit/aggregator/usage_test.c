@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "aggregator/admin_private.h"
+#include "aggregator/admin_call.h"
 #include "aggregator/usage_forecast.h"
 #include "tests/unit/storage/store_fixture.h"
 

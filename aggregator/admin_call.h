@@ -1,6 +1,7 @@
 #pragma once
 
-/* What admin.c and the files of its methods share. */
+/* What admin.c, the files of its methods and their tests share: a request that is being answered.
+ */
 
 #include "aggregator/admin.h"
 #include "aggregator/json_body.h"
