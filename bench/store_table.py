@@ -13,6 +13,8 @@ import shutil
 import statistics
 import subprocess
 
+import store_profile
+
 DUCKDB = "1.5.6-r.1"
 
 
@@ -46,17 +48,24 @@ def duckdb_install():
     return library
 
 
-def run_set(program, name, folder, runs, library):
+def run_set(program, name, folder, runs, library, profile=None):
     """The figures of one set: name -> values, one for each run."""
     figures = {}
     work = os.path.join(folder, name)
     os.mkdir(work)
     try:
+        repeat = {"BENCH_STORE_PROFILE_S": str(store_profile.REPEAT_S)} if profile else {}
         done = subprocess.run([program, name, work, str(runs), *([library] if library else [])],
-                              stdout=subprocess.PIPE, text=True, check=False)
+                              stdout=subprocess.PIPE, text=True, check=False, env={**os.environ, **repeat})
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    for line in done.stdout.splitlines():
+    lines = done.stdout.splitlines()
+    phases = [line for line in lines if line.startswith("phase\t")]
+    if profile:
+        profile.note_lines(name.split("-")[0], phases)
+    for line in lines:
+        if line in phases:
+            continue
         figure, value = line.split("\t")
         figures.setdefault(figure, []).append(float(value))
     if done.returncode or figures.get("answers_differing") != [0]:
@@ -70,7 +79,7 @@ class Row:
     def __init__(self, measure, unit, ours, peer=None, reach=None, more=False, note="", limit=""):
         self.measure, self.unit, self.more, self.reach = measure, unit, more, reach
         self.ours, self.peer = ours or [], peer or []
-        self.is_met = None
+        self.is_met, self.profile = None, None
         if reach is not None and self.ours:
             median = statistics.median(self.ours)
             self.is_met = median >= reach if more else median <= reach
@@ -92,7 +101,9 @@ class Row:
             return {"median": statistics.median(values), "min": min(values), "max": max(values), "values": values}
         return {"measure": self.measure, "unit": self.unit, "better": "more" if self.more else "less",
                 "ours": spread(self.ours), "peer": spread(self.peer), "ratio": self.ratio(), "reach": self.reach,
-                "met": self.is_met, "note": self.note}
+                "met": self.is_met, "note": self.note,
+                **({"profile": [{"share": share, "function": function, "module": module}
+                                for share, function, module in self.profile]} if self.profile else {})}
 
 
 def number(value):
@@ -126,11 +137,26 @@ class StoreTable:
             print("\nnotes")
             for row in notes:
                 print(f"  {row.measure}: {row.note}")
+        self.print_profiles()
         judged = [row for row in self.rows if row.is_met is not None]
         print(f"\n{sum(row.is_met for row in judged)} of {len(judged)} met; ratio: how many times better than the peer; "
               f"spread: least and greatest of the runs")
         if self.is_quick:
             print("--quick: a smaller set, for which the reaches were not meant")
+
+    def add_profiles(self, profile, of_all):
+        """Of what was missed, or of all that has one."""
+        for row in self.rows:
+            if row.ours and (of_all or row.is_met is False):
+                row.profile = profile.of(row.measure)
+
+    def print_profiles(self):
+        for row in self.rows:
+            if not row.profile:
+                continue
+            print(f"\nprofile of: {row.measure} (profleet top of the measurement, flat)")
+            for share, function, module in row.profile:
+                print(f"  {100 * share:5.1f} %  {function}  {module}")
 
     def as_json(self):
         return {"title": self.title, "is_quick": self.is_quick, "peer": self.peer,
@@ -231,7 +257,7 @@ def middle(figures, name):
     return number(statistics.median(figures[name])) if figures.get(name) else "-"
 
 
-def add_life(table, hour, wire):
+def add_life(table, hour, wire, memory_mb=None):
     table.add("expiring three windows", "ms", hour.get("expire_ms"), hour.get("expire_ms_duck"), 100,
               note="named by inventory, hidden, erased, their files dropped; the peer deletes rows and rollup and checkpoints",
               limit=LIMITS.get("expire", ""))
@@ -247,6 +273,8 @@ def add_life(table, hour, wire):
     table.add("memory per distinct live stack", "B", hour.get("memory_per_stack"), reach=160,
               note=f"RSS of an opened store without a block cache; {middle(hour, 'memory_asked_per_stack')} B after a question",
               limit=LIMITS.get("memory", ""))
+    table.add("aggregator at that deploy, all memory", "MB", wire.get("deploy_rss_mb"), reach=memory_mb,
+              note="peak RSS of an aggregator whose one key `memory` is the reach", limit=LIMITS.get("budget", ""))
     table.add("questions while appending at half the maximum, p99", "ms", hour.get("pace_ask_ms_p99"),
               note=f"merges of 20 to 60 minutes; alone {middle(hour, 'pace_ask_alone_ms_p99')} ms")
     table.add("  p50 of these questions", "ms", hour.get("pace_ask_ms_p50"))

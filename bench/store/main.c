@@ -10,7 +10,10 @@
  *
  * with -quick and -tiny for smaller ones of the same shape. Service 0, the largest, is asked for.
  * Every answer is compared with a plain sum of the rows, and with the peer's, before it is timed.
- *bench/store.md says what each figure is.
+ * bench/store.md says what each figure is.
+ *
+ * With BENCH_STORE_PROFILE_S in the environment each question is repeated for so many seconds after
+ *it was timed, for whoever samples this process meanwhile.
  */
 
 #include <errno.h>
@@ -66,6 +69,7 @@ struct bench {
 	struct named_stacks *stacks; /* what the aggregator would remember of it */
 	struct duck *duck;
 	uint32_t differing; /* answers that were not the peer's */
+	double profile_s;   /* how long a question is repeated for a profile */
 };
 
 static void bench_close(struct bench *bench)
@@ -231,9 +235,11 @@ static void bench_expire(const struct bench *bench, struct store *store)
 		.parts = STORE_PART_ALL,
 	};
 	struct say_written written = say_written();
+	say_phase("expire");
 	double before = say_wall_s();
 	uint32_t windows = bench_forget(store, names);
 	say("expire_ms", (say_wall_s() - before) * 1e3);
+	say_phase("-");
 	say("expire_windows", windows);
 	struct timespec pause = { .tv_nsec = 500000000 };
 	uint64_t seen;
@@ -259,8 +265,11 @@ static void bench_load_once(struct bench *bench, uint32_t run)
 	bench_path(bench, name, folder);
 	bench_open(bench, folder, BLOCK_CACHE);
 	load_init(&load, bench->rows, bench->store);
+	say_phase("load_fresh");
 	struct load_figures fresh = load_run(&load, 0);
+	say_phase("load_known");
 	struct load_figures known = load_run(&load, span_ns);
+	say_phase("-");
 	load_begin_sessions(&load);
 	struct load_figures sessions = load_run(&load, 2 * span_ns);
 	load_fini(&load);
@@ -349,6 +358,25 @@ static void bench_duck(const struct bench *bench, const char *what, const char *
 		say_of(what, "ms_duck", duck_ask(bench->duck, sql).ms);
 }
 
+/* For a profile: the same again and again, cold where there is a folder to be put out of the cache.
+ */
+static void bench_repeat(const struct bench *bench, const char *what, struct question question,
+        const char *cold_folder)
+{
+	double end = say_wall_s() + bench->profile_s;
+	if (bench->profile_s <= 0)
+		return;
+	say_phase(what);
+	while (say_wall_s() < end) {
+		for (uint32_t side = 0; side < question.sides; side++)
+			question.to_ns[side]--;
+		if (cold_folder)
+			say_evict(cold_folder);
+		(void)ask(bench->store, bench->stacks, &question);
+	}
+	say_phase("-");
+}
+
 /* Once to warm up, then every run; each ends a nanosecond earlier, so that none was asked before.
  */
 static void bench_ask(const struct bench *bench, const char *what, struct question question)
@@ -367,6 +395,7 @@ static void bench_ask(const struct bench *bench, const char *what, struct questi
 	double sum_ms[64];
 	for (uint32_t i = 0; question.sides == 1 && i < bench->runs && i < COUNT_OF(sum_ms); i++)
 		say_of(what, "sum_ms", ask_sum_ms(bench->store, &question));
+	bench_repeat(bench, what, question, NULL);
 }
 
 /*
@@ -387,6 +416,8 @@ static void bench_ask_cold(struct bench *bench, const char *what, struct questio
 		if (i > 0)
 			say_of(what, "cold_ms", ms);
 	}
+	snprintf(name, sizeof(name), "%s_cold", what);
+	bench_repeat(bench, name, question, folder);
 	bench_close(bench);
 	say_evict(folder);
 	bench_open(bench, folder, BLOCK_CACHE);
@@ -636,6 +667,8 @@ int main(int argc, char **argv)
 	for (size_t i = 0; argc >= 4 && i < COUNT_OF(sets); i++)
 		if (strcmp(sets[i].name, argv[1]) == 0)
 			bench.set = &sets[i];
+	const char *profile = getenv("BENCH_STORE_PROFILE_S");
+	bench.profile_s = profile ? strtod(profile, NULL) : 0;
 	bench.runs = argc >= 4 ? (uint32_t)strtoul(argv[3], NULL, 10) : 0;
 	if (!bench.set || bench.runs == 0 || argc > 5) {
 		fprintf(stderr, "usage: bench.store SET FOLDER RUNS [LIBDUCKDB]\nSET:");

@@ -24,6 +24,14 @@ void say_of(const char *what, const char *name, double value)
 	say(text, value);
 }
 
+void say_phase(const char *what)
+{
+	struct timespec now;
+	(void)clock_gettime(CLOCK_REALTIME, &now);
+	printf("phase\t%s\t%lld%09ld\n", what, (long long)now.tv_sec, now.tv_nsec);
+	(void)fflush(stdout);
+}
+
 void *say_alloc(size_t count, size_t each)
 {
 	void *memory = calloc(count ? count : 1, each);

@@ -25,6 +25,13 @@ void say(const char *name, double value);
 /* The same for a name of two parts: `what`_`name`. */
 void say_of(const char *what, const char *name, double value);
 
+/*
+ * From now on, until the next one, the program does what is called so: a line of three columns, the
+ * last of them unix nanoseconds, by which a profile of that time is found. "-": nothing of
+ * interest.
+ */
+void say_phase(const char *what);
+
 /* Never NULL. */
 void *say_alloc(size_t count, size_t each);
 /* The array with room for `count`, doubled until it fits; what is new is zero. */

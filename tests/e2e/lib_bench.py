@@ -7,16 +7,24 @@ import subprocess
 from lib_fleet import BIN, SOURCE, check
 
 # What is measured whatever the machine; a figure of each part of bench.store.
-MEASURES = ["detail size", "append, durable, head to sealed, one core", "service merge over 1 h, warm, to finished tree",
-            "service merge over 24 h", "service merge over 30 d of rollups", "diff of two 30-min ranges, both trees",
-            "cold 1 h", "expiring three windows", "memory per distinct live stack"]
+MEASURES = ["detail size", "sums and rollups, 16 buckets, version and region", "dictionary: stacks, frames, names",
+            "append, durable, head to sealed, one core", "bytes written over the life",
+            "service merge over 1 h, warm, to finished tree", "service merge over 24 h", "service merge over 30 d of rollups",
+            "the hour from detail, summed by stack, one core", "diff of two 30-min ranges, both trees", "cold 1 h", "cold 24 h",
+            "expiring three windows", "new-stack path, each", "memory per distinct live stack",
+            "questions while appending at half the maximum, p99", "appends (groups of 64 reports) meanwhile, p99"]
+
+# Each is asked again and again for its profile.
+PROFILED = ["service merge over 1 h, warm, to finished tree", "service merge over 24 h", "service merge over 30 d of rollups",
+            "diff of two 30-min ranges, both trees"]
 
 
 def measure(folder, *options):
     path = os.path.join(folder, "table.json")
     done = subprocess.run(["/usr/bin/python3", os.path.join(SOURCE, "bench", "run"), "store", "--no-build", "--no-wire",
                            "--size=-tiny", "--repeat", "1", "--json", path, *options],
-                          capture_output=True, text=True, check=False, env={**os.environ, "PROFLEET_BIN": BIN})
+                          capture_output=True, text=True, check=False,
+                          env={**os.environ, "PROFLEET_BIN": BIN, "BENCH_STORE_PROFILE_S": "2"})
     check(done.returncode == 0, f"bench/run store: exit {done.returncode}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
     with open(path, encoding="utf-8") as file:
         return done.stdout, json.load(file)
@@ -25,6 +33,8 @@ def measure(folder, *options):
 def check_row(row):
     ours = row["ours"]
     check(ours["min"] <= ours["median"] <= ours["max"] and ours["values"], f"no spread: {row}")
+    shares = [line["share"] for line in row.get("profile", [])]
+    check(shares == sorted(shares, reverse=True) and sum(shares) <= 1 + 1e-9, f"shares of one whole: {row}")
     check((row["met"] is None) == (row["reach"] is None), f"a reach without a verdict: {row}")
     if row["met"] is not None:
         is_met = ours["median"] >= row["reach"] if row["better"] == "more" else ours["median"] <= row["reach"]
@@ -43,3 +53,11 @@ def check_table(text, document, has_peer):
     check((table["peer"] != "none") == has_peer, f"peer: {table['peer']}")
     merge = rows["service merge over 1 h, warm, to finished tree"]
     check((merge["peer"] is not None) == has_peer, f"peer's figures: {merge}")
+
+
+def check_profiles(text, document):
+    rows = {row["measure"]: row for row in document["tables"][0]["rows"]}
+    for name in PROFILED:
+        check(f"profile of: {name}" in text, f"not printed: the profile of {name}")
+        ours = [line for line in rows[name]["profile"] if line["module"] == "bench.store" and line["share"] > 0]
+        check(ours, f"functions of ours in what it does: {rows[name]}")
