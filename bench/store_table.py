@@ -261,7 +261,9 @@ def add_life(table, hour, wire, memory_mb=None):
     table.add("expiring three windows", "ms", hour.get("expire_ms"), hour.get("expire_ms_duck"), 100,
               note="named by inventory, hidden, erased, their files dropped; the peer deletes rows and rollup and checkpoints",
               limit=LIMITS.get("expire", ""))
-    table.add("  written because of it until it is quiet", "MB", hour.get("expire_written_mb"))
+    table.add("  written because of it, of the bytes that went", "%", hour.get("expire_written_percent"), reach=25,
+              note=f"until half a second passes without: no compaction storm, which would write what stays anew; "
+              f"{middle(hour, 'expire_written_mb')} MB of {middle(hour, 'expire_gone_mb')}", limit=LIMITS.get("storm", ""))
     table.add("new-stack path, each", "us", hour.get("new_stack_us"), reach=3,
               note="CPU of appending all into a fresh store above that of new sessions into one that knows every stack; "
               f"{middle(hour, 'new_node_us')} us for each node of the trie", limit=LIMITS.get("new stack", ""))

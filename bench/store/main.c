@@ -210,20 +210,20 @@ static int note_window(void *owner, const struct store_inventory_unit *unit)
 	return 0;
 }
 
-/* Hides and erases what the windows of a level in the range have; how many windows there were. */
-static uint32_t bench_forget(struct store *store, struct window_names names)
+/* Hides and erases what the windows of a level in the range have; how much it was. */
+static struct store_expired bench_forget(struct store *store, struct window_names names)
 {
 	static uint64_t runs;
 	struct store_inventory_options options = { .from_ns = names.from_ns, .to_ns = names.to_ns };
 	struct store_run run = { .id = ++runs };
-	struct store_expired expired;
+	struct store_expired hidden = { 0 }, erased;
 	SAY_OR_DIE(store_inventory(store, options, note_window, &names));
 	if (names.count > 0) {
-		SAY_OR_DIE(store_hide(store, &run, names.items, names.count, &expired));
-		SAY_OR_DIE(store_erase(store, run.id, NULL, &expired));
+		SAY_OR_DIE(store_hide(store, &run, names.items, names.count, &hidden));
+		SAY_OR_DIE(store_erase(store, run.id, NULL, &erased));
 	}
 	free(names.items);
-	return names.count;
+	return hidden;
 }
 
 /* Three windows go; what the database writes because of it, until it is quiet. */
@@ -237,10 +237,11 @@ static void bench_expire(const struct bench *bench, struct store *store)
 	struct say_written written = say_written();
 	say_phase("expire");
 	double before = say_wall_s();
-	uint32_t windows = bench_forget(store, names);
+	struct store_expired expired = bench_forget(store, names);
 	say("expire_ms", (say_wall_s() - before) * 1e3);
 	say_phase("-");
-	say("expire_windows", windows);
+	double gone = (double)(expired.bytes_detail + expired.bytes_sums);
+	say("expire_gone_mb", gone / 1e6);
 	struct timespec pause = { .tv_nsec = 500000000 };
 	uint64_t seen;
 	do {
@@ -248,6 +249,7 @@ static void bench_expire(const struct bench *bench, struct store *store)
 		(void)nanosleep(&pause, NULL);
 	} while (say_written().disk != seen);
 	say("expire_written_mb", (double)(seen - written.disk) / 1e6);
+	say("expire_written_percent", 100.0 * (double)(seen - written.disk) / gone);
 }
 
 /*
