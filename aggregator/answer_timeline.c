@@ -1,7 +1,11 @@
 /*
- * The series are matched once, for the whole range; then one sum for each step. Steps begin at
- * multiples of their length, so that windows can answer whole ones; the first and the last are cut
- * by the range.
+ * The series are matched once, for the whole range, which is then summed in one pass by steps.
+ * Steps begin at multiples of their length, so that windows can answer whole ones; the first and
+ * the last are cut by the range.
+ *
+ * Which stacks a function is on is known before: those of the range are found by a plain sum of it,
+ * which is cheap beside what it saves, and are named and marked. What has come between that and the
+ * pass is marked behind it.
  */
 
 #include "aggregator/answer_timeline.h"
@@ -13,13 +17,6 @@
 
 #include "aggregator/answer_sum.h"
 #include "core/json.h"
-
-/* What a group came to in a step. */
-struct step_value {
-	uint64_t value;
-	uint64_t function;
-	uint64_t coverage_ns;
-};
 
 struct step {
 	uint64_t from_ns, to_ns;
@@ -37,17 +34,22 @@ struct timeline {
 	struct answer_sum sum;
 	struct step *steps;
 	uint32_t steps_count;
-	struct step_value *values; /* by step and group */
+	struct store_steps values; /* by step and group */
 	uint32_t groups;
+	struct store_marks *marks; /* of each part; NULL: nobody asks for a function */
+	uint64_t marks_bytes;
 	size_t stacks_before;
 };
 
 static void timeline_fini(struct timeline *timeline)
 {
+	for (uint32_t i = 0; timeline->marks && i < timeline->sum.match->parts_count; i++)
+		free((void *)timeline->marks[i].by_node);
+	free(timeline->marks);
 	answer_sum_fini(&timeline->sum);
 	dict_free(timeline->dict);
 	free(timeline->steps);
-	free(timeline->values);
+	store_steps_fini(&timeline->values);
 }
 
 static const struct symbols *timeline_find(struct naming_source *source, const char *build_id)
@@ -60,7 +62,7 @@ static int timeline_pause(struct naming_source *source)
 	struct timeline *timeline = (struct timeline *)source;
 	size_t stacks = named_stacks_memory(timeline->stacks);
 	return answer_pause(timeline->store, timeline->options,
-	        answer_sum_bytes(&timeline->sum) +
+	        answer_sum_bytes(&timeline->sum) + timeline->marks_bytes +
 	                (stacks > timeline->stacks_before ? stacks - timeline->stacks_before : 0));
 }
 
@@ -90,76 +92,139 @@ static int timeline_cut(struct timeline *timeline, char *ret_error, size_t error
 	return 0;
 }
 
-/* The values of one part's rows by group; those on stacks of the function need names. */
-static int timeline_add_part(struct timeline *timeline, uint32_t part, struct step_value *values)
+/* ---- which stacks the function is on ---- */
+
+/* Room for what the part's dict has come to hold; what is new is unknown. */
+static int timeline_grow_marks(struct timeline *timeline, uint32_t part)
 {
-	const struct store_sum_part *from = &timeline->sum.sum.parts[part];
+	struct store_marks *marks = &timeline->marks[part];
+	uint32_t count = dict_mark(timeline->sum.match->parts[part].dict).nodes;
+	if (count <= marks->count)
+		return 0;
+	if (timeline->marks_bytes + count > timeline->options->memory_max)
+		return -E2BIG;
+	uint8_t *grown = realloc((void *)marks->by_node, count);
+	if (!grown)
+		return -ENOMEM;
+	memset(grown + marks->count, STORE_MARK_UNKNOWN, count - marks->count);
+	timeline->marks_bytes += count - marks->count;
+	*marks = (struct store_marks){ grown, count };
+	return 0;
+}
+
+static int timeline_mark(
+        struct timeline *timeline, uint32_t part, const struct store_sum_row *rows, uint32_t count)
+{
 	const struct store_match_part *of = &timeline->sum.match->parts[part];
-	int r = 0;
-	for (uint32_t first = 0, end; first < from->rows_count && r == 0; first = end) {
-		uint32_t group = from->rows[first].group;
-		uint64_t all = 0;
-		for (end = first; end < from->rows_count && from->rows[end].group == group; end++)
-			all += from->rows[end].value;
-		values[group].value += all;
-		if (!*timeline->function)
-			continue;
-		struct named_stacks_value value;
-		struct named_stacks_rows rows = { of->generation, of->dict, from->rows + first,
-			end - first };
-		r = named_stacks_add(timeline->stacks, &timeline->source, 0, rows);
-		if (r == 0)
-			r = named_stacks_value_of(timeline->stacks, timeline->function, &value);
-		if (r == 0)
-			values[group].function += value.function;
-	}
-	return r;
+	struct named_stacks_rows stacks = { of->generation, of->dict, rows, count };
+	int r = timeline_grow_marks(timeline, part);
+	return r < 0 ? r
+	             : named_stacks_mark(timeline->stacks, &timeline->source, timeline->function,
+	                       stacks, (uint8_t *)timeline->marks[part].by_node);
 }
 
-static int timeline_fold(struct timeline *timeline, struct step_value *values)
+static void timeline_enter(struct timeline *timeline)
 {
-	int r = 0;
-	if (*timeline->function) {
-		named_stacks_enter(timeline->stacks);
-		timeline->stacks_before = named_stacks_memory(timeline->stacks);
-	}
+	named_stacks_enter(timeline->stacks);
+	timeline->stacks_before = named_stacks_memory(timeline->stacks);
 	store_read_lock(timeline->store);
-	for (uint32_t part = 0; part < timeline->sum.sum.parts_count && r == 0; part++)
-		r = timeline_add_part(timeline, part, values);
-	store_read_unlock(timeline->store);
-	if (*timeline->function) {
-		if (r < 0)
-			named_stacks_clear(timeline->stacks);
-		named_stacks_leave(timeline->stacks);
-	}
-	return r;
 }
 
-static int timeline_step(struct timeline *timeline, uint32_t index)
+static void timeline_leave(struct timeline *timeline)
 {
-	struct step *step = &timeline->steps[index];
-	struct step_value *values = &timeline->values[(size_t)index * timeline->groups];
-	struct store_sum_options options = {
-		.from_ns = step->from_ns,
-		.to_ns = step->to_ns,
+	store_read_unlock(timeline->store);
+	named_stacks_leave(timeline->stacks);
+}
+
+static struct store_sum_options timeline_sum_options(const struct timeline *timeline)
+{
+	return (struct store_sum_options){
 		.match = timeline->sum.match,
-		.groups = timeline->sum.groups.of_series,
 		.memory_max = timeline->options->memory_max,
 		.cancelled = timeline->options->cancelled,
-		.read_ns = timeline->options->read_ns,
 	};
-	store_sum_fini(&timeline->sum.sum);
-	timeline->sum.sum = (struct store_sum){ 0 };
-	int r = store_sum(timeline->store, &options, &timeline->sum.sum);
-	if (r == 0)
-		r = timeline_fold(timeline, values);
+}
+
+/* The stacks of the range, of all groups together. */
+static int timeline_sum_stacks(struct timeline *timeline)
+{
+	const struct store_match *match = timeline->sum.match;
+	autofree uint32_t *groups = calloc(match->series_count + UINT64_C(1), sizeof(*groups));
+	if (!groups)
+		return -ENOMEM;
+	struct store_sum_options options = timeline_sum_options(timeline);
+	options.from_ns = timeline->query->sides[0].from_ns;
+	options.to_ns = timeline->query->sides[0].to_ns;
+	options.groups = groups;
+	return store_sum(timeline->store, &options, &timeline->sum.sum);
+}
+
+static int timeline_mark_all(struct timeline *timeline)
+{
+	struct store_sum *sum = &timeline->sum.sum;
+	timeline->marks = calloc(
+	        timeline->sum.match->parts_count + UINT64_C(1), sizeof(*timeline->marks));
+	if (!timeline->marks)
+		return -ENOMEM;
+	int r = timeline_sum_stacks(timeline);
 	if (r < 0)
 		return r;
-	step->resolution_ns = timeline->sum.sum.completeness.resolution_coarsest_ns;
-	for (uint32_t i = 0; i < timeline->sum.match->series_count; i++)
-		values[timeline->sum.groups.of_series[i]].coverage_ns +=
-		        timeline->sum.sum.coverage_ns[i];
-	return 0;
+	timeline_enter(timeline);
+	for (uint32_t part = 0; part < sum->parts_count && r == 0; part++)
+		if (sum->parts[part].rows_count)
+			r = timeline_mark(
+			        timeline, part, sum->parts[part].rows, sum->parts[part].rows_count);
+	timeline_leave(timeline);
+	store_sum_fini(sum);
+	return r;
+}
+
+/* ---- the steps ---- */
+
+/* Rows of stacks that came after the marks. */
+static int timeline_add_unknown(struct timeline *timeline)
+{
+	const struct store_steps *from = &timeline->values;
+	int r = 0;
+	if (from->unknown_count == 0)
+		return 0;
+	timeline_enter(timeline);
+	for (uint32_t i = 0; i < from->unknown_count && r == 0; i++) {
+		const struct store_step_row *row = &from->unknown[i];
+		const struct store_marks *marks = &timeline->marks[row->part];
+		struct store_sum_row stack = { .node = row->node };
+		if (row->node >= marks->count || marks->by_node[row->node] == STORE_MARK_UNKNOWN)
+			r = timeline_mark(timeline, row->part, &stack, 1);
+		/* It is part of the step's value, which fits. */
+		if (r == 0 && marks->by_node[row->node] == STORE_MARK_YES)
+			from->values[(size_t)row->step * timeline->groups + row->group].marked +=
+			        row->value;
+	}
+	timeline_leave(timeline);
+	return r;
+}
+
+static int timeline_sum(struct timeline *timeline)
+{
+	autofree uint64_t *bounds = calloc(timeline->steps_count + UINT64_C(1), sizeof(*bounds));
+	if (!bounds)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < timeline->steps_count; i++)
+		bounds[i] = timeline->steps[i].from_ns;
+	bounds[timeline->steps_count] = timeline->query->sides[0].to_ns;
+	struct store_steps_options options = {
+		.sum = timeline_sum_options(timeline),
+		.bounds_ns = bounds,
+		.steps_count = timeline->steps_count,
+		.groups_count = timeline->groups,
+		.marks = timeline->marks,
+	};
+	options.sum.groups = timeline->sum.groups.of_series;
+	options.sum.read_ns = timeline->options->read_ns;
+	int r = store_sum_steps(timeline->store, &options, &timeline->values);
+	for (uint32_t i = 0; i < timeline->steps_count && r == 0; i++)
+		timeline->steps[i].resolution_ns = timeline->values.resolution_ns[i];
+	return r < 0 ? r : timeline_add_unknown(timeline);
 }
 
 /*
@@ -171,9 +236,9 @@ static void timeline_widen(struct timeline *timeline)
 	uint32_t kept = 0;
 	for (uint32_t i = 0; i < timeline->steps_count; kept++) {
 		struct step step = timeline->steps[i];
-		struct step_value *to = &timeline->values[(size_t)kept * timeline->groups];
-		memmove(to, &timeline->values[(size_t)i * timeline->groups],
-		        timeline->groups * sizeof(*to));
+		struct store_step_value *values = timeline->values.values;
+		struct store_step_value *to = &values[(size_t)kept * timeline->groups];
+		memmove(to, &values[(size_t)i * timeline->groups], timeline->groups * sizeof(*to));
 		uint32_t next = i + 1;
 		for (; next < timeline->steps_count; next++) {
 			const struct step *other = &timeline->steps[next];
@@ -181,11 +246,11 @@ static void timeline_widen(struct timeline *timeline)
 			if (wide_ns <= timeline->query->step_ns ||
 			        other->from_ns >= step.from_ns / wide_ns * wide_ns + wide_ns)
 				break;
-			const struct step_value *from =
-			        &timeline->values[(size_t)next * timeline->groups];
+			const struct store_step_value *from =
+			        &values[(size_t)next * timeline->groups];
 			for (uint32_t group = 0; group < timeline->groups; group++) {
 				to[group].value += from[group].value;
-				to[group].function += from[group].function;
+				to[group].marked += from[group].marked;
 				to[group].coverage_ns += from[group].coverage_ns;
 			}
 			step.to_ns = other->to_ns;
@@ -216,14 +281,14 @@ static void timeline_put_group(
 	json_array_begin(json);
 	for (uint32_t i = 0; i < timeline->steps_count; i++) {
 		const struct step *step = &timeline->steps[i];
-		const struct step_value *value =
-		        &timeline->values[(size_t)i * timeline->groups + group];
+		const struct store_step_value *value =
+		        &timeline->values.values[(size_t)i * timeline->groups + group];
 		json_object_begin(json);
 		json_key_u64(json, "from_ns", step->from_ns);
 		json_key_u64(json, "to_ns", step->to_ns);
 		json_key_u64(json, "value", value->value);
 		if (*timeline->function)
-			json_key_u64(json, "function", value->function);
+			json_key_u64(json, "function", value->marked);
 		json_key_u64(json, "coverage_ns", value->coverage_ns);
 		json_key_u64(json, "resolution_ns", step->resolution_ns);
 		json_object_end(json);
@@ -251,7 +316,6 @@ static void timeline_put(const struct timeline *timeline, struct buf *to)
 static int timeline_match(struct timeline *timeline, char *ret_error, size_t error_bytes)
 {
 	const struct wire_query_side *side = &timeline->query->sides[0];
-	/* The first sum is of the first step; it brings the match and the groups for all. */
 	int r = answer_sum_selector(
 	        &side->selector, &timeline->sum.selector, ret_error, error_bytes);
 	if (r == 0)
@@ -262,12 +326,7 @@ static int timeline_match(struct timeline *timeline, char *ret_error, size_t err
 	if (r < 0)
 		return r;
 	timeline->groups = dict_mark(timeline->dict).series;
-	uint64_t bytes = (uint64_t)timeline->steps_count * timeline->groups *
-	                 sizeof(*timeline->values);
-	if (bytes > timeline->options->memory_max)
-		return -E2BIG;
-	timeline->values = calloc(1, bytes + 1);
-	return timeline->values ? 0 : -ENOMEM;
+	return 0;
 }
 
 int answer_timeline(struct store *store, struct named_stacks *stacks,
@@ -285,8 +344,10 @@ int answer_timeline(struct store *store, struct named_stacks *stacks,
 	if (query->function.count)
 		memcpy(timeline.function, query->function.bytes, query->function.count);
 	int r = timeline.dict ? timeline_match(&timeline, ret_error, error_bytes) : -ENOMEM;
-	for (uint32_t i = 0; r == 0 && i < timeline.steps_count; i++)
-		r = timeline_step(&timeline, i);
+	if (r == 0 && *timeline.function)
+		r = timeline_mark_all(&timeline);
+	if (r == 0)
+		r = timeline_sum(&timeline);
 	if (r < 0) {
 		if (!*ret_error)
 			snprintf(ret_error, error_bytes, "%s", answer_failure_text(r));

@@ -4,8 +4,8 @@
  * answer_timeline answers how much there was in each step of a range, of all stacks or of those
  * that one function is on: JSON text (docs/formats/json.md).
  *
- * Each step is a sum of its own, from whatever windows answer it. Where the finer windows are gone,
- * steps are as long as what is left is wide, and say so.
+ * Each step is answered by whatever windows would answer it alone. Where the finer windows are
+ * gone, steps are as long as what is left is wide, and say so.
  */
 
 #include "aggregator/answer_build.h"

@@ -94,15 +94,12 @@ int named_stacks_tree(
         struct named_stacks *stacks, struct named_stacks_target target, uint32_t nodes_max);
 
 /*
- * The value of what is gathered for side 0, and of it on stacks that a function is on, by its
- * readable name. Clears.
+ * Marks the stacks of the rows by whether a function, called by its readable name, is on them: by
+ * node of the generation's dict, which `marks` has one for each of. What is in no row stays as it
+ * is. Errors as named_stacks_add(). Nothing is gathered.
  */
-struct named_stacks_value {
-	uint64_t all;
-	uint64_t function;
-};
-int named_stacks_value_of(
-        struct named_stacks *stacks, const char *function, struct named_stacks_value *ret_value);
+int named_stacks_mark(struct named_stacks *stacks, struct naming_source *source,
+        const char *function, struct named_stacks_rows rows, uint8_t *marks);
 
 struct named_stacks_state {
 	uint64_t memory;

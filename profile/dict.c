@@ -378,6 +378,11 @@ int dict_node(struct dict *dict, uint32_t parent, uint32_t frame, uint32_t *ret_
 	return dict_node_add(dict, (struct node){ .parent = parent, .frame = frame }, ret_id);
 }
 
+int dict_reserve_nodes(struct dict *dict, uint32_t count)
+{
+	return dict_nodes_reserve(&dict->nodes, count);
+}
+
 int dict_stack(struct dict *dict, const uint32_t *frames, uint32_t depth, uint32_t *ret_node)
 {
 	struct dict_mark before = dict->count;

@@ -132,6 +132,9 @@ int dict_series(struct dict *dict, const struct series *series, const struct lab
  */
 int dict_stack(struct dict *dict, const uint32_t *frames, uint32_t depth, uint32_t *ret_node);
 
+/* Room for so many nodes more, where it is known beforehand: adding them is cheaper. -ENOMEM. */
+int dict_reserve_nodes(struct dict *dict, uint32_t count);
+
 /* Borrowed until the dict changes. Strings are zero-terminated but may hold zero bytes. */
 const char *dict_get_string(const struct dict *dict, uint32_t id, size_t *ret_count);
 const char *dict_text(const struct dict *dict, uint32_t id);

@@ -80,19 +80,33 @@ static uint32_t *node_slot(const struct dict_nodes *nodes, struct node node)
 	}
 }
 
-static int node_grow_slots(struct dict_nodes *nodes)
+static int node_grow_slots(struct dict_nodes *nodes, unsigned int bits)
 {
-	uint32_t *slots = calloc(UINT64_C(2) << nodes->slots_bits, sizeof(*slots));
+	uint32_t *slots = calloc(UINT64_C(1) << bits, sizeof(*slots));
 	if (!slots)
 		return -ENOMEM;
 	free(nodes->slots);
 	nodes->slots = slots;
-	nodes->slots_bits++;
+	nodes->slots_bits = bits;
 	for (uint32_t id = 0; id < nodes->count; id++) {
 		if (node_is_in_table(nodes, id))
 			*node_slot(nodes, nodes->all[id]) = id;
 	}
 	return 0;
+}
+
+/* As if none of them followed its parent. */
+int dict_nodes_reserve(struct dict_nodes *nodes, uint32_t count)
+{
+	unsigned int bits = nodes->slots_bits;
+	struct node *all = dict_grow(
+	        nodes->all, &nodes->capacity, (uint64_t)nodes->count + count, sizeof(*all));
+	if (!all)
+		return -ENOMEM;
+	nodes->all = all;
+	while ((uint64_t)nodes->slots_used + count > UINT64_C(1) << (bits - 1))
+		bits++;
+	return bits > nodes->slots_bits ? node_grow_slots(nodes, bits) : 0;
 }
 
 int dict_nodes_add(struct dict_nodes *nodes, struct node node, uint32_t limit, uint32_t *ret_id)
@@ -120,7 +134,7 @@ int dict_nodes_add(struct dict_nodes *nodes, struct node node, uint32_t limit, u
 		return -ENOMEM;
 	nodes->all = all;
 	if (slot && (uint64_t)nodes->slots_used + 1 > UINT64_C(1) << (nodes->slots_bits - 1)) {
-		int r = node_grow_slots(nodes);
+		int r = node_grow_slots(nodes, nodes->slots_bits + 1);
 		if (r < 0)
 			return r;
 		slot = node_slot(nodes, node);

@@ -70,6 +70,7 @@ void dict_nodes_reset(struct dict_nodes *nodes);
 size_t dict_nodes_memory(const struct dict_nodes *nodes);
 int dict_nodes_add(struct dict_nodes *nodes, struct node node, uint32_t limit, uint32_t *ret_id);
 void dict_nodes_truncate(struct dict_nodes *nodes, uint32_t count);
+int dict_nodes_reserve(struct dict_nodes *nodes, uint32_t count);
 
 /* Labels as they must be stored. */
 int dict_series_sorted(struct dict *dict, const struct series *series, const struct label *labels,

@@ -270,6 +270,53 @@ int store_sum(
 void store_sum_fini(struct store_sum *sum);
 
 /*
+ * Sums the steps of a range in one pass over it, by group, and apart from that what of it is on
+ * stacks that are marked. Each step says what store_sum() would say of it: a batch belongs to the
+ * step that it starts in; what windows add up that are not read by their rows belongs to the step
+ * in which the window begins.
+ */
+enum store_mark { STORE_MARK_UNKNOWN, STORE_MARK_NO, STORE_MARK_YES };
+
+struct store_marks {
+	const uint8_t *by_node; /* enum store_mark; what is past them is unknown */
+	uint32_t count;
+};
+
+struct store_steps_options {
+	struct store_sum_options sum; /* but for from_ns and to_ns */
+	const uint64_t *bounds_ns;    /* ascending: step i is [bounds_ns[i], bounds_ns[i + 1]) */
+	uint32_t steps_count;
+	uint32_t groups_count;           /* the numbers of groups are below */
+	const struct store_marks *marks; /* for each part of the match; NULL: none are asked for */
+};
+
+struct store_step_value {
+	uint64_t value; /* in the unit of the type, as `marked` */
+	uint64_t marked;
+	uint64_t coverage_ns;
+};
+
+/* Of a stack whose mark is unknown, since nobody had asked for it; equal keys may be repeated. */
+struct store_step_row {
+	uint32_t step, group;
+	uint32_t part; /* of the match */
+	uint32_t node;
+	uint64_t value; /* is in the step's, but not in its `marked` */
+};
+
+struct store_steps {
+	struct store_step_value *values; /* step * groups_count + group */
+	uint64_t *resolution_ns;         /* of each step: of the widest window in it */
+	struct store_step_row *unknown;  /* where there are marks */
+	uint32_t unknown_count;
+};
+
+/* Errors as store_sum(). */
+int store_sum_steps(struct store *store, const struct store_steps_options *options,
+        struct store_steps *ret_steps);
+void store_steps_fini(struct store_steps *steps);
+
+/*
  * Symbols by build-id (1 to 255 bytes of text: -EINVAL). has: -1 unknown, 0 known to have none, 1
  * there. A put of no bytes says that there is no table; a later put replaces. Not synced: what is
  * lost with the machine is asked for again.

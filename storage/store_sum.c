@@ -19,7 +19,7 @@ static void summing_part_fini(struct summing_part *part)
 	sums_free(part->sums);
 }
 
-static void summing_fini(struct summing *summing)
+void summing_fini(struct summing *summing)
 {
 	for (uint32_t i = 0; summing->parts && i < summing->options->match->parts_count; i++)
 		summing_part_fini(&summing->parts[i]);
@@ -217,7 +217,7 @@ static int summing_init_sums(struct summing *summing)
 	return 0;
 }
 
-static int summing_init(struct summing *summing)
+int summing_init(struct summing *summing)
 {
 	const struct store_match *match = summing->options->match;
 	int r = summing_init_groups(summing);
@@ -236,7 +236,7 @@ static int summing_init(struct summing *summing)
 	}
 	for (uint32_t i = 0; i < match->parts_count && r == 0; i++)
 		r = summing_init_part(summing, &summing->parts[i], &match->parts[i]);
-	return r < 0 ? r : summing_init_sums(summing);
+	return r < 0 || summing->steps ? r : summing_init_sums(summing);
 }
 
 int summing_observer(struct summing *summing, uint32_t stream, struct observer **ret_observer)
@@ -339,7 +339,9 @@ static int summing_add_rows(struct summing *summing, bool *is_matched)
 		        __builtin_add_overflow(value, in_unit, &value) ||
 		        __builtin_add_overflow(samples, row->value, &samples))
 			return -EOVERFLOW;
-		int r = sums_add(summing->part->sums, series->group, row->node, in_unit);
+		int r = summing->steps
+		                ? steps_add_row(summing, series->group, row->node, in_unit)
+		                : sums_add(summing->part->sums, series->group, row->node, in_unit);
 		if (r < 0)
 			return r;
 	}
@@ -358,7 +360,9 @@ static int summing_add_coverage(struct summing *summing, bool *is_matched)
 		struct summed_series *series = &summing->series[place];
 		summing_meet(summing, series);
 		*is_matched = true;
-		r = sum_add(&series->coverage_ns, batch->coverage[i].ns);
+		if (summing->steps)
+			r = steps_add_coverage(summing, series->group, batch->coverage[i].ns);
+		r = r < 0 ? r : sum_add(&series->coverage_ns, batch->coverage[i].ns);
 		r = r < 0 ? r : sum_add(&summing->completeness.coverage_ns, batch->coverage[i].ns);
 	}
 	return r;
@@ -381,7 +385,7 @@ static int summing_add_losses(struct summing *summing, struct observer *observer
 	return r;
 }
 
-static int summing_record(void *owner, struct key_batch key, const struct record_batch *record,
+int summing_record(void *owner, struct key_batch key, const struct record_batch *record,
         struct generation *generation)
 {
 	struct summing *summing = owner;

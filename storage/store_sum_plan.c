@@ -174,7 +174,8 @@ static int plan_uses(struct summing *summing, struct walk *walk, const struct wi
 	 * it, as the rollup answers for some units at least.
 	 */
 	r = plan_has_source(summing, walk, rollup, true, &has_finer);
-	r = r < 0 ? r : plan_has_source(summing, walk, rollup, false, &lacks_finer);
+	if (r == 0 && !is_cut && is_whole)
+		r = plan_has_source(summing, walk, rollup, false, &lacks_finer);
 	*ret_uses = is_cut || !is_whole ? !has_finer : lacks_finer;
 	return r;
 }

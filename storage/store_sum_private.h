@@ -103,7 +103,42 @@ struct summing {
 	struct buf keys;    /* struct sum_group_key, distinct */
 	struct buf choices; /* i64 by key: which group of the question a group of a unit is */
 	struct plan plan;
+
+	struct summing_steps *steps; /* where sums are by steps of the range; else NULL */
 };
+
+int summing_init(struct summing *summing);
+void summing_fini(struct summing *summing);
+/* An open batch: visit of the walk. */
+int summing_record(void *owner, struct key_batch key, const struct record_batch *record,
+        struct generation *generation);
+int summing_window(struct summing *summing, struct walk *walk, const struct plan_window *window);
+
+/*
+ * Steps of a range (store_sum_steps.c). What is read as a whole, and open batches, belong to the
+ * step that the walk is in; rows of sealed windows to whichever their interval starts in.
+ */
+int steps_add_row(struct summing *summing, uint32_t group, uint32_t node, uint64_t value);
+int steps_add_coverage(struct summing *summing, uint32_t group, uint64_t ns);
+int steps_add_coverage_at(struct summing *summing, uint32_t group, uint64_t start_ns, uint64_t ns);
+/* Places of a dictionary, as sums_add_all(), which come to `samples`. */
+int steps_add_stacks(struct summing *summing, uint32_t group, uint64_t period,
+        const uint32_t *nodes, const uint32_t *order, uint64_t samples);
+/* Before the chunks of a unit: its dictionary. -ENOMEM. */
+int steps_begin_unit(struct summing *summing, const uint32_t *nodes, uint32_t count);
+/* The rows of the reports that are wanted. */
+int steps_add_chunk(struct summing *summing, struct sealed *sealed,
+        const struct detail_chunk *chunk, const struct detail_heads *heads, const uint8_t *wanted);
+void steps_note_resolution(struct summing *summing, uint64_t resolution_ns);
+/* summing_window(), once for all steps that it reaches into. */
+int steps_window(struct summing *summing, struct walk *walk, const struct plan_window *window);
+
+/* The series' place among those asked for has it, or NULL. */
+static inline struct summed_series *summing_find(struct summing *summing, uint32_t series)
+{
+	uint32_t place = places_find(&summing->part->places, series);
+	return place == ID_NONE ? NULL : &summing->series[place];
+}
 
 /* Adds, or says that the sum is past 64 bits. */
 static inline int sum_add(uint64_t *sum, uint64_t value)

@@ -66,12 +66,6 @@ static int summing_group_key(
 	return 0;
 }
 
-static struct summed_series *summing_find(struct summing *summing, uint32_t series)
-{
-	uint32_t place = places_find(&summing->part->places, series);
-	return place == ID_NONE ? NULL : &summing->series[place];
-}
-
 /* Zeroes over a dictionary. */
 static struct stack_sums *summing_stacks(struct summing *summing, uint32_t count)
 {
@@ -90,6 +84,8 @@ static int summing_add_stacks(struct summing *summing, uint32_t group, uint64_t 
 {
 	const uint64_t *values;
 	uint64_t value = 0;
+	if (summing->steps)
+		return steps_add_stacks(summing, group, period, nodes, order, samples);
 	int r = stack_sums_get(summing->stacks, &values);
 	r = r < 0 ? r
 	          : sums_add_all(summing->part->sums, group, nodes, order, values,
@@ -276,6 +272,11 @@ static int summing_add_heads(struct summing *summing, const struct walk *walk, b
 			continue;
 		summing_meet(summing, series);
 		r = summing_match_stream(summing, interval->stream);
+		if (r == 0 && summing->steps)
+			r = is_whole ? steps_add_coverage(
+			                       summing, series->group, report->coverage_ns)
+			             : steps_add_coverage_at(summing, series->group,
+			                       interval->start_ns, report->coverage_ns);
 		r = r < 0 ? r : sum_add(&series->coverage_ns, report->coverage_ns);
 		r = r < 0 ? r : sum_add(&summing->completeness.coverage_ns, report->coverage_ns);
 	}
@@ -408,6 +409,9 @@ static int detailing_add_chunk(struct detailing *detailing, const struct detail_
 	if (!of)
 		return 0;
 	summing_note_resolution(summing, 0);
+	if (summing->steps)
+		return steps_add_chunk(
+		        summing, &detailing->walk->sealed, chunk, heads, detailing->wanted.bytes);
 	return is_mixed ? detailing_add_mixed(detailing, chunk, heads)
 	                : detailing_add_alike(detailing, chunk, of, is_all);
 }
@@ -438,6 +442,8 @@ static int summing_add_detail(
 {
 	struct detailing detailing = { .summing = summing, .walk = walk, .block = block };
 	int r = 0;
+	if (summing->steps)
+		r = steps_begin_unit(summing, sealed_nodes(&walk->sealed), block->dictionary_count);
 	for (uint32_t i = 0; i < walk->sealed.window.units[unit].chunks && r == 0; i++) {
 		r = walk_is_cancelled(walk) ? -ECANCELED : detailing_chunk(&detailing, unit, i);
 		r = walk_forgive(walk, r);
@@ -467,6 +473,8 @@ static void summing_miss(struct summing *summing, const struct key_window *windo
 void summing_note_resolution(struct summing *summing, uint64_t resolution_ns)
 {
 	struct completeness *to = &summing->completeness;
+	if (summing->steps)
+		steps_note_resolution(summing, resolution_ns);
 	if (!summing->has_resolution || resolution_ns < to->resolution_finest_ns)
 		to->resolution_finest_ns = resolution_ns;
 	if (resolution_ns > to->resolution_coarsest_ns)
@@ -640,8 +648,7 @@ bool summing_wants_unit(const struct summing *summing, const struct window_unit 
 	       bsearch(&key, part->units, part->units_count, sizeof(key), summing_compare_units);
 }
 
-static int summing_window(
-        struct summing *summing, struct walk *walk, const struct plan_window *window)
+int summing_window(struct summing *summing, struct walk *walk, const struct plan_window *window)
 {
 	struct sealed *sealed = &walk->sealed;
 	struct window_entry entry = { .key = window->key };
@@ -650,7 +657,9 @@ static int summing_window(
 		return walk_forgive(walk, r);
 	summing_turn_to(summing, sealed->generation);
 	summing->is_missed = false;
-	for (uint32_t i = 0; i < sealed->window.watchers_chunks && r == 0; i++)
+	/* Steps do not say who was watching. */
+	uint32_t watchers = summing->steps ? 0 : sealed->window.watchers_chunks;
+	for (uint32_t i = 0; i < watchers && r == 0; i++)
 		r = walk_forgive(walk, summing_watchers(summing, walk, window->is_whole, i));
 	for (uint32_t i = 0; i < sealed->window.units_count && r == 0; i++) {
 		if (sealed->window.units[i].is_gone ||
@@ -700,7 +709,8 @@ int summing_stretch(void *owner, struct walk *walk, bool may_break)
 	summing->is_pending = true;
 	r = walk_batches(walk, to_ns, false);
 	for (size_t i = 0; i < count && r == 0; i++)
-		r = summing_window(summing, walk, &windows[i]);
+		r = summing->steps ? steps_window(summing, walk, &windows[i])
+		                   : summing_window(summing, walk, &windows[i]);
 	r = r < 0 ? r : summing_see_pending(summing);
 	summing->is_pending = false;
 	walk->at = (struct key_batch){ .start_ns = to_ns };

@@ -191,11 +191,9 @@ static void walk_tell(const struct walk *walk, uint64_t before_ns)
 		(void)__atomic_fetch_add(walk->read_ns, at_ns - before_ns, __ATOMIC_RELAXED);
 }
 
-int walk_run(struct walk *walk)
+int walk_range(struct walk *walk)
 {
-	int r = sealed_init(&walk->sealed, walk->store);
-	walk->sealed.passes_over = true;
-	walk->at = (struct key_batch){ .start_ns = walk->from_ns };
+	int r = 0;
 	while (r == 0 && walk->at.start_ns < walk->to_ns) {
 		uint64_t before_ns = walk->at.start_ns;
 		store_read_lock(walk->store);
@@ -203,6 +201,15 @@ int walk_run(struct walk *walk)
 		store_read_unlock(walk->store);
 		walk_tell(walk, before_ns);
 	}
+	return r;
+}
+
+int walk_run(struct walk *walk)
+{
+	int r = sealed_init(&walk->sealed, walk->store);
+	walk->sealed.passes_over = true;
+	walk->at = (struct key_batch){ .start_ns = walk->from_ns };
+	r = r < 0 ? r : walk_range(walk);
 	sealed_fini(&walk->sealed);
 	return r;
 }

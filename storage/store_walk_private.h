@@ -43,6 +43,8 @@ struct walk {
 };
 
 int walk_run(struct walk *walk);
+/* From walk->at on, with walk->sealed as it is. */
+int walk_range(struct walk *walk);
 bool walk_is_cancelled(const struct walk *walk);
 /* What walk->sealed read last. */
 void walk_count_corrupt(struct walk *walk);

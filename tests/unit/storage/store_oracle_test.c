@@ -21,6 +21,7 @@
 #include "storage/store_expire.h"
 #include "tests/lib/fault.h"
 #include "tests/unit/storage/store_fixture.h"
+#include "tests/unit/storage/store_steps.h"
 
 #define SEEDS        50
 #define STEPS        300
@@ -92,6 +93,8 @@ struct model {
 
 struct program {
 	struct rng rng;
+	struct rng steps_rng; /* of how ranges are cut into steps */
+	uint64_t queries;
 	struct test_dir *dir;
 	struct store *store;
 	struct source sources[GROUP_MAX];
@@ -606,6 +609,8 @@ static void program_query(struct program *program)
 	CHECK(sum.completeness.resolution_finest_ns <= sum.completeness.resolution_coarsest_ns);
 	if (sum.completeness.resolution_coarsest_ns > program->coarsest_ns)
 		program->coarsest_ns = sum.completeness.resolution_coarsest_ns;
+	if (from < to && ++program->queries % 4 == 0)
+		store_steps_check(program->store, &program->steps_rng, options);
 	store_sum_fini(&sum);
 	selector_free(selector);
 	store_match_free(match);
@@ -793,6 +798,7 @@ static void program_run(uint64_t seed)
 	print_message("seed %" PRIu64 "\n", seed);
 	assert_non_null(program.model);
 	rng_init(&program.rng, seed);
+	rng_init(&program.steps_rng, ~seed);
 	clock_virtual_init(&program.clock, 1700000000 * SECOND);
 	program_open(&program);
 	all = source_new(program.store, 0);
