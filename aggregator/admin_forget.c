@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "aggregator/admin_call.h"
+#include "core/log.h"
 #include "storage/store_backup.h"
 
 /* The hold that protects some of what is asked for. */
@@ -147,6 +148,10 @@ static int forget_run(struct admin_call *call, struct store_forget_options *opti
 		r = store_forget(call->store, options, &forgotten);
 	if (r < 0)
 		return admin_failed(call, "forgetting", r);
+	/* What was not sealed is in the log until a flush; without one it only stays there longer.
+	 */
+	if (now && store_flush(call->store) < 0)
+		log_warn("forget-not-flushed", "the log still has what was not sealed");
 	json_key_bool(call->json, "done", true);
 	if (!now) {
 		json_key_u64(call->json, "run", id);

@@ -9,7 +9,6 @@
 #include "profile/retention_cases.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +16,7 @@
 #include "core/clock.h"
 #include "core/config.h"
 #include "core/options.h"
+#include "profile/retention_private.h"
 
 /* 2026-01-01: where a file does not say what now is. */
 #define CASES_NOW_NS (UINT64_C(1767225600) * NS_PER_S)
@@ -47,13 +47,6 @@ struct retention_cases {
 	uint32_t count;
 };
 
-struct cases_reading {
-	const char *file;
-	const char *name; /* of the case at hand, or NULL */
-	char *error;
-	size_t error_bytes;
-};
-
 void retention_cases_free(struct retention_cases *cases)
 {
 	if (!cases)
@@ -70,55 +63,11 @@ void retention_cases_free(struct retention_cases *cases)
 	free(cases);
 }
 
-static int cases_refuse(const struct cases_reading *reading, const struct config_node *node,
-        const char *key, const char *format, ...) __attribute__((format(printf, 4, 5)));
-
-static int cases_refuse(const struct cases_reading *reading, const struct config_node *node,
-        const char *key, const char *format, ...)
-{
-	char words[512];
-	va_list arguments;
-	va_start(arguments, format);
-	/* The analyzer loses sight of va_start().
-	 * NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized) */
-	vsnprintf(words, sizeof(words), format, arguments);
-	va_end(arguments);
-	snprintf(reading->error, reading->error_bytes, "%s:%u: %s%s%s%s%s%s", reading->file,
-	        node ? config_node_line(node) : 1, reading->name ? "case \"" : "",
-	        reading->name ? reading->name : "", reading->name ? "\": " : "", key ? key : "",
-	        key ? ": " : "", words);
-	return -EINVAL;
-}
-
-/* Text of a key or NULL. -EINVAL for a list or mapping. */
-static int cases_text(const struct cases_reading *reading, const struct config_node *map,
+/* Text of a key, however long the file may be. */
+static int cases_text(const struct retention_reading *reading, const struct config_node *map,
         const char *key, const char **ret_text)
 {
-	const struct config_node *node = config_node_find(map, key);
-	if (node && !config_node_text(node))
-		return cases_refuse(reading, node, key, "write plain text here");
-	if (node)
-		*ret_text = config_node_text(node);
-	return 0;
-}
-
-static int cases_known(const struct cases_reading *reading, const struct config_node *map,
-        const char *const *known)
-{
-	for (uint32_t i = 0; i < config_node_count(map); i++) {
-		const char *key = config_node_key(map, i);
-		bool found = false;
-		for (const char *const *at = known; *at && !found; at++)
-			found = strcmp(*at, key) == 0;
-		if (found)
-			continue;
-		const char *nearest = option_nearest(key, known);
-		return cases_refuse(reading, config_node_item(map, i), NULL,
-		        "%.64s: no such key; %s%s", key,
-		        nearest ? "did you mean " : "see `profleet help retention test`",
-		        nearest ? nearest : "");
-	}
-	return 0;
+	return retention_read_text(reading, map, key, SIZE_MAX, ret_text);
 }
 
 /* A tree as JSON, for the reader of its noun. Deep enough for every policy (config's own bound). */
@@ -157,15 +106,15 @@ static void cases_put_part(const char *key, const struct config_node *node, stru
 	json_object_end(&json);
 }
 
-static int cases_read_policies(const struct cases_reading *reading, const struct config_node *root,
-        struct retention_cases *cases)
+static int cases_read_policies(const struct retention_reading *reading,
+        const struct config_node *root, struct retention_cases *cases)
 {
 	const struct config_node *policies = config_node_find(root, "policies");
 	int r = cases_text(reading, root, "policies_file", &cases->policies_file);
 	if (r < 0)
 		return r;
 	if (!policies == !cases->policies_file)
-		return cases_refuse(reading, policies ? policies : root, NULL,
+		return retention_refuse(reading, policies ? policies : root, NULL,
 		        policies ? "policies and policies_file: write one of them"
 		                 : "no policies: write policies_file: FILE, or policies: and a "
 		                   "list");
@@ -178,7 +127,7 @@ static int cases_read_policies(const struct cases_reading *reading, const struct
 	                             &cases->set, reading->error, reading->error_bytes);
 }
 
-static int cases_read_holds(const struct cases_reading *reading, const struct config_node *root,
+static int cases_read_holds(const struct retention_reading *reading, const struct config_node *root,
         struct retention_cases *cases)
 {
 	const struct config_node *holds = config_node_find(root, "holds");
@@ -192,7 +141,7 @@ static int cases_read_holds(const struct cases_reading *reading, const struct co
 	                         &cases->holds, reading->error, reading->error_bytes);
 }
 
-static int cases_read_head(const struct cases_reading *reading, const struct config_node *root,
+static int cases_read_head(const struct retention_reading *reading, const struct config_node *root,
         struct retention_cases *cases)
 {
 	const char *now = NULL, *floor = NULL, *ceiling = NULL;
@@ -205,11 +154,11 @@ static int cases_read_head(const struct cases_reading *reading, const struct con
 	if (r < 0)
 		return r;
 	if (now && option_parse_time(now, CASES_NOW_NS, &cases->now_ns) < 0)
-		return cases_refuse(reading, config_node_find(root, "now"), "now",
+		return retention_refuse(reading, config_node_find(root, "now"), "now",
 		        "\"%s\" is no time; write 2026-01-01T00:00:00Z", now);
 	r = retention_limits_parse(floor, ceiling, &cases->limits, error, sizeof(error));
 	if (r == -EINVAL)
-		return cases_refuse(reading,
+		return retention_refuse(reading,
 		        config_node_find(
 		                root, strncmp(error, "floor", 5) == 0 ? "floor" : "ceiling"),
 		        NULL, "%s", error);
@@ -217,7 +166,7 @@ static int cases_read_head(const struct cases_reading *reading, const struct con
 }
 
 /* The one series of a case. */
-static int case_intern(const struct cases_reading *reading, const struct config_node *labels,
+static int case_intern(const struct retention_reading *reading, const struct config_node *labels,
         struct retention_case *one)
 {
 	struct label pairs[DICT_LABELS_MAX];
@@ -225,18 +174,20 @@ static int case_intern(const struct cases_reading *reading, const struct config_
 	AUTO_BUF text = { 0 };
 	uint32_t count = labels ? config_node_count(labels) : 0;
 	if (count > DICT_LABELS_MAX)
-		return cases_refuse(reading, labels, "labels", "more than %d", DICT_LABELS_MAX);
+		return retention_refuse(reading, labels, "labels", "more than %d", DICT_LABELS_MAX);
 	one->dict = dict_new(dict_limits_default);
 	if (!one->dict)
 		return -ENOMEM;
 
 	int r = dict_cstring(one->dict, one->type, &series.type);
 	buf_printf(&text, "%s{", one->type);
+	if (*one->tenant)
+		buf_printf(&text, SELECTOR_TENANT "=\"%s\"%s", one->tenant, count ? "," : "");
 	for (uint32_t i = 0; i < count && r == 0; i++) {
 		const char *name = config_node_key(labels, i);
 		const char *value = config_node_text(config_node_item(labels, i));
 		if (!value)
-			return cases_refuse(reading, config_node_item(labels, i), name,
+			return retention_refuse(reading, config_node_item(labels, i), name,
 			        "a label's value is plain text");
 		r = dict_cstring(one->dict, name, &pairs[i].name);
 		if (r == 0)
@@ -247,13 +198,13 @@ static int case_intern(const struct cases_reading *reading, const struct config_
 	if (r == 0)
 		r = dict_series(one->dict, &series, pairs, count, &one->series);
 	if (r == -EINVAL)
-		return cases_refuse(reading, labels, "labels", "not the labels of a series");
+		return retention_refuse(reading, labels, "labels", "not the labels of a series");
 	size_t bytes;
 	one->series_text = (char *)buf_take(&text, &bytes);
 	return r == 0 && !one->series_text ? -ENOMEM : r;
 }
 
-static int case_read_keep(const struct cases_reading *reading, const struct config_node *map,
+static int case_read_keep(const struct retention_reading *reading, const struct config_node *map,
         struct retention_case *one)
 {
 	static const char *const known[] = { "detail", "10m", "1h", "1d", NULL };
@@ -261,8 +212,8 @@ static int case_read_keep(const struct cases_reading *reading, const struct conf
 	if (!keep)
 		return 0;
 	if (config_node_kind(keep) != CONFIG_MAP)
-		return cases_refuse(reading, keep, "keep", "write a mapping: { detail: 7d }");
-	int r = cases_known(reading, keep, known);
+		return retention_refuse(reading, keep, "keep", "write a mapping: { detail: 7d }");
+	int r = retention_refuse_unknown(reading, keep, known);
 	for (int tier = 0; tier < RETENTION_TIERS && r == 0; tier++) {
 		const char *text = NULL;
 		r = cases_text(reading, keep, known[tier], &text);
@@ -270,13 +221,13 @@ static int case_read_keep(const struct cases_reading *reading, const struct conf
 			continue;
 		one->has_keep[tier] = true;
 		if (retention_parse_keep(text, &one->keep.keep_ns[tier]) < 0)
-			r = cases_refuse(reading, config_node_find(keep, known[tier]), known[tier],
-			        "\"%s\" is no duration; write 7d or forever", text);
+			r = retention_refuse(reading, config_node_find(keep, known[tier]),
+			        known[tier], "\"%s\" is no duration; write 7d or forever", text);
 	}
 	return r;
 }
 
-static int case_read_expect(const struct cases_reading *reading, const struct config_node *map,
+static int case_read_expect(const struct retention_reading *reading, const struct config_node *map,
         struct retention_case *one)
 {
 	const char *age = NULL;
@@ -286,33 +237,35 @@ static int case_read_expect(const struct cases_reading *reading, const struct co
 	if (r < 0)
 		return r;
 	if (!age || option_parse_duration(age, &one->age_ns) < 0)
-		return cases_refuse(reading, age ? config_node_find(map, "age") : map, "age",
+		return retention_refuse(reading, age ? config_node_find(map, "age") : map, "age",
 		        age ? "\"%s\" is no duration; write 8d" : "is missing; write age: 8d", age);
 	bool is_known = one->expect && strcmp(one->expect, "gone") == 0;
 	for (int tier = 0; one->expect && tier < RETENTION_TIERS; tier++)
 		is_known |= strcmp(one->expect, retention_tier_name(tier)) == 0;
 	if (!is_known)
-		return cases_refuse(reading, one->expect ? config_node_find(map, "expect") : map,
-		        "expect",
+		return retention_refuse(reading,
+		        one->expect ? config_node_find(map, "expect") : map, "expect",
 		        "write the finest tier that is left: detail, 10m, 1h, 1d, or gone");
 	return 0;
 }
 
-static int case_read(
-        struct cases_reading *reading, const struct config_node *map, struct retention_case *one)
+static int case_read(struct retention_reading *reading, const struct config_node *map,
+        struct retention_case *one)
 {
 	static const char *const known[] = { "name", "labels", "type", "tenant", "age", "expect",
 		"policy", "hold", "keep", NULL };
+	reading->noun = "case";
 	reading->name = NULL;
 	if (config_node_kind(map) != CONFIG_MAP)
-		return cases_refuse(reading, map, NULL, "a case is a mapping with age and expect");
+		return retention_refuse(
+		        reading, map, NULL, "a case is a mapping with age and expect");
 	one->name = "";
 	one->type = "cpu";
 	one->tenant = "";
 	int r = cases_text(reading, map, "name", &one->name);
 	reading->name = *one->name ? one->name : NULL;
 	if (r == 0)
-		r = cases_known(reading, map, known);
+		r = retention_refuse_unknown(reading, map, known);
 	if (r == 0)
 		r = cases_text(reading, map, "type", &one->type);
 	if (r == 0)
@@ -329,21 +282,22 @@ static int case_read(
 		return r;
 	const struct config_node *labels = config_node_find(map, "labels");
 	if (labels && config_node_kind(labels) != CONFIG_MAP)
-		return cases_refuse(
+		return retention_refuse(
 		        reading, labels, "labels", "write a mapping: { service: cart }");
 	return case_intern(reading, labels, one);
 }
 
-static int cases_read_list(struct cases_reading *reading, const struct config_node *root,
+static int cases_read_list(struct retention_reading *reading, const struct config_node *root,
         struct retention_cases *cases)
 {
 	const struct config_node *list = config_node_find(root, "cases");
 	if (!list || config_node_kind(list) != CONFIG_LIST || config_node_count(list) == 0)
-		return cases_refuse(reading, list ? list : root, NULL,
+		return retention_refuse(reading, list ? list : root, NULL,
 		        "no cases: write cases: and a list of them");
 	uint32_t count = config_node_count(list);
 	if (count > RETENTION_CASES_MAX)
-		return cases_refuse(reading, list, NULL, "more than %d cases", RETENTION_CASES_MAX);
+		return retention_refuse(
+		        reading, list, NULL, "more than %d cases", RETENTION_CASES_MAX);
 	cases->cases = calloc(count, sizeof(*cases->cases));
 	if (!cases->cases)
 		return -ENOMEM;
@@ -358,7 +312,10 @@ int retention_cases_parse(const char *file, const char *text, size_t count,
 {
 	static const char *const known[] = { "policies", "policies_file", "now", "floor", "ceiling",
 		"holds", "cases", NULL };
-	struct cases_reading reading = { file, NULL, ret_error, error_bytes };
+	struct retention_reading reading = { .file = file,
+		.help = "retention test",
+		.error = ret_error,
+		.error_bytes = error_bytes };
 	AUTO(retention_cases) cases = calloc(1, sizeof(*cases));
 	if (!cases)
 		return -ENOMEM;
@@ -369,8 +326,8 @@ int retention_cases_parse(const char *file, const char *text, size_t count,
 		return r;
 	const struct config_node *root = config_root(cases->config);
 	if (!root || config_node_kind(root) != CONFIG_MAP)
-		return cases_refuse(&reading, root, NULL, "expected policies_file: and cases:");
-	r = cases_known(&reading, root, known);
+		return retention_refuse(&reading, root, NULL, "expected policies_file: and cases:");
+	r = retention_refuse_unknown(&reading, root, known);
 	if (r == 0)
 		r = cases_read_head(&reading, root, cases);
 	if (r == 0)

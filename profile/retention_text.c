@@ -15,19 +15,7 @@
 #include "core/options.h"
 #include "profile/retention_private.h"
 
-/* One mapping that is being read, and how to speak of it. */
-struct retention_reading {
-	const char *file;
-	const char *noun; /* "policy", "hold" */
-	const char *name; /* NULL: not known yet */
-	char *error;
-	size_t error_bytes;
-};
-
-static int retention_refuse(const struct retention_reading *reading, const struct config_node *node,
-        const char *key, const char *format, ...) __attribute__((format(printf, 4, 5)));
-
-static int retention_refuse(const struct retention_reading *reading, const struct config_node *node,
+int retention_refuse(const struct retention_reading *reading, const struct config_node *node,
         const char *key, const char *format, ...)
 {
 	char words[512];
@@ -37,10 +25,13 @@ static int retention_refuse(const struct retention_reading *reading, const struc
 	 * NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized) */
 	vsnprintf(words, sizeof(words), format, arguments);
 	va_end(arguments);
-	snprintf(reading->error, reading->error_bytes, "%s:%u: %s%s%s%s: %s%s%s", reading->file,
-	        node ? config_node_line(node) : 1, reading->noun, reading->name ? " \"" : "",
-	        reading->name ? reading->name : "", reading->name ? "\"" : "", key ? key : "",
-	        key ? ": " : "", words);
+	char of[RETENTION_TEXT_BYTES_MAX] = "";
+	if (reading->noun && reading->name)
+		snprintf(of, sizeof(of), "%s \"%s\": ", reading->noun, reading->name);
+	else if (reading->noun)
+		snprintf(of, sizeof(of), "%s: ", reading->noun);
+	snprintf(reading->error, reading->error_bytes, "%s:%u: %s%s%s%s", reading->file,
+	        node ? config_node_line(node) : 1, of, key ? key : "", key ? ": " : "", words);
 	return -EINVAL;
 }
 
@@ -79,9 +70,8 @@ int retention_read_selector(const char *text, struct selector **ret_selector, ch
 	return 0;
 }
 
-/* A key's words, or NULL where the key is not there; -EINVAL where it is something else. */
-static int retention_read_text(const struct retention_reading *reading,
-        const struct config_node *map, const char *key, size_t bytes_max, const char **ret_text)
+int retention_read_text(const struct retention_reading *reading, const struct config_node *map,
+        const char *key, size_t bytes_max, const char **ret_text)
 {
 	const struct config_node *node = config_node_find(map, key);
 	if (!node)
@@ -113,8 +103,8 @@ static int retention_read_number(const struct retention_reading *reading,
 	return 0;
 }
 
-static int retention_refuse_unknown(const struct retention_reading *reading,
-        const struct config_node *map, const char *const *known)
+int retention_refuse_unknown(const struct retention_reading *reading, const struct config_node *map,
+        const char *const *known)
 {
 	for (uint32_t i = 0; i < config_node_count(map); i++) {
 		const char *key = config_node_key(map, i);
@@ -126,8 +116,8 @@ static int retention_refuse_unknown(const struct retention_reading *reading,
 		const char *nearest = option_nearest(key, known);
 		return retention_refuse(reading, config_node_item(map, i), NULL,
 		        nearest ? "%.64s: no such key; did you mean %s?"
-		                : "%.64s: no such key; `profleet help retention` names them",
-		        key, nearest);
+		                : "%.64s: no such key; `profleet help %s` names them",
+		        key, nearest ? nearest : reading->help);
 	}
 	return 0;
 }
@@ -340,9 +330,11 @@ static int retention_read_set(struct retention_reading *reading, const struct co
 int retention_parse(const char *file, const char *text, size_t count,
         struct retention_set **ret_set, char *ret_error, size_t error_bytes)
 {
-	struct retention_reading reading = {
-		.file = file, .noun = "policy", .error = ret_error, .error_bytes = error_bytes
-	};
+	struct retention_reading reading = { .file = file,
+		.noun = "policy",
+		.help = "retention",
+		.error = ret_error,
+		.error_bytes = error_bytes };
 	AUTO(config) config = NULL;
 	AUTO(retention_set) set = retention_set_new();
 	if (!set)
@@ -396,9 +388,11 @@ static int retention_read_hold(struct retention_reading *reading, const struct c
 int retention_holds_parse(const char *file, const char *text, size_t count,
         struct retention_holds **ret_holds, char *ret_error, size_t error_bytes)
 {
-	struct retention_reading reading = {
-		.file = file, .noun = "hold", .error = ret_error, .error_bytes = error_bytes
-	};
+	struct retention_reading reading = { .file = file,
+		.noun = "hold",
+		.help = "retention",
+		.error = ret_error,
+		.error_bytes = error_bytes };
 	AUTO(config) config = NULL;
 	AUTO(retention_holds) holds = retention_holds_new();
 	const struct config_node *list = NULL;

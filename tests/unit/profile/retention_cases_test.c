@@ -22,7 +22,7 @@ static void a_wrong_file_of_cases_is_refused_by_place(void **state)
 		{ POLICY "policies_file: x\ncases: []", "write one of them" },
 		{ POLICY "cases: []", "no cases" },
 		{ POLICY "case: []", "did you mean cases" },
-		{ POLICY "cases:\n- {expect: gone}", "c.yaml:4: age: is missing" },
+		{ POLICY "cases:\n- {expect: gone}", "c.yaml:4: case: age: is missing" },
 		{ POLICY "cases:\n- {name: n, age: x, expect: gone}", "case \"n\": age: \"x\" is" },
 		{ POLICY "cases:\n- {age: 1d, expect: 5m}", "the finest tier that is left" },
 		{ POLICY "cases:\n- {age: 1d, expect: 1d, labels: [a]}", "write a mapping" },
