@@ -39,7 +39,7 @@ PHASES = {
     "import: diff of its two versions": ("import", "diff of its two versions, ms"),
     "import: merge of all services": ("import", "merge of all services, ms"),
 }
-PROGRAMS = {"wire": "profleet-aggreg", "import": "profleet-aggreg"}  # comm has 15 characters
+PROGRAMS = {"wire": "profleet-aggregator", "import": "profleet-aggregator"}
 
 
 class Judge(Program):
@@ -83,10 +83,10 @@ class Profile:
     def of(self, measure):
         """[(share of all, function, module)], the greatest first, or None: it has no phase, or a phase too short."""
         part, phase = PHASES.get(measure, (None, None))
-        values, names = {}, {}
+        values = {}
         for from_s, to_s in self.phases.get((part, phase), []):
-            comm = PROGRAMS.get(part, "bench.store")
-            text = self.fleet.cli(self.judge.address, "top", f'cpu{{comm="{comm}"}}', "--from", stamp(from_s), "--to",
+            exe = os.path.realpath(os.path.join(BIN, PROGRAMS.get(part, "bench.store")))
+            text = self.fleet.cli(self.judge.address, "top", f'cpu{{exe="{exe}"}}', "--from", stamp(from_s), "--to",
                                   stamp(to_s), "--limit", "0", "-o", "json", status=None)
             # What was shorter than an interval left no sample of its own.
             for row in json.loads(text)["functions"] if text else []:

@@ -73,13 +73,14 @@ struct ask_result ask(
 	return result;
 }
 
-double ask_sum_ms(struct store *store, const struct question *question)
+struct ask_sum ask_sum(struct store *store, const struct question *question)
 {
 	char error[ASK_ERROR_BYTES] = "";
 	AUTO(selector) selector = NULL;
 	AUTO(store_match) match = NULL;
 	struct store_sum sum = { 0 };
 	double before = say_wall_s();
+	double cpu = say_process_cpu_s();
 	struct store_sum_options options = {
 		.from_ns = question->from_ns[0],
 		.to_ns = question->to_ns[0],
@@ -91,9 +92,9 @@ double ask_sum_ms(struct store *store, const struct question *question)
 	options.match = match;
 	options.groups = groups;
 	SAY_OR_DIE(store_sum(store, &options, &sum));
-	double ms = (say_wall_s() - before) * 1e3;
+	struct ask_sum took = { (say_wall_s() - before) * 1e3, (say_process_cpu_s() - cpu) * 1e3 };
 	store_sum_fini(&sum);
-	return ms;
+	return took;
 }
 
 struct rows_sum ask_print(

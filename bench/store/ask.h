@@ -28,8 +28,12 @@ struct ask_result {
 struct ask_result ask(
         struct store *store, struct named_stacks *stacks, const struct question *question);
 
-/* Without the tree: the range summed by stack. */
-double ask_sum_ms(struct store *store, const struct question *question);
+/* Without the tree: the range summed by stack. CPU is the process's: a sum may use several threads.
+ */
+struct ask_sum {
+	double ms, cpu_ms;
+};
+struct ask_sum ask_sum(struct store *store, const struct question *question);
 
 /* The same question by address, as figures that it can be held against. */
 struct rows_sum ask_print(

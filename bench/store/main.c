@@ -394,9 +394,11 @@ static void bench_ask(const struct bench *bench, const char *what, struct questi
 	}
 	say_of(what, "tree_nodes", result.nodes);
 	say_of(what, "samples", (double)result.value);
-	double sum_ms[64];
-	for (uint32_t i = 0; question.sides == 1 && i < bench->runs && i < COUNT_OF(sum_ms); i++)
-		say_of(what, "sum_ms", ask_sum_ms(bench->store, &question));
+	for (uint32_t i = 0; question.sides == 1 && i < bench->runs; i++) {
+		struct ask_sum sum = ask_sum(bench->store, &question);
+		say_of(what, "sum_ms", sum.ms);
+		say_of(what, "sum_cpu_ms", sum.cpu_ms);
+	}
 	bench_repeat(bench, what, question, NULL);
 }
 

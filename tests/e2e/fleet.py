@@ -155,6 +155,30 @@ def what_it_cannot_do_it_says(fleet):
     check("full store" in said, f"a store that finds no room: {said}")
 
 
+def what_is_interrupted_is_not_taken_for_whole(fleet):
+    def start(option, folder):
+        process = subprocess.Popen([f"{BIN}/bench.fleet", "--instances", "40", "--pool", "2000", option, folder],
+                                   stdout=subprocess.PIPE, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+        fleet.undo.append(lambda: process.poll() is None and process.kill())
+        return process
+
+    files, store = os.path.join(fleet.dir, "files cut"), os.path.join(fleet.dir, "store cut")
+    for option, folder, is_begun in (("--pprof", files, lambda: os.path.exists(os.path.join(files, "000003.pb.gz"))),
+                                     ("--store", store, lambda: os.path.exists(store) and
+                                      sum(entry.stat().st_size for entry in os.scandir(store) if entry.name.endswith(".log"))
+                                      > 50000)):
+        process = start(option, folder)
+        wait_for("its first part", is_begun)
+        process.send_signal(signal.SIGINT)
+        out = process.communicate(timeout=60)[0]
+        check(process.returncode == -signal.SIGINT and out == b"", f"{option}: ends at once: {process.returncode} {out}")
+    check("index.tsv" not in os.listdir(files), "no index")
+    aggregator = Aggregator(fleet, data=store)
+    total = fleet.json(aggregator.address, "top", "cpu", "--since", "1d", "--limit", "1")["side"]["value"]
+    check(total > 0 and total % PERIOD_NS == 0, f"what was appended until then is there: {total}")
+
+
 if __name__ == "__main__":
-    for test in (one_seed_is_one_fleet, every_way_in_has_the_same_totals, what_it_cannot_do_it_says):
+    for test in (one_seed_is_one_fleet, every_way_in_has_the_same_totals, what_it_cannot_do_it_says,
+                 what_is_interrupted_is_not_taken_for_whole):
         run(test)
