@@ -116,13 +116,19 @@ class StoreTable:
     """The whole of it; prints as the other tables of bench/run do."""
 
     def __init__(self, title, is_quick, peer):
-        self.title, self.is_quick, self.peer, self.rows = title, is_quick, peer, []
+        self.title, self.is_quick, self.peer, self.rows, self.sets = title, is_quick, peer, [], {}
+
+    def add_set(self, name, figures):
+        self.sets[name] = {what: int(figures[what][0]) for what in ("rows", "stacks", "series")}
 
     def add(self, *args, **kwargs):
         self.rows.append(Row(*args, **kwargs))
 
     def print(self):
-        print(f"\n{self.title}\n")
+        print(f"\n{self.title}")
+        for name, of in self.sets.items():
+            print(f"{name}: {of['rows'] / 1e6:.1f} M rows, {of['stacks'] / 1e6:.2f} M distinct stacks, {of['series']} instances")
+        print()
         print(f"{'measure':58} {'unit':9} {'ours':>8} {'peer':>8} {'ratio':>7} {'spread':>17} {'reach':>7}  met")
         for row in self.rows:
             if not row.ours:
@@ -159,7 +165,7 @@ class StoreTable:
                 print(f"  {100 * share:5.1f} %  {function}  {module}")
 
     def as_json(self):
-        return {"title": self.title, "is_quick": self.is_quick, "peer": self.peer,
+        return {"title": self.title, "is_quick": self.is_quick, "peer": self.peer, "sets": self.sets,
                 "machine": {"cpus": os.cpu_count(), "kernel": platform.release(), "model": cpu_model()},
                 "rows": [row.as_json() for row in self.rows if row.ours]}
 
@@ -274,7 +280,8 @@ def add_life(table, hour, wire, memory_mb=None):
               f"{middle(hour, 'new_node_us')} us for each node of the trie", limit=LIMITS.get("new stack", ""))
     table.add("  a stack that the store knows, new to its session", "us", hour.get("new_session_stack_us"))
     table.add("latest ack at a deploy of 1,000 instances", "ms", wire.get("deploy_ack_ms_max"), reach=1000,
-              note="every stack new, 64 pushes in flight as fast as they are acknowledged, through the wire",
+              note=("--quick: of 60; " if table.is_quick else "") +
+              "every stack new, 64 pushes in flight as fast as they are acknowledged, through the wire",
               limit=LIMITS.get("deploy", ""))
     table.add("  p99 of these acks", "ms", wire.get("deploy_ack_ms_p99"))
     table.add("memory per distinct live stack", "B", hour.get("memory_per_stack"), reach=160,

@@ -56,8 +56,10 @@ def check_table(text, document, has_peer):
 
 
 def check_profiles(text, document):
+    """Each has one. Whose functions are in it is a matter of a few hundred samples, under sanitizers theirs most of all."""
     rows = {row["measure"]: row for row in document["tables"][0]["rows"]}
+    ours = set()
     for name in PROFILED:
-        check(f"profile of: {name}" in text, f"not printed: the profile of {name}")
-        ours = [line for line in rows[name]["profile"] if line["module"] == "bench.store" and line["share"] > 0]
-        check(ours, f"functions of ours in what it does: {rows[name]}")
+        check(f"profile of: {name}" in text and rows[name]["profile"], f"no profile of {name}: {rows[name]}")
+        ours |= {line["function"] for line in rows[name]["profile"] if line["module"] == "bench.store"}
+    check(ours, f"functions of ours in what they do: {[rows[name] for name in PROFILED]}")
