@@ -42,6 +42,7 @@ enum {
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
 static const struct kv_bytes bench_key = { "bench", 5 };
+static const struct sum_keys bench_keys = { { "bench", 5 }, { "values", 6 } };
 
 static double bench_seconds(void)
 {
@@ -491,6 +492,17 @@ static void bench_columns(const struct window *window)
 
 /* ---- sums ---- */
 
+/* A block, and the values of its groups. */
+struct sums_bytes {
+	struct buf block;
+	struct buf values;
+};
+
+static struct kv_bytes bytes_of(const struct buf *buf)
+{
+	return (struct kv_bytes){ buf->bytes, buf->count };
+}
+
 static uint32_t bucket_of(uint32_t instance)
 {
 	return instance * 2654435761u >> 28;
@@ -498,7 +510,7 @@ static uint32_t bucket_of(uint32_t instance)
 
 /* `regions` 1 or REGIONS; `buckets` 1 or BUCKETS. */
 static size_t sums_encode(const struct window *window, uint32_t regions, uint32_t buckets,
-        bool is_elsewhere, enum column_effort effort, struct buf *to)
+        bool is_elsewhere, enum column_effort effort, struct sums_bytes *to)
 {
 	struct sum_writer_options options = {
 		.from_ns = window->from_ns,
@@ -538,13 +550,15 @@ static size_t sums_encode(const struct window *window, uint32_t regions, uint32_
 		if (facts.instances_count > 0)
 			bench_must(sum_writer_put(writer, &facts, values), "sum_writer_put");
 	}
-	buf_reset(to);
-	bench_must(sum_writer_finish(writer, bench_key, to), "sum_writer_finish");
-	return to->count;
+	buf_reset(&to->block);
+	buf_reset(&to->values);
+	bench_must(sum_writer_finish(writer, bench_keys, &to->block, &to->values),
+	        "sum_writer_finish");
+	return to->block.count + to->values.count;
 }
 
 struct reading {
-	struct buf *block;
+	const struct sums_bytes *bytes;
 	struct sum_memory *memory;
 	struct stack_sums *sums;
 };
@@ -553,7 +567,7 @@ static void sums_read_total(void *owner)
 {
 	struct reading *reading = owner;
 	struct sum_block block;
-	struct kv_bytes value = { reading->block->bytes, reading->block->count };
+	struct kv_bytes value = bytes_of(&reading->bytes->block);
 	bench_must(sum_block_open(bench_key, value, &block), "sum_block_open");
 	if (!reading->sums)
 		reading->sums = stack_sums_new(block.dictionary_count);
@@ -567,9 +581,12 @@ static void sums_read(void *owner)
 	struct reading *reading = owner;
 	struct sum_block block;
 	const struct sum_group *groups;
-	struct kv_bytes value = { reading->block->bytes, reading->block->count };
+	struct kv_bytes value = bytes_of(&reading->bytes->block);
 	bench_must(sum_block_open(bench_key, value, &block), "sum_block_open");
 	bench_must(sum_block_get_groups(&block, reading->memory, &groups), "sum_block_get_groups");
+	bench_must(sum_block_open_values(&block, reading->memory, bench_keys.values,
+	                   bytes_of(&reading->bytes->values)),
+	        "sum_block_open_values");
 	if (!reading->sums)
 		reading->sums = stack_sums_new(block.dictionary_count);
 	stack_sums_reset(reading->sums);
@@ -580,9 +597,9 @@ static void sums_read(void *owner)
 		        "sum_block_add_group");
 }
 
-static double sums_read_ms(struct buf *block, void (*read)(void *owner))
+static double sums_read_ms(const struct sums_bytes *bytes, void (*read)(void *owner))
 {
-	struct reading reading = { .block = block, .memory = sum_memory_new() };
+	struct reading reading = { .bytes = bytes, .memory = sum_memory_new() };
 	double seconds = bench_median(read, &reading);
 	sum_memory_free(reading.memory);
 	stack_sums_free(reading.sums);
@@ -603,7 +620,7 @@ static const struct {
 };
 
 struct hour {
-	struct buf blocks[COUNT_OF(forms)][WINDOWS];
+	struct sums_bytes blocks[COUNT_OF(forms)][WINDOWS];
 	uint32_t *dictionaries[WINDOWS];
 	uint32_t counts[WINDOWS];
 	double bytes[COUNT_OF(forms)];
@@ -630,22 +647,26 @@ static void hour_say(struct hour *hour, uint32_t nodes_count)
 		struct sum_block blocks[WINDOWS];
 		struct sum_source sources[WINDOWS];
 		for (uint32_t w = 0; w < WINDOWS; w++) {
-			struct buf *block = &hour->blocks[form][w];
-			bench_must(sum_block_open(bench_key,
-			                   (struct kv_bytes){ block->bytes, block->count },
-			                   &blocks[w]),
+			const struct sums_bytes *bytes = &hour->blocks[form][w];
+			bench_must(sum_block_open(bench_key, bytes_of(&bytes->block), &blocks[w]),
 			        "sum_block_open");
-			sources[w] = (struct sum_source){ &blocks[w],
-				{ hour->dictionaries[w], hour->counts[w] } };
+			sources[w] = (struct sum_source){
+				.block = &blocks[w],
+				.values_key = bench_keys.values,
+				.values = bytes_of(&bytes->values),
+				.dictionary = { hour->dictionaries[w], hour->counts[w] },
+			};
 		}
 		struct sum_merge_options options = {
 			.nodes_count = nodes_count,
 			.is_dictionary_elsewhere = forms[form].is_elsewhere,
 			.effort = forms[form].effort,
 		};
-		AUTO_BUF merged = { 0 };
+		struct sums_bytes merged = { 0 };
 		double start = bench_seconds();
-		bench_must(sum_merge(sources, WINDOWS, options, bench_key, &merged), "sum_merge");
+		bench_must(sum_merge(sources, WINDOWS, options, bench_keys, &merged.block,
+		                   &merged.values),
+		        "sum_merge");
 		double seconds = bench_seconds() - start;
 
 		snprintf(text, sizeof(text), "10 min, %s: size", forms[form].name);
@@ -656,13 +677,15 @@ static void hour_say(struct hour *hour, uint32_t nodes_count)
 		        forms[form].name);
 		say(text, sums_read_ms(&hour->blocks[form][0], sums_read), "ms");
 		snprintf(text, sizeof(text), "1 h, %s: size", forms[form].name);
-		say(text, (double)merged.count / hour->rows, "B/row");
+		say(text, (double)(merged.block.count + merged.values.count) / hour->rows, "B/row");
 		snprintf(text, sizeof(text), "1 h, %s: read the total", forms[form].name);
 		say(text, sums_read_ms(&merged, sums_read_total), "ms");
 		snprintf(text, sizeof(text), "1 h, %s: read and add all groups", forms[form].name);
 		say(text, sums_read_ms(&merged, sums_read), "ms");
 		snprintf(text, sizeof(text), "1 h, %s: merge of six", forms[form].name);
 		say(text, seconds * 1e3, "ms");
+		buf_fini(&merged.block);
+		buf_fini(&merged.values);
 	}
 }
 

@@ -3,7 +3,7 @@
 /*
  * block_format is the one place where the bytes of sealed blocks are fixed: what every reader
  * and writer of a column, a detail chunk (detail_chunk.h) and a sum block (sum_block.h) agrees
- * on. docs/formats/blocks.md is the same in words, with examples.
+ * on, and the values of its groups. docs/formats/blocks.md is the same in words, with examples.
  *
  *	u64 checksum | u32 magic | u8 version | u8 version_min | directory | columns
  *
@@ -17,11 +17,16 @@
 
 #include <stdint.h>
 
-#define BLOCK_VERSION     1
-#define BLOCK_VERSION_MIN 1 /* the oldest reader that understands what we write */
-
 #define BLOCK_MAGIC_DETAIL 0x31444650 /* "PFD1" */
 #define BLOCK_MAGIC_SUMS   0x31534650 /* "PFS1" */
+#define BLOCK_MAGIC_VALUES 0x31564650 /* "PFV1" */
+
+/* What we write, which is also the oldest reader that understands it. */
+enum block_version {
+	BLOCK_VERSION_DETAIL = 1,
+	BLOCK_VERSION_SUMS = 2, /* in 1 the values of the groups were at the end of the block */
+	BLOCK_VERSION_VALUES = 1,
+};
 
 #define BLOCK_CHECKSUM_BYTES 8
 #define BLOCK_HEAD_BYTES     (BLOCK_CHECKSUM_BYTES + 4 + 1 + 1)

@@ -253,7 +253,7 @@ int detail_chunk_encode(const struct detail_contents *contents, struct kv_bytes 
 		return -ENOMEM;
 
 	struct detail_writer writer = { contents, effort, scratch, narrow, wide, to };
-	block_head_begin(BLOCK_MAGIC_DETAIL, to);
+	block_head_begin(BLOCK_MAGIC_DETAIL, BLOCK_VERSION_DETAIL, to);
 	int r = detail_put_directory(contents, to);
 	if (r < 0)
 		return r;
@@ -289,8 +289,10 @@ static void detail_open_columns(struct detail_chunk *chunk, struct reader *from)
 int detail_chunk_open(struct kv_bytes key, struct kv_bytes value, struct detail_chunk *ret_chunk)
 {
 	struct reader from;
+	uint8_t version;
 	struct detail_chunk chunk = { 0 };
-	int r = block_head_open(BLOCK_MAGIC_DETAIL, key, value, &from);
+	int r = block_head_open(
+	        BLOCK_MAGIC_DETAIL, BLOCK_VERSION_DETAIL, key, value, &version, &from);
 	if (r < 0)
 		return r;
 

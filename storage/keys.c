@@ -113,7 +113,7 @@ int keys_get_block(const void *bytes, size_t count, struct key_block *ret_key)
 		return -EBADMSG;
 	at += KEYS_WINDOW_BYTES;
 	if (at[4] != KEYS_BLOCK_DETAIL && at[4] != KEYS_BLOCK_MEMBERS && at[4] != KEYS_BLOCK_SUMS &&
-	        at[4] != KEYS_BLOCK_WATCHERS)
+	        at[4] != KEYS_BLOCK_VALUES && at[4] != KEYS_BLOCK_WATCHERS)
 		return -EBADMSG;
 	key.unit = (uint32_t)keys_get_big(at, 4);
 	key.part = (enum keys_block_part)at[4];

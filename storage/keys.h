@@ -83,6 +83,7 @@ enum keys_block_part {
 	KEYS_BLOCK_DETAIL = 'd',
 	KEYS_BLOCK_MEMBERS = 'm',
 	KEYS_BLOCK_SUMS = 's',
+	KEYS_BLOCK_VALUES = 'v', /* of the groups of the sums, right behind these */
 	KEYS_BLOCK_WATCHERS = 'w',
 };
 

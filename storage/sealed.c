@@ -27,6 +27,7 @@ void sealed_fini(struct sealed *sealed)
 	buf_fini(&sealed->watchers_bytes);
 	buf_fini(&sealed->members_bytes);
 	buf_fini(&sealed->sums_bytes);
+	buf_fini(&sealed->values_bytes);
 	buf_fini(&sealed->detail_bytes);
 	detail_memory_free(sealed->watchers_memory);
 	detail_memory_free(sealed->members_memory);
@@ -287,6 +288,21 @@ int sealed_get_sums(struct sealed *sealed, uint32_t unit, struct sum_block *ret_
 	r = r < 0 ? r
 	          : sealed_reserve(sealed, SEALED_SUMS, sealed_sums_bytes(ret_block, value.count));
 	return r < 0 ? r : sealed_get_nodes(sealed, ret_block);
+}
+
+int sealed_get_values(struct sealed *sealed, uint32_t unit, const struct sum_block *block)
+{
+	uint8_t key_bytes[KEYS_BLOCK_BYTES];
+	struct kv_bytes at = { key_bytes, sizeof(key_bytes) };
+	enum kv_family family = store_sums_family(sealed->key);
+	if (!block->has_values_apart)
+		return 0;
+	keys_put_block(sealed_key(sealed, unit, KEYS_BLOCK_VALUES, 0), key_bytes);
+	int r = sealed_get(sealed, family, at, &sealed->values_bytes);
+	struct kv_bytes value = { sealed->values_bytes.bytes, sealed->values_bytes.count };
+	r = r < 0 ? r : sum_block_open_values(block, sealed->sums_memory, at, value);
+	r = sealed_opened(sealed, family, at, r);
+	return r < 0 ? r : sealed_reserve(sealed, SEALED_VALUES, value.count);
 }
 
 int sealed_open_detail(struct sealed *sealed, uint32_t unit, uint32_t chunk,

@@ -15,7 +15,14 @@
 #include "storage/window.h"
 
 /* Kinds of blocks that are in memory at the same time. */
-enum sealed_kind { SEALED_WATCHERS, SEALED_MEMBERS, SEALED_SUMS, SEALED_DETAIL, SEALED_BLOCKS };
+enum sealed_kind {
+	SEALED_WATCHERS,
+	SEALED_MEMBERS,
+	SEALED_SUMS,
+	SEALED_VALUES,
+	SEALED_DETAIL,
+	SEALED_BLOCKS,
+};
 
 struct sealed {
 	struct store *store;
@@ -44,6 +51,7 @@ struct sealed {
 	struct buf watchers_bytes;
 	struct buf members_bytes;
 	struct buf sums_bytes;
+	struct buf values_bytes;
 	struct buf detail_bytes;
 	struct detail_memory *watchers_memory;
 	struct detail_memory *members_memory;
@@ -85,6 +93,12 @@ bool sealed_has_detail(const struct sealed *sealed, uint32_t unit);
 
 /* With its dictionary in sealed->nodes. */
 int sealed_get_sums(struct sealed *sealed, uint32_t unit, struct sum_block *ret_block);
+
+/*
+ * The values of their groups, into sealed->sums_memory; after sum_block_get_groups() with it. Reads
+ * nothing where the block has them itself.
+ */
+int sealed_get_values(struct sealed *sealed, uint32_t unit, const struct sum_block *block);
 
 /* Over the dictionary of the sums that were got last; nothing but the directory is decoded. */
 int sealed_open_detail(struct sealed *sealed, uint32_t unit, uint32_t chunk,

@@ -185,11 +185,19 @@ int store_put_format(struct store *store, struct kv_batch *write, uint32_t versi
 {
 	AUTO_BUF value = { 0 };
 	struct record_format format = { .version = version, .version_min = version };
+	if (store->format_version_min >= version)
+		return 0;
 	record_put_format(format, store_format_key, &value);
 	if (value.failed)
 		return -ENOMEM;
 	kv_put(store->kv, write, KV_META, store_format_key, store_bytes(&value));
 	return 0;
+}
+
+void store_note_format(struct store *store, uint32_t version)
+{
+	if (store->format_version_min < version)
+		store->format_version_min = version;
 }
 
 static int store_write_format(struct store *store)
@@ -198,7 +206,7 @@ static int store_write_format(struct store *store)
 	int r = batch ? store_put_format(store, batch, STORE_FORMAT_OPEN) : -ENOMEM;
 	r = r < 0 ? r : store_write(store, batch, KV_SYNC, "beginning a store");
 	if (r == 0)
-		store->format_version_min = STORE_FORMAT_OPEN;
+		store_note_format(store, STORE_FORMAT_OPEN);
 	return r;
 }
 

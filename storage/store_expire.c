@@ -481,15 +481,14 @@ static int hiding_commit(struct store *store, struct expiry_run *run)
 		r = -EEXIST;
 	r = r < 0 ? r : expire_put_run(store, write, run);
 	/* A reader that does not know of runs would show what they hide. */
-	if (r == 0 && store->format_version_min < STORE_FORMAT_LEVELS)
-		r = store_put_format(store, write, STORE_FORMAT_LEVELS);
+	r = r < 0 ? r : store_put_format(store, write, STORE_FORMAT_LEVELS);
 	if (r < 0)
 		return r;
 	gate_lock(&store->gate);
 	r = expiry_reserve(&store->expiry, run->items_count);
 	r = r < 0 ? r : store_write(store, write, KV_SYNC, "hiding what expired");
 	if (r == 0) {
-		store->format_version_min = STORE_FORMAT_LEVELS;
+		store_note_format(store, STORE_FORMAT_LEVELS);
 		expiry_add(&store->expiry, run);
 	}
 	gate_unlock(&store->gate);
@@ -689,15 +688,13 @@ static int erasing_commit(struct erasing *erasing)
 	struct store *store = erasing->store;
 	const struct key_window *removed = ARRAY(struct key_window, erasing->removed);
 	size_t count = ARRAY_COUNT(struct key_window, erasing->removed);
-	int r = 0;
-	if (store->format_version_min < STORE_FORMAT_LEVELS)
-		r = store_put_format(store, erasing->write, STORE_FORMAT_LEVELS);
+	int r = store_put_format(store, erasing->write, STORE_FORMAT_LEVELS);
 	gate_lock(&store->gate);
 	r = r < 0 ? r : store_write(store, erasing->write, KV_SYNC, "erasing what expired");
 	for (size_t i = 0; i < count && r == 0; i++)
 		store_remove_window(store, removed[i]);
 	if (r == 0)
-		store->format_version_min = STORE_FORMAT_LEVELS;
+		store_note_format(store, STORE_FORMAT_LEVELS);
 	gate_unlock(&store->gate);
 	return r < 0 ? r : store_load_ends(store);
 }

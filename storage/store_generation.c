@@ -436,14 +436,13 @@ static int store_write_generation(
 	before->is_closed = true;
 	r = r < 0 ? r : store_put_generation(store, write, before);
 	r = r < 0 ? r : store_put_generation(store, write, next);
-	if (r == 0 && store->format_version_min < STORE_FORMAT_LEVELS)
-		r = store_put_format(store, write, STORE_FORMAT_LEVELS);
+	r = r < 0 ? r : store_put_format(store, write, STORE_FORMAT_LEVELS);
 	r = r < 0 ? r : store_write(store, write, KV_SYNC, "beginning a dictionary");
 	if (r < 0) {
 		before->is_closed = false;
 		return r;
 	}
-	store->format_version_min = STORE_FORMAT_LEVELS;
+	store_note_format(store, STORE_FORMAT_LEVELS);
 	store->has_generation_record = true;
 	return 0;
 }

@@ -349,14 +349,13 @@ static int part_commit(struct parting *parting)
 	if (r == 0 && (store->is_broken || store->reopens != parting->reopens))
 		r = -EAGAIN;
 	r = r < 0 ? r : expire_put_record(store, write, sealed->key, &sealed->window);
-	if (r == 0 && store->format_version_min < STORE_FORMAT_LEVELS)
-		r = store_put_format(store, write, STORE_FORMAT_LEVELS);
+	r = r < 0 ? r : store_put_format(store, write, STORE_FORMAT_VALUES);
 	if (r < 0)
 		return r;
 	gate_lock(&store->gate);
 	r = store_write(store, write, KV_SYNC, "parting a window");
 	if (r == 0)
-		store->format_version_min = STORE_FORMAT_LEVELS;
+		store_note_format(store, STORE_FORMAT_VALUES);
 	gate_unlock(&store->gate);
 	return r;
 }

@@ -45,13 +45,15 @@
 /*
  * A folder is of the first format until it has a sealed window, which older readers would miss; of
  * the second were those whose windows neither had levels nor said how large their units are. A
- * second generation of the dictionary makes it one of the third as well.
+ * second generation of the dictionary makes it one of the third as well. What is sealed or rolled up
+ * from the fourth on has the values of groups apart from the sums, which older readers cannot read.
  */
 enum {
 	STORE_FORMAT_OPEN = 1,
 	STORE_FORMAT_SEALED = 2,
 	STORE_FORMAT_LEVELS = 3,
-	STORE_FORMAT_NEWEST = STORE_FORMAT_LEVELS,
+	STORE_FORMAT_VALUES = 4,
+	STORE_FORMAT_NEWEST = STORE_FORMAT_VALUES,
 };
 
 /* No open batch starts before the first or behind the last; none at all: first > last. */
@@ -228,8 +230,12 @@ static inline enum kv_family store_sums_family(struct key_window key)
 	return families[key_window_level(key)];
 }
 
-/* Adds the record that says which version reads the folder. -ENOMEM. */
+/*
+ * What is written needs a reader of this version: adds the record that says so, unless the folder
+ * has it. store_note_format() once it is written. -ENOMEM.
+ */
 int store_put_format(struct store *store, struct kv_batch *write, uint32_t version);
+void store_note_format(struct store *store, uint32_t version);
 
 /* What is hidden, from the disk. Gate locked, or at open. */
 int store_load_expiry(struct store *store);

@@ -40,6 +40,7 @@ static void roll_fini(struct roll *roll)
 	buf_fini(&roll->parts);
 	buf_fini(&roll->units);
 	buf_fini(&roll->block);
+	buf_fini(&roll->group_values);
 	column_scratch_fini(&roll->columns);
 	kv_files_free(roll->files);
 }
@@ -437,8 +438,7 @@ static int roll_commit(struct roll *roll, struct window *window)
 	r = r < 0 ? r : roll_put_window(roll, window, write);
 	for (uint32_t i = 0; i < roll->replaced && r == 0; i++)
 		roll_delete_window(store, write, roll->inputs[i].key);
-	if (r == 0 && store->format_version_min < STORE_FORMAT_LEVELS)
-		r = store_put_format(store, write, STORE_FORMAT_LEVELS);
+	r = r < 0 ? r : store_put_format(store, write, STORE_FORMAT_VALUES);
 	if (r < 0)
 		return r;
 
@@ -446,8 +446,7 @@ static int roll_commit(struct roll *roll, struct window *window)
 	r = window_list_reserve(list);
 	r = r < 0 ? r : store_write(store, write, KV_SYNC, "rolling windows up");
 	if (r == 0) {
-		if (store->format_version_min < STORE_FORMAT_LEVELS)
-			store->format_version_min = STORE_FORMAT_LEVELS;
+		store_note_format(store, STORE_FORMAT_VALUES);
 		for (uint32_t i = 0; i < roll->replaced; i++)
 			store_remove_window(store, roll->inputs[i].key);
 		window_describe(window, &entry);

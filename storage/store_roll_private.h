@@ -54,6 +54,7 @@ struct roll {
 	uint64_t put_bytes; /* of all blocks so far */
 
 	struct buf block;
+	struct buf group_values; /* of the sums that are in `block` */
 	struct column_scratch columns;
 	struct kv_files *files;
 };
@@ -86,6 +87,33 @@ void roll_collapse_free(struct roll_collapse *collapse);
 DEFINE_AUTO(roll_collapse);
 /* Of a node of that dictionary: for sum_merge(). */
 uint32_t roll_collapse_node(void *owner, uint32_t node);
+
+#define ROLL_SOURCES_MAX 64 /* blocks in memory at once */
+
+/* Blocks of one unit that wait to be added up, and what those before them came to. */
+struct roll_sums {
+	struct buf bytes[ROLL_SOURCES_MAX];
+	struct buf values[ROLL_SOURCES_MAX];
+	uint8_t values_keys[ROLL_SOURCES_MAX][KEYS_BLOCK_BYTES];
+	struct sum_block blocks[ROLL_SOURCES_MAX];
+	uint32_t count;
+	uint64_t stacks; /* of all dictionaries */
+	struct buf sum;
+	struct buf sum_values;
+	struct sum_block sum_block; /* of `sum`, when it is not empty */
+};
+
+void roll_sums_fini(struct roll_sums *sums);
+/* For the next unit. */
+void roll_sums_reset(struct roll_sums *sums);
+/* Loads what is to be added up next. What is wrong with its window is noted. */
+int roll_sums_load(struct roll *roll, const struct roll_part *part, struct roll_sums *sums);
+/* The next are given the keys that the sums are to have. */
+int roll_sums_add_up(struct roll *roll, struct sum_keys keys, struct roll_sums *sums);
+/* Of a unit that is complete: stacks that differ by addresses in the same functions become one. */
+int roll_sums_collapse(struct roll *roll, struct sum_keys keys, struct roll_sums *sums);
+/* Of a unit that is complete: rarely seen stacks to their ancestors. */
+int roll_sums_fold(struct roll *roll, struct sum_keys keys, struct roll_sums *sums);
 
 /* Blocks of all units, then who was watching, into roll->files. */
 int roll_write(struct roll *roll);

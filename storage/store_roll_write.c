@@ -22,7 +22,6 @@
 
 #include "storage/store_roll_private.h"
 
-#define ROLL_SOURCES_MAX  64          /* blocks in memory at once */
 #define ROLL_REPORTS_MAX  (64u << 10) /* of a chunk of members */
 #define ROLL_WATCHERS_MAX (32u << 10) /* of a chunk of watchers */
 
@@ -322,134 +321,22 @@ static int roll_write_members(
 	return r;
 }
 
-/* ---- sums ---- */
-
-/* Blocks of one unit that wait to be added up, and what those before them came to. */
-struct roll_sums {
-	struct buf bytes[ROLL_SOURCES_MAX];
-	struct sum_block blocks[ROLL_SOURCES_MAX];
-	uint32_t count;
-	uint64_t stacks; /* of all dictionaries */
-	struct buf sum;
-	struct sum_block sum_block; /* of `sum`, when it is not empty */
-};
-
-static void roll_sums_fini(struct roll_sums *sums)
-{
-	for (uint32_t i = 0; i < ROLL_SOURCES_MAX; i++)
-		buf_fini(&sums->bytes[i]);
-	buf_fini(&sums->sum);
-}
-
-static int roll_sums_load(struct roll *roll, const struct roll_part *part, struct roll_sums *sums)
-{
-	struct roll_input *input = &roll->inputs[part->input];
-	struct sealed *sealed = &input->sealed;
-	struct buf *bytes = &sums->bytes[sums->count];
-	gate_enter(&roll->store->gate);
-	int r = sealed_get_sums(sealed, part->unit, &sums->blocks[sums->count]);
-	gate_leave(&roll->store->gate);
-	if (r < 0)
-		return roll_blame(roll, input, r);
-	/* The block borrows its bytes: they are kept, and the reader gets others. */
-	struct buf kept = sealed->sums_bytes;
-	sealed->sums_bytes = *bytes;
-	*bytes = kept;
-	sums->stacks += sums->blocks[sums->count++].dictionary_count;
-	return 0;
-}
-
-/* What stacks become. */
-struct roll_mapping {
-	uint32_t (*map)(void *owner, uint32_t node);
-	void *owner;
-	bool is_silent;
-};
-
-/* All that is loaded, and the sum so far, into one. */
-static int roll_sums_merge(
-        struct roll *roll, struct kv_bytes key, struct roll_mapping mapping, struct roll_sums *sums)
-{
-	struct sum_source sources[ROLL_SOURCES_MAX + 1] = { 0 };
-	uint32_t count = 0;
-	if (sums->sum.count > 0)
-		sources[count++].block = &sums->sum_block;
-	for (uint32_t i = 0; i < sums->count; i++)
-		sources[count++].block = &sums->blocks[i];
-	struct sum_merge_options options = {
-		.nodes_count = roll->nodes_count,
-		.effort = COLUMN_FAST,
-		.fold = mapping.map,
-		.is_fold_silent = mapping.is_silent,
-		.owner = mapping.owner,
-	};
-	buf_reset(&roll->block);
-	int r = sum_merge(sources, count, options, key, &roll->block);
-	if (r < 0)
-		return r;
-	struct buf sum = roll->block;
-	roll->block = sums->sum;
-	sums->sum = sum;
-	sums->count = 0;
-	r = sum_block_open(key, store_bytes(&sums->sum), &sums->sum_block);
-	assert(r == 0);
-	sums->stacks = sums->sum_block.dictionary_count;
-	return 0;
-}
-
-static int roll_sums_add_up(struct roll *roll, struct kv_bytes key, struct roll_sums *sums)
-{
-	return roll_sums_merge(roll, key, (struct roll_mapping){ 0 }, sums);
-}
-
-/* Of a unit that is complete: stacks that differ by addresses in the same functions become one. */
-static int roll_sums_collapse(struct roll *roll, struct kv_bytes key, struct roll_sums *sums)
-{
-	uint32_t count = sums->sum_block.dictionary_count;
-	AUTO(sum_memory) memory = sum_memory_new();
-	autofree uint32_t *nodes = malloc(((size_t)count + 1) * sizeof(*nodes));
-	AUTO(roll_collapse) collapse = NULL;
-	if (!roll->is_collapsed || count == 0)
-		return 0;
-	int r = memory && nodes ? 0 : -ENOMEM;
-	r = r < 0 ? r : sum_block_get_dictionary(&sums->sum_block, memory, nodes);
-	r = r < 0 ? r : roll_collapse_new(roll, nodes, count, &collapse);
-	if (r == -E2BIG && !roll->is_only_to_collapse) {
-		roll->is_collapsed = false; /* it is as it would be without */
-		return 0;
-	}
-	if (r < 0 || !collapse)
-		return r;
-	struct roll_mapping mapping = {
-		.map = roll_collapse_node,
-		.owner = collapse,
-		.is_silent = true,
-	};
-	return roll_sums_merge(roll, key, mapping, sums);
-}
-
-/* Of a unit that is complete: rarely seen stacks to their ancestors. */
-static int roll_sums_fold(struct roll *roll, struct kv_bytes key, struct roll_sums *sums)
-{
-	uint64_t below = roll->store->options.fold_below[key_window_level(roll->key) - 1];
-	uint32_t count = sums->sum_block.dictionary_count;
-	AUTO(sum_memory) memory = sum_memory_new();
-	AUTO(stack_sums) totals = stack_sums_new(count);
-	autofree uint32_t *nodes = malloc(((size_t)count + 1) * sizeof(*nodes));
-	AUTO(roll_fold) fold = NULL;
-	const uint64_t *values;
-	if (below <= 1 || count == 0)
-		return 0;
-	int r = memory && totals && nodes ? 0 : -ENOMEM;
-	r = r < 0 ? r : sum_block_get_dictionary(&sums->sum_block, memory, nodes);
-	r = r < 0 ? r : sum_block_add_total(&sums->sum_block, memory, totals);
-	r = r < 0 ? r : stack_sums_get(totals, &values);
-	r = r < 0 ? r : roll_fold_new(roll, nodes, values, count, below, &fold);
-	struct roll_mapping mapping = { .map = roll_fold_node, .owner = fold };
-	return r < 0 ? r : roll_sums_merge(roll, key, mapping, sums);
-}
-
 /* ---- units ---- */
+
+/* The keys of a unit's sums, and their bytes. */
+struct roll_keys {
+	struct sum_keys of;
+	uint8_t block[KEYS_BLOCK_BYTES];
+	uint8_t values[KEYS_BLOCK_BYTES];
+};
+
+static void roll_keys_of(const struct roll *roll, uint32_t unit, struct roll_keys *keys)
+{
+	keys->of = (struct sum_keys){
+		roll_key(roll, unit, KEYS_BLOCK_SUMS, 0, keys->block),
+		roll_key(roll, unit, KEYS_BLOCK_VALUES, 0, keys->values),
+	};
+}
 
 /* The parts are of one unit, whose sums are added up. */
 static int roll_write_unit(
@@ -464,13 +351,15 @@ static int roll_write_unit(
 	};
 	struct roll_members members = { 0 };
 	uint64_t bytes_before = roll->put_bytes;
-	uint8_t key_bytes[KEYS_BLOCK_BYTES];
-	struct kv_bytes key = roll_key(roll, number, KEYS_BLOCK_SUMS, 0, key_bytes);
+	struct roll_keys keys;
+	roll_keys_of(roll, number, &keys);
 	int r = roll_read_members(roll, parts, count, &members);
 	r = r < 0 ? r : roll_add_up_members(&members);
 	r = r < 0 ? r : roll_add_up_losses(&members);
 	r = r < 0 ? r : roll_write_members(roll, number, &members, &unit.chunks);
-	r = r < 0 ? r : roll_put(roll, key, &sums->sum);
+	r = r < 0 ? r : roll_put(roll, keys.of.block, &sums->sum);
+	if (r == 0 && sums->sum_values.count > 0)
+		r = roll_put(roll, keys.of.values, &sums->sum_values);
 	roll_members_fini(&members);
 	for (uint32_t i = 0; i < count && r == 0; i++) {
 		const struct sealed *sealed = &roll->inputs[parts[i].input].sealed;
@@ -480,8 +369,7 @@ static int roll_write_unit(
 	}
 	unit.bytes_sums = roll->put_bytes - bytes_before;
 	buf_put(&roll->units, &unit, sizeof(unit));
-	buf_reset(&sums->sum);
-	sums->stacks = 0;
+	roll_sums_reset(sums);
 	return r == 0 && roll->units.failed ? -ENOMEM : r;
 }
 
@@ -494,17 +382,17 @@ static int roll_write_parts(
 	int r = 0;
 	for (uint32_t i = 0; i < count && r == 0; i++) {
 		uint32_t number = (uint32_t)ARRAY_COUNT(struct window_unit, roll->units);
-		uint8_t key_bytes[KEYS_BLOCK_BYTES];
-		struct kv_bytes key = roll_key(roll, number, KEYS_BLOCK_SUMS, 0, key_bytes);
+		struct roll_keys keys;
 		bool is_last = i + 1 == count;
+		roll_keys_of(roll, number, &keys);
 		r = roll_sums_load(roll, &parts[i], sums);
 		if (r < 0 ||
 		        (!is_last && sums->stacks < stacks_max && sums->count < ROLL_SOURCES_MAX))
 			continue;
-		r = roll_sums_add_up(roll, key, sums);
+		r = roll_sums_add_up(roll, keys.of, sums);
 		if (r == 0 && (is_last || sums->stacks > stacks_max / 2)) {
-			r = roll_sums_collapse(roll, key, sums);
-			r = r < 0 ? r : roll_sums_fold(roll, key, sums);
+			r = roll_sums_collapse(roll, keys.of, sums);
+			r = r < 0 ? r : roll_sums_fold(roll, keys.of, sums);
 			r = r < 0 ? r : roll_write_unit(roll, parts + first, i + 1 - first, sums);
 			first = i + 1;
 		}

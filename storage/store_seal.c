@@ -69,6 +69,7 @@ void seal_fini(struct seal *seal)
 	column_scratch_fini(&seal->columns);
 	seal_chunk_fini(&seal->chunk);
 	buf_fini(&seal->block);
+	buf_fini(&seal->group_values);
 	kv_files_free(seal->sums);
 	kv_files_free(seal->detail);
 }
@@ -230,8 +231,7 @@ static int seal_commit(struct seal *seal, struct window *window)
 	int r = seal_may_write(seal) ? seal_list_spared(seal, &spared) : -EAGAIN;
 	r = r < 0 ? r : seal_delete_from(seal, &from_ns);
 	r = r < 0 ? r : seal_put_window(seal, window, write);
-	if (r == 0 && store->format_version_min < STORE_FORMAT_LEVELS)
-		r = store_put_format(store, write, STORE_FORMAT_LEVELS);
+	r = r < 0 ? r : store_put_format(store, write, STORE_FORMAT_VALUES);
 	if (r < 0)
 		return r;
 	size_t spared_count = ARRAY_COUNT(struct key_batch, spared);
@@ -242,7 +242,7 @@ static int seal_commit(struct seal *seal, struct window *window)
 	r = window_list_reserve(&store->windows);
 	r = r < 0 ? r : store_write(store, write, KV_SYNC, "sealing a window");
 	if (r == 0) {
-		store->format_version_min = STORE_FORMAT_LEVELS;
+		store_note_format(store, STORE_FORMAT_VALUES);
 		struct window_entry entry = { .key = seal->key };
 		window_describe(window, &entry);
 		window_list_add(&store->windows, entry);

@@ -114,7 +114,8 @@ struct seal {
 	struct column_scratch columns;
 	struct seal_chunk chunk;
 	struct buf block;
-	struct kv_files *sums; /* blocks that are written and not taken in yet */
+	struct buf group_values; /* of the sums that are in `block` */
+	struct kv_files *sums;   /* blocks that are written and not taken in yet */
 	struct kv_files *detail;
 	uint64_t bytes_sums; /* of keys and values that were put so far */
 	uint64_t bytes_detail;

@@ -84,16 +84,22 @@ static struct kv_bytes seal_key(const struct seal *seal, uint32_t unit, enum key
 	return (struct kv_bytes){ bytes, KEYS_BLOCK_BYTES };
 }
 
-/* Puts seal->block. */
-static int seal_put_block(struct seal *seal, enum kv_family family, struct kv_bytes key)
+static int seal_put_bytes(
+        struct seal *seal, enum kv_family family, struct kv_bytes key, const struct buf *block)
 {
-	if (seal->block.failed)
+	if (block->failed)
 		return -ENOMEM;
 	struct kv_files *files = family == KV_SUMS ? seal->sums : seal->detail;
 	uint64_t *bytes = family == KV_SUMS ? &seal->bytes_sums : &seal->bytes_detail;
-	*bytes += key.count + seal->block.count;
-	int r = kv_files_put(files, key, store_bytes(&seal->block));
+	*bytes += key.count + block->count;
+	int r = kv_files_put(files, key, store_bytes(block));
 	return r < 0 ? seal_put_failed(seal, r) : 0;
+}
+
+/* Puts seal->block. */
+static int seal_put_block(struct seal *seal, enum kv_family family, struct kv_bytes key)
+{
+	return seal_put_bytes(seal, family, key, &seal->block);
 }
 
 /* What may be deleted without the units before lies in files of its own: another class does so
@@ -546,7 +552,11 @@ static int seal_write_sums(struct seal_work *work)
 {
 	struct seal *seal = work->seal;
 	uint8_t key_bytes[KEYS_BLOCK_BYTES];
-	struct kv_bytes key = seal_key(seal, work->number, KEYS_BLOCK_SUMS, 0, key_bytes);
+	uint8_t values_key_bytes[KEYS_BLOCK_BYTES];
+	const struct sum_keys keys = {
+		seal_key(seal, work->number, KEYS_BLOCK_SUMS, 0, key_bytes),
+		seal_key(seal, work->number, KEYS_BLOCK_VALUES, 0, values_key_bytes),
+	};
 	size_t count = (size_t)work->dictionary_count + 1;
 	autofree uint64_t *totals = calloc(count, sizeof(*totals));
 	autofree uint64_t *values = calloc(count, sizeof(*values));
@@ -567,8 +577,12 @@ static int seal_write_sums(struct seal_work *work)
 		return -ENOMEM;
 	r = seal_put_groups(work, values, writer);
 	buf_reset(&seal->block);
-	r = r < 0 ? r : sum_writer_finish(writer, key, &seal->block);
-	return r < 0 ? r : seal_put_block(seal, KV_SUMS, key);
+	buf_reset(&seal->group_values);
+	r = r < 0 ? r : sum_writer_finish(writer, keys, &seal->block, &seal->group_values);
+	r = r < 0 ? r : seal_put_block(seal, KV_SUMS, keys.block);
+	if (r == 0 && seal->group_values.count > 0)
+		r = seal_put_bytes(seal, KV_SUMS, keys.values, &seal->group_values);
+	return r;
 }
 
 /* ---- a round ---- */

@@ -216,10 +216,11 @@ static int summing_add_folded(struct summing *summing, const struct sum_block *b
 
 /*
  * The rows of a unit from its sums, which fit. When something is wrong after a part was added,
- * nothing can be left out any more: that ends it.
+ * nothing can be left out any more: that ends it. *ret_lacks_values: only the values of its groups
+ * cannot be read; nothing was added.
  */
 static int summing_add_sums(struct summing *summing, struct sealed *sealed, uint32_t unit,
-        const struct sum_block *block)
+        const struct sum_block *block, bool *ret_lacks_values)
 {
 	const struct sum_group *groups;
 	uint32_t group;
@@ -231,11 +232,18 @@ static int summing_add_sums(struct summing *summing, struct sealed *sealed, uint
 	r = r < 0 ? r : summing_choose_all(summing, sealed, unit, block, groups, choices, &fits);
 	if (r < 0 || !fits)
 		return r < 0 ? r : -EBADMSG;
+	bool is_total = summing_is_total(block, choices, &group);
+	if (!is_total) {
+		r = sealed_get_values(sealed, unit, block);
+		*ret_lacks_values = sealed_is_corrupt(sealed, r);
+	}
+	if (r < 0)
+		return r;
 	summing_note_resolution(summing, sealed->key.to_ns - sealed->key.from_ns);
 	r = summing_add_folded(summing, block, groups, choices);
 	if (r < 0)
 		return r;
-	if (!summing_is_total(block, choices, &group)) {
+	if (!is_total) {
 		r = summing_add_groups(summing, sealed, block, groups, choices);
 		if (r == -EBADMSG)
 			sealed->failed = r;
@@ -583,8 +591,15 @@ static int summing_whole_unit(struct summing *summing, struct walk *walk, uint32
 	if (!sealed_has_detail(sealed, unit) && !has_members)
 		return 0;
 	r = sealed_get_sums(sealed, unit, &block);
-	if (r == 0 && has_members && fits)
-		r = summing_add_sums(summing, sealed, unit, &block);
+	if (r == 0 && has_members && fits) {
+		bool lacks_values = false;
+		r = summing_add_sums(summing, sealed, unit, &block, &lacks_values);
+		if (lacks_values && sealed_has_detail(sealed, unit)) {
+			walk_count_corrupt(walk); /* detail says the same, at more cost */
+			fits = false;
+			r = 0;
+		}
+	}
 	if (r == 0 && fits)
 		r = summing_add_members(summing, walk, unit);
 	else if (r == 0)

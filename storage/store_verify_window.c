@@ -60,6 +60,7 @@ struct verify_window {
 	bool has_watchers;         /* all of them could be read */
 	struct buf sources;        /* struct verify_source, of all windows */
 	struct buf owned;          /* u64: tenant and series, of all units */
+	struct buf values_apart;   /* u8 by unit: the values of its groups are a block, or may be */
 
 	/* Of the unit that is being read. */
 	uint32_t number;
@@ -67,6 +68,7 @@ struct verify_window {
 	struct detail_memory *members_memory;
 	struct buf members_bytes;
 	struct buf sums_bytes;
+	struct buf values_bytes;
 	struct sum_block sums;
 	const struct sum_group *groups;
 	struct buf facts;     /* struct verify_fact, sorted */
@@ -459,6 +461,7 @@ static int verify_open_sums(struct verify_window *window)
 	                    &window->sums, window->verify->sums_memory, &window->groups);
 	if (r < 0)
 		return r;
+	window->values_apart.bytes[window->number] = window->sums.has_values_apart;
 	size_t groups = window->sums.groups_count;
 	size_t places = window->sums.dictionary_count;
 	buf_reset(&window->sums_of);
@@ -470,6 +473,25 @@ static int verify_open_sums(struct verify_window *window)
 	memset(zero, 0, groups * sizeof(struct verify_group));
 	memset(zeroes, 0, places * sizeof(uint64_t));
 	return 0;
+}
+
+/* The values of the groups, where they are a block of their own: before they are compared. */
+static int verify_open_values(struct verify_window *window)
+{
+	struct verify *verify = window->verify;
+	uint8_t key_bytes[KEYS_BLOCK_BYTES];
+	struct kv_bytes key = { key_bytes, sizeof(key_bytes) };
+	if (!window->sums.has_values_apart)
+		return 0;
+	int r = verify_get_block(window, verify_sums_family(window), window->number,
+	        KEYS_BLOCK_VALUES, 0, key_bytes, &window->values_bytes);
+	struct kv_bytes value = { window->values_bytes.bytes, window->values_bytes.count };
+	r = r < 0 ? r : sum_block_open_values(&window->sums, verify->sums_memory, key, value);
+	if (!verify_is_damage(r))
+		return r;
+	return verify_unit_damage(window, verify_sums_name(window), "values of groups",
+	        "what tells versions, regions and instances apart, without detail",
+	        verify_reason(r));
 }
 
 /* ---- detail ---- */
@@ -740,6 +762,7 @@ static int verify_unit(struct verify_window *window, uint32_t number)
 		r = r < 0 ? r : verify_members(window, &has_members);
 		return r < 0 ? r : verify_detail_alone(window);
 	}
+	r = r < 0 ? r : verify_open_values(window);
 	r = r < 0 ? r : verify_members(window, &has_members);
 	if (r == 0 && unit->chunks == 0 && unit->rows > 0)
 		return 0; /* its rows were erased: sums and members stand for themselves */
@@ -801,7 +824,11 @@ static bool verify_is_erased(const struct verify_window *window, uint32_t unit)
 
 static int verify_units(struct verify_window *window)
 {
-	int r = 0;
+	/* What cannot be read may have had values. */
+	buf_reset(&window->values_apart);
+	for (uint32_t i = 0; i < window->record.units_count; i++)
+		buf_put_u8(&window->values_apart, true);
+	int r = window->values_apart.failed ? -ENOMEM : 0;
 	for (uint32_t i = 0; i < window->record.units_count && r == 0; i++) {
 		size_t before = window->owned.count;
 		if (verify_is_erased(window, i))
@@ -916,6 +943,9 @@ static bool verify_is_named(const struct verify_window *window, const struct key
 		return key->unit == KEYS_UNIT_NONE && key->chunk < record->watchers_chunks;
 	case KEYS_BLOCK_SUMS:
 		return verify_has_unit(window, key) && key->chunk == 0;
+	case KEYS_BLOCK_VALUES:
+		return verify_has_unit(window, key) && key->chunk == 0 &&
+		       window->values_apart.bytes[key->unit];
 	case KEYS_BLOCK_MEMBERS:
 		return verify_has_unit(window, key) &&
 		       (key->chunk == 0 || (verify_is_rollup(window) &&
@@ -1038,6 +1068,8 @@ static void verify_window_fini(struct verify_window *window)
 	buf_fini(&window->sources);
 	buf_fini(&window->members_bytes);
 	buf_fini(&window->sums_bytes);
+	buf_fini(&window->values_bytes);
+	buf_fini(&window->values_apart);
 	buf_fini(&window->facts);
 	buf_fini(&window->sums_of);
 	buf_fini(&window->instances);

@@ -49,6 +49,9 @@ static void walk_name_block(struct unreadable *one, const struct key_block *bloc
 	case KEYS_BLOCK_SUMS:
 		snprintf(one->what, sizeof(one->what), "sums");
 		break;
+	case KEYS_BLOCK_VALUES:
+		snprintf(one->what, sizeof(one->what), "values of groups");
+		break;
 	case KEYS_BLOCK_WATCHERS:
 		snprintf(one->what, sizeof(one->what), "watchers chunk %" PRIu32, block->chunk);
 		break;

@@ -1,9 +1,6 @@
 /*
  * A writer packs each group's values as they come, into `values`, and keeps the facts of the groups
  * in arrays, which become columns at the end; so it holds one group's values at a time.
- *
- * Adding up goes group by group over all sources for the same reason: memory is the union of the
- * dictionaries times a few words, however many groups there are.
  */
 
 #include "storage/sum_block.h"
@@ -14,7 +11,7 @@
 
 #include "core/hash.h"
 #include "storage/block_head.h"
-#include "storage/stack_set.h"
+#include "storage/sum_block_private.h"
 
 typedef uint32_t lanes __attribute__((vector_size(32), aligned(1), may_alias));
 
@@ -235,10 +232,24 @@ static void sum_writer_put_u64(struct sum_writer *writer, const struct buf *arra
 	        COLUMN_FAST, &writer->scratch, to);
 }
 
-int sum_writer_finish(struct sum_writer *writer, struct kv_bytes key, struct buf *to)
+/* The only group is the total. Returns the checksum, 0 for nothing. */
+static uint64_t sum_writer_put_values(
+        const struct sum_writer *writer, struct kv_bytes key, struct buf *to)
+{
+	if (writer->groups_count <= 1)
+		return 0;
+	block_head_begin(BLOCK_MAGIC_VALUES, BLOCK_VERSION_VALUES, to);
+	buf_put(to, writer->values.bytes, writer->values.count);
+	block_head_seal(to, key);
+	return to->failed ? 0 : block_head_checksum((struct kv_bytes){ to->bytes, to->count });
+}
+
+int sum_writer_finish(
+        struct sum_writer *writer, struct sum_keys keys, struct buf *to, struct buf *values)
 {
 	assert(writer->put == writer->samples);
-	block_head_begin(BLOCK_MAGIC_SUMS, to);
+	uint64_t checksum = sum_writer_put_values(writer, keys.values, values);
+	block_head_begin(BLOCK_MAGIC_SUMS, BLOCK_VERSION_SUMS, to);
 	buf_put_varint(to, writer->options.from_ns);
 	buf_put_varint(to, writer->options.to_ns - writer->options.from_ns);
 	int r = sum_writer_put_dictionary(writer, to);
@@ -251,6 +262,8 @@ int sum_writer_finish(struct sum_writer *writer, struct kv_bytes key, struct buf
 	buf_put_varint(to, writer->groups_count);
 	buf_put_varint(to, writer->instances.count / sizeof(uint32_t));
 	buf_put_varint(to, writer->reasons.count / sizeof(uint32_t));
+	if (writer->groups_count > 1)
+		buf_put_u64(to, checksum);
 	for (int i = 0; i < NARROW_FACTS; i++)
 		sum_writer_put_u32(writer, &writer->narrow[i], to);
 	for (int i = 0; i < WIDE_FACTS; i++)
@@ -258,11 +271,8 @@ int sum_writer_finish(struct sum_writer *writer, struct kv_bytes key, struct buf
 	sum_writer_put_u32(writer, &writer->instances, to);
 	sum_writer_put_u32(writer, &writer->reasons, to);
 	sum_writer_put_u64(writer, &writer->losses, to);
-	/* The only group is the total. */
-	if (writer->groups_count > 1)
-		buf_put(to, writer->values.bytes, writer->values.count);
-	block_head_seal(to, key);
-	return to->failed || sum_writer_has_failed(writer) ? -ENOMEM : 0;
+	block_head_seal(to, keys.block);
+	return to->failed || values->failed || sum_writer_has_failed(writer) ? -ENOMEM : 0;
 }
 
 /* ---- opening ---- */
@@ -270,8 +280,9 @@ int sum_writer_finish(struct sum_writer *writer, struct kv_bytes key, struct buf
 int sum_block_open(struct kv_bytes key, struct kv_bytes value, struct sum_block *ret_block)
 {
 	struct reader from;
+	uint8_t version;
 	struct sum_block block = { 0 };
-	int r = block_head_open(BLOCK_MAGIC_SUMS, key, value, &from);
+	int r = block_head_open(BLOCK_MAGIC_SUMS, BLOCK_VERSION_SUMS, key, value, &version, &from);
 	if (r < 0)
 		return r;
 
@@ -289,6 +300,9 @@ int sum_block_open(struct kv_bytes key, struct kv_bytes value, struct sum_block 
 	block.groups_count = (uint32_t)reader_varint_max(&from, SUMS_GROUPS_MAX);
 	block.instances_count = (uint32_t)reader_varint_max(&from, SUMS_INSTANCES_MAX);
 	block.losses_count = (uint32_t)reader_varint_max(&from, SUMS_LOSSES_MAX);
+	block.has_values_apart = version >= 2 && block.groups_count > 1;
+	if (block.has_values_apart)
+		block.values_checksum = reader_u64(&from);
 	if (from.failed || elsewhere > 1)
 		return -EBADMSG;
 	block.groups = from;
@@ -297,19 +311,6 @@ int sum_block_open(struct kv_bytes key, struct kv_bytes value, struct sum_block 
 }
 
 /* ---- reading ---- */
-
-struct sum_memory {
-	struct column_scratch scratch;
-	struct buf groups;
-	struct buf values; /* a struct column_wide per group */
-	struct buf narrow_facts;
-	struct buf wide_facts;
-	struct buf instances;
-	struct buf losses;
-	struct buf narrow;
-	struct buf wide;
-	struct buf order;
-};
 
 struct sum_memory *sum_memory_new(void)
 {
@@ -403,8 +404,8 @@ static int sum_get_losses(const struct sum_block *block, struct sum_memory *memo
 	return at == count ? 0 : -EBADMSG;
 }
 
-/* The columns of values, opened, one pair per group; they end the block. */
-static int sum_open_values(
+/* The columns of values, opened, one pair per group; they end what is read. */
+static int sum_open_columns(
         const struct sum_block *block, struct sum_memory *memory, struct reader *from)
 {
 	struct column_wide *values = sum_room(
@@ -416,7 +417,26 @@ static int sum_open_values(
 	else
 		for (uint32_t i = 0; i < block->groups_count && !from->failed; i++)
 			values[i] = column_open_wide(from, block->dictionary_count);
-	return from->failed || reader_left(from) > 0 ? -EBADMSG : 0;
+	if (from->failed || reader_left(from) > 0)
+		return -EBADMSG;
+	memory->has_values = true;
+	return 0;
+}
+
+int sum_block_open_values(const struct sum_block *block, struct sum_memory *memory,
+        struct kv_bytes key, struct kv_bytes value)
+{
+	struct reader from;
+	uint8_t version;
+	if (!block->has_values_apart) {
+		assert(memory->has_values);
+		return 0;
+	}
+	int r = block_head_open(
+	        BLOCK_MAGIC_VALUES, BLOCK_VERSION_VALUES, key, value, &version, &from);
+	if (r == 0 && block_head_checksum(value) != block->values_checksum)
+		r = -EBADMSG;
+	return r < 0 ? r : sum_open_columns(block, memory, &from);
 }
 
 static int sum_get_facts(const struct sum_block *block, struct sum_memory *memory,
@@ -459,7 +479,11 @@ int sum_block_get_groups(const struct sum_block *block, struct sum_memory *memor
 	int r = sum_get_facts(block, memory, &from, narrow, wide);
 	r = r ? r : sum_get_instances(block, memory, &from, narrow[FACT_INSTANCES]);
 	r = r ? r : sum_get_losses(block, memory, &from, narrow[FACT_LOSSES]);
-	r = r ? r : sum_open_values(block, memory, &from);
+	memory->has_values = false;
+	if (r == 0 && block->has_values_apart)
+		r = reader_left(&from) > 0 ? -EBADMSG : 0;
+	else if (r == 0)
+		r = sum_open_columns(block, memory, &from);
 	if (r != 0)
 		return r;
 
@@ -498,10 +522,8 @@ int sum_block_get_groups(const struct sum_block *block, struct sum_memory *memor
 	return 0;
 }
 
-/* Values, checked to add up to `samples`: in *ret_narrow, or in *ret_wide if one is past 32 bits.
- */
-static int sum_get_values(struct sum_memory *memory, const struct column_wide *column,
-        uint64_t samples, const uint32_t **ret_narrow, const uint64_t **ret_wide)
+int sum_get_values(struct sum_memory *memory, const struct column_wide *column, uint64_t samples,
+        const uint32_t **ret_narrow, const uint64_t **ret_wide)
 {
 	uint32_t count = column->low.count;
 	uint64_t sum = 0;
@@ -594,347 +616,6 @@ int sum_block_add_group(const struct sum_block *block, struct sum_memory *memory
 {
 	const struct sum_group *groups = (const void *)memory->groups.bytes;
 	const struct column_wide *columns = (const void *)memory->values.bytes;
-	assert(group < block->groups_count);
+	assert(group < block->groups_count && memory->has_values);
 	return sum_add(memory, &columns[group], groups[group].samples, sums);
-}
-
-/* ---- adding up ---- */
-
-struct merge_source {
-	const struct sum_block *block;
-	struct sum_memory *memory;
-	const struct sum_group *groups;
-	uint32_t *nodes;  /* what each stack becomes */
-	uint8_t *folded;  /* whether that is another one */
-	uint32_t *places; /* and its place in the union; all in the order of the groups */
-};
-
-/* One group of one source, and the group it becomes a part of. */
-struct merge_part {
-	struct sum_group_key key;
-	uint32_t source;
-	uint32_t group;
-};
-
-struct merge {
-	struct sum_merge_options options;
-	struct merge_source *sources;
-	uint32_t sources_count;
-	struct merge_part *parts;
-	uint32_t parts_count;
-	uint32_t *nodes;
-	uint32_t nodes_count;
-	uint64_t *values;
-	uint64_t *totals;
-	struct buf instances;
-	struct sum_loss *losses;
-	uint32_t losses_count;
-};
-
-static void merge_fini(struct merge *merge)
-{
-	for (uint32_t i = 0; merge->sources && i < merge->sources_count; i++) {
-		sum_memory_free(merge->sources[i].memory);
-		free(merge->sources[i].nodes);
-		free(merge->sources[i].folded);
-		free(merge->sources[i].places);
-	}
-	free(merge->sources);
-	free(merge->parts);
-	free(merge->nodes);
-	free(merge->values);
-	free(merge->totals);
-	free(merge->losses);
-	buf_fini(&merge->instances);
-}
-
-static int merge_open_source(struct merge *merge, const struct sum_source *from, uint32_t index)
-{
-	struct merge_source *source = &merge->sources[index];
-	uint32_t count = from->block->dictionary_count;
-	source->block = from->block;
-	source->memory = sum_memory_new();
-	source->nodes = malloc(((size_t)count + 1) * sizeof(*source->nodes));
-	source->places = malloc(((size_t)count + 1) * sizeof(*source->places));
-	source->folded = calloc((size_t)count + 1, sizeof(*source->folded));
-	if (!source->memory || !source->nodes || !source->places || !source->folded)
-		return -ENOMEM;
-
-	if (from->block->is_dictionary_elsewhere) {
-		if (from->dictionary.count != count ||
-		        sum_dictionary_hash(from->dictionary) != from->block->dictionary_hash)
-			return -EBADMSG;
-		if (count)
-			memcpy(source->nodes, from->dictionary.nodes, count * sizeof(uint32_t));
-	} else {
-		int got = sum_block_get_dictionary(from->block, source->memory, source->nodes);
-		if (got < 0)
-			return got;
-	}
-	/* Ascending: the last one says it for all. */
-	if (count > 0 && source->nodes[count - 1] >= merge->options.nodes_count)
-		return -EBADMSG;
-	const uint32_t *order;
-	int r = sum_block_get_order(from->block, source->memory, &order);
-	if (r < 0)
-		return r;
-	/* `places` is not needed before the union is made. */
-	if (count)
-		memcpy(source->places, source->nodes, count * sizeof(uint32_t));
-	for (uint32_t i = 0; i < count; i++)
-		source->nodes[i] = source->places[order[i]];
-	for (uint32_t i = 0; merge->options.fold && i < count; i++) {
-		uint32_t node = merge->options.fold(merge->options.owner, source->nodes[i]);
-		assert(node < merge->options.nodes_count);
-		source->folded[i] = node != source->nodes[i] && !merge->options.is_fold_silent;
-		source->nodes[i] = node;
-	}
-	return sum_block_get_groups(from->block, source->memory, &source->groups);
-}
-
-/* The union of all dictionaries, and where in it each stack of each source is. */
-static int merge_dictionaries(struct merge *merge)
-{
-	AUTO(stack_set) set = stack_set_new(merge->options.nodes_count);
-	if (!set)
-		return -ENOMEM;
-	for (uint32_t s = 0; s < merge->sources_count; s++) {
-		const struct merge_source *source = &merge->sources[s];
-		for (uint32_t i = 0; i < source->block->dictionary_count; i++)
-			stack_set_add(set, source->nodes[i]);
-	}
-	merge->nodes_count = stack_set_rank(set);
-	if (merge->nodes_count > SUMS_DICTIONARY_MAX)
-		return -E2BIG;
-	merge->nodes = malloc(((size_t)merge->nodes_count + 1) * sizeof(*merge->nodes));
-	merge->values = malloc(((size_t)merge->nodes_count + 1) * sizeof(*merge->values));
-	merge->totals = calloc((size_t)merge->nodes_count + 1, sizeof(*merge->totals));
-	if (!merge->nodes || !merge->values || !merge->totals)
-		return -ENOMEM;
-	stack_set_list(set, merge->nodes);
-	for (uint32_t s = 0; s < merge->sources_count; s++) {
-		const struct merge_source *source = &merge->sources[s];
-		for (uint32_t i = 0; i < source->block->dictionary_count; i++)
-			source->places[i] = stack_set_place(set, source->nodes[i]);
-	}
-	return 0;
-}
-
-static int merge_part_compare(const void *a, const void *b)
-{
-	const struct merge_part *x = a;
-	const struct merge_part *y = b;
-	int order = sum_group_key_compare(&x->key, &y->key);
-	if (order != 0)
-		return order;
-	if (x->source != y->source)
-		return x->source < y->source ? -1 : 1;
-	return x->group < y->group ? -1 : x->group > y->group;
-}
-
-/* The total over all groups and sources, which the writer must know before the groups. */
-static int merge_totals(struct merge *merge)
-{
-	bool is_overflown = false;
-	for (uint32_t s = 0; s < merge->sources_count; s++) {
-		const struct merge_source *source = &merge->sources[s];
-		const struct sum_block *block = source->block;
-		const uint32_t *order, *narrow;
-		const uint64_t *wide;
-		int r = sum_block_get_order(block, source->memory, &order);
-		r = r < 0 ? r
-		          : sum_get_values(
-		                    source->memory, &block->totals, block->samples, &narrow, &wide);
-		if (r < 0)
-			return r;
-		for (uint32_t i = 0; i < block->dictionary_count; i++) {
-			uint64_t value = narrow ? narrow[order[i]] : wide[order[i]];
-			uint64_t *total = &merge->totals[source->places[i]];
-			is_overflown |= __builtin_add_overflow(*total, value, total);
-		}
-	}
-	return is_overflown ? -EOVERFLOW : 0;
-}
-
-static int merge_list_parts(struct merge *merge)
-{
-	size_t count = 0;
-	for (uint32_t s = 0; s < merge->sources_count; s++)
-		count += merge->sources[s].block->groups_count;
-	merge->parts = malloc((count + 1) * sizeof(*merge->parts));
-	if (!merge->parts || count > UINT32_MAX)
-		return -ENOMEM;
-	for (uint32_t s = 0; s < merge->sources_count; s++) {
-		for (uint32_t g = 0; g < merge->sources[s].block->groups_count; g++) {
-			struct sum_group_key key = merge->sources[s].groups[g].key;
-			if (merge->options.regroup)
-				key = merge->options.regroup(merge->options.owner, key);
-			merge->parts[merge->parts_count++] = (struct merge_part){ key, s, g };
-		}
-	}
-	qsort(merge->parts, merge->parts_count, sizeof(*merge->parts), merge_part_compare);
-	return 0;
-}
-
-static int merge_add_values(struct merge *merge, struct merge_part part, struct sum_group *to)
-{
-	const struct merge_source *source = &merge->sources[part.source];
-	const uint32_t *narrow;
-	const uint64_t *wide;
-	const struct column_wide *columns = (const void *)source->memory->values.bytes;
-	int r = sum_get_values(source->memory, &columns[part.group],
-	        source->groups[part.group].samples, &narrow, &wide);
-	if (r < 0)
-		return r;
-	bool is_overflown = false;
-	uint64_t folded = 0;
-	for (uint32_t i = 0; i < source->block->dictionary_count; i++) {
-		uint64_t value = narrow ? narrow[i] : wide[i];
-		uint64_t *sum = &merge->values[source->places[i]];
-		is_overflown |= __builtin_add_overflow(*sum, value, sum);
-		folded += source->folded[i] ? value : 0; /* part of samples, which fit */
-	}
-	/*
-	 * What was folded before may be folded again: it is not known which, so it is not counted
-	 * twice where that would be more than there is.
-	 */
-	const struct sum_group *group = &source->groups[part.group];
-	folded = folded > group->folded ? folded : group->folded;
-	is_overflown |= __builtin_add_overflow(to->folded, folded, &to->folded);
-	is_overflown |= __builtin_add_overflow(
-	        to->coverage_ns, group->coverage_ns, &to->coverage_ns);
-	return is_overflown ? -EOVERFLOW : 0;
-}
-
-/* Both ascending: the reasons of `from` are put among those that are there. */
-static int merge_add_losses(struct merge *merge, const struct sum_group *from)
-{
-	if (from->losses_count == 0)
-		return 0;
-	size_t room = (size_t)merge->losses_count + from->losses_count;
-	struct sum_loss *losses = malloc(room * sizeof(*losses));
-	if (!losses)
-		return -ENOMEM;
-	uint32_t count = 0;
-	bool is_overflown = false;
-	for (uint32_t a = 0, b = 0; a < merge->losses_count || b < from->losses_count;) {
-		bool has_a = a < merge->losses_count;
-		bool has_b = b < from->losses_count;
-		uint64_t reason_a = has_a ? merge->losses[a].reason : UINT64_MAX;
-		uint64_t reason_b = has_b ? from->losses[b].reason : UINT64_MAX;
-		struct sum_loss loss = reason_a <= reason_b ? merge->losses[a] : from->losses[b];
-		if (reason_a == reason_b)
-			is_overflown |= __builtin_add_overflow(
-			        loss.count, from->losses[b].count, &loss.count);
-		a += reason_a <= reason_b;
-		b += reason_b <= reason_a;
-		losses[count++] = loss;
-	}
-	free(merge->losses);
-	merge->losses = losses;
-	merge->losses_count = count;
-	return is_overflown ? -EOVERFLOW : 0;
-}
-
-static int compare_u32(const void *a, const void *b)
-{
-	uint32_t x = *(const uint32_t *)a;
-	uint32_t y = *(const uint32_t *)b;
-	return x < y ? -1 : x > y;
-}
-
-static int merge_finish_instances(struct merge *merge, struct sum_group *to)
-{
-	if (merge->instances.failed)
-		return -ENOMEM;
-	uint32_t *instances = (uint32_t *)(void *)merge->instances.bytes;
-	size_t count = merge->instances.count / sizeof(*instances);
-	uint32_t kept = 0;
-	if (count > 1)
-		qsort(instances, count, sizeof(*instances), compare_u32);
-	for (size_t i = 0; i < count; i++)
-		if (i == 0 || instances[i] != instances[i - 1])
-			instances[kept++] = instances[i];
-	to->instances = instances;
-	to->instances_count = kept;
-	return 0;
-}
-
-/* The parts [first, end) are one group. */
-static int merge_group(struct merge *merge, uint32_t first, uint32_t end, struct sum_writer *writer)
-{
-	struct sum_group to = { .key = merge->parts[first].key };
-	memset(merge->values, 0, merge->nodes_count * sizeof(*merge->values));
-	buf_reset(&merge->instances);
-	merge->losses_count = 0;
-
-	int r = 0;
-	for (uint32_t i = first; i < end && r == 0; i++) {
-		struct merge_part part = merge->parts[i];
-		const struct sum_group *from = &merge->sources[part.source].groups[part.group];
-		r = merge_add_values(merge, part, &to);
-		r = r < 0 ? r : merge_add_losses(merge, from);
-		if (from->instances_count)
-			buf_put(&merge->instances, from->instances,
-			        from->instances_count * sizeof(*from->instances));
-	}
-	r = r < 0 ? r : merge_finish_instances(merge, &to);
-	to.losses = merge->losses;
-	to.losses_count = merge->losses_count;
-	return r < 0 ? r : sum_writer_put(writer, &to, merge->values);
-}
-
-static int merge_groups(struct merge *merge, struct sum_writer *writer)
-{
-	uint32_t groups_count = 0;
-	int r = 0;
-	for (uint32_t first = 0, end; first < merge->parts_count && r == 0; first = end) {
-		const struct sum_group_key *key = &merge->parts[first].key;
-		for (end = first + 1; end < merge->parts_count; end++)
-			if (sum_group_key_compare(key, &merge->parts[end].key) != 0)
-				break;
-		r = groups_count++ < SUMS_GROUPS_MAX ? merge_group(merge, first, end, writer)
-		                                     : -E2BIG;
-	}
-	return r;
-}
-
-static int merge_run(
-        struct merge *merge, const struct sum_source *sources, struct kv_bytes key, struct buf *to)
-{
-	struct sum_writer_options options = {
-		.from_ns = merge->sources_count ? UINT64_MAX : 0,
-		.is_dictionary_elsewhere = merge->options.is_dictionary_elsewhere,
-		.effort = merge->options.effort,
-	};
-	int r = 0;
-	for (uint32_t i = 0; i < merge->sources_count && r == 0; i++) {
-		const struct sum_block *block = sources[i].block;
-		options.from_ns = block->from_ns < options.from_ns ? block->from_ns
-		                                                   : options.from_ns;
-		options.to_ns = block->to_ns > options.to_ns ? block->to_ns : options.to_ns;
-		r = merge_open_source(merge, &sources[i], i);
-	}
-	r = r < 0 ? r : merge_dictionaries(merge);
-	r = r < 0 ? r : merge_totals(merge);
-	r = r < 0 ? r : merge_list_parts(merge);
-	if (r < 0)
-		return r;
-	options.totals = merge->totals;
-	options.dictionary = (struct sum_dictionary){ merge->nodes, merge->nodes_count };
-	AUTO(sum_writer) writer = sum_writer_new(options);
-	if (!writer)
-		return -ENOMEM;
-	r = merge_groups(merge, writer);
-	return r < 0 ? r : sum_writer_finish(writer, key, to);
-}
-
-int sum_merge(const struct sum_source *sources, uint32_t count, struct sum_merge_options options,
-        struct kv_bytes key, struct buf *to)
-{
-	struct merge merge = { .options = options, .sources_count = count };
-	merge.sources = calloc((size_t)count + 1, sizeof(*merge.sources));
-	int r = merge.sources ? merge_run(&merge, sources, key, to) : -ENOMEM;
-	merge_fini(&merge);
-	return r;
 }

@@ -6,8 +6,10 @@
  *
  * A group is what a comparison still needs when instances are gone: version, region, one of 16
  * buckets of instances, so that there is a spread; and the period, since values of different
- * periods do not add. Before the groups lies the total over all of them, which is what most queries
- * read, and all that they decode.
+ * periods do not add. The total over all groups is what most queries read; so it is apart from the
+ * values of the groups, under a key of its own: the block has the dictionary, totals and all that
+ * is known of the groups but their values, which are several times as large. The block names its
+ * values by their checksum.
  *
  * The dictionary is the stacks of the window, ascending node ids of the store. Detail chunks of the
  * window speak of places in it, and so may a block whose dictionary is elsewhere: it names it by
@@ -20,7 +22,7 @@
  * the same total are neighbours (block_format.h); readers add groups up in that order and take the
  * nodes in it as well, so it costs them one pass per block.
  *
- * Blocks add up (sum_merge) into one over the union of their dictionaries: 10 minutes to an hour,
+ * Blocks add up (sum_merge.c) into one over the union of their dictionaries: 10 minutes to an hour,
  * hours to a day, groups to fewer groups. Adding is associative; instances are kept as a set, since
  * counts of different windows do not add.
  *
@@ -101,13 +103,25 @@ DEFINE_AUTO(sum_writer);
 int sum_writer_put(
         struct sum_writer *writer, const struct sum_group *group, const uint64_t *values);
 
-/* Into an empty buf, after all groups, which add up to the totals. -ENOMEM. */
-int sum_writer_finish(struct sum_writer *writer, struct kv_bytes key, struct buf *to);
+/* The keys of a block and of its values. */
+struct sum_keys {
+	struct kv_bytes block;
+	struct kv_bytes values;
+};
+
+/*
+ * Into empty bufs, after all groups, which add up to the totals. `values` stays empty where the
+ * block says all: it has one group, or none. -ENOMEM.
+ */
+int sum_writer_finish(
+        struct sum_writer *writer, struct sum_keys keys, struct buf *to, struct buf *values);
 
 /* ---- reading ---- */
 
 /* Opened, nothing decoded. Borrows the value. */
 struct sum_block {
+	bool has_values_apart; /* they are to be read by sum_block_open_values() */
+	uint64_t values_checksum;
 	uint64_t from_ns, to_ns;
 	bool is_dictionary_elsewhere;
 	uint32_t dictionary_count;
@@ -135,7 +149,7 @@ DEFINE_AUTO(sum_memory);
 int sum_block_get_dictionary(
         const struct sum_block *block, struct sum_memory *memory, uint32_t *ret_nodes);
 
-/* All groups, borrowed from the memory until its next block. */
+/* All groups, without their values; borrowed from the memory until its next block. */
 int sum_block_get_groups(const struct sum_block *block, struct sum_memory *memory,
         const struct sum_group **ret_groups);
 
@@ -147,6 +161,13 @@ int sum_block_add_total(
         const struct sum_block *block, struct sum_memory *memory, struct stack_sums *sums);
 
 /*
+ * The values of the groups, which are borrowed; after sum_block_get_groups() on the same memory.
+ * `value` is not read where the block has them itself. -EBADMSG also when they are another block's.
+ */
+int sum_block_open_values(const struct sum_block *block, struct sum_memory *memory,
+        struct kv_bytes key, struct kv_bytes value);
+
+/*
  * The order of the groups: value i of a group is of the stack at place order[i]. Borrowed from the
  * memory until its next block. -EBADMSG, -ENOMEM.
  */
@@ -155,7 +176,7 @@ int sum_block_get_order(
 
 /*
  * Adds the values of one group into sums that are in the order of the groups. After
- * sum_block_get_groups() on the same memory. -EOVERFLOW; -EBADMSG as above.
+ * sum_block_open_values() on the same memory. -EOVERFLOW; -EBADMSG as above.
  */
 int sum_block_add_group(const struct sum_block *block, struct sum_memory *memory, uint32_t group,
         struct stack_sums *sums);
@@ -164,6 +185,8 @@ int sum_block_add_group(const struct sum_block *block, struct sum_memory *memory
 
 struct sum_source {
 	const struct sum_block *block;
+	struct kv_bytes values_key; /* where the block has its values apart */
+	struct kv_bytes values;
 	/* Where the block's own is elsewhere: the one it names. Otherwise not read. */
 	struct sum_dictionary dictionary;
 };
@@ -182,10 +205,10 @@ struct sum_merge_options {
 };
 
 /*
- * Adds blocks into one, in an empty buf, which may not be any of theirs. The window is the span of
+ * Adds blocks into one, in empty bufs, which may not be any of theirs. The window is the span of
  * all. The same sources give the same union, so that two results can share one dictionary.
  * -EOVERFLOW, -EBADMSG (a source; also a dictionary that is not the one it names), -E2BIG (more
  * stacks or groups than a block holds), -ENOMEM.
  */
 int sum_merge(const struct sum_source *sources, uint32_t count, struct sum_merge_options options,
-        struct kv_bytes key, struct buf *to);
+        struct sum_keys keys, struct buf *to, struct buf *values);

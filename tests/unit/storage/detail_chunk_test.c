@@ -309,14 +309,14 @@ static void another_key_or_magic_is_refused_and_a_later_version_named(void **sta
 	assert_int_equal(detail_chunk_open(other, bytes_of(&bytes), &chunk), -EBADMSG);
 
 	uint8_t *version = bytes.bytes + BLOCK_HEAD_BYTES - 2;
-	version[0] = BLOCK_VERSION + 1;
+	version[0] = BLOCK_VERSION_DETAIL + 1;
 	block_head_seal(&bytes, key);
 	CHECK_OK(detail_chunk_open(key, bytes_of(&bytes), &chunk));
-	version[1] = BLOCK_VERSION + 1;
+	version[1] = BLOCK_VERSION_DETAIL + 1;
 	block_head_seal(&bytes, key);
 	assert_int_equal(detail_chunk_open(key, bytes_of(&bytes), &chunk), -EPROTONOSUPPORT);
-	version[0] = BLOCK_VERSION;
-	version[1] = BLOCK_VERSION;
+	version[0] = BLOCK_VERSION_DETAIL;
+	version[1] = BLOCK_VERSION_DETAIL;
 	bytes.bytes[BLOCK_CHECKSUM_BYTES]++;
 	block_head_seal(&bytes, key);
 	assert_int_equal(detail_chunk_open(key, bytes_of(&bytes), &chunk), -EBADMSG);
