@@ -3,7 +3,7 @@
 /*
  * block_format is the one place where the bytes of sealed blocks are fixed: what every reader
  * and writer of a column, a detail chunk (detail_chunk.h) and a sum block (sum_block.h) agrees
- * on, and the values of its groups. docs/formats/blocks.md is the same in words, with examples.
+ * on. docs/formats/blocks.md is the same in words, with examples.
  *
  *	u64 checksum | u32 magic | u8 version | u8 version_min | directory | columns
  *

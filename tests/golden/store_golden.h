@@ -7,6 +7,7 @@
 #include <ctype.h>
 
 #include "storage/kv.h"
+#include "storage/store_expire.h"
 #include "tests/unit/storage/store_fixture.h"
 
 /* As on the disk, but for the one that RocksDB calls default. */
@@ -115,4 +116,57 @@ static inline void append(
 	CHECK_OK(batch_add_row(source->batch, shop, source_stack(source, "sell"), 5));
 	CHECK_OK(batch_add_loss(source->batch, SERIES_NONE, LOSS_PERF_LOST, 1));
 	assert_int_equal(source_append(source, store, seq), WIRE_OK);
+}
+
+/*
+ * A window of two services, its second generation of what came late, one batch that is open, and a
+ * unit that is hidden; and `instances` more of the one service that are told apart by values.
+ */
+static inline void check_hiding_store(const char *path, uint32_t instances)
+{
+	AUTO(store) store = store_fixture_open(path);
+	struct store_size size;
+	struct store_sum sum = store_fixture_sum(store, "cpu{service=\"cart\"}", 0, UINT64_MAX);
+	assert_int_equal(sum.parts[0].rows_count, 2 + instances);
+	assert_int_equal(sum.completeness.samples, 1 + 2 + 3 + 4 + 4 * 2 + instances * 6);
+	assert_int_equal(sum.completeness.intervals, 4 + instances);
+	assert_int_equal(sum.completeness.coverage_ns, 4 * 9 * SECOND);
+	assert_int_equal(sum.completeness.lost[LOSS_RING_FULL], 8);
+	assert_int_equal(sum.completeness.lost[LOSS_PERF_LOST], 4);
+	assert_int_equal(sum.completeness.corrupt, 0);
+	store_sum_fini(&sum);
+	assert_int_equal(store_fixture_value(store, "cpu", 605 * SECOND, 610 * SECOND),
+	        10 * UINT64_C(20408163));
+	CHECK_OK(store_size(store, &size));
+	assert_int_equal(size.windows, 2);
+	/* Two of four batches are in the window whose second unit is hidden, until it is undone. */
+	assert_int_equal(store_fixture_value(store, "cpu{service=\"shop\"}", 0, UINT64_MAX),
+	        2 * 5 * UINT64_C(20408163));
+	struct store_expired back;
+	CHECK_OK(store_undo(store, 7, &back));
+	assert_int_equal(back.units[0], 1);
+	assert_int_equal(store_fixture_value(store, "cpu{service=\"shop\"}", 0, UINT64_MAX),
+	        4 * 5 * UINT64_C(20408163));
+}
+
+/* A window that is sealed in each of two generations, a batch of each, and one that was late. */
+static inline void check_generations_store(const char *path)
+{
+	AUTO(store) store = store_fixture_open(path);
+	struct store_size size;
+	struct store_counters counters;
+	struct store_sum sum = store_fixture_sum(store, "cpu{service=\"cart\"}", 0, UINT64_MAX);
+	assert_int_equal(sum.parts_count, 2);
+	assert_int_equal(sum.parts[0].rows_count, 2);
+	assert_int_equal(sum.parts[1].rows_count, 2);
+	assert_int_equal(sum.completeness.samples, 1 + 2 + 3 + 3 * 2);
+	assert_int_equal(sum.completeness.intervals, 3);
+	assert_int_equal(sum.completeness.series, 1);
+	assert_int_equal(sum.completeness.corrupt, 0);
+	store_sum_fini(&sum);
+	CHECK_OK(store_size(store, &size));
+	assert_int_equal(size.windows, 2);
+	assert_int_equal(size.generations, 2);
+	CHECK_OK(store_counters(store, "acme", &counters));
+	assert_int_equal(counters.batches_late, 1);
 }

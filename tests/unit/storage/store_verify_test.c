@@ -182,7 +182,7 @@ static void a_store_as_it_should_be_has_nothing_to_tell_and_is_not_touched(void 
 	assert_int_equal(told.summary.garbage, 0);
 	assert_int_equal(told.summary.windows, 2);
 	assert_int_equal(told.summary.batches, 18);
-	assert_int_equal(told.summary.format, 3);
+	assert_int_equal(told.summary.format, 4);
 	CHECK(told.summary.rows > 100 && told.summary.records > 20);
 	CHECK(hash_folder(dir.path) == before);
 }
@@ -274,6 +274,53 @@ static void what_nothing_names_is_garbage_and_no_damage(void **state)
 	assert_int_equal(told.summary.damaged, 0);
 	assert_int_equal(told.summary.garbage, 2);
 	CHECK(strstr(told.text, "generation 9: 2 blocks"));
+}
+
+/* The first block of sums that is of this part. */
+static void read_part(
+        struct kv *kv, enum keys_block_part part, struct buf *ret_key, struct buf *ret_value)
+{
+	struct key_block key;
+	uint64_t index = 0;
+	do {
+		read_record(kv, KV_SUMS, index++, ret_key, ret_value);
+		CHECK_OK(keys_get_block(ret_key->bytes, ret_key->count, &key));
+	} while (key.part != part);
+}
+
+static void values_of_groups_that_are_missing_or_too_many_are_told_of(void **state)
+{
+	TEST_DIR(dir);
+	AUTO_BUF key = { 0 };
+	AUTO_BUF value = { 0 };
+	fill(dir.path);
+	struct kv *kv = open_kv(dir.path);
+	read_part(kv, KEYS_BLOCK_VALUES, &key, &value);
+	remove_record(kv, KV_SUMS, &key);
+	kv_free(kv);
+	struct told told = verify(dir.path);
+	assert_int_equal(told.summary.damaged, 1);
+	CHECK(strstr(told.text, "values of groups: it is missing"));
+
+	/* One instance is one group: the total says all, and no values are named. */
+	TEST_DIR(small);
+	struct store *store = open_store(small.path);
+	struct source source = source_new(store, 1);
+	uint32_t series = source_series(&source, "cart", "a", 20408163);
+	source_begin(&source, 0, 10 * SECOND);
+	CHECK_OK(batch_add_row(source.batch, series, source_stack(&source, "work"), 1));
+	assert_int_equal(source_append(&source, store, 1), WIRE_OK);
+	CHECK_OK(store_seal(store, 120 * SECOND));
+	source_free(&source);
+	store_free(store);
+	kv = open_kv(small.path);
+	read_part(kv, KEYS_BLOCK_SUMS, &key, &value);
+	key.bytes[KEYS_WINDOW_BYTES + 4] = KEYS_BLOCK_VALUES;
+	write_record(kv, KV_SUMS, &key, &value);
+	kv_free(kv);
+	told = verify(small.path);
+	assert_int_equal(told.summary.damaged, 0);
+	assert_int_equal(told.summary.garbage, 1);
 }
 
 static void a_batch_that_is_open_and_sealed_is_told_of(void **state)
@@ -393,6 +440,7 @@ int main(void)
 		cmocka_unit_test(a_store_as_it_should_be_has_nothing_to_tell_and_is_not_touched),
 		cmocka_unit_test(every_record_that_is_changed_removed_or_moved_is_told_of),
 		cmocka_unit_test(what_nothing_names_is_garbage_and_no_damage),
+		cmocka_unit_test(values_of_groups_that_are_missing_or_too_many_are_told_of),
 		cmocka_unit_test(a_batch_that_is_open_and_sealed_is_told_of),
 		cmocka_unit_test(a_window_whose_record_says_other_things_is_told_of),
 		cmocka_unit_test(a_store_in_use_none_and_a_newer_one_are_refused),
