@@ -45,8 +45,9 @@
 /*
  * A folder is of the first format until it has a sealed window, which older readers would miss; of
  * the second were those whose windows neither had levels nor said how large their units are. A
- * second generation of the dictionary makes it one of the third as well. What is sealed or rolled up
- * from the fourth on has the values of groups apart from the sums, which older readers cannot read.
+ * second generation of the dictionary makes it one of the third as well. What is sealed or rolled
+ * up from the fourth on has the values of groups apart from the sums, which older readers cannot
+ * read.
  */
 enum {
 	STORE_FORMAT_OPEN = 1,
