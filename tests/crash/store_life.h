@@ -1,17 +1,18 @@
 #pragma once
 
 /*
- * The life of a store that ends in the middle, and the check of what it left. A process appends,
- * begins dictionaries, seals, rolls up, hides, erases, is backed up, flushes and opens until it is
- * killed; then what was acknowledged is there, once, with exactly its content; what was not is
- * there once or not at all; counters agree with the rows; a section that is sent again is a DUP
- * where it is there; verifying finds no damage; a backup that is there is whole, and one that was
- * told of is there; a run of expiry that was told to have ended does not come back.
+ * The life of a store that ends in the middle: a process that appends, begins dictionaries, seals,
+ * rolls up, rolls late windows in, takes addresses for functions, parts by policy, hides, undoes,
+ * erases, forgets on request, collects, is backed up, verifies, restores and removes backups,
+ * flushes and opens, until it dies. store_world.h kills it and checks what it left.
  *
- * The program runs itself as the process to be killed (RocksDB's threads do not survive a fork).
- * What a section holds follows from its stream and seq alone, so both sides know it. The parent
- * counts acknowledgements from a pipe and kills after a number that the seed gives. A test that
- * includes this says what else happens to the folder: struct world_events.
+ * It tells through a pipe what was acknowledged, and when it enters and leaves each phase of its
+ * work. It dies by a timer of its own: in the phase that it was told, so many nanoseconds after
+ * that began, which is at whatever instruction it is then; or by the parent, after so many
+ * messages. What a section holds follows from its stream and seq alone, so both sides know it.
+ *
+ * Beside what must never be lost there is a tenant "scratch", whose data lies before all other and
+ * is in generations of its own, so that deleting it lets a generation be dropped.
  */
 
 #include <errno.h>
@@ -20,6 +21,7 @@
 #include <signal.h>
 #include <spawn.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "core/rng.h"
@@ -28,17 +30,15 @@
 #include "storage/store_verify.h"
 #include "tests/unit/storage/store_fixture.h"
 
-#define STREAMS      4
-#define SEQS_MAX     65536
-#define FUNCTIONS    2000
-#define GROUP_MAX    6
-#define ACKS_MAX     150
-#define FLUSH_EVERY  41
-#define SEAL_EVERY   7
-#define ROLL_EVERY   9
-#define HIDE_EVERY   11
-#define BACKUP_EVERY 8
-#define WINDOW_S     16 /* a few sections of each stream */
+#define STREAMS         4
+#define SEQS_MAX        65536
+#define FUNCTIONS       2000
+#define GROUP_MAX       6
+#define WINDOW_S        16 /* a few sections of each stream */
+#define HIDDEN_MAX      8
+#define LIFE_FIRST_NS   (1000 * SECOND) /* of what must never be lost */
+#define LIFE_SCRATCH_NS (896 * SECOND)  /* the end of what may: that of a day */
+#define LIFE_DAYS       1000            /* the clock moves less in one life */
 
 extern char **environ;
 
@@ -49,8 +49,69 @@ struct ack {
 	uint32_t status;
 };
 
-/* The last two tell of a backup by its number, and of a run by the low half of its id. */
-enum { ACK_OPENING = 1000, ACK_OPENED, ACK_BACKUP, ACK_ENDED };
+/*
+ * Beside the statuses of sections: of a backup by its number that was made, or is about to be
+ * removed; of a run that has ended, by the low half of its id; that a copy was restored; and phases
+ * by their number, with the microseconds that one took.
+ */
+enum {
+	ACK_OPENED = 1000,
+	ACK_BACKUP,
+	ACK_UNBACKUP,
+	ACK_ENDED,
+	ACK_RESTORED,
+	ACK_PHASE,
+	ACK_LEFT,
+};
+
+enum life_phase {
+	LIFE_NONE, /* between two */
+	LIFE_OPEN,
+	LIFE_APPEND,
+	LIFE_GENERATION, /* an append that begins one */
+	LIFE_SEAL,
+	LIFE_ROLL,
+	LIFE_ROLL_LATE, /* of hours that were made before */
+	LIFE_COLLAPSE,
+	LIFE_PART,
+	LIFE_HIDE,
+	LIFE_UNDO,
+	LIFE_ERASE,
+	LIFE_FORGET,
+	LIFE_DELETE_RANGE,
+	LIFE_COLLECT, /* drops a generation */
+	LIFE_BACKUP,
+	LIFE_BACKUP_VERIFY,
+	LIFE_RESTORE,
+	LIFE_BACKUP_DELETE,
+	LIFE_FLUSH,
+	LIFE_PHASES,
+};
+
+static const char *const life_phase_names[LIFE_PHASES] = {
+	[LIFE_NONE] = "between",
+	[LIFE_OPEN] = "open",
+	[LIFE_APPEND] = "append",
+	[LIFE_GENERATION] = "begin a generation",
+	[LIFE_SEAL] = "seal",
+	[LIFE_ROLL] = "roll up",
+	[LIFE_ROLL_LATE] = "roll late windows in",
+	[LIFE_COLLAPSE] = "collapse",
+	[LIFE_PART] = "part by policy",
+	[LIFE_HIDE] = "hide",
+	[LIFE_UNDO] = "undo",
+	[LIFE_ERASE] = "erase",
+	[LIFE_FORGET] = "forget",
+	[LIFE_DELETE_RANGE] = "delete a range",
+	[LIFE_COLLECT] = "collect",
+	[LIFE_BACKUP] = "back up",
+	[LIFE_BACKUP_VERIFY] = "verify a backup",
+	[LIFE_RESTORE] = "restore",
+	[LIFE_BACKUP_DELETE] = "remove a backup",
+	[LIFE_FLUSH] = "flush",
+};
+
+/* ---- what is in a section ---- */
 
 /* What a section must hold. */
 struct content {
@@ -67,13 +128,14 @@ static struct rng content_rng(uint32_t stream, uint32_t seq)
 
 static uint64_t content_start(uint32_t stream, uint32_t seq)
 {
-	return (1000 + (uint64_t)seq * STREAMS + stream) * SECOND;
+	return LIFE_FIRST_NS + ((uint64_t)seq * STREAMS + stream) * SECOND;
 }
 
+/* One sample has an address for its function. */
 static struct content content_of(uint32_t stream, uint32_t seq)
 {
 	struct rng rng = content_rng(stream, seq);
-	struct content content = { 0 };
+	struct content content = { .samples = 1 };
 	uint64_t rows = 1 + rng_below(&rng, 40);
 	for (uint64_t i = 0; i < rows; i++) {
 		uint64_t function = rng_below(&rng, FUNCTIONS);
@@ -84,26 +146,61 @@ static struct content content_of(uint32_t stream, uint32_t seq)
 	return content;
 }
 
-static void content_fill(struct source *source, uint32_t series, uint32_t stream, uint32_t seq)
+/* In a module whose symbols are there, so that days of it can be collapsed. */
+static uint32_t content_native(struct source *source, uint64_t address)
+{
+	struct module module = {
+		.name = source_string(source, "app"),
+		.build_id = source_string(source, "aaaa"),
+	};
+	struct frame frame = { .kind = FRAME_NATIVE, .address = address };
+	uint32_t id;
+	uint32_t node;
+	CHECK_OK(dict_module(source->dict, &module, &frame.module));
+	CHECK_OK(dict_frame(source->dict, &frame, &id));
+	CHECK_OK(dict_stack(source->dict, &id, 1, &node));
+	return node;
+}
+
+static void content_fill(struct source *source, uint32_t stream, uint32_t seq)
 {
 	struct rng rng = content_rng(stream, seq);
+	uint32_t series[2] = {
+		source_series(source, "cart", "a", 1),
+		source_series(source, "cart", "b", 1),
+	};
 	uint64_t rows = 1 + rng_below(&rng, 40);
 	source_begin(source, content_start(stream, seq), SECOND);
 	for (uint64_t i = 0; i < rows; i++) {
 		char name[32];
-		snprintf(name, sizeof(name), "%u", (unsigned int)rng_below(&rng, FUNCTIONS));
+		uint32_t function = (uint32_t)rng_below(&rng, FUNCTIONS);
+		snprintf(name, sizeof(name), "%u", function);
 		uint64_t value = 1 + rng_below(&rng, 100);
-		CHECK_OK(batch_add_row(source->batch, series, source_stack(source, name), value));
+		CHECK_OK(batch_add_row(
+		        source->batch, series[function % 2], source_stack(source, name), value));
 	}
+	CHECK_OK(batch_add_row(source->batch, series[0],
+	        content_native(source, 0x1000 + (seq * STREAMS + stream) % 0x200), 1));
 }
 
-/* In the folder are the store and its backups. With windows so short that seals are under way most
- * of the time. */
-static struct store *open_store(const char *folder)
+/* The clock of a life begins behind all that the lives before it came to. */
+static struct clock_virtual *life_clock(uint64_t life)
+{
+	static struct clock_virtual clock;
+	clock_virtual_init(&clock, (life + 1) * LIFE_DAYS * 86400 * SECOND);
+	return &clock;
+}
+
+/*
+ * In the folder are the store, its backups and what was restored from one. With windows so short
+ * that there is always one to seal.
+ */
+static struct store *open_store(const char *folder, struct clock_virtual *clock)
 {
 	char path[400];
 	snprintf(path, sizeof(path), "%s/store", folder);
 	struct store_options options = store_fixture_options(path);
+	options.clock = &clock->clock;
 	options.window_ns = WINDOW_S * SECOND;
 	options.seal_rows_max = 200;
 	options.roll_ns[0] = 4 * options.window_ns;
@@ -114,9 +211,7 @@ static struct store *open_store(const char *folder)
 	return store_fixture_open_with(options);
 }
 
-/* ---- the process that is killed ---- */
-
-#define HIDDEN_MAX 8
+/* ---- the process that dies ---- */
 
 static void say(uint32_t stream, uint32_t seq, uint32_t status)
 {
@@ -125,18 +220,156 @@ static void say(uint32_t stream, uint32_t seq, uint32_t status)
 		exit(1);
 }
 
-struct hiding {
+struct life {
+	const char *folder;
+	struct clock_virtual *clock;
+	struct store *store;
+	struct source sources[GROUP_MAX];
+	struct source scratch;
+	struct rng rng;
+	uint32_t next[STREAMS];
+	uint64_t scratch_seq;
+	uint32_t backups;
+	bool is_restored;
+	bool is_armed;
+
+	enum life_phase target; /* where to die, so long behind its beginning */
+	uint64_t delay_ns;
+	enum life_phase phase;
+	uint64_t began_ns;
+};
+
+static uint64_t life_now(void)
+{
+	struct timespec now;
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * SECOND + (uint64_t)now.tv_nsec;
+}
+
+static void life_arm(struct life *life)
+{
+	struct sigevent event = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGKILL };
+	struct itimerspec when = {
+		.it_value = { (time_t)(life->delay_ns / SECOND), (long)(life->delay_ns % SECOND) },
+	};
+	timer_t timer;
+	if (life->delay_ns == 0)
+		(void)kill(getpid(), SIGKILL);
+	if (timer_create(CLOCK_MONOTONIC, &event, &timer) < 0 ||
+	        timer_settime(timer, 0, &when, NULL) < 0)
+		exit(1);
+	life->is_armed = true;
+}
+
+static void life_enter(struct life *life, enum life_phase phase)
+{
+	say(0, phase, ACK_PHASE);
+	life->phase = phase;
+	life->began_ns = life_now();
+	if (phase == life->target && !life->is_armed)
+		life_arm(life);
+}
+
+static void life_leave(struct life *life)
+{
+	say((uint32_t)((life_now() - life->began_ns) / 1000), life->phase, ACK_LEFT);
+	life->phase = LIFE_NONE;
+}
+
+static int life_append(struct life *life, enum life_phase phase)
+{
+	struct store_append appends[GROUP_MAX];
+	uint32_t count = 1 + (uint32_t)rng_below(&life->rng, GROUP_MAX);
+	for (uint32_t i = 0; i < count; i++) {
+		uint32_t stream = (uint32_t)rng_below(&life->rng, STREAMS);
+		uint32_t seq = life->next[stream]++;
+		/* Now and then one comes again that was acknowledged, or is in this group. */
+		if (seq > 1 && rng_below(&life->rng, 8) == 0)
+			seq = --life->next[stream] - (uint32_t)rng_below(&life->rng, 2);
+		seq = seq ? seq : 1;
+		content_fill(&life->sources[i], stream, seq);
+		life->sources[i].stream.shard = (uint16_t)stream;
+		appends[i] = source_section(&life->sources[i], seq);
+	}
+	life_enter(life, phase);
+	int r = store_append(life->store, appends, count);
+	if (r < 0)
+		return r;
+	for (uint32_t i = 0; i < count; i++)
+		say(appends[i].stream.shard, (uint32_t)appends[i].stream.seq,
+		        appends[i].ret_status);
+	life_leave(life);
+	return 0;
+}
+
+static int life_do_append(struct life *life)
+{
+	int r = 0;
+	for (uint64_t groups = 1 + rng_below(&life->rng, 3); r == 0 && groups > 0; groups--)
+		r = life_append(life, LIFE_APPEND);
+	return r;
+}
+
+/* The newest generation is old. */
+static int life_do_generation(struct life *life)
+{
+	clock_virtual_advance(life->clock, UINT64_C(8) * 86400 * SECOND);
+	return life_append(life, LIFE_GENERATION);
+}
+
+static int life_seal(struct life *life, uint64_t until_ns)
+{
+	life_enter(life, LIFE_SEAL);
+	int r = store_seal(life->store, until_ns);
+	life_leave(life);
+	return r;
+}
+
+/* Everything, or all but the newest: what then comes is late, or is not. */
+static int life_do_seal(struct life *life)
+{
+	return life_seal(
+	        life, rng_below(&life->rng, 2) ? UINT64_MAX : content_start(0, life->next[0]));
+}
+
+static int life_roll(struct life *life, enum life_phase phase)
+{
+	life_enter(life, phase);
+	int r = store_roll(life->store, UINT64_MAX);
+	life_leave(life);
+	return r;
+}
+
+static int life_do_roll(struct life *life)
+{
+	return life_roll(life, LIFE_ROLL);
+}
+
+/* Seals what comes behind what is already in an hour, and makes the hour anew. */
+static int life_do_late(struct life *life)
+{
+	int r = life_seal(life, UINT64_MAX);
+	r = r < 0 ? r : life_roll(life, LIFE_ROLL);
+	r = r < 0 ? r : life_append(life, LIFE_APPEND);
+	r = r < 0 ? r : life_seal(life, UINT64_MAX);
+	r = r < 0 ? r : life_roll(life, LIFE_ROLL_LATE);
+	/* There is nothing to roll up now: a day is taken in each call. */
+	return r < 0 ? r : life_roll(life, LIFE_COLLAPSE);
+}
+
+struct life_listing {
 	uint32_t level;
 	struct store_expire_item items[HIDDEN_MAX];
 	uint32_t count;
 };
 
-static int hide_visit(void *owner, const struct store_inventory_unit *unit)
+static int life_list_unit(void *owner, const struct store_inventory_unit *unit)
 {
-	struct hiding *hiding = owner;
-	if (unit->is_open || unit->window.level != hiding->level || hiding->count == HIDDEN_MAX)
+	struct life_listing *listing = owner;
+	if (unit->is_open || unit->window.level != listing->level || listing->count == HIDDEN_MAX ||
+	        unit->window.from_ns < LIFE_SCRATCH_NS)
 		return 0;
-	hiding->items[hiding->count++] = (struct store_expire_item){
+	listing->items[listing->count++] = (struct store_expire_item){
 		.window = unit->window,
 		.unit = STORE_UNIT_NONE,
 		.parts = STORE_PART_ALL,
@@ -144,422 +377,230 @@ static int hide_visit(void *owner, const struct store_inventory_unit *unit)
 	return 0;
 }
 
+static int life_list(struct life *life, uint32_t level, struct life_listing *listing)
+{
+	struct store_inventory_options options = { 0 };
+	*listing = (struct life_listing){ .level = level };
+	return store_inventory(life->store, options, life_list_unit, listing);
+}
+
+static uint32_t life_class(
+        void *owner, const char *tenant, const struct dict *dict, uint32_t series)
+{
+	const char *instance = dict_text(
+	        dict, dict_label_value(dict, series, dict_find_string(dict, "instance", 8)));
+	return instance[0] == 'b';
+}
+
+static int life_do_part(struct life *life)
+{
+	struct life_listing listing;
+	struct store_resealed resealed;
+	int r = life_list(life, 0, &listing);
+	if (r < 0 || listing.count == 0)
+		return r;
+	life_enter(life, LIFE_PART);
+	for (uint32_t i = 0; r == 0 && i < listing.count; i++)
+		r = store_reseal(life->store, listing.items[i].window, life_class, NULL, &resealed);
+	life_leave(life);
+	return r;
+}
+
 /*
  * Some windows are hidden, and come back. Of rollups, which say nothing that windows below do not,
  * they are erased, and made anew by the next roll.
  */
-static int hide_some(struct store *store, uint32_t level, uint64_t run_id)
+static int life_do_hide(struct life *life)
 {
-	struct hiding hiding = { .level = level };
-	struct store_run run = { .id = run_id, .hidden_ns = 1, .erase_ns = 2 };
+	struct life_listing listing;
+	struct store_run run = {
+		.id = rng_u64(&life->rng) >> 1,
+		.hidden_ns = 1,
+		.erase_ns = 2,
+	};
 	struct store_expired expired;
-	struct store_inventory_options options = { 0 };
-	int r = store_inventory(store, options, hide_visit, &hiding);
-	if (r < 0 || hiding.count == 0)
+	int r = life_list(life, (uint32_t)rng_below(&life->rng, 3), &listing);
+	if (r < 0 || listing.count == 0)
 		return r;
-	r = store_hide(store, &run, hiding.items, hiding.count, &expired);
+	life_enter(life, LIFE_HIDE);
+	r = store_hide(life->store, &run, listing.items, listing.count, &expired);
+	life_leave(life);
 	if (r < 0)
 		return r;
-	r = level > 0 ? store_erase(store, run_id, NULL, &expired)
-	              : store_undo(store, run_id, &expired);
+	life_enter(life, listing.level > 0 ? LIFE_ERASE : LIFE_UNDO);
+	r = listing.level > 0 ? store_erase(life->store, run.id, NULL, &expired)
+	                      : store_undo(life->store, run.id, &expired);
 	if (r == 0)
-		say(0, (uint32_t)run_id, ACK_ENDED);
+		say(0, (uint32_t)run.id, ACK_ENDED);
+	life_leave(life);
 	return r == -ENOENT ? 0 : r; /* nothing was to be hidden: there is no run */
 }
 
-static int back_up(struct store *store, const char *beside, uint32_t number)
+static int life_append_scratch(struct life *life)
+{
+	struct source *source = &life->scratch;
+	uint32_t series = source_series(source, "scratch", "s", 1);
+	source_begin(source, (1 + life->scratch_seq * 10 % 800) * SECOND, SECOND);
+	for (uint32_t i = 0; i < 50; i++) {
+		char name[32];
+		snprintf(name, sizeof(name), "scratch%u", i);
+		CHECK_OK(batch_add_row(source->batch, series, source_stack(source, name), 1));
+	}
+	struct store_append append = source_section(source, ++life->scratch_seq);
+	life_enter(life, LIFE_APPEND);
+	int r = store_append(life->store, &append, 1);
+	life_leave(life);
+	return r;
+}
+
+static int life_forget(struct life *life)
+{
+	uint64_t batches;
+	struct store_forgotten forgotten;
+	struct store_forget_options options = { .tenant = "scratch", .to_ns = UINT64_MAX };
+	bool is_range = rng_below(&life->rng, 2);
+	if (life->target == LIFE_FORGET || life->target == LIFE_DELETE_RANGE)
+		is_range = life->target == LIFE_DELETE_RANGE;
+	life_enter(life, is_range ? LIFE_DELETE_RANGE : LIFE_FORGET);
+	int r = is_range ? store_delete_range(life->store, 0, LIFE_SCRATCH_NS, &batches)
+	                 : store_forget(life->store, &options, &forgotten);
+	life_leave(life);
+	return r;
+}
+
+/* A generation that has nothing but scratch, sealed or not; without it nothing speaks of it. */
+static int life_do_forget(struct life *life)
+{
+	clock_virtual_advance(life->clock, UINT64_C(8) * 86400 * SECOND);
+	int r = life_append_scratch(life);
+	if (r == 0 && rng_below(&life->rng, 2))
+		r = life_seal(life, LIFE_SCRATCH_NS);
+	r = r < 0 ? r : life_do_generation(life);
+	r = r < 0 ? r : life_forget(life);
+	if (r < 0)
+		return r;
+	life_enter(life, LIFE_COLLECT);
+	r = store_collect(life->store);
+	life_leave(life);
+	return r;
+}
+
+static int life_try_restore(struct life *life, struct store_backup_options options)
+{
+	char path[400];
+	char error[512] = "";
+	if (life->is_restored)
+		return 0;
+	life->is_restored = true;
+	snprintf(path, sizeof(path), "%s/restored", life->folder);
+	life_enter(life, LIFE_RESTORE);
+	int r = store_backup_restore(options, path, error, sizeof(error));
+	if (r == 0)
+		say(0, 0, ACK_RESTORED);
+	life_leave(life);
+	return r;
+}
+
+static int life_do_backup(struct life *life)
 {
 	char folder[400];
 	char name[32];
 	char error[512] = "";
+	uint32_t number = life->backups++;
 	AUTO_BACKUP_MANIFEST manifest = { .files = NULL };
-	snprintf(folder, sizeof(folder), "%s/backups", beside);
+	snprintf(folder, sizeof(folder), "%s/backups", life->folder);
 	snprintf(name, sizeof(name), "b%u", number);
 	struct store_backup_options options = { .folder = folder, .name = name };
-	int r = store_backup_create(store, options, &manifest, error, sizeof(error));
+	life_enter(life, LIFE_BACKUP);
+	int r = store_backup_create(life->store, options, &manifest, error, sizeof(error));
 	if (r == 0)
 		say(0, number, ACK_BACKUP);
-	return r == -EEXIST ? 0 : r; /* of an earlier life */
+	life_leave(life);
+	if (r < 0)
+		return r;
+	life_enter(life, LIFE_BACKUP_VERIFY);
+	r = store_backup_verify(options, error, sizeof(error));
+	life_leave(life);
+	r = r < 0 ? r : life_try_restore(life, options);
+	if (r < 0 || (number % 2 == 0 && life->target != LIFE_BACKUP_DELETE))
+		return r;
+	say(0, number, ACK_UNBACKUP);
+	life_enter(life, LIFE_BACKUP_DELETE);
+	r = store_backup_delete(options, error, sizeof(error));
+	life_leave(life);
+	return r;
 }
 
-/* argv: program, folder, seed, the next seq of each stream. */
-static int append_until_killed(char **argv)
+static int life_do_flush(struct life *life)
 {
-	struct source sources[GROUP_MAX];
-	uint32_t next[STREAMS];
-	struct rng rng;
-
-	rng_init(&rng, strtoull(argv[2], NULL, 10));
-	for (uint32_t i = 0; i < STREAMS; i++)
-		next[i] = (uint32_t)strtoul(argv[3 + i], NULL, 10);
-	say(0, 0, ACK_OPENING);
-	struct store *store = open_store(argv[1]);
-	say(0, 0, ACK_OPENED);
-	for (uint32_t i = 0; i < GROUP_MAX; i++)
-		sources[i] = source_new(store, 1);
-
-	for (uint32_t groups = 1;; groups++) {
-		struct store_append appends[GROUP_MAX];
-		uint32_t count = 1 + (uint32_t)rng_below(&rng, GROUP_MAX);
-		for (uint32_t i = 0; i < count; i++) {
-			uint32_t stream = (uint32_t)rng_below(&rng, STREAMS);
-			uint32_t seq = next[stream]++;
-			/* Now and then one comes again that was acknowledged, or is in this group.
-			 */
-			if (seq > 1 && rng_below(&rng, 8) == 0)
-				seq = --next[stream] - (uint32_t)rng_below(&rng, 2);
-			seq = seq ? seq : 1;
-			content_fill(&sources[i], source_series(&sources[i], "cart", "a", 1),
-			        stream, seq);
-			sources[i].stream.shard = (uint16_t)stream;
-			appends[i] = source_section(&sources[i], seq);
-		}
-		if (store_append(store, appends, count) < 0)
-			return 1;
-		for (uint32_t i = 0; i < count; i++)
-			say(appends[i].stream.shard, (uint32_t)appends[i].stream.seq,
-			        appends[i].ret_status);
-		if (groups % FLUSH_EVERY == 0 && store_flush(store) < 0)
-			return 1;
-		/* Everything, or all but the newest: then some comes late. */
-		uint64_t until = rng_below(&rng, 2) ? UINT64_MAX : content_start(0, next[0]);
-		if (groups % SEAL_EVERY == 0 &&
-		        (store_seal(store, until) < 0 || store_collect(store) < 0))
-			return 1;
-		if (groups % ROLL_EVERY == 0 && store_roll(store, until) < 0)
-			return 1;
-		if (groups % HIDE_EVERY == 0 &&
-		        hide_some(store, groups / HIDE_EVERY % 3, rng_u64(&rng) >> 1) < 0)
-			return 1;
-		if (groups % BACKUP_EVERY == 0 && back_up(store, argv[1], groups) < 0)
-			return 1;
-	}
+	life_enter(life, LIFE_FLUSH);
+	int r = store_flush(life->store);
+	life_leave(life);
+	return r;
 }
 
-/* ---- the one who kills and checks ---- */
-
-struct world;
-
-/* What a test does to the folder beside killing who writes there; each may be NULL. */
-struct world_events {
-	void (*before_life)(struct world *world);
-	/* May say that fewer messages were sent: world->acks_count. */
-	void (*after_kill)(struct world *world);
+static int (*const life_steps[])(struct life *life) = {
+	life_do_append,
+	life_do_seal,
+	life_do_hide,
+	life_do_roll,
+	life_do_late,
+	life_do_part,
+	life_do_forget,
+	life_do_append,
+	life_do_flush,
+	life_do_backup,
 };
 
-#define TOLD_MAX     64 /* of backups, of runs: in one life */
-#define MESSAGES_MAX 4096
-
-struct world {
-	struct test_dir *dir;
-	const struct world_events *events;
-	void *owner; /* of the events */
-	struct rng rng;
-	bool acked[STREAMS][SEQS_MAX];
-	uint32_t next[STREAMS];
-	uint8_t seen[STREAMS][SEQS_MAX]; /* how often the scan told of it */
-	uint64_t batches;
-	uint64_t samples;
-	uint64_t rollups_max;
-	uint64_t backups; /* that were there after a kill, whole */
-
-	/* Of the last life. */
-	struct ack acks[MESSAGES_MAX];
-	uint32_t acks_count;
-	uint32_t told_backups[TOLD_MAX];
-	uint32_t told_backups_count;
-	uint32_t ended_runs[TOLD_MAX];
-	uint32_t ended_runs_count;
-};
-
-static pid_t world_spawn(struct world *world, int *ret_pipe)
+static void life_put_symbols(struct life *life)
 {
-	char seed[32];
-	char next[STREAMS][16];
-	const char *arguments[3 + STREAMS + 1] = { "/proc/self/exe", world->dir->path, seed };
-	int ends[2];
-	pid_t child;
-	posix_spawn_file_actions_t actions;
-
-	snprintf(seed, sizeof(seed), "%" PRIu64, rng_u64(&world->rng) >> 1);
-	for (uint32_t i = 0; i < STREAMS; i++) {
-		snprintf(next[i], sizeof(next[i]), "%u", world->next[i]);
-		arguments[3 + i] = next[i];
-	}
-	CHECK_OK(pipe2(ends, O_CLOEXEC));
-	CHECK_OK(posix_spawn_file_actions_init(&actions));
-	CHECK_OK(posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO));
-	CHECK_OK(posix_spawn(
-	        &child, arguments[0], &actions, NULL, (char *const *)arguments, environ));
-	CHECK_OK(posix_spawn_file_actions_destroy(&actions));
-	close(ends[1]);
-	*ret_pipe = ends[0];
-	return child;
+	AUTO(symbols_builder) builder = symbols_builder_new();
+	AUTO_BUF table = { 0 };
+	assert_non_null(builder);
+	CHECK_OK(symbols_builder_add(builder, 0x1000, 0x100, "work", 4));
+	CHECK_OK(symbols_builder_add(builder, 0x1100, 0x100, "wait", 4));
+	CHECK_OK(symbols_builder_finish(builder, &table));
+	CHECK_OK(store_symbols_put(life->store, "aaaa", table.bytes, table.count));
 }
 
-static void world_note(struct world *world, const struct ack *ack)
-{
-	if (ack->status == ACK_OPENING || ack->status == ACK_OPENED)
-		return;
-	if (ack->status == ACK_BACKUP) {
-		CHECK(world->told_backups_count < TOLD_MAX);
-		world->told_backups[world->told_backups_count++] = ack->seq;
-		return;
-	}
-	if (ack->status == ACK_ENDED) {
-		CHECK(world->ended_runs_count < TOLD_MAX);
-		world->ended_runs[world->ended_runs_count++] = ack->seq;
-		return;
-	}
-	CHECK(ack->stream < STREAMS && ack->seq > 0 && ack->seq < SEQS_MAX);
-	CHECK(ack->status == WIRE_OK || ack->status == WIRE_DUP);
-	/* What was acknowledged, in this life or an earlier one, can only be a DUP. */
-	CHECK(ack->status == WIRE_DUP || !world->acked[ack->stream][ack->seq]);
-	world->acked[ack->stream][ack->seq] = true;
-}
+/* argv: program, folder, seed, which life, where to die and when, the next seq of each stream. */
+#define LIFE_ARGUMENTS (6 + STREAMS)
 
-static bool world_hear(struct world *world, int from)
-{
-	struct ack ack;
-	if (read(from, &ack, sizeof(ack)) != sizeof(ack))
-		return false;
-	CHECK(world->acks_count < MESSAGES_MAX);
-	world->acks[world->acks_count++] = ack;
-	return true;
-}
-
-/* Reads so many messages, kills, and takes in what was on its way. */
-static void world_kill_after(struct world *world, uint64_t messages)
-{
-	int from;
-	int status;
-
-	world->acks_count = 0;
-	world->told_backups_count = 0;
-	world->ended_runs_count = 0;
-	if (world->events->before_life)
-		world->events->before_life(world);
-	pid_t child = world_spawn(world, &from);
-	while (messages-- > 0 && world_hear(world, from))
-		;
-	CHECK_OK(kill(child, SIGKILL));
-	assert_int_equal(waitpid(child, &status, 0), child);
-	CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
-	while (world_hear(world, from))
-		;
-	close(from);
-	if (world->events->after_kill)
-		world->events->after_kill(world);
-	for (uint32_t i = 0; i < world->acks_count; i++)
-		world_note(world, &world->acks[i]);
-}
-
-static int world_see(void *owner, const struct store_stream *stream, const struct batch *batch)
-{
-	struct world *world = owner;
-	uint32_t seq = (uint32_t)stream->seq;
-	CHECK(stream->shard < STREAMS && stream->seq < SEQS_MAX);
-	struct content expected = content_of(stream->shard, seq);
-	struct content found = { 0 };
-
-	for (uint32_t i = 0; i < batch->rows_count; i++) {
-		struct node node = dict_get_node(batch->dict, batch->rows[i].node);
-		const struct frame *frame = dict_get_frame(batch->dict, node.frame);
-		uint64_t function = strtoull(dict_text(batch->dict, frame->function), NULL, 10);
-		found.samples += batch->rows[i].value;
-		found.weighed += batch->rows[i].value * function;
-	}
-	assert_int_equal(batch->start_ns, content_start(stream->shard, seq));
-	assert_int_equal(found.samples, expected.samples);
-	assert_int_equal(found.weighed, expected.weighed);
-	world->seen[stream->shard][seq]++;
-	world->batches++;
-	world->samples += found.samples;
-	return 0;
-}
-
-/* Every seq below the highest that was ever tried is sent once more, unchanged. */
-static void world_send_again(struct world *world, struct store *store)
-{
-	struct source source = source_new(store, 1);
-	uint32_t series = source_series(&source, "cart", "a", 1);
-	for (uint32_t stream = 0; stream < STREAMS; stream++) {
-		uint32_t seq = world->next[stream];
-		for (uint32_t back = 0; back < 5 && seq > 0; back++, seq--) {
-			bool is_there = world->seen[stream][seq];
-			content_fill(&source, series, stream, seq);
-			source.stream.shard = (uint16_t)stream;
-			uint32_t status = source_append(&source, store, seq);
-			assert_int_equal(status, is_there ? WIRE_DUP : WIRE_OK);
-			world->acked[stream][seq] = true;
-		}
-	}
-	source_free(&source);
-}
-
-/* What was under way is ended: hidden windows come back, what began to be erased goes. */
-struct runs {
-	const struct world *world;
-	uint64_t ids[64];
-	bool are_erasing[64];
-	uint32_t count;
-};
-
-static int runs_visit(void *owner, const struct store_run_state *state)
-{
-	struct runs *runs = owner;
-	CHECK(runs->count < COUNT_OF(runs->ids));
-	for (uint32_t i = 0; i < runs->world->ended_runs_count; i++)
-		CHECK((uint32_t)state->run.id != runs->world->ended_runs[i]);
-	runs->are_erasing[runs->count] = state->is_erasing;
-	runs->ids[runs->count++] = state->run.id;
-	return 0;
-}
-
-static void world_end_runs(const struct world *world, struct store *store)
-{
-	struct runs runs = { .world = world };
-	struct store_expired expired;
-	CHECK_OK(store_runs(store, runs_visit, &runs));
-	for (uint32_t i = 0; i < runs.count; i++)
-		if (runs.are_erasing[i])
-			CHECK_OK(store_erase(store, runs.ids[i], NULL, &expired));
-		else
-			CHECK_OK(store_undo(store, runs.ids[i], &expired));
-}
-
-static int fail_finding(void *owner, const struct store_finding *finding)
-{
-	if (finding->kind == STORE_FINDING_DAMAGE)
-		fail_msg("%s %s %s: %s", (const char *)owner, finding->family, finding->key,
-		        finding->reason);
-	return 0;
-}
-
-static void world_verify(const char *path)
-{
-	struct store_verify_summary summary;
-	struct store_verify_options options = {
-		.path = path,
-		.found = fail_finding,
-		.owner = (void *)path,
-	};
-	char error[512] = "";
-	if (store_verify(&options, &summary, error, sizeof(error)) < 0)
-		fail_msg("%s", error);
-}
-
-/* Each that is there is whole, and is the store of some moment. */
-static int backup_visit(void *owner, const struct backup_manifest *manifest, int result)
-{
-	struct world *world = owner;
-	char folder[400];
-	char path[600];
-	char error[512] = "";
-	snprintf(folder, sizeof(folder), "%s/backups", world->dir->path);
-	snprintf(path, sizeof(path), "%s/%s/store", folder, manifest->name);
-	struct store_backup_options options = { .folder = folder, .name = manifest->name };
-	CHECK_OK(result);
-	if (store_backup_verify(options, error, sizeof(error)) < 0)
-		fail_msg("%s", error);
-	CHECK(manifest->contents.batches <= world->batches);
-	world_verify(path);
-	for (uint32_t i = 0; i < world->told_backups_count; i++)
-		if (strtoul(manifest->name + 1, NULL, 10) == world->told_backups[i])
-			world->told_backups[i--] = world->told_backups[--world->told_backups_count];
-	CHECK_OK(store_backup_delete(options, error, sizeof(error)));
-	world->backups++;
-	return 0;
-}
-
-/* With the store closed. */
-static void world_check_folder(struct world *world)
-{
-	char folder[400];
-	snprintf(folder, sizeof(folder), "%s/store", world->dir->path);
-	world_verify(folder);
-	snprintf(folder, sizeof(folder), "%s/backups", world->dir->path);
-	int r = store_backup_list(folder, backup_visit, world);
-	CHECK(r == 0 || r == -ENOENT);
-	/* The list took those away that are there. */
-	if (world->told_backups_count > 0)
-		fail_msg("the backup b%u was made, and is not there", world->told_backups[0]);
-}
-
-static void world_check(struct world *world)
-{
-	AUTO(store) store = open_store(world->dir->path);
-	struct store_counters counters;
-
-	world_end_runs(world, store);
-
-	memset(world->seen, 0, sizeof(world->seen));
-	world->batches = 0;
-	world->samples = 0;
-	CHECK_OK(store_scan(store, 0, UINT64_MAX, NULL, world_see, world));
-	for (uint32_t stream = 0; stream < STREAMS; stream++) {
-		world->next[stream] = 1;
-		for (uint32_t seq = 1; seq < SEQS_MAX; seq++) {
-			uint8_t seen = world->seen[stream][seq];
-			if (seen > 1 || (world->acked[stream][seq] && seen != 1))
-				fail_msg("stream %u seq %u: there %u times", stream, seq, seen);
-			if (seen)
-				world->next[stream] = seq + 1;
-		}
-	}
-	CHECK_OK(store_counters(store, "", &counters));
-	assert_int_equal(counters.batches, world->batches);
-	assert_int_equal(counters.samples, world->samples);
-	/* From days and hours, and from the windows that they were made of. */
-	assert_int_equal(store_fixture_value(store, "cpu", 0, UINT64_MAX), world->samples);
-	uint64_t middle_ns = content_start(0, world->next[0] / 2);
-	assert_int_equal(store_fixture_value(store, "cpu", 0, middle_ns) +
-	                         store_fixture_value(store, "cpu", middle_ns, UINT64_MAX),
-	        world->samples);
-	struct store_size size;
-	CHECK_OK(store_size(store, &size));
-	world->rollups_max = size.rollups > world->rollups_max ? size.rollups : world->rollups_max;
-	world_send_again(world, store);
-	/* The next life begins behind what was just sent. */
-	for (uint32_t stream = 0; stream < STREAMS; stream++)
-		world->next[stream]++;
-}
-
-struct world_sums {
-	uint64_t backups;
-	uint64_t rollups;
-};
-
-/* One store through so many kills: what it has grows, and with it what a check costs. */
-static void world_live(const struct world_events *events, void *owner, uint64_t seed,
-        uint32_t cycles, struct world_sums *sums)
-{
-	TEST_DIR(dir);
-	struct world *world = calloc(1, sizeof(*world));
-	assert_non_null(world);
-	world->dir = &dir;
-	world->events = events;
-	world->owner = owner;
-	rng_init(&world->rng, seed);
-	for (uint32_t i = 0; i < STREAMS; i++)
-		world->next[i] = 1;
-
-	for (uint32_t cycle = 0; cycle < cycles; cycle++) {
-		/* The first messages are before and after the open: some die there. */
-		world_kill_after(world, 1 + rng_below(&world->rng, cycle % 5 ? ACKS_MAX : 3));
-		world_check(world);
-		world_check_folder(world);
-	}
-	print_message("%" PRIu64 " batches, %" PRIu64 " samples over %u kills\n", world->batches,
-	        world->samples, cycles);
-	CHECK(world->batches > cycles);
-	sums->backups += world->backups;
-	sums->rollups += world->rollups_max;
-	free(world);
-}
-
-/* The arguments of the process that is to be killed. */
 static bool life_is_asked(int argc)
 {
-	return argc == 3 + STREAMS;
+	return argc == LIFE_ARGUMENTS;
+}
+
+static int live_until_killed(char **argv)
+{
+	struct life life = {
+		.folder = argv[1],
+		.clock = life_clock(strtoull(argv[3], NULL, 10)),
+		.target = (enum life_phase)strtoul(argv[4], NULL, 10),
+		.delay_ns = strtoull(argv[5], NULL, 10),
+	};
+	rng_init(&life.rng, strtoull(argv[2], NULL, 10));
+	for (uint32_t i = 0; i < STREAMS; i++)
+		life.next[i] = (uint32_t)strtoul(argv[6 + i], NULL, 10);
+	life_enter(&life, LIFE_OPEN);
+	life.store = open_store(life.folder, life.clock);
+	life_leave(&life);
+	say(0, 0, ACK_OPENED);
+	for (uint32_t i = 0; i < GROUP_MAX; i++)
+		life.sources[i] = source_new(life.store, 1);
+	life.scratch = source_new(life.store, 2);
+	life.scratch.stream.tenant = "scratch";
+	life.scratch.stream.epoch = strtoull(argv[3], NULL, 10) + 1;
+	life_put_symbols(&life);
+	if (rng_below(&life.rng, 2))
+		store_set_classify(life.store, life_class, NULL);
+	/* In a circle, from anywhere: what an earlier life left is there for the later steps. */
+	for (uint64_t step = rng_below(&life.rng, COUNT_OF(life_steps));; step++) {
+		int r = life_steps[step % COUNT_OF(life_steps)](&life);
+		if (r < 0) {
+			fprintf(stderr, "%s: %s, %s\n", life_phase_names[life.phase], strerror(-r),
+			        store_error(life.store));
+			return 1;
+		}
+	}
 }

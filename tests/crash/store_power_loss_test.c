@@ -6,7 +6,7 @@
  */
 
 #include "tests/crash/power.h"
-#include "tests/crash/store_life.h"
+#include "tests/crash/store_world.h"
 
 #define STORES 5
 #define CYCLES 12 /* of each: 60 losses */
@@ -54,6 +54,7 @@ static void nothing_acknowledged_is_lost_or_doubled_by_power_loss(void **state)
 	struct world_sums sums = { 0 };
 	for (uint64_t seed = 1; seed <= STORES; seed++)
 		world_live(&events, &powered, seed, CYCLES, &sums);
+	phases_print(&sums, "losses");
 	print_message("%" PRIu64 " changes lost, %" PRIu64 " writes torn\n", powered.changes,
 	        powered.torn);
 	CHECK(sums.backups > 0 && sums.rollups > 0);
@@ -69,7 +70,7 @@ int main(int argc, char **argv)
 		char journal[300];
 		journal_path(journal, argv[1]);
 		power_begin(journal);
-		return append_until_killed(argv);
+		return live_until_killed(argv);
 	}
 	if (access("/dev/shm", W_OK) == 0)
 		(void)setenv("TMPDIR", "/dev/shm", 0);
