@@ -669,9 +669,13 @@ int store_backup_delete(struct store_backup_options options, char *ret_error, si
 		        options.name, options.folder);
 		r = -ENOENT;
 	}
-	/* Under the other name first: what a kill leaves is no backup that looks whole. */
+	/*
+	 * Under the other name first, and that on the disk: what a kill or a power loss leaves is
+	 * no backup that looks whole.
+	 */
 	if (r == 0 && ((r = backup_remove(backup.partial)) < 0 ||
 	                      (rename(backup.path, backup.partial) < 0 && (r = -errno)) ||
+	                      (r = backup_sync_folder(options.folder)) < 0 ||
 	                      (r = backup_remove(backup.partial)) < 0))
 		r = backup_fail(&backup, r, "cannot be removed", backup.path);
 	backup_fini(&backup);

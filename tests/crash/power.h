@@ -11,8 +11,8 @@
  *
  * The strictest disk that POSIX allows: the bytes of a file are safe when the file was synced, and
  * a name in a folder (made, linked, renamed, removed) when that folder was. Of what comes after the
- * last sync of each file and folder, nothing is kept, or all, or the first so many changes, the
- * last of them torn; the seed says.
+ * last sync of each file and folder, nothing is kept, or all, or the first so many changes, or any
+ * of them in whatever order a disk took them; each of itself, and some torn: the seed says.
  *
  * It sees open, write, pwrite, ftruncate, fallocate, rename, link, unlink, unlinkat, mkdir, rmdir,
  * fsync and fdatasync, from our code and from libraries: the program's own definitions come first.
@@ -33,9 +33,11 @@ struct power_disk;
 struct power_disk *power_disk_load(const char *folder);
 
 struct power_loss {
-	uint64_t said;    /* writes to standard output before the power went */
-	uint64_t changes; /* that were made and are gone */
-	uint64_t torn;    /* of these, writes of which a part is there */
+	uint64_t said;      /* writes to standard output before the power went */
+	uint64_t changes;   /* that were made and are gone */
+	uint64_t torn;      /* of these, writes of which a part is there */
+	uint64_t scattered; /* that were not synced and are there, though others before them may not
+	                       be */
 };
 
 /*

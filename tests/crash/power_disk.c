@@ -41,6 +41,7 @@ struct power_node {
 	uint64_t changes_kept;
 	uint64_t changes_done;
 	bool is_torn;
+	bool is_scattered; /* of those behind changes_kept, any may be there */
 };
 
 /* A record with its nodes. */
@@ -288,21 +289,24 @@ static void disk_find_nodes(struct power_disk *disk, struct power_loss *loss)
 	}
 }
 
-static void disk_choose(struct power_disk *disk, struct rng *rng, struct power_loss *loss)
+/* Of what a node was not synced for: nothing, all, the first so many, or any. */
+enum { KEEP_NOTHING, KEEP_ALL, KEEP_FIRST, KEEP_FIRST_TORN, KEEP_ANY, KEEP_ANY_TORN, KEEP_WAYS };
+
+static void disk_choose(struct power_disk *disk, struct rng *rng)
 {
-	/* Everything that was not synced, or of each node as much as the seed says. */
-	bool is_all = rng_below(rng, 3) == 0;
+	/* Everything that was not synced, or of each node what the seed says. */
+	bool is_all = rng_below(rng, 4) == 0;
 	for (uint32_t i = 0; i < disk->nodes_count; i++) {
 		struct power_node *node = &disk->nodes[i];
 		uint64_t open = node->changes - node->changes_synced;
-		uint64_t how = is_all ? 0 : rng_below(rng, 4);
+		uint64_t how = is_all ? KEEP_NOTHING : rng_below(rng, KEEP_WAYS);
 		node->changes_kept = node->changes_synced;
-		if (how == 1)
+		if (how == KEEP_ALL)
 			node->changes_kept += open;
-		else if (how >= 2)
+		else if (how == KEEP_FIRST || how == KEEP_FIRST_TORN)
 			node->changes_kept += rng_below(rng, open + 1);
-		node->is_torn = how == 3;
-		loss->changes += node->changes - node->changes_kept;
+		node->is_torn = how == KEEP_FIRST_TORN || how == KEEP_ANY_TORN;
+		node->is_scattered = how == KEEP_ANY || how == KEEP_ANY_TORN;
 	}
 }
 
@@ -335,6 +339,30 @@ static void disk_do(struct power_disk *disk, const struct power_step *step)
 	}
 }
 
+/* Has the next change of this node reached the disk? */
+static bool disk_is_kept(struct power_node *node, struct rng *rng, struct power_loss *loss)
+{
+	uint64_t nth = node->changes_done++;
+	if (nth < node->changes_kept)
+		return true;
+	if (node->is_scattered && rng_below(rng, 2)) {
+		loss->scattered++;
+		return true;
+	}
+	loss->changes++;
+	return false;
+}
+
+/* Did a part of it? Of a write that is not kept: the first of them, or any. */
+static bool disk_is_torn(
+        const struct power_node *node, const struct power_step *step, struct rng *rng)
+{
+	if (!node->is_torn || step->record->kind != POWER_WRITE)
+		return false;
+	return node->is_scattered ? rng_below(rng, 4) == 0
+	                          : node->changes_done == node->changes_kept + 1;
+}
+
 static void disk_do_steps(struct power_disk *disk, struct rng *rng, struct power_loss *loss)
 {
 	for (uint64_t i = 0; i < disk->steps_count; i++) {
@@ -343,11 +371,9 @@ static void disk_do_steps(struct power_disk *disk, struct rng *rng, struct power
 		        (step->record->kind == POWER_NAME && step->target == POWER_NONE))
 			continue;
 		struct power_node *node = &disk->nodes[step->node];
-		uint64_t nth = node->changes_done++;
-		if (nth < node->changes_kept) {
+		if (disk_is_kept(node, rng, loss)) {
 			disk_do(disk, step);
-		} else if (nth == node->changes_kept && node->is_torn &&
-		           step->record->kind == POWER_WRITE) {
+		} else if (disk_is_torn(node, step, rng)) {
 			node_write(node, step->record->at, step->bytes,
 			        rng_below(rng, step->record->count));
 			loss->torn++;
@@ -369,7 +395,7 @@ void power_disk_lose(
 	if (disk->steps_count > 0 && rng_below(rng, 4) > 0)
 		disk->steps_count = rng_below(rng, disk->steps_count + 1);
 	disk_find_nodes(disk, &loss);
-	disk_choose(disk, rng, &loss);
+	disk_choose(disk, rng);
 	disk_do_steps(disk, rng, &loss);
 	disk_empty(disk->folder);
 	disk_store_node(disk, 0, disk->folder);
