@@ -144,6 +144,7 @@ static void ingest_commit(struct ingest *ingest, struct push_job *pushes, uint32
 	(void)pthread_mutex_lock(&ingest->lock);
 	int error_before = ingest->state.store_error;
 	ingest->state.store_error = r;
+	ingest->state.groups_failed += r < 0;
 	(void)pthread_mutex_unlock(&ingest->lock);
 	if (r < 0 && r != error_before)
 		log_error("append-failed", "%s: nothing of this group was kept, senders try again",

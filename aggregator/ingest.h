@@ -57,8 +57,9 @@ int ingest_submit(
 void ingest_set_bounds(struct ingest *ingest, uint64_t queue_bytes, uint64_t session_memory);
 
 struct ingest_state {
-	uint64_t requests; /* HELLO, PUSH and SYMBOLS answered */
-	uint64_t groups;   /* synced writes */
+	uint64_t requests;      /* HELLO, PUSH and SYMBOLS answered */
+	uint64_t groups;        /* synced writes */
+	uint64_t groups_failed; /* of them: nothing was kept, and senders try again */
 	uint64_t sections_ok;
 	uint64_t sections_duplicate;
 	uint64_t sections_rejected;

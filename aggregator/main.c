@@ -126,10 +126,12 @@ static void answer_health(
 {
 	(void)body;
 	(void)count;
-	const char *unhealthy = metrics_unhealthy(&((struct aggregator *)owner)->metrics);
+	char unhealthy[METRICS_HEALTH_BYTES];
+	bool is_healthy = metrics_is_healthy(
+	        &((struct aggregator *)owner)->metrics, unhealthy, sizeof(unhealthy));
 	answer->content_type = "text/plain";
-	answer->status = unhealthy ? 503 : 200;
-	if (unhealthy) {
+	answer->status = is_healthy ? 200 : 503;
+	if (!is_healthy) {
 		buf_printf(&answer->body, "%s\n", unhealthy);
 		return;
 	}
@@ -289,6 +291,7 @@ static int aggregator_open_workers(struct aggregator *aggregator)
 		.ingest = aggregator->ingest,
 		.queries = aggregator->queries,
 		.keeper = aggregator->keeper,
+		.sealer = aggregator->sealer,
 		.clock = clock_real(),
 		.started_ns = clock_monotonic_ns(clock_real()),
 		.program = PROGRAM,

@@ -18,6 +18,7 @@
 struct metrics_snapshot {
 	struct ingest_state ingest;
 	struct query_pool_state queries;
+	struct sealer_state sealer;
 	struct store_counters counters;
 	struct store_size size;
 	uint64_t uptime_ns;
@@ -56,6 +57,14 @@ static const struct metric metrics[] = {
 	{ "rows_stored_total", METRIC_COUNTER, AT(ingest.rows),
 	        "Rows made durable since the start." },
 	{ "group_commits_total", METRIC_COUNTER, AT(ingest.groups), "Synced writes." },
+	{ "group_commit_failures_total", METRIC_COUNTER, AT(ingest.groups_failed),
+	        "Of them those that failed: nothing of them was kept, senders try again." },
+	{ "seal_failures_total", METRIC_COUNTER, AT(sealer.seal_failures),
+	        "Turns in which windows could not be sealed; they are tried again." },
+	{ "roll_failures_total", METRIC_COUNTER, AT(sealer.roll_failures),
+	        "Turns in which windows could not be rolled up; they are tried again." },
+	{ "collect_failures_total", METRIC_COUNTER, AT(sealer.collect_failures),
+	        "Turns in which names without data could not be forgotten; it is tried again." },
 	{ "group_commit_seconds_total", METRIC_SECONDS_COUNTER, AT(ingest.commit_ns),
 	        "Time spent in synced writes." },
 	{ "ingest_queue_bytes", METRIC_GAUGE, AT(ingest.queue_bytes), "Messages that wait." },
@@ -124,6 +133,7 @@ static void metrics_take(const struct metrics_source *source, struct metrics_sna
 	struct metrics_snapshot snapshot = {
 		.ingest = ingest_state(source->ingest),
 		.queries = query_pool_state(source->queries),
+		.sealer = sealer_state(source->sealer),
 		.uptime_ns = clock_monotonic_ns(source->clock) - source->started_ns,
 	};
 	/* What cannot be had now is shown as zero: health says why. */
@@ -181,6 +191,7 @@ static void metrics_write_retention(struct keeper *keeper, struct buf *to)
 
 void metrics_write_text(const struct metrics_source *source, struct buf *to)
 {
+	char unhealthy[METRICS_HEALTH_BYTES];
 	struct metrics_snapshot snapshot;
 	metrics_take(source, &snapshot);
 
@@ -205,26 +216,43 @@ void metrics_write_text(const struct metrics_source *source, struct buf *to)
 	buf_printf(to,
 	        "# HELP profleet_healthy 1 when data is accepted.\n# TYPE profleet_healthy "
 	        "gauge\nprofleet_healthy %d\n",
-	        metrics_unhealthy(source) ? 0 : 1);
+	        metrics_is_healthy(source, unhealthy, sizeof(unhealthy)));
 }
 
-const char *metrics_unhealthy(const struct metrics_source *source)
+/* What cannot be written, and what of it goes on. NULL: nothing is wrong. */
+static const char *metrics_failure(const struct metrics_source *source, int *ret_error)
 {
-	switch (ingest_state(source->ingest).store_error) {
-	case 0:
-		return keeper_state(source->keeper).is_late
-		               ? "retention was not enforced in time: see `profleet retention "
-		                 "status`"
-		               : NULL;
-	case -ENOSPC:
-		return "the disk is full: senders keep their data and try again, questions are "
-		       "answered; make "
-		       "room and it goes on by itself";
-	case -ENOMEM:
-		return "out of memory: senders keep their data and try again";
-	default:
-		return "the store cannot be written: see the log";
-	}
+	*ret_error = ingest_state(source->ingest).store_error;
+	if (*ret_error < 0)
+		return "senders keep their data and try again, questions are answered";
+	*ret_error = sealer_state(source->sealer).error;
+	if (*ret_error < 0)
+		return "windows are not sealed or rolled up in time, data is still taken and "
+		       "questions are answered";
+	return NULL;
+}
+
+bool metrics_is_healthy(
+        const struct metrics_source *source, char *ret_unhealthy, size_t unhealthy_bytes)
+{
+	int error;
+	const char *meanwhile = metrics_failure(source, &error);
+	if (!meanwhile && !keeper_state(source->keeper).is_late)
+		return true;
+	if (!meanwhile)
+		snprintf(ret_unhealthy, unhealthy_bytes,
+		        "retention was not enforced in time: see `profleet retention status`");
+	else if (error == -ENOSPC)
+		snprintf(ret_unhealthy, unhealthy_bytes,
+		        "the disk is full at %s: %s; make room and it goes on by itself",
+		        source->data, meanwhile);
+	else if (error == -ENOMEM)
+		snprintf(ret_unhealthy, unhealthy_bytes, "out of memory: %s", meanwhile);
+	else
+		snprintf(ret_unhealthy, unhealthy_bytes,
+		        "the store at %s cannot be written: %s; see the log", source->data,
+		        meanwhile);
+	return false;
 }
 
 void metrics_remark(const struct metrics_source *source, char ret_text[METRICS_REMARK_BYTES])
@@ -241,7 +269,8 @@ void metrics_write_json(const struct metrics_source *source, struct buf *to)
 {
 	struct metrics_snapshot snapshot;
 	metrics_take(source, &snapshot);
-	const char *unhealthy = metrics_unhealthy(source);
+	char unhealthy[METRICS_HEALTH_BYTES];
+	bool is_healthy = metrics_is_healthy(source, unhealthy, sizeof(unhealthy));
 	char remark[METRICS_REMARK_BYTES];
 	char health[METRICS_REMARK_BYTES + 2];
 	metrics_remark(source, remark);
@@ -255,8 +284,8 @@ void metrics_write_json(const struct metrics_source *source, struct buf *to)
 	json_key_text(&json, "program", source->program);
 	json_key_u64(&json, "unix_ns", clock_unix_ns(source->clock));
 	json_key_text(&json, "data", source->data);
-	json_key_bool(&json, "healthy", !unhealthy);
-	json_key_text(&json, "health", unhealthy ? unhealthy : health);
+	json_key_bool(&json, "healthy", is_healthy);
+	json_key_text(&json, "health", is_healthy ? health : unhealthy);
 	json_key_u64(&json, "uptime_ns", snapshot.uptime_ns);
 	json_key(&json, "store");
 	json_object_begin(&json);

@@ -8,6 +8,7 @@
 #include "aggregator/ingest.h"
 #include "aggregator/keeper.h"
 #include "aggregator/query_pool.h"
+#include "aggregator/sealer.h"
 #include "core/buf.h"
 #include "storage/store.h"
 
@@ -16,6 +17,7 @@ struct metrics_source {
 	struct ingest *ingest;
 	struct query_pool *queries;
 	struct keeper *keeper;
+	struct sealer *sealer;
 	struct clock *clock;
 	uint64_t started_ns; /* monotonic */
 	const char *program;
@@ -35,5 +37,7 @@ void metrics_write_json(const struct metrics_source *source, struct buf *to);
 #define METRICS_REMARK_BYTES 128
 void metrics_remark(const struct metrics_source *source, char ret_text[METRICS_REMARK_BYTES]);
 
-/* NULL when healthy, else one sentence that says what is wrong and what happens meanwhile. */
-const char *metrics_unhealthy(const struct metrics_source *source);
+/* If not, one sentence says what is wrong, where, and what happens meanwhile. */
+#define METRICS_HEALTH_BYTES 4352
+bool metrics_is_healthy(
+        const struct metrics_source *source, char *ret_unhealthy, size_t unhealthy_bytes);

@@ -26,6 +26,7 @@ struct sealer {
 	bool is_stopping;
 	uint64_t turns_wanted; /* without waiting for their time */
 	uint64_t turns_done;
+	struct sealer_state state;
 	/* What the last turn returned: a failure is logged when it begins. */
 	int last_seal;
 	int last_roll;
@@ -91,6 +92,28 @@ static void sealer_name_unreadable(struct store *store)
 		                                              : "missing or damaged");
 }
 
+/* After a turn: for metrics and health. */
+static void sealer_count(struct sealer *sealer)
+{
+	int error = sealer->last_seal < 0   ? sealer->last_seal
+	            : sealer->last_roll < 0 ? sealer->last_roll
+	                                    : sealer->last_collect;
+	pthread_mutex_lock(&sealer->mutex);
+	sealer->state.seal_failures += sealer->last_seal < 0;
+	sealer->state.roll_failures += sealer->last_roll < 0;
+	sealer->state.collect_failures += sealer->last_collect < 0;
+	sealer->state.error = error < 0 ? error : 0;
+	pthread_mutex_unlock(&sealer->mutex);
+}
+
+struct sealer_state sealer_state(struct sealer *sealer)
+{
+	pthread_mutex_lock(&sealer->mutex);
+	struct sealer_state state = sealer->state;
+	pthread_mutex_unlock(&sealer->mutex);
+	return state;
+}
+
 static void sealer_turn(struct sealer *sealer)
 {
 	uint64_t now_ns = clock_unix_ns(sealer->options.clock);
@@ -99,6 +122,7 @@ static void sealer_turn(struct sealer *sealer)
 	sealer_note_roll(
 	        sealer, store_roll(store, sealer_until(now_ns, sealer->options.roll_grace_ns)));
 	sealer_note_collect(sealer, store_collect(store));
+	sealer_count(sealer);
 	sealer_name_unreadable(store);
 }
 

@@ -29,6 +29,15 @@ int sealer_new(struct sealer_options options, struct sealer **ret_sealer);
 /* Asks for a turn without waiting for its time, and waits until it has ended. */
 void sealer_turn_now(struct sealer *sealer);
 
+struct sealer_state {
+	uint64_t seal_failures; /* turns in which it failed; likewise the others */
+	uint64_t roll_failures;
+	uint64_t collect_failures;
+	int error; /* 0, or the errno of the last turn: the first step that failed */
+};
+
+struct sealer_state sealer_state(struct sealer *sealer);
+
 /* Waits for a window that is being sealed. */
 void sealer_free(struct sealer *sealer);
 DEFINE_AUTO(sealer);

@@ -519,6 +519,13 @@ static int kv_check_tables(struct kv *kv)
 	return r == -EBADMSG || r == -ENOMEM ? r : 0;
 }
 
+/* What RocksDB would not see, or not survive. Before each opening. */
+static int kv_check_files(struct kv *kv)
+{
+	int r = kv_check_tables(kv);
+	return r < 0 ? r : kv_check_manifest(kv);
+}
+
 /* Opens every family there is on disk, and ours where they are missing. */
 static int kv_connect(struct kv *kv, bool for_reading_only)
 {
@@ -529,10 +536,6 @@ static int kv_connect(struct kv *kv, bool for_reading_only)
 
 	assert(!kv->db);
 	uint64_t acked = kv_acked_read(kv); /* before: another process may be writing there */
-	int checked = kv_check_tables(kv);
-	checked = checked < 0 ? checked : kv_check_manifest(kv);
-	if (checked < 0)
-		return checked;
 	if (kv_exists(kv)) {
 		found = rocksdb_list_column_families(kv->options, kv->path, &found_count, &text);
 		if (text) {
@@ -593,8 +596,8 @@ int kv_open(struct kv_options options, struct kv **ret_kv, char *ret_error, size
 	 * To open for writing is to throw away what is behind the end of the log. So it is looked
 	 * at first; what else may be wrong is left to the opening that counts.
 	 */
-	int r = 0;
-	if (kv_exists(kv)) {
+	int r = kv_check_files(kv);
+	if (r == 0 && kv_exists(kv)) {
 		kv_acked_open(kv);
 		if (kv_acked_read(kv) > 0 && kv_connect(kv, true) == -ENODATA)
 			r = -ENODATA;
@@ -644,6 +647,7 @@ int kv_open_reader(struct kv_options options, struct kv **ret_kv, bool *ret_is_w
 		kv_set_error(kv, "opening", "there is no database");
 	else if (kv_is_in_use(kv))
 		r = -EBUSY;
+	r = r < 0 ? r : kv_check_files(kv);
 	r = r < 0 ? r : kv_connect(kv, true);
 	kv_error(kv, ret_error, error_bytes);
 	if (r < 0 && r != -ENODATA)
@@ -681,7 +685,10 @@ void kv_free(struct kv *kv)
 int kv_reopen(struct kv *kv)
 {
 	kv_disconnect(kv);
-	int r = kv_connect(kv, false);
+	int r = kv_check_files(kv);
+	if (r < 0)
+		return r;
+	r = kv_connect(kv, false);
 	if (r < 0) {
 		/* Reading needs no room; and the first reason is the one worth telling. */
 		char reason[KV_ERROR_BYTES];

@@ -252,8 +252,18 @@ def full_disk(fleet):
         except urllib.error.HTTPError as error:
             return f"{error.code} {error.read().decode()}"
 
+    def metric(name):
+        with urllib.request.urlopen(aggregator.http + "/metrics", timeout=10) as page:
+            return int(re.search(rf"^{name} (\d+)$", page.read().decode(), re.M).group(1))
+
     seen = wait_for("a health that says the disk is full", lambda: (lambda h: h if "full" in h else None)(health()), 120)
     print("while full:", seen.strip())
+    check(seen.startswith("503") and mount in seen and "make room" in seen, f"what, where and what to do: {seen}")
+    check(metric("profleet_group_commit_failures_total") > 0 and metric("profleet_healthy") == 0, "it is counted")
+    # What is asked for and needs room is refused in words, and is in nobody's way.
+    told = fleet.cli(aggregator.address, "backup", "create", "full", status=None) + fleet.stderr
+    print("a backup while full:", told.strip())
+    check(" files, " in told or "room" in told, told)  # links alone, or words
     # Queries go on.
     rows = fleet.folded(aggregator.address, '{job="before"}', "--since", "1h")
     check(sum(rows.values()) == 1000, "what was acknowledged is answered while the disk is full")
@@ -264,6 +274,9 @@ def full_disk(fleet):
     rows = fleet.folded(aggregator.address, '{job="filler"}', "--since", "1h")
     check(sum(rows.values()) == 150000, f"nothing lost, nothing twice: {sum(rows.values())} of 150000")
     import_some("after", 1000)
+    fleet.cli(aggregator.address, "backup", "create", "after")
+    check("every byte" in fleet.cli(aggregator.address, "backup", "verify", "after"), "a backup once there is room")
+    check(metric("profleet_healthy") == 1, "healthy, and still the same process")
     check(aggregator.stop() == 0, "the aggregator stops with 0")
 
 
