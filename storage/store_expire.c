@@ -301,6 +301,20 @@ bool expire_is_rolled_up(struct store *store, struct key_window key)
 	return false;
 }
 
+bool expire_is_taken(struct store *store, struct key_window key)
+{
+	for (uint32_t level = key_window_level(key) + 1; level < WINDOW_LEVELS; level++) {
+		const struct window_list *list = store_windows(store, level);
+		uint64_t earliest = key.from_ns > list->longest_ns ? key.from_ns - list->longest_ns
+		                                                   : 0;
+		for (uint32_t i = window_list_behind(list, earliest);
+		        i < list->count && list->entries[i].key.from_ns <= key.from_ns; i++)
+			if (window_entry_has(&list->entries[i], key))
+				return true;
+	}
+	return false;
+}
+
 static int expire_compare_items(const void *a, const void *b)
 {
 	return expiry_item_compare(a, b);
@@ -314,20 +328,82 @@ static bool expire_run_has_window(const struct expiry_run *run, struct key_windo
 	       bsearch(&item, run->items, run->items_count, sizeof(item), expire_compare_items);
 }
 
-bool expire_can_make_again(
-        struct store *store, const struct window_entry *rollup, const struct expiry_run *but)
+/* Does this run hide the sums of the unit? No other does then. */
+static bool expire_run_has_sums(
+        const struct expiry_run *run, struct key_window window, uint32_t unit)
 {
-	for (uint32_t i = 0; i < rollup->sources_count; i++) {
-		struct key_window source = rollup->sources[i];
-		uint32_t level = key_window_level(source);
-		if (level + 1 != key_window_level(rollup->key))
-			continue;
-		if (!window_list_get(store_windows(store, level), source) ||
-		        (expiry_has_window(&store->expiry, source) &&
-		                !expire_run_has_window(but, source)))
-			return false;
+	struct expiry_item wanted = { .window = window, .unit = unit };
+	const struct expiry_item *item = NULL;
+	if (run && run->items_count > 0)
+		item = bsearch(&wanted, run->items, run->items_count, sizeof(wanted),
+		        expire_compare_items);
+	return (item && item->parts & STORE_PART_SUMS) || expire_run_has_window(run, window);
+}
+
+/* Has the rollup anything of what the unit is of? Parting may have changed classes meanwhile. */
+static bool expire_has_alike(
+        const struct window *rollup, const struct window *source, const struct window_unit *unit)
+{
+	for (uint32_t i = 0; i < rollup->units_count; i++) {
+		const struct window_unit *of = &rollup->units[i];
+		if (!of->is_gone && of->service == unit->service && of->type == unit->type &&
+		        strcmp(rollup->tenants[of->tenant], source->tenants[unit->tenant]) == 0)
+			return true;
 	}
-	return key_window_level(rollup->key) > 0;
+	return false;
+}
+
+/* Are all units of a source there that the rollup may have something of? In the gate. */
+static int expire_is_source_whole(struct store *store, struct sealed *sealed,
+        struct key_window source, const struct window *rollup, const struct expiry_run *but,
+        bool *ret_is_whole)
+{
+	const struct window_entry *entry = window_list_get(
+	        store_windows(store, key_window_level(source)), source);
+	*ret_is_whole = entry && (!expiry_has_window(&store->expiry, source) ||
+	                                 expire_run_has_window(but, source));
+	int r = *ret_is_whole ? sealed_open(sealed, entry) : 0;
+	for (uint32_t i = 0; r == 0 && *ret_is_whole && i < sealed->window.units_count; i++) {
+		const struct window_unit *unit = &sealed->window.units[i];
+		bool is_hidden = expiry_parts(&store->expiry, source, i) & STORE_PART_SUMS &&
+		                 !expire_run_has_sums(but, source, i);
+		if (unit->is_gone ? !unit->is_void : is_hidden)
+			*ret_is_whole = !expire_has_alike(rollup, &sealed->window, unit);
+	}
+	if (!sealed_is_corrupt(sealed, r))
+		return r;
+	*ret_is_whole = false;
+	return 0;
+}
+
+static int expire_are_sources_whole(struct store *store, struct sealed of[2],
+        const struct window_entry *rollup, const struct expiry_run *but, bool *ret_can)
+{
+	int r = sealed_open(&of[0], rollup);
+	*ret_can = key_window_level(rollup->key) > 0;
+	for (uint32_t i = 0; r == 0 && *ret_can && i < rollup->sources_count; i++)
+		if (key_window_level(rollup->sources[i]) + 1 == key_window_level(rollup->key))
+			r = expire_is_source_whole(
+			        store, &of[1], rollup->sources[i], &of[0].window, but, ret_can);
+	if (!sealed_is_corrupt(&of[0], r))
+		return r;
+	*ret_can = false;
+	return 0;
+}
+
+int expire_can_make_again(struct store *store, const struct window_entry *rollup,
+        const struct expiry_run *but, bool *ret_can)
+{
+	struct sealed of[2]; /* the rollup and a source of it */
+	int r = sealed_init(&of[0], store);
+	int initialized = sealed_init(&of[1], store);
+	of[0].sees_hidden = true;
+	of[1].sees_hidden = true;
+	r = r < 0 ? r : initialized;
+	r = r < 0 ? r : expire_are_sources_whole(store, of, rollup, but, ret_can);
+	sealed_fini(&of[0]);
+	sealed_fini(&of[1]);
+	return r;
 }
 
 /* ---- hiding ---- */
@@ -616,8 +692,8 @@ static void erasing_take_unit(struct erasing *erasing, const struct expiry_item 
 	if (window->level == 0)
 		unit->chunks = 0;
 	if (item->parts & STORE_PART_SUMS) {
-		unit->is_void |= !unit->is_gone &&
-		                 !expire_is_rolled_up(erasing->store, item->window);
+		/* A rollup that is hidden may be seen again. */
+		unit->is_void |= !unit->is_gone && !expire_is_taken(erasing->store, item->window);
 		unit->is_gone = true;
 		unit->bytes_sums = 0;
 	}
@@ -869,25 +945,29 @@ struct undoing {
 };
 
 /* Rollups that were made of the window while a part of it was hidden lack that part. */
-static void undoing_list_rollups(struct undoing *undoing, struct key_window key)
+static int undoing_list_rollups(struct undoing *undoing, struct key_window key)
 {
 	struct store *store = undoing->store;
+	int r = 0;
 	for (uint32_t level = key_window_level(key) + 1; level < WINDOW_LEVELS; level++) {
 		const struct window_list *list = store_windows(store, level);
 		struct window_span span;
 		if (!window_list_span(list, key.from_ns, key.to_ns, &span))
 			continue;
-		for (uint32_t i = 0; i < span.count; i++) {
+		for (uint32_t i = 0; i < span.count && r == 0; i++) {
 			const struct window_entry *rollup = &list->entries[span.first + i];
+			bool can = false;
 			if (rollup->sealed_ns < undoing->run.run.hidden_ns ||
 			        !window_entry_has(rollup, key))
 				continue;
-			if (expire_can_make_again(store, rollup, &undoing->run))
+			r = expire_can_make_again(store, rollup, &undoing->run, &can);
+			if (can)
 				buf_put(&undoing->rollups, &rollup->key, sizeof(rollup->key));
 			else
 				undoing->back.missing++;
 		}
 	}
+	return r;
 }
 
 static int undoing_take_window(
@@ -917,8 +997,8 @@ static int undoing_take_window(
 	}
 	if (undoing->back.units[window->level] > units || window->units_count == 0)
 		undoing->back.windows[window->level]++;
-	undoing_list_rollups(undoing, key);
-	return undoing->rollups.failed ? -ENOMEM : 0;
+	r = undoing_list_rollups(undoing, key);
+	return undoing->rollups.failed ? -ENOMEM : r;
 }
 
 static int undoing_take_windows(struct undoing *undoing)

@@ -24,10 +24,15 @@ int expire_measure(struct store *store, struct key_window key, struct window *wi
 
 /* Has a rollup that is not hidden as a whole what this window has? In the gate. */
 bool expire_is_rolled_up(struct store *store, struct key_window key);
-/* Are all windows of the level below there that a rollup was made of, and not hidden as a whole but
- * by that run? */
-bool expire_can_make_again(
-        struct store *store, const struct window_entry *rollup, const struct expiry_run *but);
+/* Is it in a rollup of whatever level, hidden or not? In the gate. */
+bool expire_is_taken(struct store *store, struct key_window key);
+/*
+ * Would the rollup, made again, have all that it has? When the windows of the level below that it
+ * was made of are there, with all units of what it has; what `but` (or NULL) hides counts as there.
+ * In the gate. -ENOMEM, -EIO.
+ */
+int expire_can_make_again(struct store *store, const struct window_entry *rollup,
+        const struct expiry_run *but, bool *ret_can);
 
 /* A range of keys of one family of which nothing is needed any more. */
 struct expire_range {

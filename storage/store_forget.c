@@ -77,8 +77,8 @@ static int forget_check_detail(struct forget *forget, const struct window_entry 
 	r = r < 0 ? r : sealed_open(&sealed, window);
 	for (uint32_t i = 0; r == 0 && i < sealed.window.units_count; i++) {
 		const struct window_unit *unit = &sealed.window.units[i];
-		if (!unit->is_gone && unit->chunks == 0 && unit->rows > 0)
-			r = -ENODATA;
+		if (!unit->is_gone && unit->chunks == 0)
+			r = -ENODATA; /* without rows there would be coverage and losses */
 	}
 	gate_leave(&forget->store->gate);
 	return r;

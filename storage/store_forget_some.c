@@ -417,29 +417,27 @@ static void forgetting_count(
 }
 
 /* A rollup whose sources are all there is dropped, and made again from what stays of them. */
-static bool forgetting_drop_rollup(struct forgetting *forgetting)
+static int forgetting_drop_rollup(struct forgetting *forgetting, bool *ret_has_dropped)
 {
 	struct store *store = forgetting->store;
 	struct key_window key = forgetting->sealed.key;
 	const struct window_entry *entry = window_list_get(
 	        store_windows(store, key_window_level(key)), key);
-	if (!entry || !expire_can_make_again(store, entry, NULL))
-		return false;
-	buf_put(&forgetting->rollups, &key, sizeof(key));
-	return true;
+	int r = entry ? expire_can_make_again(store, entry, NULL, ret_has_dropped) : 0;
+	if (r == 0 && *ret_has_dropped)
+		buf_put(&forgetting->rollups, &key, sizeof(key));
+	return r;
 }
 
 /* A unit that cannot be told apart any more. */
-static void forgetting_keep_unit(struct forgetting *forgetting, bool *has_dropped)
+static int forgetting_keep_unit(struct forgetting *forgetting, bool *has_dropped)
 {
 	if (*has_dropped)
-		return;
-	if (forgetting_drop_rollup(forgetting)) {
-		*has_dropped = true;
-		forgetting->forgotten.rollups_made++;
-		return;
-	}
-	forgetting->forgotten.units_mixed++;
+		return 0;
+	int r = forgetting_drop_rollup(forgetting, has_dropped);
+	forgetting->forgotten.rollups_made += *has_dropped;
+	forgetting->forgotten.units_mixed += !*has_dropped;
+	return r;
 }
 
 /* Looks at the units of a window that lies in the range. In the gate. */
@@ -466,7 +464,7 @@ static int forgetting_look(struct forgetting *forgetting, bool is_parted, bool *
 		if (share == FORGETTING_SOME && can_part && !is_dry_run)
 			*ret_must_part = true;
 		else if (share == FORGETTING_SOME && !can_part)
-			forgetting_keep_unit(forgetting, &has_dropped);
+			r = forgetting_keep_unit(forgetting, &has_dropped);
 		else if (is_dry_run)
 			forgetting_count(forgetting, i, part, whole);
 		else

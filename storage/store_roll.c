@@ -104,6 +104,15 @@ static bool roll_is_fresh(
 	       !roll_is_skipped(store, entry->key) && !roll_has_taken(store, entry->key);
 }
 
+/* One that is free, and that no run speaks of: what it names would be hidden from its beginning. */
+static uint32_t roll_next_generation(
+        const struct store *store, uint32_t level, uint64_t from_ns, uint64_t to_ns)
+{
+	struct key_window key = { from_ns, to_ns, 0 };
+	key.generation = store_next_generation(store, level, from_ns, to_ns);
+	return expiry_free_number(&store->expiry, key);
+}
+
 /* Rollups of the slot that nothing was made of: the new one has what they have. */
 static void roll_choose_replaced(
         struct store *store, struct roll_choice *choice, bool *ret_must_wait)
@@ -167,7 +176,7 @@ static bool roll_choose_old(struct store *store, struct roll_choice *choice)
 			.from_ns = key.from_ns,
 			.to_ns = key.to_ns,
 			.dictionary = entry->dictionary,
-			.generation = store_next_generation(store, level, key.from_ns, key.to_ns),
+			.generation = roll_next_generation(store, level, key.from_ns, key.to_ns),
 			.replaced = 1,
 			.is_collapsed = true,
 		};
@@ -201,7 +210,7 @@ static bool roll_choose(struct store *store, uint32_t level, uint64_t until_ns, 
 		choice->dictionary = entry->dictionary;
 		choice->replaced = 0;
 		choice->fresh = 0;
-		choice->generation = store_next_generation(store, level, from_ns, to_ns);
+		choice->generation = roll_next_generation(store, level, from_ns, to_ns);
 		choice->is_collapsed = roll_is_old(store, level, to_ns);
 		buf_reset(&choice->keys);
 		roll_choose_replaced(store, choice, &must_wait);

@@ -746,8 +746,8 @@ static int verify_unit(struct verify_window *window, uint32_t number)
 	uint64_t damaged = verify->summary.damaged;
 	window->number = number;
 	window->rows = 0;
-	/* Detail may have been forgotten; a rollup never had any. */
-	bool had_detail = !verify_is_rollup(window) && (unit->chunks > 0 || unit->rows == 0);
+	/* Detail may have been forgotten, also of a unit without rows; a rollup never had any. */
+	bool had_detail = !verify_is_rollup(window) && unit->chunks > 0;
 	window->has_detail = had_detail;
 	buf_reset(&window->facts);
 	buf_reset(&window->instances);
@@ -764,7 +764,7 @@ static int verify_unit(struct verify_window *window, uint32_t number)
 	}
 	r = r < 0 ? r : verify_open_values(window);
 	r = r < 0 ? r : verify_members(window, &has_members);
-	if (r == 0 && unit->chunks == 0 && unit->rows > 0)
+	if (r == 0 && unit->chunks == 0 && (unit->rows > 0 || !verify_is_rollup(window)))
 		return 0; /* its rows were erased: sums and members stand for themselves */
 	for (uint32_t i = 0; had_detail && i < unit->chunks && r == 0; i++)
 		r = verify_detail_chunk(window, has_members, i);
