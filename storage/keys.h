@@ -36,7 +36,9 @@
 
 #define KEYS_GENERATION_BYTES (sizeof(KEYS_META_GENERATION) - 1 + 4)
 #define KEYS_GENERATION_MAX   ((1u << 24) - 1)
-#define KEYS_DICT_ORDINAL_MAX ((UINT64_C(1) << 40) - 1)
+/* Numbers from here on are of generations that old windows moved to: none of them grows. */
+#define KEYS_GENERATION_COMPACT (1u << 23)
+#define KEYS_DICT_ORDINAL_MAX   ((UINT64_C(1) << 40) - 1)
 
 /* A sealed window, and a block of one: windows first, so that forgetting one is a range. */
 #define KEYS_WINDOW_BYTES 20

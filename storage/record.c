@@ -239,10 +239,17 @@ int record_get_dict(struct kv_bytes key, struct kv_bytes value, struct dict *dic
 	return r;
 }
 
+static bool generation_record_is_compact(struct kv_bytes key)
+{
+	uint32_t id;
+	return keys_get_generation(key.bytes, key.count, &id) == 0 && id >= KEYS_GENERATION_COMPACT;
+}
+
 void record_put_generation(
         const struct record_generation *generation, struct kv_bytes key, struct buf *to)
 {
-	record_begin(to);
+	bool is_compact = generation_record_is_compact(key);
+	record_begin_version(is_compact ? RECORD_VERSION_COMPACT : RECORD_VERSION, to);
 	buf_put_varint(to, generation->began_ns);
 	buf_put_u8(to, generation->is_closed);
 	if (generation->is_closed) {
@@ -253,6 +260,11 @@ void record_put_generation(
 		buf_put_varint(to, generation->mark.nodes);
 		buf_put_varint(to, generation->mark.series);
 	}
+	if (is_compact) {
+		buf_put_varint(to, generation->origin);
+		buf_put_u8(to, generation->stage);
+		buf_put_varint(to, generation->rows);
+	}
 	record_seal(to, key);
 }
 
@@ -261,9 +273,13 @@ int record_get_generation(
 {
 	struct reader reader;
 	struct record_generation generation = { 0 };
-	int r = record_open(key, value, &reader);
+	uint8_t version = 0;
+	int r = record_open_version(key, value, RECORD_VERSION_COMPACT, &version, &reader);
 	if (r < 0)
 		return r;
+	/* The number says which it is; a record has one form. */
+	if ((version == RECORD_VERSION_COMPACT) != generation_record_is_compact(key))
+		return -EBADMSG;
 	generation.began_ns = reader_varint(&reader);
 	uint8_t is_closed = reader_u8(&reader);
 	if (is_closed) {
@@ -273,6 +289,13 @@ int record_get_generation(
 		generation.mark.frames = (uint32_t)reader_varint_max(&reader, UINT32_MAX);
 		generation.mark.nodes = (uint32_t)reader_varint_max(&reader, UINT32_MAX);
 		generation.mark.series = (uint32_t)reader_varint_max(&reader, UINT32_MAX);
+	}
+	if (version == RECORD_VERSION_COMPACT) {
+		generation.origin = (uint32_t)reader_varint_max(&reader, KEYS_GENERATION_MAX);
+		generation.stage = reader_u8(&reader);
+		generation.rows = reader_varint(&reader);
+		if (!is_closed)
+			return -EBADMSG;
 	}
 	if (is_closed > 1)
 		return -EBADMSG;

@@ -26,6 +26,8 @@
 #define RECORD_VERSION 1
 /* Of counters that have what the first version had no place for. */
 #define RECORD_VERSION_COUNTERS 2
+/* Of generations of the dictionary that old windows moved to. */
+#define RECORD_VERSION_COMPACT 2
 
 /* What one batch may take unpacked, and how many rows: more is refused before it is written. */
 #define RECORD_BATCH_BYTES_MAX (256u << 20)
@@ -76,12 +78,18 @@ void record_put_dict(
  */
 int record_get_dict(struct kv_bytes key, struct kv_bytes value, struct dict *dict);
 
-/* A generation of the dict. One that no longer grows says how far it got. */
+/*
+ * A generation of the dict. One that no longer grows says how far it got, and one that windows
+ * moved to (which its number says) whose they were.
+ */
 struct record_generation {
 	uint64_t began_ns; /* unix */
 	bool is_closed;
 	struct dict_mark mark;
 	uint64_t chunks_count; /* deltas */
+	uint32_t origin;       /* the generation that they were appended to */
+	uint8_t stage;         /* what was left of it then: enum generation_stage */
+	uint64_t rows;         /* of the windows that moved */
 };
 
 void record_put_generation(

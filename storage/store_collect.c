@@ -226,15 +226,16 @@ static int collect_generations(struct store *store)
 	while (r == 0) {
 		bool is_unused = false;
 		gate_enter(&store->gate);
-		bool is_newest = at + 1 >= store->generations_count;
-		struct generation *generation = store->generations[is_newest ? 0 : at];
+		bool is_end = at >= store->generations_count;
+		struct generation *generation = store->generations[is_end ? 0 : at];
+		bool is_newest = generation == store->newest;
 		uint32_t id = generation->id;
 		store_pin_generation(store, generation);
 		gate_leave(&store->gate);
-		if (!is_newest)
+		if (!is_end && !is_newest)
 			r = collect_is_unused(store, generation, &is_unused);
 		store_unpin_generation(store, generation);
-		if (is_newest)
+		if (is_end)
 			break;
 		if (r < 0 || !is_unused) {
 			at++;
@@ -250,16 +251,28 @@ static int collect_generations(struct store *store)
 
 /* ---- streams and agents ---- */
 
+/* Is anything left of generation 0, there or where its windows moved to? */
+static bool collect_has_first(const struct store *store)
+{
+	for (uint32_t i = 0; i < store->generations_count; i++)
+		if (generation_root(store->generations[i]) == 0)
+			return true;
+	return false;
+}
+
 /* What was appended before this moment is gone, and cannot come again. 0: nothing. */
 static uint64_t collect_over_ns(const struct store *store)
 {
-	const struct generation *oldest = store->generations[0];
 	uint64_t now_ns = clock_unix_ns(store->clock);
-	uint64_t late_ns = now_ns > store->options.late_max_ns ? now_ns - store->options.late_max_ns
+	uint64_t over_ns = now_ns > store->options.late_max_ns ? now_ns - store->options.late_max_ns
 	                                                       : 0;
-	if (oldest->id == 0)
-		return 0; /* when it began nobody knows for certain */
-	return oldest->began_ns < late_ns ? oldest->began_ns : late_ns;
+	for (uint32_t i = 0; i < store->generations_count; i++) {
+		const struct generation *generation = store->generations[i];
+		if (generation->began_ns < over_ns)
+			over_ns = generation->began_ns;
+	}
+	/* When the first one began nobody knows for certain. */
+	return collect_has_first(store) ? 0 : over_ns;
 }
 
 static struct hash128 collect_agent_hash(const struct wire_uuid *uuid, const char *tenant)

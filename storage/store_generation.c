@@ -33,19 +33,46 @@ static void generation_free(struct generation *generation)
 	free(generation);
 }
 
-/* At the end of the list, empty. With the gate locked. */
+static int store_reserve_generation(struct store *store)
+{
+	if (store->generations_count < store->generations_capacity)
+		return 0;
+	uint32_t capacity = store->generations_count ? store->generations_count * 2 : 4;
+	struct generation **generations = realloc(
+	        store->generations, capacity * sizeof(struct generation *));
+	if (!generations)
+		return -ENOMEM;
+	store->generations = generations;
+	store->generations_capacity = capacity;
+	return 0;
+}
+
+/* The last one that is not compact: their numbers are behind all others. */
+static void store_find_newest(struct store *store)
+{
+	store->newest = NULL;
+	for (uint32_t i = store->generations_count; i > 0 && !store->newest; i--)
+		if (!generation_is_compact(store->generations[i - 1]))
+			store->newest = store->generations[i - 1];
+}
+
+/* Into the list, which is in order of the numbers. With the gate locked. */
+static void store_insert_generation(struct store *store, struct generation *generation)
+{
+	uint32_t at = store->generations_count++;
+	for (; at > 0 && store->generations[at - 1]->id > generation->id; at--)
+		store->generations[at] = store->generations[at - 1];
+	store->generations[at] = generation;
+	store_find_newest(store);
+}
+
+/* Empty, into the list. With the gate locked. */
 static int store_add_generation(
         struct store *store, uint32_t id, uint64_t began_ns, struct generation **ret_generation)
 {
-	if (store->generations_count == store->generations_capacity) {
-		uint32_t capacity = store->generations_count ? store->generations_count * 2 : 4;
-		struct generation **generations = realloc(
-		        store->generations, capacity * sizeof(struct generation *));
-		if (!generations)
-			return -ENOMEM;
-		store->generations = generations;
-		store->generations_capacity = capacity;
-	}
+	int r = store_reserve_generation(store);
+	if (r < 0)
+		return r;
 	struct generation *generation = calloc(1, sizeof(*generation));
 	if (!generation)
 		return -ENOMEM;
@@ -58,8 +85,7 @@ static int store_add_generation(
 		return -ENOMEM;
 	}
 	generation->kept = dict_mark(generation->dict);
-	store->generations[store->generations_count++] = generation;
-	store->newest = generation;
+	store_insert_generation(store, generation);
 	*ret_generation = generation;
 	return 0;
 }
@@ -104,8 +130,7 @@ void store_remove_generation(struct store *store, struct generation *generation)
 	store->generations_count--;
 	memmove(&store->generations[at], &store->generations[at + 1],
 	        (store->generations_count - at) * sizeof(struct generation *));
-	store->newest = store->generations_count ? store->generations[store->generations_count - 1]
-	                                         : NULL;
+	store_find_newest(store);
 	pthread_mutex_lock(&store->pinning);
 	generation->is_dropped = true;
 	bool is_last = generation->pins == 0;
@@ -153,12 +178,14 @@ static int store_find_generations(struct store *store, struct buf *found)
 		int r = keys_get_generation(key.bytes, key.count, &one.id);
 		id = r == 0 ? one.id : id;
 		r = r < 0 ? r : record_get_generation(key, kv_iterator_value(it), &one.record);
-		/* All but the last one are closed. */
-		if (r == 0 && !is_closed)
+		/* All but the last one are closed; the reader saw that those behind it are. */
+		bool is_compact = id >= KEYS_GENERATION_COMPACT;
+		if (r == 0 && !is_closed && !is_compact)
 			r = -EBADMSG;
 		if (r < 0)
 			return store_refuse_generation(store, id, r);
-		is_closed = one.record.is_closed;
+		if (!is_compact)
+			is_closed = one.record.is_closed;
 		buf_put(found, &one, sizeof(one));
 	}
 	if (found->failed)
@@ -236,7 +263,8 @@ static int store_load_generation(struct store *store, const struct found *found)
 	int r = 0;
 	if (!generation) {
 		/* Ids only grow: what is not known yet is behind what is. */
-		if (store->newest && found->id < store->newest->id)
+		if (store->newest && found->id < store->newest->id &&
+		        found->id < KEYS_GENERATION_COMPACT)
 			return store_refuse_generation(store, found->id, -EBADMSG);
 		r = store_add_generation(store, found->id, found->record.began_ns, &generation);
 	}
@@ -246,6 +274,9 @@ static int store_load_generation(struct store *store, const struct found *found)
 	if (r < 0)
 		return r;
 	generation->is_closed = found->record.is_closed;
+	generation->origin = found->record.origin;
+	generation->stage = found->record.stage;
+	generation->rows = found->record.rows;
 	generation->series_published = generation->kept.series;
 	return 0;
 }
@@ -357,7 +388,7 @@ int store_load_open_ranges(struct store *store)
 
 /* ---- beginning one ---- */
 
-static int store_put_generation(
+int store_put_generation(
         struct store *store, struct kv_batch *write, const struct generation *generation)
 {
 	uint8_t key_bytes[KEYS_GENERATION_BYTES];
@@ -367,6 +398,9 @@ static int store_put_generation(
 		.is_closed = generation->is_closed,
 		.mark = generation->kept,
 		.chunks_count = generation->chunks_count,
+		.origin = generation->origin,
+		.stage = (uint8_t)generation->stage,
+		.rows = generation->rows,
 	};
 	AUTO_BUF value = { 0 };
 	keys_put_generation(generation->id, key_bytes);
@@ -451,7 +485,7 @@ int store_begin_generation(struct store *store)
 {
 	struct generation *before = store->newest;
 	struct generation *next = NULL;
-	if (before->id == KEYS_GENERATION_MAX)
+	if (before->id + 1 == KEYS_GENERATION_COMPACT)
 		return -ENOSPC;
 	gate_lock(&store->gate);
 	/* None begins before the one before it did, whatever the clock says: see store_streams.c.
@@ -487,4 +521,58 @@ int store_renew_dict(struct store *store)
 		return 0;
 	}
 	return store_begin_generation(store);
+}
+
+/* A number that this process has not seen yet: what is kept by number is of one generation. */
+static uint32_t store_next_compact(struct store *store)
+{
+	const struct generation *last = store->generations[store->generations_count - 1];
+	if (last->id >= store->compact_next)
+		store->compact_next = last->id + 1;
+	if (store->compact_next < KEYS_GENERATION_COMPACT)
+		store->compact_next = KEYS_GENERATION_COMPACT;
+	return store->compact_next;
+}
+
+int store_begin_compact(struct store *store, const struct generation *origin,
+        enum generation_stage stage, struct generation **ret_generation)
+{
+	uint32_t id = store_next_compact(store);
+	struct generation *next = NULL;
+	AUTO(kv_batch) write = kv_batch_new();
+	if (!write)
+		return -ENOMEM;
+	if (id >= KEYS_GENERATION_MAX)
+		return -ENOSPC;
+	gate_lock(&store->gate);
+	/* Streams are forgotten by when the generation began whose data they are in. */
+	int r = store_add_generation(store, id, origin->began_ns, &next);
+	if (r == 0) {
+		next->is_closed = true;
+		next->origin = generation_root(origin);
+		next->stage = stage;
+		next->open = open_range_none;
+		r = store_put_generation(store, write, next);
+		r = r < 0 ? r : store_put_format(store, write, STORE_FORMAT_VALUES);
+		r = r < 0 ? r : store_write(store, write, KV_SYNC, "beginning a dictionary");
+		if (r < 0)
+			store_remove_generation(store, next);
+	}
+	gate_unlock(&store->gate);
+	if (r < 0)
+		return r;
+	store_note_format(store, STORE_FORMAT_VALUES);
+	store->compact_next = id + 1;
+	*ret_generation = next;
+	return 0;
+}
+
+int store_publish_series(struct store *store, struct generation *generation)
+{
+	gate_lock(&store->gate);
+	int r = label_index_extend(generation->index, generation->dict);
+	if (r == 0)
+		generation->series_published = generation->kept.series;
+	gate_unlock(&store->gate);
+	return r;
 }

@@ -63,14 +63,26 @@ struct open_range {
 	uint64_t last_ns;
 };
 
+/* Which windows of a generation are left. The further, the less of its dictionary they speak of. */
+enum generation_stage {
+	GENERATION_AS_APPENDED, /* some of level 0, or none at all */
+	GENERATION_HOURS,       /* hours are the finest */
+	GENERATION_DAYS,        /* days alone */
+	GENERATION_DAYS_COLLAPSED,
+};
+
 /*
  * A generation of the dictionary: strings, frames, stacks and series that are numbered together.
- * The newest one grows. Batches and windows say which one their ids are of.
+ * The newest one grows. Batches and windows say which one their ids are of. A compact one has what
+ * the old windows of another one speak of, and nothing else (store_roll_move.c).
  */
 struct generation {
 	uint32_t id;
-	bool is_closed;    /* on disk: it is not the newest */
-	uint64_t began_ns; /* unix */
+	uint32_t origin;             /* of a compact one: what its windows were appended to */
+	enum generation_stage stage; /* likewise: what was left of it when it began */
+	uint64_t rows;               /* likewise: of the windows that moved */
+	bool is_closed;              /* on disk: it is not the newest */
+	uint64_t began_ns;           /* unix */
 	struct dict *dict;
 	struct label_index *index;
 	struct dict_mark kept; /* of the dict, on disk */
@@ -81,6 +93,17 @@ struct generation {
 	uint32_t pins;      /* under pinning: readers that keep ids of it */
 	bool is_dropped;    /* under pinning: not in the list any more */
 };
+
+static inline bool generation_is_compact(const struct generation *generation)
+{
+	return generation->id >= KEYS_GENERATION_COMPACT;
+}
+
+/* The generation that what is of this one was appended to. */
+static inline uint32_t generation_root(const struct generation *generation)
+{
+	return generation_is_compact(generation) ? generation->origin : generation->id;
+}
 
 #define STORE_GAP_NS_MIN (50 * NS_PER_MS) /* what an agent's timer may be late */
 
@@ -124,6 +147,9 @@ struct store {
 	uint32_t generations_count;
 	uint32_t generations_capacity;
 	struct generation *newest;
+	uint32_t compact_next;  /* what the next compact one is numbered at least; under writer */
+	_Atomic uint64_t moved; /* windows that went to a compact generation */
+	_Atomic uint64_t unmovable; /* times that one could not, as a question was reading it */
 	bool has_generation_record; /* the disk knows when the newest began */
 
 	struct id_map *stream_ids; /* hash of who -> slot */
@@ -317,6 +343,14 @@ void generation_note_open(struct generation *generation, uint64_t start_ns);
 int store_begin_generation(struct store *store);
 /* Begins one when the newest is old or large enough. */
 int store_renew_dict(struct store *store);
+/* Likewise begins the one that windows of `origin` move to. */
+int store_begin_compact(struct store *store, const struct generation *origin,
+        enum generation_stage stage, struct generation **ret_generation);
+/* The record of a generation, as it stands. -ENOMEM. */
+int store_put_generation(
+        struct store *store, struct kv_batch *write, const struct generation *generation);
+/* Series of it that are on the disk can be found. Under writer. -ENOMEM. */
+int store_publish_series(struct store *store, struct generation *generation);
 
 /*
  * Gives back the room of batches before that moment that are sealed or deleted. Those that had

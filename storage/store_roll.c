@@ -15,7 +15,8 @@
  * an hour of its own beside it, which is then added to the day.
  *
  * A day that has come to its age is made anew from itself, with addresses that are those of their
- * functions (store_roll_collapse.c).
+ * functions (store_roll_collapse.c); and so is what is left of an old generation of the dictionary,
+ * over one that has no more than it needs (store_roll_move.c).
  *
  * A window that cannot be read is left out and goes on beside the rollup. Windows that do not lie
  *in one slot (their length does not divide an hour) stay as they are. A rollup whose sums pass 64
@@ -43,6 +44,7 @@ static void roll_fini(struct roll *roll)
 	buf_fini(&roll->group_values);
 	column_scratch_fini(&roll->columns);
 	kv_files_free(roll->files);
+	roll_move_free(roll->move);
 }
 
 int roll_blame(struct roll *roll, const struct roll_input *input, int result)
@@ -55,20 +57,6 @@ int roll_blame(struct roll *roll, const struct roll_input *input, int result)
 }
 
 /* ---- what is to be rolled up ---- */
-
-/* The windows of one slot that go into a rollup: those of its own level, which it replaces, first.
- */
-struct roll_choice {
-	uint32_t level;
-	uint64_t from_ns;
-	uint64_t to_ns;
-	uint32_t dictionary;
-	uint32_t generation;
-	struct buf keys; /* struct key_window */
-	uint32_t replaced;
-	uint32_t fresh; /* of the level below */
-	bool is_collapsed;
-};
 
 /*
  * Is it in a rollup, of whatever level? An hour may be gone and the day that has it not: then what
@@ -88,7 +76,7 @@ static bool roll_has_taken(struct store *store, struct key_window key)
 	return false;
 }
 
-static bool roll_is_skipped(const struct store *store, struct key_window key)
+bool roll_is_skipped(const struct store *store, struct key_window key)
 {
 	for (uint32_t i = 0; i < store->unrollable_count; i++)
 		if (key_window_compare(store->unrollable[i], key) == 0)
@@ -225,7 +213,7 @@ static bool roll_choose(struct store *store, uint32_t level, uint64_t until_ns, 
 
 /* ---- opening ---- */
 
-static int roll_tenant(struct roll *roll, const char *name, uint32_t *ret_tenant)
+int roll_tenant(struct roll *roll, const char *name, uint32_t *ret_tenant)
 {
 	for (uint32_t i = 0; i < roll->tenants_count; i++) {
 		if (strcmp(roll->tenants[i], name) == 0) {
@@ -346,8 +334,10 @@ static int roll_describe(struct roll *roll, struct window *window)
 {
 	window->level = (uint8_t)key_window_level(roll->key);
 	window->is_collapsed = roll->is_collapsed;
-	window->dictionary = roll->dictionary;
-	window->sealed_ns = clock_unix_ns(roll->store->clock);
+	window->dictionary = roll->move ? roll_move_dictionary(roll->move) : roll->dictionary;
+	/* What is undone drops rollups that were made since: this one was made before. */
+	window->sealed_ns = roll->is_made_anew ? roll->inputs[0].sealed.window.sealed_ns
+	                                       : clock_unix_ns(roll->store->clock);
 	window->watchers_chunks = roll->watchers_chunks;
 	window->has_sizes = true;
 	window->bytes_watchers = roll->bytes_watchers;
@@ -443,17 +433,23 @@ static int roll_commit(struct roll *roll, struct window *window)
 	AUTO(kv_batch) write = kv_batch_new();
 	if (!write)
 		return -ENOMEM;
-	int r = roll_take_blocks(roll);
+	int r = roll->move && !roll_move_may_commit(roll->move) ? -EBUSY : roll_take_blocks(roll);
 	r = r < 0 ? r : roll_put_window(roll, window, write);
 	for (uint32_t i = 0; i < roll->replaced && r == 0; i++)
 		roll_delete_window(store, write, roll->inputs[i].key);
 	r = r < 0 ? r : store_put_format(store, write, STORE_FORMAT_VALUES);
+	if (r == 0 && roll->move)
+		r = roll_move_put(roll->move, window, write);
 	if (r < 0)
 		return r;
 
 	gate_lock(&store->gate);
 	r = window_list_reserve(list);
+	if (r == 0 && roll->move && !roll_move_may_commit(roll->move))
+		r = -EBUSY;
 	r = r < 0 ? r : store_write(store, write, KV_SYNC, "rolling windows up");
+	if (r == 0 && roll->move)
+		roll_move_done(roll->move);
 	if (r == 0) {
 		store_note_format(store, STORE_FORMAT_VALUES);
 		for (uint32_t i = 0; i < roll->replaced; i++)
@@ -467,12 +463,14 @@ static int roll_commit(struct roll *roll, struct window *window)
 
 /* ---- one rollup ---- */
 
-static int roll_begin(struct roll *roll)
+static int roll_begin(struct roll *roll, const struct roll_choice *choice)
 {
 	struct store *store = roll->store;
 	pthread_mutex_lock(&store->writer);
 	int r = store_make_writable(store);
 	roll->reopens = store->reopens;
+	if (r == 0 && choice->is_moved)
+		r = roll_move_new(roll, choice, &roll->move);
 	pthread_mutex_unlock(&store->writer);
 	if (r < 0)
 		return r;
@@ -501,7 +499,7 @@ static int roll_cut_files(struct roll *roll)
 static int roll_run(struct roll *roll, const struct roll_choice *choice)
 {
 	AUTO_WINDOW window = { 0 };
-	int r = roll_begin(roll);
+	int r = roll_begin(roll, choice);
 	r = r < 0 ? r : roll_open(roll, choice);
 	r = r < 0 ? r : roll_write(roll);
 	/* Before the writer is held, so that appends do not wait for the sync of the files. */
@@ -546,6 +544,7 @@ static int roll_choice_run(struct store *store, const struct roll_choice *choice
 		.replaced = choice->replaced,
 		.is_collapsed = choice->is_collapsed,
 		.is_only_to_collapse = choice->is_collapsed && choice->fresh == 0,
+		.is_made_anew = choice->replaced == 1 && choice->fresh == 0,
 	};
 	int r = roll_run(&roll, choice);
 	if (roll.is_damaged) {
@@ -601,6 +600,20 @@ static int roll_one_old(struct store *store)
 	return r == 1 || r == -EAGAIN ? 0 : r; /* the next turn chooses again */
 }
 
+/* Likewise. */
+static int roll_one_moved(struct store *store)
+{
+	struct roll_choice choice = { 0 };
+	bool is_found = false;
+	gate_enter(&store->gate);
+	int r = roll_choose_moved(store, &choice, &is_found);
+	gate_leave(&store->gate);
+	if (is_found && r == 0)
+		r = roll_choice_run(store, &choice);
+	buf_fini(&choice.keys);
+	return r == 1 || r == -EAGAIN || r == -EBUSY ? 0 : r;
+}
+
 int store_roll(struct store *store, uint64_t until_ns)
 {
 	int r = 0;
@@ -608,6 +621,7 @@ int store_roll(struct store *store, uint64_t until_ns)
 	for (uint32_t level = 1; level < WINDOW_LEVELS && r == 0; level++)
 		r = roll_level(store, level, until_ns);
 	r = r < 0 ? r : roll_one_old(store);
+	r = r < 0 ? r : roll_one_moved(store);
 	pthread_mutex_unlock(&store->sealing);
 	return r;
 }

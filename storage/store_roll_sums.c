@@ -66,6 +66,7 @@ struct roll_mapping {
 	uint32_t (*map)(void *owner, uint32_t node);
 	void *owner;
 	bool is_silent;
+	struct roll_move *move; /* then groups and instances become those of another dict as well */
 };
 
 /* All that is loaded, and the sum so far, into one. */
@@ -91,6 +92,8 @@ static int roll_sums_merge(struct roll *roll, struct sum_keys keys, struct roll_
 		.effort = COLUMN_FAST,
 		.fold = mapping.map,
 		.is_fold_silent = mapping.is_silent,
+		.regroup = mapping.move ? roll_move_group : NULL,
+		.instance = mapping.move ? roll_move_string : NULL,
 		.owner = mapping.owner,
 	};
 	buf_reset(&roll->block);
@@ -112,7 +115,8 @@ int roll_sums_add_up(struct roll *roll, struct sum_keys keys, struct roll_sums *
 	return roll_sums_merge(roll, keys, (struct roll_mapping){ 0 }, sums);
 }
 
-int roll_sums_collapse(struct roll *roll, struct sum_keys keys, struct roll_sums *sums)
+/* Of a unit that is complete: stacks that differ by addresses in the same functions become one. */
+static int roll_sums_collapse(struct roll *roll, struct sum_keys keys, struct roll_sums *sums)
 {
 	uint32_t count = sums->sum_block.dictionary_count;
 	AUTO(sum_memory) memory = sum_memory_new();
@@ -137,7 +141,8 @@ int roll_sums_collapse(struct roll *roll, struct sum_keys keys, struct roll_sums
 	return roll_sums_merge(roll, keys, mapping, sums);
 }
 
-int roll_sums_fold(struct roll *roll, struct sum_keys keys, struct roll_sums *sums)
+/* Of a unit that is complete: rarely seen stacks to their ancestors. */
+static int roll_sums_fold(struct roll *roll, struct sum_keys keys, struct roll_sums *sums)
 {
 	uint64_t below = roll->store->options.fold_below[key_window_level(roll->key) - 1];
 	uint32_t count = sums->sum_block.dictionary_count;
@@ -155,4 +160,25 @@ int roll_sums_fold(struct roll *roll, struct sum_keys keys, struct roll_sums *su
 	r = r < 0 ? r : roll_fold_new(roll, nodes, values, count, below, &fold);
 	struct roll_mapping mapping = { .map = roll_fold_node, .owner = fold };
 	return r < 0 ? r : roll_sums_merge(roll, keys, mapping, sums);
+}
+
+/* All ids become those of the compact generation. */
+static int roll_sums_move(struct roll *roll, struct sum_keys keys, struct roll_sums *sums)
+{
+	struct roll_mapping mapping = {
+		.map = roll_move_node,
+		.owner = roll->move,
+		.is_silent = true,
+		.move = roll->move,
+	};
+	int r = roll_move_sums(roll->move, &sums->sum_block);
+	return r < 0 ? r : roll_sums_merge(roll, keys, mapping, sums);
+}
+
+int roll_sums_finish(struct roll *roll, struct sum_keys keys, struct roll_sums *sums)
+{
+	if (roll->move)
+		return roll_sums_move(roll, keys, sums);
+	int r = roll_sums_collapse(roll, keys, sums);
+	return r < 0 ? r : roll_sums_fold(roll, keys, sums);
 }

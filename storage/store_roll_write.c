@@ -172,6 +172,43 @@ static int roll_read_members(
 	return r == 0 && (to->members.failed || to->losses.failed) ? -ENOMEM : r;
 }
 
+/* Series become those of the compact generation. */
+static int roll_move_members(struct roll *roll, struct roll_members *members)
+{
+	struct roll_member *all = ARRAY(struct roll_member, members->members);
+	struct roll_loss *losses = ARRAY(struct roll_loss, members->losses);
+	size_t count = ARRAY_COUNT(struct roll_member, members->members);
+	size_t losses_count = ARRAY_COUNT(struct roll_loss, members->losses);
+	AUTO_BUF series = { 0 };
+	if (!roll->move)
+		return 0;
+	for (size_t i = 0; i < count; i++)
+		buf_put(&series, &all[i].series, sizeof(all[i].series));
+	for (size_t i = 0; i < losses_count; i++)
+		buf_put(&series, &losses[i].series, sizeof(losses[i].series));
+	const uint32_t *ids = ARRAY(uint32_t, series);
+	int r = series.failed ? -ENOMEM
+	                      : roll_move_series(
+	                                roll->move, ARRAY(uint32_t, series), count + losses_count);
+	for (size_t i = 0; i < count && r == 0; i++)
+		all[i].series = ids[i];
+	for (size_t i = 0; i < losses_count && r == 0; i++)
+		losses[i].series = ids[count + i];
+	return r;
+}
+
+/* Service and type likewise. */
+static int roll_move_unit(struct roll *roll, struct window_unit *unit)
+{
+	uint32_t names[] = { unit->service, unit->type };
+	int r = roll->move ? roll_move_strings(roll->move, names, COUNT_OF(names)) : 0;
+	if (r == 0) {
+		unit->service = names[0];
+		unit->type = names[1];
+	}
+	return r;
+}
+
 /* Sorted, and those of the same series and stream as one. */
 static int roll_add_up_members(struct roll_members *members)
 {
@@ -354,6 +391,8 @@ static int roll_write_unit(
 	struct roll_keys keys;
 	roll_keys_of(roll, number, &keys);
 	int r = roll_read_members(roll, parts, count, &members);
+	r = r < 0 ? r : roll_move_members(roll, &members);
+	r = r < 0 ? r : roll_move_unit(roll, &unit);
 	r = r < 0 ? r : roll_add_up_members(&members);
 	r = r < 0 ? r : roll_add_up_losses(&members);
 	r = r < 0 ? r : roll_write_members(roll, number, &members, &unit.chunks);
@@ -391,8 +430,7 @@ static int roll_write_parts(
 			continue;
 		r = roll_sums_add_up(roll, keys.of, sums);
 		if (r == 0 && (is_last || sums->stacks > stacks_max / 2)) {
-			r = roll_sums_collapse(roll, keys.of, sums);
-			r = r < 0 ? r : roll_sums_fold(roll, keys.of, sums);
+			r = roll_sums_finish(roll, keys.of, sums);
 			r = r < 0 ? r : roll_write_unit(roll, parts + first, i + 1 - first, sums);
 			first = i + 1;
 		}
@@ -626,9 +664,35 @@ static int roll_write_watchers(struct roll *roll)
 	return r;
 }
 
+/*
+ * A window that is made anew of itself still says what of it is gone, so that whoever wants that
+ * looks for what is finer, or is told that it is missing.
+ */
+static int roll_write_gone(struct roll *roll)
+{
+	const struct sealed *sealed = &roll->inputs[0].sealed;
+	int r = 0;
+	for (uint32_t i = 0; roll->is_made_anew && i < sealed->window.units_count && r == 0; i++) {
+		const struct window_unit *of = &sealed->window.units[i];
+		struct window_unit unit = {
+			.service = of->service,
+			.type = of->type,
+			.class = of->class,
+			.is_gone = true,
+		};
+		if (!of->is_gone || of->is_void)
+			continue;
+		r = roll_tenant(roll, sealed->window.tenants[of->tenant], &unit.tenant);
+		r = r < 0 ? r : roll_move_unit(roll, &unit);
+		buf_put(&roll->units, &unit, sizeof(unit));
+	}
+	return r == 0 && roll->units.failed ? -ENOMEM : r;
+}
+
 int roll_write(struct roll *roll)
 {
 	int r = roll_write_units(roll);
+	r = r < 0 ? r : roll_write_gone(roll);
 	uint64_t bytes_before = roll->put_bytes;
 	r = r < 0 ? r : roll_write_watchers(roll);
 	roll->bytes_watchers = roll->put_bytes - bytes_before;

@@ -201,6 +201,8 @@ struct sum_merge_options {
 	uint32_t (*fold)(void *owner, uint32_t node);
 	/* It becomes the same stack in other words, anywhere below nodes_count: not counted. */
 	bool is_fold_silent;
+	/* What an instance becomes; different ones stay different. NULL: as they are. */
+	uint32_t (*instance)(void *owner, uint32_t instance);
 	void *owner;
 };
 

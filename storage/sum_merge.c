@@ -265,6 +265,8 @@ static int merge_finish_instances(struct merge *merge, struct sum_group *to)
 	uint32_t *instances = (uint32_t *)(void *)merge->instances.bytes;
 	size_t count = merge->instances.count / sizeof(*instances);
 	uint32_t kept = 0;
+	for (size_t i = 0; merge->options.instance && i < count; i++)
+		instances[i] = merge->options.instance(merge->options.owner, instances[i]);
 	if (count > 1)
 		qsort(instances, count, sizeof(*instances), compare_u32);
 	for (size_t i = 0; i < count; i++)

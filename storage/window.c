@@ -218,6 +218,10 @@ void window_describe(struct window *window, struct window_entry *entry)
 	entry->first_ns = window->first_ns;
 	entry->last_ns = window->last_ns;
 	entry->batches = window->batches;
+	for (uint32_t i = 0; i < window->units_count; i++)
+		if (!window->units[i].is_gone &&
+		        __builtin_add_overflow(entry->rows, window->units[i].rows, &entry->rows))
+			entry->rows = UINT64_MAX;
 	entry->sealed_ns = window->sealed_ns;
 	entry->dictionary = window->dictionary;
 	entry->is_collapsed = window->is_collapsed;

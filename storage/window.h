@@ -92,6 +92,7 @@ struct window_entry {
 	uint64_t first_ns;
 	uint64_t last_ns;
 	uint64_t batches;
+	uint64_t rows; /* of units that are not gone */
 	uint64_t sealed_ns;
 	uint32_t dictionary;
 	bool is_corrupt; /* its record cannot be read: all that is known is the key */
