@@ -1216,6 +1216,7 @@ static void store_size_generation(const struct generation *generation, struct st
 {
 	size->bytes_memory += dict_memory(generation->dict) + label_index_memory(generation->index);
 	size->generations++;
+	size->generations_compact += generation_is_compact(generation);
 	struct dict_mark mark = dict_mark(generation->dict);
 	size->dict.strings += mark.strings;
 	size->dict.modules += mark.modules;
@@ -1245,6 +1246,8 @@ int store_size(struct store *store, struct store_size *ret_size)
 	size.first_ns = store->first_ns;
 	size.last_ns = store->last_ns;
 	pthread_mutex_unlock(&store->stats);
+	size.windows_moved = store->moved;
+	size.windows_unmovable = store->unmovable;
 	size.corrupt = store->corrupt;
 	size.unreadable = quarantine_count(store->quarantine);
 	size.unreadable_overflow = quarantine_overflow(store->quarantine);

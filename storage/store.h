@@ -367,12 +367,15 @@ struct store_size {
 	uint64_t bytes_memory;
 	struct dict_mark dict; /* of all generations */
 	uint64_t generations;
-	uint64_t nodes;             /* of all generations, as dict.nodes */
-	uint64_t streams;           /* that are remembered */
-	uint64_t first_ns, last_ns; /* start of the oldest and newest batch; 0 when empty */
-	uint64_t windows;           /* sealed, of every generation */
-	uint64_t rollups;           /* hours and days */
-	uint64_t collapsed;         /* of them days without addresses within functions */
+	uint64_t generations_compact; /* of them: what old windows moved to */
+	uint64_t windows_moved;       /* to such, since the open */
+	uint64_t windows_unmovable;   /* times that one waited for a question to end */
+	uint64_t nodes;               /* of all generations, as dict.nodes */
+	uint64_t streams;             /* that are remembered */
+	uint64_t first_ns, last_ns;   /* start of the oldest and newest batch; 0 when empty */
+	uint64_t windows;             /* sealed, of every generation */
+	uint64_t rollups;             /* hours and days */
+	uint64_t collapsed;           /* of them days without addresses within functions */
 	uint64_t corrupt; /* records met since the open that could not be read and were left out */
 	uint64_t unreadable;          /* different ones that are known now */
 	uint64_t unreadable_overflow; /* how often one was met that there was no room to remember */

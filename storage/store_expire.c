@@ -637,6 +637,7 @@ struct erasing {
 	struct kv_batch *write;
 	struct buf removed; /* struct key_window, not in the order of levels */
 	struct buf ranges;  /* struct expire_range */
+	struct buf shrunk;  /* struct window_entry: key and rows that are left */
 	struct store_expired expired;
 };
 
@@ -718,6 +719,8 @@ static int erasing_take_units(
 	for (const struct expiry_item *item = first; item < end; item++)
 		if (item->unit < window->units_count)
 			erasing_put_ranges(erasing, key, item->unit);
+	struct window_entry left = { .key = key, .rows = window_rows(window) };
+	buf_put(&erasing->shrunk, &left, sizeof(left));
 	return expire_put_record(erasing->store, erasing->write, key, window);
 }
 
@@ -769,6 +772,10 @@ static int erasing_commit(struct erasing *erasing)
 	r = r < 0 ? r : store_write(store, erasing->write, KV_SYNC, "erasing what expired");
 	for (size_t i = 0; i < count && r == 0; i++)
 		store_remove_window(store, removed[i]);
+	const struct window_entry *shrunk = ARRAY(struct window_entry, erasing->shrunk);
+	for (size_t i = 0; i < ARRAY_COUNT(struct window_entry, erasing->shrunk) && r == 0; i++)
+		window_list_set_rows(store_windows(store, key_window_level(shrunk[i].key)),
+		        shrunk[i].key, shrunk[i].rows);
 	if (r == 0)
 		store_note_format(store, STORE_FORMAT_LEVELS);
 	gate_unlock(&store->gate);
@@ -804,7 +811,9 @@ static int erasing_take_windows(struct erasing *erasing, const struct expiry_run
 		r = erasing_take_window(erasing, run->items + erasing->at, run->items + end);
 		erasing->at = end;
 	}
-	return r < 0 || (!erasing->removed.failed && !erasing->ranges.failed) ? r : -ENOMEM;
+	bool has_failed = erasing->removed.failed || erasing->ranges.failed ||
+	                  erasing->shrunk.failed;
+	return r == 0 && has_failed ? -ENOMEM : r;
 }
 
 /* Under sealing. */
@@ -814,6 +823,7 @@ static int erasing_stretch(struct erasing *erasing)
 	kv_batch_reset(erasing->write);
 	buf_reset(&erasing->removed);
 	buf_reset(&erasing->ranges);
+	buf_reset(&erasing->shrunk);
 
 	pthread_mutex_lock(&store->writer);
 	int r = store_make_writable(store);
@@ -931,6 +941,7 @@ int store_erase(struct store *store, uint64_t run_id, const bool *cancelled,
 	kv_batch_free(erasing.write);
 	buf_fini(&erasing.removed);
 	buf_fini(&erasing.ranges);
+	buf_fini(&erasing.shrunk);
 	return r;
 }
 

@@ -445,13 +445,9 @@ int roll_move_put(struct roll_move *move, const struct window *window, struct kv
 			if (move_is_owner(&list->entries[i], hour))
 				r = move_put_owner(roll, &list->entries[i], write);
 	}
-	uint64_t rows = move->to->rows;
-	for (uint32_t i = 0; i < window->units_count; i++)
-		if (!window->units[i].is_gone &&
-		        __builtin_add_overflow(rows, window->units[i].rows, &rows))
-			rows = UINT64_MAX;
 	uint64_t before = move->to->rows;
-	move->to->rows = rows;
+	if (__builtin_add_overflow(before, window_rows(window), &move->to->rows))
+		move->to->rows = UINT64_MAX;
 	r = r < 0 ? r : store_put_generation(store, write, move->to);
 	if (r < 0)
 		move->to->rows = before;

@@ -205,6 +205,16 @@ int window_get(
 
 /* ---- all windows there are ---- */
 
+uint64_t window_rows(const struct window *window)
+{
+	uint64_t rows = 0;
+	for (uint32_t i = 0; i < window->units_count; i++)
+		if (!window->units[i].is_gone &&
+		        __builtin_add_overflow(rows, window->units[i].rows, &rows))
+			rows = UINT64_MAX;
+	return rows;
+}
+
 void window_describe(struct window *window, struct window_entry *entry)
 {
 	struct key_window key = entry->key;
@@ -218,10 +228,7 @@ void window_describe(struct window *window, struct window_entry *entry)
 	entry->first_ns = window->first_ns;
 	entry->last_ns = window->last_ns;
 	entry->batches = window->batches;
-	for (uint32_t i = 0; i < window->units_count; i++)
-		if (!window->units[i].is_gone &&
-		        __builtin_add_overflow(entry->rows, window->units[i].rows, &entry->rows))
-			entry->rows = UINT64_MAX;
+	entry->rows = window_rows(window);
 	entry->sealed_ns = window->sealed_ns;
 	entry->dictionary = window->dictionary;
 	entry->is_collapsed = window->is_collapsed;
@@ -313,6 +320,13 @@ const struct window_entry *window_list_get(const struct window_list *list, struc
 	if (at == list->count || key_window_compare(list->entries[at].key, key) != 0)
 		return NULL;
 	return &list->entries[at];
+}
+
+void window_list_set_rows(struct window_list *list, struct key_window key, uint64_t rows)
+{
+	const struct window_entry *entry = window_list_get(list, key);
+	if (entry)
+		list->entries[entry - list->entries].rows = rows;
 }
 
 uint32_t window_list_behind(const struct window_list *list, uint64_t from_ns)

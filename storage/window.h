@@ -85,6 +85,9 @@ void window_put(
 int window_get(
         struct kv_bytes key, struct kv_bytes value, struct key_window of, struct window *window);
 
+/* Of units that are not gone; UINT64_MAX when that is past 64 bits. */
+uint64_t window_rows(const struct window *window);
+
 /* ---- all windows there are ---- */
 
 struct window_entry {
@@ -126,6 +129,9 @@ void window_list_add(struct window_list *list, struct window_entry entry);
 void window_list_remove(struct window_list *list, struct key_window key);
 /* NULL: there is none. Good until the list is changed. */
 const struct window_entry *window_list_get(const struct window_list *list, struct key_window key);
+
+/* Some of its units went. */
+void window_list_set_rows(struct window_list *list, struct key_window key, uint64_t rows);
 
 /* The first entry that begins at or behind from_ns, or the count. */
 uint32_t window_list_behind(const struct window_list *list, uint64_t from_ns);

@@ -10,6 +10,7 @@
 
 #include "storage/kv.h"
 #include "storage/store_expire.h"
+#include "storage/store_verify.h"
 #include "tests/lib/fault.h"
 #include "tests/unit/storage/store_fixture.h"
 
@@ -311,10 +312,225 @@ static void two_years_of_days_keep_the_names_that_they_use(void **state)
 	place_end(&place);
 }
 
+/* ---- one week ---- */
+
+/* Bare seven days of the first generation, one of the next; of the first, level 0 is gone. */
+static void grow_old(struct place *place)
+{
+	for (uint32_t day = 0; day < 8; day++)
+		live(place, day, 0);
+	assert_int_equal(size_of(place).generations, 2);
+	for (uint32_t day = 0; day < 7; day++)
+		drop_day(place, 0, day);
+}
+
+static bool is_moved(struct place *place)
+{
+	struct store_size size = size_of(place);
+	return size.generations_compact == 1 && size.generations == 2;
+}
+
+/* Whole days, and halves of them, which only hours can answer. */
+static void check_week(struct place *place)
+{
+	check_days(place, 0, 8);
+	for (uint32_t day = 0; day < 7; day += 3) {
+		struct asked half = ask(place, day_ns(day) + HOUR, day_ns(day + 1));
+		for (uint32_t i = 0; i < HOT; i++)
+			assert_int_equal(half.hot[i], hot_of(day, 1, i) * PERIOD);
+		assert_int_equal(half.rare, RARE * PERIOD);
+	}
+}
+
+static int no_finding(void *owner, const struct store_finding *finding)
+{
+	fail_msg("%s %s: %s", finding->family, finding->key, finding->reason);
+	return 0;
+}
+
+/* Checksums and references of the folder; the store is closed meanwhile. */
+static void check_folder(struct place *place)
+{
+	struct store_verify_options options = { .path = place->path, .found = no_finding };
+	struct store_verify_summary summary;
+	char error[512];
+	store_free(place->store);
+	CHECK_OK(store_verify(&options, &summary, error, sizeof(error)));
+	place->store = store_fixture_open_with(place->options);
+}
+
+static void hours_and_days_move_one_in_a_turn_and_hours_stay_in_their_days(void **state)
+{
+	TEST_DIR(dir);
+	struct place place;
+	place_begin(&place, dir.path);
+	grow_old(&place);
+	check_week(&place);
+	uint64_t nodes = size_of(&place).nodes;
+	for (uint32_t i = 0; i < 7 * 3; i++) {
+		assert_false(is_moved(&place));
+		turn(&place);
+		assert_int_equal(size_of(&place).windows_moved, 1);
+		check_week(&place);
+		place_reopen(&place);
+		check_week(&place);
+	}
+	assert_true(is_moved(&place));
+	check_week(&place);
+	check_folder(&place);
+	/* Hours have all of them. */
+	assert_int_equal(size_of(&place).nodes, nodes);
+
+	/* Hours go, and with them what only they had. */
+	for (uint32_t day = 0; day < 7; day++)
+		drop_day(&place, 1, day);
+	for (uint32_t i = 0; i < 7 + 1; i++)
+		turn(&place);
+	assert_true(is_moved(&place));
+	check_days(&place, 0, 8);
+	check_folder(&place);
+	assert_int_equal(size_of(&place).nodes, nodes - 7 * RARE);
+	/* And no more is to be done. */
+	uint64_t moved = size_of(&place).windows_moved;
+	turn(&place);
+	assert_int_equal(size_of(&place).windows_moved, moved);
+	place_end(&place);
+}
+
+static void what_a_question_holds_does_not_move_under_it(void **state)
+{
+	TEST_DIR(dir);
+	struct place place;
+	place_begin(&place, dir.path);
+	grow_old(&place);
+	struct store_match *match = store_fixture_find(
+	        place.store, "cpu{service=\"cart\"}", day_ns(0), day_ns(1));
+	for (uint32_t i = 0; i < 3; i++)
+		turn(&place);
+	assert_int_equal(size_of(&place).windows_moved, 0);
+	assert_int_equal(size_of(&place).windows_unmovable, 3);
+	/* The question goes on where it was. */
+	autofree uint32_t *groups = calloc((size_t)match->series_count + 1, sizeof(*groups));
+	struct store_sum_options options = {
+		.from_ns = day_ns(0),
+		.to_ns = day_ns(1),
+		.match = match,
+		.groups = groups,
+		.memory_max = 64 << 20,
+	};
+	struct store_sum sum;
+	CHECK_OK(store_sum(place.store, &options, &sum));
+	assert_int_equal(sum.completeness.intervals, 2);
+	store_sum_fini(&sum);
+	store_match_free(match);
+	for (uint32_t i = 0; i < 7 * 3 + 1; i++)
+		turn(&place);
+	assert_true(is_moved(&place));
+	check_week(&place);
+	place_end(&place);
+}
+
+static void want_of_memory_leaves_a_window_where_it_was_or_moved(void **state)
+{
+	TEST_DIR(dir);
+	struct place place;
+	uint32_t failures = 0;
+	place_begin(&place, dir.path);
+	grow_old(&place);
+	for (uint32_t nth = 0; !is_moved(&place); nth++) {
+		fault_arm(FAULT_ALLOC, nth % 600, ENOMEM);
+		int r = store_roll(place.store, now_of(&place));
+		int collected = store_collect(place.store);
+		bool has_happened = fault_disarm();
+		CHECK(r == 0 || (r == -ENOMEM && has_happened));
+		CHECK(collected == 0 || (collected == -ENOMEM && has_happened));
+		failures += r < 0;
+		if (nth % 16 == 0)
+			place_reopen(&place); /* as after a kill */
+		check_week(&place);
+		CHECK(nth < 2000);
+	}
+	CHECK(failures > 20);
+	check_folder(&place);
+	check_week(&place);
+	place_end(&place);
+}
+
+/* Makes every write of this process fail that would make a file longer than `bytes`. */
+static void limit_files(rlim_t bytes)
+{
+	struct rlimit limit;
+	CHECK_OK(getrlimit(RLIMIT_FSIZE, &limit));
+	limit.rlim_cur = bytes;
+	CHECK_OK(setrlimit(RLIMIT_FSIZE, &limit));
+}
+
+static void a_failed_write_is_taken_back_and_tried_again(void **state)
+{
+	TEST_DIR(dir);
+	struct sigaction ignore = { .sa_handler = SIG_IGN };
+	struct place place;
+	CHECK_OK(sigaction(SIGXFSZ, &ignore, NULL));
+	place_begin(&place, dir.path);
+	grow_old(&place);
+	for (uint32_t i = 0; i < 8; i++) {
+		struct store_size before = size_of(&place);
+		limit_files(0);
+		CHECK(store_roll(place.store, now_of(&place)) < 0);
+		limit_files(RLIM_INFINITY);
+		assert_int_equal(size_of(&place).windows_moved, before.windows_moved);
+		check_week(&place);
+		CHECK_OK(store_roll(place.store, now_of(&place)));
+		assert_int_equal(size_of(&place).windows_moved, before.windows_moved + 1);
+		check_week(&place);
+	}
+	for (uint32_t i = 0; i < 7 * 3; i++)
+		turn(&place);
+	assert_true(is_moved(&place));
+	check_folder(&place);
+	check_week(&place);
+	place_end(&place);
+}
+
+static void what_is_hidden_stays_where_it_is_and_comes_back(void **state)
+{
+	TEST_DIR(dir);
+	struct place place;
+	place_begin(&place, dir.path);
+	grow_old(&place);
+	struct store_expire_item item = {
+		.window = { 2, 0, day_ns(3), day_ns(4) },
+		.unit = 0,
+		.parts = STORE_PART_ALL,
+	};
+	struct store_run run = { .id = 77, .hidden_ns = now_of(&place) };
+	struct store_expired expired;
+	CHECK_OK(store_hide(place.store, &run, &item, 1, &expired));
+	assert_int_equal(expired.missing, 0);
+	clock_virtual_advance(&place.clock, SECOND);
+	for (uint32_t i = 0; i < 7 * 3; i++)
+		turn(&place);
+	assert_false(is_moved(&place)); /* that day keeps its dictionary */
+	CHECK_OK(store_undo(place.store, run.id, &expired));
+	assert_int_equal(expired.missing, 0);
+	check_week(&place);
+	for (uint32_t i = 0; i < 2; i++)
+		turn(&place);
+	assert_true(is_moved(&place));
+	check_week(&place);
+
+	place_end(&place);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(two_years_of_days_keep_the_names_that_they_use),
+		cmocka_unit_test(hours_and_days_move_one_in_a_turn_and_hours_stay_in_their_days),
+		cmocka_unit_test(what_a_question_holds_does_not_move_under_it),
+		cmocka_unit_test(want_of_memory_leaves_a_window_where_it_was_or_moved),
+		cmocka_unit_test(a_failed_write_is_taken_back_and_tried_again),
+		cmocka_unit_test(what_is_hidden_stays_where_it_is_and_comes_back),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
