@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "storage/expiry.h"
+#include "storage/keys.h"
 #include "storage/record.h"
 #include "storage/window.h"
 
@@ -124,6 +125,28 @@ static void try_agent(struct kv_bytes value)
 	assert(memcmp(&agent.state, &agent_again.state, sizeof(agent.state)) == 0);
 }
 
+/* The number in the key says that it is one that old windows moved to. */
+static void try_compact(const uint8_t *payload, size_t count)
+{
+	uint8_t bytes[KEYS_GENERATION_BYTES];
+	struct kv_bytes of = { bytes, sizeof(bytes) };
+	struct record_generation generation, again_generation;
+	AUTO_BUF again = { 0 };
+	AUTO_BUF sealed = { 0 };
+	keys_put_generation(KEYS_GENERATION_COMPACT + 1, bytes);
+	record_begin_version(RECORD_VERSION_COMPACT, &sealed);
+	buf_put(&sealed, payload, count);
+	record_seal(&sealed, of);
+	if (sealed.failed || record_get_generation(of, value_of(&sealed), &generation) < 0)
+		return;
+	assert(generation.is_closed);
+	record_put_generation(&generation, of, &again);
+	int r = record_get_generation(of, value_of(&again), &again_generation);
+	assert(r == 0 && generation.origin == again_generation.origin &&
+	        generation.stage == again_generation.stage &&
+	        generation.rows == again_generation.rows);
+}
+
 static void try_small(struct kv_bytes value)
 {
 	uint64_t body_bytes;
@@ -231,6 +254,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count)
 		break;
 	case 'e':
 		try_run(value);
+		break;
+	case 'g':
+		try_compact(bytes + 1, count - 1);
 		break;
 	case 'w':
 	case 'W':
