@@ -147,9 +147,11 @@ struct seen {
 	bool fork;
 	bool comm;
 	bool exit;
-	uint64_t last_ns;
 	uint64_t records;
 };
+
+/* The rings are of the whole machine: what others do may fill them before they are read. */
+static uint64_t lost_records;
 
 static void on_record(void *owner, const void *record, size_t bytes)
 {
@@ -161,6 +163,7 @@ static void on_record(void *owner, const void *record, size_t bytes)
 	if (perf_record_decode(record, bytes, &observation) < 0)
 		return;
 	assert_int_equal(perf_record_time_ns(record, bytes), observation.time_ns);
+	lost_records += observation.kind == OBSERVED_LOST;
 	if (observation.pid != seen->child)
 		return;
 	seen->fork |= observation.kind == OBSERVED_FORK;
@@ -188,8 +191,12 @@ static void the_side_band_tells_fork_rename_and_exit(void **state)
 		CHECK_OK(perf_ring_enable(rings[cpu]));
 	}
 
-	/* Enough of them that every ring wraps around at least once. */
-	for (uint32_t round = 0; round < 300; round++) {
+	/*
+	 * Enough of them that every ring wraps around at least once. A child that nothing was told
+	 * of is one whose records found no room, which the kernel says with the next one that does.
+	 */
+	uint32_t whole = 0, rounds = 0;
+	for (; whole < 300 && rounds < 30000; rounds++) {
 		seen = (struct seen){ .child = fork() };
 		if (seen.child == 0) {
 			prctl(PR_SET_NAME, "renamed");
@@ -198,8 +205,10 @@ static void the_side_band_tells_fork_rename_and_exit(void **state)
 		assert_int_equal(waitpid(seen.child, NULL, 0), seen.child);
 		for (uint32_t cpu = 0; cpu < cpus; cpu++)
 			CHECK_OK(perf_ring_drain(rings[cpu], on_record, &seen));
-		assert_true(seen.fork && seen.comm && seen.exit);
+		whole += seen.fork && seen.comm && seen.exit;
 	}
+	assert_int_equal(whole, 300);
+	CHECK(rounds == whole || lost_records > 0);
 	for (uint32_t cpu = 0; cpu < cpus; cpu++)
 		perf_ring_free(rings[cpu]);
 }
