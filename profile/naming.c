@@ -281,7 +281,9 @@ void naming_free(struct naming *naming)
 int naming_stack(
         struct naming *naming, struct naming_source *source, uint32_t node, uint32_t *ret_node)
 {
-	if (node >= naming->nodes_capacity) {
+	/* Each memo has slack of its own: a node may be within it whose frame is not. */
+	if (node >= naming->nodes_capacity ||
+	        dict_mark(naming->from).frames >= naming->frames_capacity) {
 		int result = naming_follow(naming);
 		if (result < 0)
 			return result;

@@ -377,6 +377,45 @@ static void a_sum_past_64_bits_and_a_full_dict_are_errors(void **state)
 	assert_int_equal(naming_apply(from, NULL, NAMING_ADDRESS, full), -ENOSPC);
 }
 
+static uint32_t new_stack(struct dict *dict, uint32_t number)
+{
+	char name[32];
+	struct frame frame = { .kind = FRAME_MANAGED };
+	uint32_t id;
+	uint32_t node;
+	snprintf(name, sizeof(name), "function%u", number);
+	CHECK_OK(dict_cstring(dict, name, &frame.function));
+	CHECK_OK(dict_frame(dict, &frame, &id));
+	CHECK_OK(dict_stack(dict, &id, 1, &node));
+	return node;
+}
+
+/* Far more nodes than frames at first, so that the slack of nodes has room for frames that the
+ * other memo has not. */
+static void a_dict_may_grow_by_frames_while_its_nodes_still_fit(void **state)
+{
+	AUTO(dict) from = dict_new(dict_limits_default);
+	AUTO(dict) to = dict_new(dict_limits_default);
+	struct source source = source_new();
+	uint32_t node = new_stack(from, 0);
+	uint32_t named;
+	uint32_t frame = dict_get_node(from, node).frame;
+	for (uint32_t depth = 0; depth < 1000; depth++)
+		CHECK_OK(dict_node(from, node, frame, &node));
+	AUTO(naming) naming = naming_new(from, to, NAMING_FUNCTION);
+	assert_non_null(naming);
+	CHECK_OK(naming_stack(naming, &source.base, node, &named));
+	for (uint32_t number = 1; number < 400; number++) {
+		node = new_stack(from, number);
+		CHECK_OK(naming_stack(naming, &source.base, node, &named));
+		char expected[32];
+		snprintf(expected, sizeof(expected), "function%u", number);
+		const struct frame *leaf = dict_get_frame(to, dict_get_node(to, named).frame);
+		assert_string_equal(dict_text(to, leaf->function), expected);
+	}
+	source_fini(&source);
+}
+
 static void unknown_is_a_frame_that_no_source_could_name(void **state)
 {
 	static const struct {
@@ -403,6 +442,7 @@ int main(void)
 		cmocka_unit_test(a_walk_that_reached_main_is_finished),
 		cmocka_unit_test(naming_adds_to_what_is_there),
 		cmocka_unit_test(a_sum_past_64_bits_and_a_full_dict_are_errors),
+		cmocka_unit_test(a_dict_may_grow_by_frames_while_its_nodes_still_fit),
 		cmocka_unit_test(unknown_is_a_frame_that_no_source_could_name),
 	};
 
