@@ -5,7 +5,6 @@ the other measurements of bench/run. This file knows what is asked for, who the 
 looks; it measures nothing itself.
 """
 
-import glob
 import os
 import platform
 import re
@@ -26,9 +25,10 @@ def duckdb_folder():
 
 
 def duckdb_find():
-    """libduckdb.so, or None where it was never installed."""
-    found = glob.glob(os.path.join(duckdb_folder(), "node_modules", "@duckdb", "node-bindings-linux-*", "libduckdb.so"))
-    return found[0] if found else None
+    """libduckdb.so, or None where it was never installed. Debian's npm brings that for musl along, which is not ours."""
+    machine = {"x86_64": "x64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+    path = os.path.join(duckdb_folder(), "node_modules", "@duckdb", f"node-bindings-linux-{machine}", "libduckdb.so")
+    return path if os.path.exists(path) else None
 
 
 def duckdb_install():
@@ -127,7 +127,7 @@ class StoreTable:
     def print(self):
         print(f"\n{self.title}")
         for name, of in self.sets.items():
-            print(f"{name}: {of['rows'] / 1e6:.1f} M rows, {of['stacks'] / 1e6:.2f} M distinct stacks, {of['series']} instances")
+            print(f"{name}: {of['rows']:,} rows, {of['stacks']:,} distinct stacks, {of['series']:,} instances")
         print()
         print(f"{'measure':58} {'unit':9} {'ours':>8} {'peer':>8} {'ratio':>7} {'spread':>17} {'reach':>7}  met")
         for row in self.rows:
