@@ -146,6 +146,10 @@ EXAMPLES = [
      "test without an assertion"),
     ("a script that checks nothing", {"tests/e2e/x.sh": SCRIPT + "true\n"}, "tests/e2e/x.sh:1: test without"),
     ("a script that checks", {"tests/e2e/x.sh": SCRIPT + "fail no\n"}, None),
+    ("an agent beside other agents", {"tests/e2e/x.py": '"""An example module that says what it would be for."""\ncheck(Agent(1), 1)\n'},
+     "tests/e2e/x.py:1: test that samples the whole machine"),
+    ("an agent alone", {"tests/e2e/x.py": '"""An example module that says what it would be for.\n\n# holds: machine\n"""\n'
+                                          "check(Agent(1), 1)\n"}, None),
     ("a script's library", {"tests/e2e/lib.sh": SCRIPT + "true\n"}, None),
     ("a fuzzer without its entry", {"tests/fuzz/x_fuzz.c": PURPOSE + "int main(void);\n"}, "fuzzer without"),
     ("a test program by another name", {"tests/sim/x.c": PURPOSE + "int main(void)\n{\n\tCHECK(1);\n}\n"},
