@@ -14,6 +14,7 @@
 
 #define PLAN_HORIZON_NS (UINT64_C(30) * 86400 * NS_PER_S)
 #define PLAN_GOOD_NS    (3600 * NS_PER_S)
+#define PLAN_ROWS_MAX   3000 /* in one answer, with as many comparisons */
 #define HOLD_WARNING_NS (UINT64_C(7) * 86400 * NS_PER_S)
 
 /* What can no longer be asked once a tier is gone. */
@@ -78,7 +79,37 @@ static bool plan_says_more(const struct retention_plan *plan, const struct plan_
 	return false;
 }
 
-static void plan_put(const struct retention_plan *plan, struct json_writer *json)
+static int plan_compare_rows(const void *a, const void *b)
+{
+	const struct plan_row *left = a, *right = b;
+	uint64_t of_left = left->bytes_now + left->bytes_later;
+	uint64_t of_right = right->bytes_now + right->bytes_later;
+	return of_left < of_right ? 1 : of_left > of_right ? -1 : 0;
+}
+
+/* The greatest rows first: as many as were asked for, and as fit into one answer. */
+static void plan_put_rows(struct retention_plan *plan, uint64_t limit, struct json_writer *json)
+{
+	uint32_t shown = plan->rows_count < PLAN_ROWS_MAX ? plan->rows_count : PLAN_ROWS_MAX;
+	if (limit > 0 && limit < shown)
+		shown = (uint32_t)limit;
+	if (plan->rows_count > 1)
+		qsort(plan->rows, plan->rows_count, sizeof(*plan->rows), plan_compare_rows);
+	json_key(json, "rows");
+	json_array_begin(json);
+	for (uint32_t i = 0; i < shown; i++)
+		plan_put_row(&plan->rows[i], json);
+	json_array_end(json);
+	json_key_u64(json, "rows_count", plan->rows_count);
+	json_key(json, "comparisons");
+	json_array_begin(json);
+	for (uint32_t i = 0; i < shown; i++)
+		if (!plan_says_more(plan, &plan->rows[i]))
+			plan_put_comparison(&plan->rows[i], json);
+	json_array_end(json);
+}
+
+static void plan_put(struct retention_plan *plan, uint64_t limit, struct json_writer *json)
 {
 	static const struct {
 		const char *key;
@@ -95,17 +126,7 @@ static void plan_put(const struct retention_plan *plan, struct json_writer *json
 		{ "bytes_mixed", offsetof(struct retention_plan, bytes_mixed) },
 		{ "units_unreadable", offsetof(struct retention_plan, units_unreadable) },
 	};
-	json_key(json, "rows");
-	json_array_begin(json);
-	for (uint32_t i = 0; i < plan->rows_count; i++)
-		plan_put_row(&plan->rows[i], json);
-	json_array_end(json);
-	json_key(json, "comparisons");
-	json_array_begin(json);
-	for (uint32_t i = 0; i < plan->rows_count; i++)
-		if (!plan_says_more(plan, &plan->rows[i]))
-			plan_put_comparison(&plan->rows[i], json);
-	json_array_end(json);
+	plan_put_rows(plan, limit, json);
 	for (size_t i = 0; i < COUNT_OF(totals); i++) {
 		uint64_t value;
 		memcpy(&value, (const char *)plan + totals[i].offset, sizeof(value));
@@ -188,7 +209,7 @@ int admin_retention_plan(struct admin_call *call)
 	json_key_u64(call->json, "at_ns", at_ns);
 	json_key_u64(call->json, "horizon_ns", horizon_ns);
 	json_key_u64(call->json, "delay_ns", keeper->options.delay_ns);
-	plan_put(&plan, call->json);
+	plan_put(&plan, json_body_u64(call->body, "limit", 0), call->json);
 	json_key_text(call->json, "needs_confirm", is_stopped ? why : "");
 	return plan_keep(keeper, id, &proposed, at_ns);
 }

@@ -17,7 +17,8 @@
 #include "core/id_map.h"
 
 #define USAGE_DIMENSIONS_MAX 5
-#define USAGE_ROWS_MAX       20000
+#define USAGE_ROWS_MAX       100000
+#define USAGE_SHOWN_MAX      8000 /* in one answer */
 #define USAGE_SERIES_MAX     (1u << 26)
 #define USAGE_GROWTH_NS      (7 * USAGE_DAY_NS)
 #define USAGE_GROWTH_MIN_NS  (3600 * NS_PER_S)
@@ -407,7 +408,8 @@ static void usage_put_rows(struct usage *usage, uint64_t top, struct json_writer
 	json_array_end(json);
 	json_key(json, "rows");
 	json_array_begin(json);
-	for (uint32_t i = 0; i < usage->rows_count && (top == 0 || i < top); i++) {
+	uint64_t shown = top > 0 && top < USAGE_SHOWN_MAX ? top : USAGE_SHOWN_MAX;
+	for (uint32_t i = 0; i < usage->rows_count && i < shown; i++) {
 		const struct usage_row *row = &usage->rows[i];
 		json_object_begin(json);
 		for (uint32_t j = 0; j < usage->by_count; j++)

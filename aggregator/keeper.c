@@ -581,23 +581,7 @@ static int keeper_enforce(struct keeper *keeper, const struct retention_plan *pl
 static void keeper_note_overdue(struct keeper *keeper, const struct retention_plan *plan)
 {
 	(void)pthread_mutex_lock(&keeper->state_lock);
-	keeper->overdue_count = 0;
-	for (uint32_t i = 0; plan && i < plan->rows_count; i++) {
-		const struct plan_row *row = &plan->rows[i];
-		uint32_t at = 0;
-		while (at < keeper->overdue_count &&
-		        strcmp(keeper->overdue[at].policy, row->policy) != 0)
-			at++;
-		if (row->bytes_now == 0 || at == COUNT_OF(keeper->overdue))
-			continue;
-		struct keeper_bytes *overdue = &keeper->overdue[at];
-		if (at == keeper->overdue_count) {
-			*overdue = (struct keeper_bytes){ 0 };
-			snprintf(overdue->policy, sizeof(overdue->policy), "%s", row->policy);
-			keeper->overdue_count++;
-		}
-		overdue->bytes += row->bytes_now;
-	}
+	keeper->overdue_count = plan ? keeper_sum_policies(plan, keeper->overdue) : 0;
 	(void)pthread_mutex_unlock(&keeper->state_lock);
 }
 

@@ -34,6 +34,28 @@ static void run_put_name(uint64_t id, char name[RUN_NAME_BYTES])
 
 /* ---- hiding ---- */
 
+uint32_t keeper_sum_policies(
+        const struct retention_plan *plan, struct keeper_bytes ret_sums[RETENTION_POLICIES_MAX + 1])
+{
+	uint32_t count = 0;
+	for (uint32_t i = 0; i < plan->rows_count; i++) {
+		const struct plan_row *row = &plan->rows[i];
+		uint32_t at = 0;
+		while (at < count && strcmp(ret_sums[at].policy, row->policy) != 0)
+			at++;
+		if (row->bytes_now == 0 || at > RETENTION_POLICIES_MAX)
+			continue;
+		if (at == count) {
+			ret_sums[count] = (struct keeper_bytes){ 0 };
+			snprintf(ret_sums[count].policy, sizeof(ret_sums[count].policy), "%s",
+			        row->policy);
+			count++;
+		}
+		ret_sums[at].bytes += row->bytes_now;
+	}
+	return count;
+}
+
 static void run_put_item(const struct store_expire_item *item, struct buf *to)
 {
 	buf_put_u32(to, item->window.level);
@@ -47,23 +69,14 @@ static void run_put_item(const struct store_expire_item *item, struct buf *to)
 /* Bytes of each policy, for what is counted when the run is erased. */
 static void run_put_policies(const struct retention_plan *plan, struct json_writer *json)
 {
+	struct keeper_bytes sums[RETENTION_POLICIES_MAX + 1];
+	uint32_t count = keeper_sum_policies(plan, sums);
 	json_key(json, "policies");
 	json_array_begin(json);
-	for (uint32_t i = 0; i < plan->rows_count; i++) {
-		const char *policy = plan->rows[i].policy;
-		uint64_t bytes = 0;
-		bool is_first = true;
-		for (uint32_t j = 0; j < plan->rows_count; j++) {
-			if (strcmp(plan->rows[j].policy, policy) != 0)
-				continue;
-			is_first &= j >= i;
-			bytes += plan->rows[j].bytes_now;
-		}
-		if (!is_first || bytes == 0)
-			continue;
+	for (uint32_t i = 0; i < count; i++) {
 		json_object_begin(json);
-		json_key_text(json, "policy", policy);
-		json_key_u64(json, "bytes", bytes);
+		json_key_text(json, "policy", sums[i].policy);
+		json_key_u64(json, "bytes", sums[i].bytes);
 		json_object_end(json);
 	}
 	json_array_end(json);

@@ -141,6 +141,10 @@ int keeper_hide(struct keeper *keeper, const struct retention_plan *plan,
         const struct keeper_actor *by, const char *action, struct buf *ret_runs,
         struct store_expired *ret_expired);
 
+/* What goes now by each policy that anything goes by. Returns how many there are. */
+uint32_t keeper_sum_policies(const struct retention_plan *plan,
+        struct keeper_bytes ret_sums[RETENTION_POLICIES_MAX + 1]);
+
 /* A new id of a run, greater than all before. */
 uint64_t keeper_run_id(struct keeper *keeper);
 

@@ -25,6 +25,8 @@ struct planning {
 	struct id_map *ids;     /* what a series is, and its tenant -> id of plan_series */
 	struct id_map *in_rows; /* (row, id): each is counted once */
 	struct buf unit_series; /* u32: places of those of the unit at hand */
+	struct id_map *rows;    /* what a row is of -> its place in the plan */
+	struct buf row_text;
 	struct store_window_name last_window;
 	bool has_window;
 	uint32_t tenant; /* of the unit at hand: its place in the plan's list */
@@ -166,25 +168,14 @@ static const char *plan_policy_name(
 	return policy == RETENTION_NO_POLICY || !set ? "none" : set->policies[policy].name;
 }
 
-static bool plan_row_is(const struct plan_row *row, const struct store_inventory_unit *unit,
+static int plan_row_add(struct retention_plan *plan, const struct store_inventory_unit *unit,
         const char *policy, enum retention_tier tier)
 {
-	return row->tier == tier && strcmp(row->service, unit->service) == 0 &&
-	       strcmp(row->tenant, unit->tenant) == 0 && strcmp(row->policy, policy) == 0;
-}
-
-static struct plan_row *plan_row_get(struct retention_plan *plan,
-        const struct store_inventory_unit *unit, const char *policy, enum retention_tier tier)
-{
-	/* The newest first: neighbours in the inventory are alike. */
-	for (uint32_t i = plan->rows_count; i-- > 0;)
-		if (plan_row_is(&plan->rows[i], unit, policy, tier))
-			return &plan->rows[i];
 	if (plan->rows_count == plan->rows_capacity) {
 		uint32_t capacity = plan->rows_capacity ? plan->rows_capacity * 2 : 16;
 		struct plan_row *rows = reallocarray(plan->rows, capacity, sizeof(*rows));
 		if (!rows)
-			return NULL;
+			return -ENOMEM;
 		plan->rows = rows;
 		plan->rows_capacity = capacity;
 	}
@@ -194,11 +185,34 @@ static struct plan_row *plan_row_get(struct retention_plan *plan,
 	if (!row.tenant || !row.service) {
 		free(row.tenant);
 		free(row.service);
-		return NULL;
+		return -ENOMEM;
 	}
 	snprintf(row.policy, sizeof(row.policy), "%s", policy);
-	plan->rows[plan->rows_count] = row;
-	return &plan->rows[plan->rows_count++];
+	plan->rows[plan->rows_count++] = row;
+	return 0;
+}
+
+/* There are as many rows as services, and as many units as all their windows. */
+static int plan_row_get(struct planning *planning, const struct store_inventory_unit *unit,
+        const char *policy, enum retention_tier tier, struct plan_row **ret_row)
+{
+	struct buf *text = &planning->row_text;
+	uint32_t at;
+	bool is_new;
+	buf_reset(text);
+	buf_put(text, unit->tenant, strlen(unit->tenant) + 1);
+	buf_put(text, unit->service, strlen(unit->service) + 1);
+	buf_put(text, policy, strlen(policy) + 1);
+	buf_put_u8(text, (uint8_t)tier);
+	if (text->failed)
+		return -ENOMEM;
+	int r = id_map_intern(
+	        planning->rows, hash128_bytes(text->bytes, text->count), &at, &is_new);
+	if (r == 0 && is_new)
+		r = plan_row_add(planning->plan, unit, policy, tier);
+	if (r == 0)
+		*ret_row = &planning->plan->rows[at];
+	return r;
 }
 
 static bool plan_window_equal(const struct store_window_name *a, const struct store_window_name *b)
@@ -244,15 +258,15 @@ static int plan_count(struct planning *planning, const struct store_inventory_un
 	               retention_expires_ns(&judged->longest, RETENTION_1D, unit->window.to_ns) ==
 	                       retention_expires_ns(&judged->longest, tier, unit->window.to_ns);
 	struct retention_plan *plan = planning->plan;
-	struct plan_row *row = plan_row_get(
-	        plan, unit, plan_policy_name(planning, judged, tier), tier);
-	if (!row)
-		return -ENOMEM;
+	struct plan_row *row;
+	int r = plan_row_get(planning, unit, plan_policy_name(planning, judged, tier), tier, &row);
+	if (r < 0)
+		return r;
 	uint64_t bytes = tier == RETENTION_DETAIL ? unit->bytes_detail : unit->bytes_sums;
 	uint64_t rows = tier == RETENTION_DETAIL ? unit->rows : 0;
 	bool is_new = plan_is_new_window(&unit->window, &row->last_window, &row->has_window);
 	uint64_t *newest_ns = is_now ? &row->newest_ns : &row->newest_later_ns;
-	int r = plan_count_series(planning, row);
+	r = plan_count_series(planning, row);
 	if (r < 0)
 		return r;
 	row->is_last |= is_last;
@@ -398,7 +412,8 @@ int retention_plan_make(const struct plan_options *options, struct retention_pla
 	planning.known = id_map_new(PLAN_SERIES_MAX);
 	planning.ids = id_map_new(PLAN_SERIES_MAX);
 	planning.in_rows = id_map_new(PLAN_SERIES_MAX);
-	int r = planning.known && planning.ids && planning.in_rows ? 0 : -ENOMEM;
+	planning.rows = id_map_new(PLAN_SERIES_MAX);
+	int r = planning.known && planning.ids && planning.in_rows && planning.rows ? 0 : -ENOMEM;
 	if (r == 0)
 		r = store_inventory(options->store,
 		        (struct store_inventory_options){ .wants_series = true }, plan_visit,
@@ -408,8 +423,10 @@ int retention_plan_make(const struct plan_options *options, struct retention_pla
 	id_map_free(planning.known);
 	id_map_free(planning.ids);
 	id_map_free(planning.in_rows);
+	id_map_free(planning.rows);
 	buf_fini(&planning.series);
 	buf_fini(&planning.unit_series);
+	buf_fini(&planning.row_text);
 	return planning.failed < 0 ? planning.failed : r;
 }
 

@@ -96,11 +96,11 @@ static void plan_put_service(const json_t *row, struct text_table *table)
 	        table, "%s%s%s", tenant, *tenant ? "/" : "", *service ? service : "(none)");
 }
 
-static int plan_put_rows(
-        const json_t *root, const struct output *output, size_t limit, struct buf *to)
+static int plan_put_rows(const json_t *root, const struct output *output, struct buf *to)
 {
 	const json_t *rows = json_object_get(root, "rows");
-	size_t count = json_array_size(rows), shown = limit && limit < count ? limit : count;
+	size_t shown = json_array_size(rows);
+	uint64_t count = json_reply_u64(root, "rows_count");
 	char time[48];
 	AUTO(text_table) table = text_table_new(plan_columns, COUNT_OF(plan_columns));
 	if (!table)
@@ -118,10 +118,12 @@ static int plan_put_rows(
 		text_table_put(table, admin_time(row, "oldest_ns", "", time));
 		text_table_put(table, admin_time(row, "newest_ns", "", time));
 	}
-	if (count > 0)
+	if (shown > 0)
 		text_table_print(table, output->width, output->color, to);
 	if (shown < count)
-		buf_printf(to, "%s of %s rows shown; --limit 0 shows all\n",
+		buf_printf(to,
+		        "%s of %s rows shown, the greatest, and what of them can no longer be "
+		        "compared; --limit N shows more\n",
 		        units_count(shown).text, units_count(count).text);
 	return 0;
 }
@@ -178,10 +180,10 @@ static void plan_put_totals(const json_t *root, struct buf *to)
 		        units_count(json_reply_u64(root, "units_unreadable")).text);
 }
 
-static int plan_put(const json_t *root, const struct output *output, size_t limit, struct buf *to)
+static int plan_put(const json_t *root, const struct output *output, struct buf *to)
 {
 	const char *why = json_reply_text(root, "needs_confirm");
-	int r = plan_put_rows(root, output, limit, to);
+	int r = plan_put_rows(root, output, to);
 	if (r < 0)
 		return r;
 	plan_put_comparisons(root, to);
@@ -206,6 +208,8 @@ static int cmd_retention_plan_run(void *opaque, const struct option_args *words)
 	(void)words;
 	struct json_writer json = admin_body_begin(&body);
 	json_key_u64(&json, "horizon_ns", args->horizon_ns);
+	if (args->format == 0)
+		json_key_u64(&json, "limit", args->limit);
 	int code = args->file ? admin_body_file(&json, args->file) : 0;
 	admin_body_end(&json);
 	if (code == 0)
@@ -215,7 +219,7 @@ static int cmd_retention_plan_run(void *opaque, const struct option_args *words)
 	bool deletes = json_reply_u64(reply.root, "bytes_now") > 0;
 	AUTO_BUF text = { 0 };
 	int r = args->format == 1 ? json_reply_print(&reply, &text)
-	                          : plan_put(reply.root, &output, args->limit, &text);
+	                          : plan_put(reply.root, &output, &text);
 	json_reply_fini(&reply);
 	return r < 0 ? rows_explain(r)
 	             : output_deliver(&output, &text,

@@ -91,6 +91,8 @@ def a_policy_is_planned_applied_and_undone(fleet, address):
     check(any(one["service"] == "cart" and one["loss"] == "nothing is left to compare" for one in plan["comparisons"]),
           plan["comparisons"])
     check(cart(fleet, address) == before, "planning removes nothing")
+    cut = fleet.cli(address, "retention", "plan", "-f", policies, "--limit", "1")
+    check(f"1 of {len(rows)} rows shown" in cut and "significance" in cut, cut)
 
     # More than a fifth of the bytes: a second word.
     check(plan["needs_confirm"], plan)
