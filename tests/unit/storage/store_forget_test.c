@@ -5,6 +5,8 @@
 
 #include "tests/lib/test.h"
 
+#include <dirent.h>
+
 #include "storage/store_expire.h"
 #include "tests/unit/storage/store_fixture.h"
 
@@ -160,6 +162,82 @@ static void a_matcher_of_the_tenant_tells_tenants_apart(void **state)
 	world_free(&world);
 }
 
+/* How often the files of a folder have this word, as it is. */
+static uint32_t count_raw(const char *folder, const char *word)
+{
+	uint32_t count = 0;
+	DIR *dir = opendir(folder);
+	assert_non_null(dir);
+	for (struct dirent *entry = readdir(dir); entry; entry = readdir(dir)) {
+		char path[4096];
+		static char bytes[4 << 20];
+		if (*entry->d_name == '.')
+			continue;
+		snprintf(path, sizeof(path), "%s/%s", folder, entry->d_name);
+		FILE *file = fopen(path, "rb");
+		size_t read = file ? fread(bytes, 1, sizeof(bytes), file) : 0;
+		assert_true(read < sizeof(bytes));
+		for (const char *at = bytes;
+		        (at = memmem(at, read - (size_t)(at - bytes), word, strlen(word))); at++)
+			count++;
+		if (file)
+			(void)fclose(file);
+	}
+	(void)closedir(dir);
+	return count;
+}
+
+static void put_zebra(struct store *store, uint64_t start_ns)
+{
+	struct source source = source_new(store, 7);
+	uint32_t series = source_series(&source, "zebra-of-grevy", "zebra-1", 1);
+	source_begin(&source, start_ns, 10 * SECOND);
+	for (uint32_t i = 0; i < ROWS; i++) {
+		char function[32];
+		snprintf(function, sizeof(function), "zebra_runs_%u", i);
+		CHECK_OK(batch_add_row(source.batch, series, source_stack(&source, function), 1));
+	}
+	assert_int_equal(source_append(&source, store, 1), WIRE_OK);
+	source_free(&source);
+}
+
+/*
+ * Sealed, open and in the dictionary: when the generation that has the names has nothing else left,
+ * not a byte of them is in any file.
+ */
+static void nothing_of_it_is_in_the_files_when_its_generation_is_gone(void **state)
+{
+	struct world world = { .dir = test_dir_new() };
+	struct clock_virtual clock;
+	clock_virtual_init(&clock, FIRST_NS);
+	struct store_options options = store_fixture_options(world.dir.path);
+	options.clock = &clock.clock;
+	options.generation_ns = 2 * WINDOW_NS;
+	world.store = store_fixture_open_with(options);
+	put_zebra(world.store, FIRST_NS);
+	clock_virtual_advance(&clock, 3 * WINDOW_NS);
+	put(&world, "", 3); /* begins the next generation */
+	CHECK_OK(store_seal(world.store, FIRST_NS + WINDOW_NS));
+	assert_true(count_raw(world.dir.path, "zebra") > 0);
+	assert_int_equal(total(&world, "{service=\"zebra-of-grevy\"}"), ROWS);
+
+	struct store_forgotten gone = forget(&world, "{service=~\"zebra.*\"}", NULL, false);
+	assert_int_equal(gone.sealed.rows, ROWS);
+	assert_int_equal(gone.generations, 1);
+	assert_int_equal(total(&world, "{service=\"zebra-of-grevy\"}"), 0);
+	CHECK_OK(store_collect(world.store));
+	CHECK_OK(store_flush(world.store));
+	struct store_size size;
+	CHECK_OK(store_size(world.store, &size));
+	assert_int_equal(size.generations, 1);
+	store_free(world.store);
+	assert_int_equal(count_raw(world.dir.path, "zebra"), 0);
+	world.store = store_fixture_open_with(options);
+	assert_int_equal(total(&world, "{}"), 2 * ROWS);
+	assert_int_equal(count_raw(world.dir.path, "zebra"), 0);
+	world_free(&world);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -167,6 +245,7 @@ int main(void)
 		cmocka_unit_test(what_is_sealed_and_held_stays_and_is_counted),
 		cmocka_unit_test(a_whole_tenant_goes_but_for_what_is_held),
 		cmocka_unit_test(a_matcher_of_the_tenant_tells_tenants_apart),
+		cmocka_unit_test(nothing_of_it_is_in_the_files_when_its_generation_is_gone),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
