@@ -280,6 +280,40 @@ static uint32_t keeper_classify(
 	return class;
 }
 
+/* Has everything of a batch expired? In the store's gate. */
+static bool keeper_has_expired(
+        void *owner, const char *tenant, const struct batch *batch, uint64_t to_ns)
+{
+	struct keeper *keeper = owner;
+	uint64_t now_ns = keeper_now(keeper);
+	bool has_expired = batch->rows_count > 0;
+	uint32_t known = SERIES_NONE;
+	(void)pthread_mutex_lock(&keeper->classes_lock);
+	has_expired &= keeper->classes_decide;
+	for (uint32_t i = 0; i < batch->rows_count && has_expired; i++) {
+		if (batch->rows[i].series == known)
+			continue;
+		known = batch->rows[i].series;
+		struct retention_subject subject = { tenant, batch->dict, known };
+		struct retention_outcome outcome = retention_evaluate(
+		        keeper->classes_set, &keeper->options.limits, subject);
+		/* A coarser tier lasts at least as long as a finer one. */
+		has_expired = retention_expires_ns(&outcome, RETENTION_1D, to_ns) <= now_ns;
+	}
+	(void)pthread_mutex_unlock(&keeper->classes_lock);
+	return has_expired;
+}
+
+/* After holds, graces, a stop or a pause changed. */
+static void keeper_set_decides(struct keeper *keeper)
+{
+	(void)pthread_mutex_lock(&keeper->classes_lock);
+	keeper->classes_decide = keeper->holds->count == 0 && keeper->pending_count == 0 &&
+	                         (!*keeper->stop || !keeper->stop_stays) &&
+	                         keeper->paused_until_ns <= keeper_now(keeper);
+	(void)pthread_mutex_unlock(&keeper->classes_lock);
+}
+
 /* From now on units are made for the policies as they are. */
 static int keeper_set_classes(struct keeper *keeper)
 {
@@ -293,8 +327,11 @@ static int keeper_set_classes(struct keeper *keeper)
 	keeper->classes_count = 0;
 	(void)pthread_mutex_unlock(&keeper->classes_lock);
 	retention_set_free(before);
+	keeper_set_decides(keeper);
 	store_set_classify(
 	        keeper->options.store, keeper->set->count > 0 ? keeper_classify : NULL, keeper);
+	store_set_has_expired(
+	        keeper->options.store, keeper->set->count > 0 ? keeper_has_expired : NULL, keeper);
 	return 0;
 }
 
@@ -421,6 +458,7 @@ int keeper_set_holds(struct keeper *keeper, struct retention_holds *holds,
 	retention_holds_free(keeper->holds);
 	keeper->holds = holds;
 	keeper->changes++;
+	keeper_set_decides(keeper);
 	return 0;
 }
 
@@ -603,12 +641,23 @@ static int keeper_make_plan(struct keeper *keeper, struct retention_plan *plan)
 	return r == 0 && keeper->changes != changes ? 1 : r;
 }
 
+/* A ceiling ends what no policy speaks of. */
+static bool keeper_has_ceiling(const struct keeper *keeper)
+{
+	const struct retention_limits *limits = &keeper->options.limits;
+	for (int tier = 0; tier < RETENTION_TIERS; tier++)
+		if (limits->general.ceiling.keep_ns[tier] != RETENTION_FOREVER)
+			return true;
+	return limits->tenants_count > 0;
+}
+
 static int keeper_evaluate(struct keeper *keeper)
 {
 	int r = 1;
 	while (r == 1) {
 		AUTO_RETENTION_PLAN plan = { 0 };
-		if (keeper->set->count == 0 && keeper->holds->count == 0) {
+		if (keeper->set->count == 0 && keeper->holds->count == 0 &&
+		        !keeper_has_ceiling(keeper)) {
 			keeper->overdue_bytes = 0;
 			keeper->held_bytes = 0;
 			keeper_note_overdue(keeper, NULL);
@@ -736,6 +785,7 @@ void keeper_free(struct keeper *keeper)
 	if (keeper->is_started)
 		(void)pthread_join(keeper->thread, NULL);
 	store_set_classify(keeper->options.store, NULL, NULL);
+	store_set_has_expired(keeper->options.store, NULL, NULL);
 	keeper_drop_all_pending(keeper);
 	for (uint32_t i = 0; i < KEEPER_PLANS_MAX; i++)
 		retention_set_free(keeper->plans[i].proposed);
@@ -769,6 +819,7 @@ void keeper_publish(struct keeper *keeper)
 	memcpy(state.stop, keeper->stop, sizeof(state.stop));
 	for (uint32_t i = 0; i < keeper->pending_count; i++)
 		state.pending_until_ns[i] = keeper->pending[i].until_ns;
+	keeper_set_decides(keeper);
 	(void)pthread_mutex_lock(&keeper->state_lock);
 	keeper->state = state;
 	keeper->state_success_mono_ns = keeper->last_success_mono_ns;

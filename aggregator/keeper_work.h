@@ -93,6 +93,7 @@ struct keeper {
 	/* For the sealer, which asks inside the store: never held while the store is called. */
 	pthread_mutex_t classes_lock;
 	struct retention_set *classes_set;
+	bool classes_decide; /* nothing else keeps anything: no hold, no grace */
 	struct retention_tiers classes[STORE_CLASS_COUNT_MAX];
 	uint32_t classes_count;
 

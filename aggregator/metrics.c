@@ -108,7 +108,8 @@ static const struct metric metrics[] = {
 	{ "store_batches", METRIC_GAUGE, AT(counters.batches), "Batches ever kept." },
 	{ "store_samples", METRIC_GAUGE, AT(counters.samples), "Samples ever kept." },
 	{ "store_batches_late", METRIC_GAUGE, AT(counters.batches_late),
-	        "Batches ever refused because they were older than late-max." },
+	        "Batches ever refused because they were older than late-max, or than policies "
+	        "keep any of them." },
 	{ "store_samples_folded", METRIC_GAUGE, AT(counters.samples_folded),
 	        "Samples ever kept under a caller, because their service had too many new "
 	        "stacks." },

@@ -258,10 +258,10 @@ static int plan_count(struct planning *planning, const struct store_inventory_un
 	               retention_expires_ns(&judged->longest, RETENTION_1D, unit->window.to_ns) ==
 	                       retention_expires_ns(&judged->longest, tier, unit->window.to_ns);
 	struct retention_plan *plan = planning->plan;
-	struct plan_row *row;
+	struct plan_row *row = NULL;
 	int r = plan_row_get(planning, unit, plan_policy_name(planning, judged, tier), tier, &row);
-	if (r < 0)
-		return r;
+	if (r < 0 || !row)
+		return r < 0 ? r : -ENOMEM;
 	uint64_t bytes = tier == RETENTION_DETAIL ? unit->bytes_detail : unit->bytes_sums;
 	uint64_t rows = tier == RETENTION_DETAIL ? unit->rows : 0;
 	bool is_new = plan_is_new_window(&unit->window, &row->last_window, &row->has_window);

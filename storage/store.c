@@ -779,6 +779,29 @@ static bool store_is_late(const struct store *store, const struct batch *batch)
 	return end_ns < now_ns && now_ns - end_ns > store->options.late_max_ns;
 }
 
+/* Would what it says be forgotten as soon as it is sealed? */
+static bool store_is_expired(
+        const struct store *store, const char *tenant, const struct batch *batch)
+{
+	uint64_t window_ns = store->options.window_ns;
+	uint64_t to_ns = batch->start_ns - batch->start_ns % window_ns;
+	if (!store->has_expired || __builtin_add_overflow(to_ns, window_ns, &to_ns) ||
+	        to_ns > clock_unix_ns(store->clock))
+		return false;
+	return store->has_expired(store->has_expired_owner, tenant, batch, to_ns);
+}
+
+/* Why a section is not taken for its age, or NULL. */
+static const char *store_refusal_of_age(
+        const struct store *store, const struct store_append *append, const char *tenant)
+{
+	if (append->refuse_late && store_is_late(store, append->batch))
+		return "it is older than what the aggregator still takes (late-max)";
+	if (store_is_expired(store, tenant, append->batch))
+		return "it is older than the policies of retention keep it";
+	return NULL;
+}
+
 /* Decides one section and takes it into memory. With the gate locked. Negative: the group fails. */
 static int store_take_section(struct store *store, struct group *group, uint32_t index)
 {
@@ -804,15 +827,15 @@ static int store_take_section(struct store *store, struct group *group, uint32_t
 	int r = store_is_duplicate(store, group, index, stream, &is_duplicate);
 	if (r < 0)
 		return r;
-	if (!is_duplicate && append->refuse_late && store_is_late(store, append->batch)) {
+	refusal = is_duplicate ? NULL : store_refusal_of_age(store, append, who.tenant);
+	if (refusal) {
 		uint32_t tenant;
 		r = store_tenant(store, who.tenant, &tenant);
 		if (r < 0)
 			return r;
 		store_stage_counters(store, tenant)->batches_late++;
 		group->is_worth_writing = true;
-		store_answer(append, WIRE_REJECT,
-		        "it is older than what the aggregator still takes (late-max)");
+		store_answer(append, WIRE_REJECT, refusal);
 		return 0;
 	}
 	if (is_duplicate) {

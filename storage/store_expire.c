@@ -1127,6 +1127,14 @@ int store_runs(struct store *store, int (*visit)(void *owner, const struct store
 
 /* ---- classes ---- */
 
+void store_set_has_expired(struct store *store, store_has_expired has_expired, void *owner)
+{
+	gate_lock(&store->gate);
+	store->has_expired = has_expired;
+	store->has_expired_owner = owner;
+	gate_unlock(&store->gate);
+}
+
 void store_set_classify(struct store *store, store_classify classify, void *owner)
 {
 	pthread_mutex_lock(&store->sealing);

@@ -230,6 +230,18 @@ typedef uint32_t (*store_classify)(
  */
 void store_set_classify(struct store *store, store_classify classify, void *owner);
 
+/*
+ * Has all of a batch expired, of which a window that ends at `to_ns` would be made? Then it would
+ * be sealed to be forgotten: it is refused, and counted as late. Asked of each batch but repeated
+ * ones whose window has ended, in the gate, by whoever appends; it may read the batch and its dict,
+ * and must not call the store.
+ */
+typedef bool (*store_has_expired)(
+        void *owner, const char *tenant, const struct batch *batch, uint64_t to_ns);
+
+/* NULL: nothing has. */
+void store_set_has_expired(struct store *store, store_has_expired has_expired, void *owner);
+
 /* What store_reseal() did. */
 struct store_resealed {
 	uint32_t units_parted; /* units that were of several classes, and are no more */

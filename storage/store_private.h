@@ -179,6 +179,8 @@ struct store {
 	struct window_list rollups[WINDOW_LEVELS - 1]; /* likewise; hours, days */
 	struct expiry expiry;                          /* what is hidden; likewise */
 	/* Called in the gate by whoever seals; under sealing. */
+	store_has_expired has_expired; /* under gate */
+	void *has_expired_owner;
 	store_classify classify;
 	void *classify_owner;
 	/*

@@ -27,7 +27,7 @@ struct world {
 	uint64_t seq;
 };
 
-static void world_open(struct world *world)
+static void world_open_with(struct world *world, struct retention_limits limits)
 {
 	struct store_options options = store_fixture_options(world->dir.path);
 	char error[512] = "";
@@ -36,13 +36,18 @@ static void world_open(struct world *world)
 	int r = keeper_new((struct keeper_options){ .store = world->store,
 	                           .clock = &world->clock.clock,
 	                           .data = world->dir.path,
-	                           .limits = retention_limits_none,
+	                           .limits = limits,
 	                           .every_ns = 10 * MINUTE,
 	                           .grace_ns = DAY,
 	                           .delay_ns = 2 * DAY },
 	        &world->keeper, error, sizeof(error));
 	if (r < 0)
 		fail_msg("%s", error);
+}
+
+static void world_open(struct world *world)
+{
+	world_open_with(world, retention_limits_none);
 }
 
 static void world_close(struct world *world)
@@ -339,6 +344,57 @@ static void a_plan_is_bound_to_policies_and_data(void **state)
 	world_free(world);
 }
 
+/* One batch of that age with a row of each of the services; its status. */
+static uint32_t append(struct world *world, uint32_t age_days, const char *one, const char *other)
+{
+	struct source source = source_new(world->store, 1);
+	source_begin(&source, NOW - age_days * DAY, 10 * SECOND);
+	uint32_t node = source_stack(&source, "late");
+	CHECK_OK(batch_add_row(source.batch, source_series(&source, one, "a", 1), node, 1));
+	if (other)
+		CHECK_OK(batch_add_row(
+		        source.batch, source_series(&source, other, "a", 1), node, 1));
+	uint32_t status = source_append(&source, world->store, ++world->seq);
+	source_free(&source);
+	return status;
+}
+
+static void what_has_expired_when_it_comes_is_refused_and_counted(void **state)
+{
+	static const uint32_t ages[] = { 1 };
+	struct world *world = world_new(ages, COUNT_OF(ages));
+	struct store_counters counters;
+	assert_int_equal(append(world, 9, "cart", NULL), WIRE_OK); /* no policy yet */
+	set_policies(world, CART_GOES, true);
+	assert_int_equal(append(world, 9, "cart", NULL), WIRE_OK); /* in the grace of one */
+	set_policies(world, CART_GOES, false);
+	assert_int_equal(append(world, 9, "cart", NULL), WIRE_REJECT);
+	assert_int_equal(append(world, 6, "cart", NULL), WIRE_OK);
+	assert_int_equal(append(world, 9, "web", NULL), WIRE_OK);
+	assert_int_equal(append(world, 9, "cart", "web"), WIRE_OK);
+	CHECK_OK(store_counters(world->store, "", &counters));
+	assert_int_equal(counters.batches_late, 1);
+	CHECK_OK(keeper_set_holds(
+	        world->keeper, hold_of("{service=\"cart\"}"), &me, "hold.create", "{}"));
+	assert_int_equal(append(world, 9, "cart", NULL), WIRE_OK);
+	world_free(world);
+}
+
+static void a_ceiling_ends_what_no_policy_speaks_of(void **state)
+{
+	static const uint32_t ages[] = { 1, 2, 3, 4, 5, 6, 9 };
+	struct world *world = world_new(ages, COUNT_OF(ages));
+	struct retention_limits limits = { 0 };
+	char error[256];
+	CHECK_OK(retention_limits_parse(NULL, "7d", &limits, error, sizeof(error)));
+	uint64_t before = value_of(world, "{}");
+	world_close(world);
+	world_open_with(world, limits);
+	CHECK_OK(keeper_turn(world->keeper));
+	assert_int_equal(value_of(world, "{}"), before / COUNT_OF(ages) * (COUNT_OF(ages) - 1));
+	world_free(world);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -349,6 +405,8 @@ int main(void)
 		cmocka_unit_test(policies_holds_and_graces_survive_a_restart),
 		cmocka_unit_test(a_document_without_its_run_is_taken_away),
 		cmocka_unit_test(a_plan_is_bound_to_policies_and_data),
+		cmocka_unit_test(what_has_expired_when_it_comes_is_refused_and_counted),
+		cmocka_unit_test(a_ceiling_ends_what_no_policy_speaks_of),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
