@@ -3,9 +3,10 @@
  * Steps begin at multiples of their length, so that windows can answer whole ones; the first and
  * the last are cut by the range.
  *
- * Which stacks a function is on is known before: those of the range are found by a plain sum of it,
- * which is cheap beside what it saves, and are named and marked. What has come between that and the
- * pass is marked behind it.
+ * Stacks are marked before by whether the function is on them, as far as their names are remembered
+ * from other questions. The pass tells of rows on others, which are named and added behind it.
+ * Where those are too many, the stacks of the range are found by a plain sum of it, and it begins
+ * anew.
  */
 
 #include "aggregator/answer_timeline.h"
@@ -17,6 +18,9 @@
 
 #include "aggregator/answer_sum.h"
 #include "core/json.h"
+
+/* Rows of stacks without a mark that are named one by one; with more the stacks are found first. */
+#define TIMELINE_UNKNOWN_MAX 1024
 
 struct step {
 	uint64_t from_ns, to_ns;
@@ -118,9 +122,10 @@ static int timeline_mark(
 	const struct store_match_part *of = &timeline->sum.match->parts[part];
 	struct named_stacks_rows stacks = { of->generation, of->dict, rows, count };
 	int r = timeline_grow_marks(timeline, part);
+	const struct store_marks *marks = &timeline->marks[part];
 	return r < 0 ? r
 	             : named_stacks_mark(timeline->stacks, &timeline->source, timeline->function,
-	                       stacks, (uint8_t *)timeline->marks[part].by_node);
+	                       stacks, (uint8_t *)marks->by_node, marks->count);
 }
 
 static void timeline_enter(struct timeline *timeline)
@@ -159,29 +164,55 @@ static int timeline_sum_stacks(struct timeline *timeline)
 	return store_sum(timeline->store, &options, &timeline->sum.sum);
 }
 
-static int timeline_mark_all(struct timeline *timeline)
+/* What is remembered; with a sum, also its stacks. */
+static int timeline_mark_parts(struct timeline *timeline)
 {
-	struct store_sum *sum = &timeline->sum.sum;
+	const struct store_match *match = timeline->sum.match;
+	const struct store_sum *sum = &timeline->sum.sum;
+	int r = 0;
+	timeline_enter(timeline);
+	for (uint32_t part = 0; part < match->parts_count && r == 0; part++) {
+		bool has_rows = part < sum->parts_count;
+		if (match->parts[part].series_count)
+			r = timeline_mark(timeline, part, has_rows ? sum->parts[part].rows : NULL,
+			        has_rows ? sum->parts[part].rows_count : 0);
+	}
+	timeline_leave(timeline);
+	return r;
+}
+
+static int timeline_mark_known(struct timeline *timeline)
+{
 	timeline->marks = calloc(
 	        timeline->sum.match->parts_count + UINT64_C(1), sizeof(*timeline->marks));
-	if (!timeline->marks)
-		return -ENOMEM;
+	return timeline->marks ? timeline_mark_parts(timeline) : -ENOMEM;
+}
+
+static int timeline_mark_all(struct timeline *timeline)
+{
 	int r = timeline_sum_stacks(timeline);
-	if (r < 0)
-		return r;
-	timeline_enter(timeline);
-	for (uint32_t part = 0; part < sum->parts_count && r == 0; part++)
-		if (sum->parts[part].rows_count)
-			r = timeline_mark(
-			        timeline, part, sum->parts[part].rows, sum->parts[part].rows_count);
-	timeline_leave(timeline);
-	store_sum_fini(sum);
+	if (r == 0)
+		r = timeline_mark_parts(timeline);
+	store_sum_fini(&timeline->sum.sum);
 	return r;
 }
 
 /* ---- the steps ---- */
 
-/* Rows of stacks that came after the marks. */
+/* The stacks of a part that the pass did not know, in the order in which it met them. */
+static int timeline_mark_unknown(struct timeline *timeline, uint32_t part)
+{
+	const struct store_steps *from = &timeline->values;
+	uint32_t count = 0;
+	autofree struct store_sum_row *rows = calloc(from->unknown_count, sizeof(*rows));
+	if (!rows)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < from->unknown_count; i++)
+		if (from->unknown[i].part == part)
+			rows[count++].node = from->unknown[i].node;
+	return count ? timeline_mark(timeline, part, rows, count) : 0;
+}
+
 static int timeline_add_unknown(struct timeline *timeline)
 {
 	const struct store_steps *from = &timeline->values;
@@ -189,19 +220,25 @@ static int timeline_add_unknown(struct timeline *timeline)
 	if (from->unknown_count == 0)
 		return 0;
 	timeline_enter(timeline);
+	for (uint32_t part = 0; part < timeline->sum.match->parts_count && r == 0; part++)
+		r = timeline_mark_unknown(timeline, part);
+	timeline_leave(timeline);
 	for (uint32_t i = 0; i < from->unknown_count && r == 0; i++) {
 		const struct store_step_row *row = &from->unknown[i];
 		const struct store_marks *marks = &timeline->marks[row->part];
-		struct store_sum_row stack = { .node = row->node };
-		if (row->node >= marks->count || marks->by_node[row->node] == STORE_MARK_UNKNOWN)
-			r = timeline_mark(timeline, row->part, &stack, 1);
 		/* It is part of the step's value, which fits. */
-		if (r == 0 && marks->by_node[row->node] == STORE_MARK_YES)
+		if (marks->by_node[row->node] == STORE_MARK_YES)
 			from->values[(size_t)row->step * timeline->groups + row->group].marked +=
 			        row->value;
 	}
-	timeline_leave(timeline);
 	return r;
+}
+
+/* Of the second pass: what has come since it was marked. */
+static uint32_t timeline_rows_max(const struct timeline *timeline)
+{
+	uint64_t rows = timeline->options->memory_max / sizeof(struct store_step_row);
+	return rows < UINT32_MAX ? (uint32_t)rows : UINT32_MAX;
 }
 
 static int timeline_sum(struct timeline *timeline)
@@ -218,10 +255,18 @@ static int timeline_sum(struct timeline *timeline)
 		.steps_count = timeline->steps_count,
 		.groups_count = timeline->groups,
 		.marks = timeline->marks,
+		.unknown_max = TIMELINE_UNKNOWN_MAX,
 	};
 	options.sum.groups = timeline->sum.groups.of_series;
 	options.sum.read_ns = timeline->options->read_ns;
 	int r = store_sum_steps(timeline->store, &options, &timeline->values);
+	if (r == -EAGAIN) {
+		options.unknown_max = timeline_rows_max(timeline);
+		r = timeline_mark_all(timeline);
+		if (r == 0)
+			r = store_sum_steps(timeline->store, &options, &timeline->values);
+		r = r == -EAGAIN ? -E2BIG : r;
+	}
 	for (uint32_t i = 0; i < timeline->steps_count && r == 0; i++)
 		timeline->steps[i].resolution_ns = timeline->values.resolution_ns[i];
 	return r < 0 ? r : timeline_add_unknown(timeline);
@@ -345,7 +390,7 @@ int answer_timeline(struct store *store, struct named_stacks *stacks,
 		memcpy(timeline.function, query->function.bytes, query->function.count);
 	int r = timeline.dict ? timeline_match(&timeline, ret_error, error_bytes) : -ENOMEM;
 	if (r == 0 && *timeline.function)
-		r = timeline_mark_all(&timeline);
+		r = timeline_mark_known(&timeline);
 	if (r == 0)
 		r = timeline_sum(&timeline);
 	if (r < 0) {

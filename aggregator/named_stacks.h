@@ -94,12 +94,13 @@ int named_stacks_tree(
         struct named_stacks *stacks, struct named_stacks_target target, uint32_t nodes_max);
 
 /*
- * Marks the stacks of the rows by whether a function, called by its readable name, is on them: by
- * node of the generation's dict, which `marks` has one for each of. What is in no row stays as it
- * is. Errors as named_stacks_add(). Nothing is gathered.
+ * Names the stacks of the rows, of which there may be none, and marks all stacks of the generation
+ * whose names are remembered by whether a function, called by its readable name, is on them: enum
+ * store_mark by node of the dict, of so many; others stay as they are. Nothing is gathered. Errors
+ * as named_stacks_add().
  */
 int named_stacks_mark(struct named_stacks *stacks, struct naming_source *source,
-        const char *function, struct named_stacks_rows rows, uint8_t *marks);
+        const char *function, struct named_stacks_rows rows, uint8_t *marks, uint32_t count);
 
 struct named_stacks_state {
 	uint64_t memory;

@@ -288,6 +288,7 @@ struct store_steps_options {
 	uint32_t steps_count;
 	uint32_t groups_count;           /* the numbers of groups are below */
 	const struct store_marks *marks; /* for each part of the match; NULL: none are asked for */
+	uint32_t unknown_max;            /* rows of store_steps that are unknown */
 };
 
 struct store_step_value {
@@ -311,7 +312,7 @@ struct store_steps {
 	uint32_t unknown_count;
 };
 
-/* Errors as store_sum(). */
+/* Errors as store_sum(). -EAGAIN: past unknown_max; mark more stacks first. */
 int store_sum_steps(struct store *store, const struct store_steps_options *options,
         struct store_steps *ret_steps);
 void store_steps_fini(struct store_steps *steps);

@@ -72,8 +72,8 @@ static int steps_put_unknown(
 		.node = node,
 		.value = value,
 	};
-	if (steps->unknown.count + sizeof(row) > summing->options->memory_max)
-		return -E2BIG;
+	if (steps->unknown.count / sizeof(row) >= steps->options->unknown_max)
+		return -EAGAIN;
 	buf_put(&steps->unknown, &row, sizeof(row));
 	return steps->unknown.failed ? -ENOMEM : 0;
 }

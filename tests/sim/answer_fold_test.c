@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "aggregator/answer_fold.h"
+#include "aggregator/answer_timeline.h"
 #include "query/functions.h"
 #include "query/tree_view.h"
 #include "tests/lib/test.h"
@@ -343,6 +344,101 @@ static void what_is_folded_is_what_is_counted(void **state)
 	}
 }
 
+/* ---- timelines ---- */
+
+/* What the steps add up to, of one key of the text. */
+static uint64_t sum_of_key(const struct buf *json, const char *key)
+{
+	char pattern[32];
+	uint64_t sum = 0;
+	int count = snprintf(pattern, sizeof(pattern), "\"%s\":", key);
+	for (const char *at = strstr((const char *)json->bytes, pattern); at;
+	        at = strstr(at, pattern)) {
+		at += count;
+		sum += strtoull(at, NULL, 10);
+	}
+	return sum;
+}
+
+/* The value of all rows, and of those on a stack that a function is on. */
+static void count_stacks(
+        struct bench *bench, const char *function, uint64_t *ret_all, uint64_t *ret_function)
+{
+	AUTO(answer) whole = ask(bench, WIRE_ASK_PROFILE, false, 0, 1);
+	AUTO(names) names = names_new();
+	autofree uint32_t *ids = NULL;
+	const struct batch *batch = whole->sides[0].batch;
+	CHECK_OK(names_of_dict(names, whole->dict, &ids));
+	*ret_all = *ret_function = 0;
+	for (uint32_t i = 0; i < batch->rows_count; i++) {
+		bool is_on = false;
+		for (uint32_t node = batch->rows[i].node; node != DICT_NODE_ROOT;
+		        node = dict_get_node(whole->dict, node).parent) {
+			uint32_t frame = dict_get_node(whole->dict, node).frame;
+			is_on |= strcmp(names_function(names, ids[frame]), function) == 0;
+		}
+		*ret_all += batch->rows[i].value;
+		*ret_function += is_on ? batch->rows[i].value : 0;
+	}
+}
+
+static void check_timeline(struct bench *bench, const char *function)
+{
+	static const bool cancelled;
+	struct answer_build_options options = { .memory_max = 1u << 30, .cancelled = &cancelled };
+	struct wire_query query = {
+		.question = WIRE_ASK_TIMELINE,
+		.level = NAMING_FUNCTION,
+		.group = WIRE_GROUP_TYPE,
+		.sides_count = 1,
+		.sides = { { .selector = { "{}", 2 },
+		        .from_ns = UINT64_C(1700000000000000000),
+		        .to_ns = UINT64_C(1700000000000020000) } },
+		.step_ns = 7,
+		.function = { function, (uint32_t)strlen(function) },
+	};
+	AUTO_BUF json = { 0 };
+	char error[256] = "";
+	uint64_t all, with_function;
+	CHECK_OK(answer_timeline(
+	        bench->store, bench->stacks, &query, &options, &json, error, sizeof(error)));
+	buf_put_u8(&json, 0);
+	CHECK(!json.failed);
+	count_stacks(bench, function, &all, &with_function);
+	assert_int_equal(sum_of_key(&json, "value"), all);
+	/* The name of the function is under the same key once, as text. */
+	assert_int_equal(sum_of_key(&json, "function"), with_function);
+	CHECK(with_function > 0);
+}
+
+/* One that some stack ends in. */
+static void some_function(struct bench *bench, char name[static 64])
+{
+	AUTO(answer) whole = ask(bench, WIRE_ASK_PROFILE, false, 0, 1);
+	AUTO(names) names = names_new();
+	autofree uint32_t *ids = NULL;
+	const struct batch *batch = whole->sides[0].batch;
+	CHECK_OK(names_of_dict(names, whole->dict, &ids));
+	struct node leaf = dict_get_node(whole->dict, batch->rows[batch->rows_count / 2].node);
+	snprintf(name, 64, "%s", names_function(names, ids[leaf.frame]));
+}
+
+/* However much of its names is remembered: nothing, what was there before, all. */
+static void steps_of_a_timeline_add_up_to_all_stacks_of_a_function(void **state)
+{
+	(void)state;
+	struct bench bench;
+	char function[64];
+	bench_open(&bench, 1);
+	some_function(&bench, function);
+	check_timeline(&bench, function);
+	bench_append(&bench, 1000);
+	check_timeline(&bench, function);
+	CHECK_OK(store_seal(bench.store, UINT64_MAX));
+	check_timeline(&bench, function);
+	bench_close(&bench);
+}
+
 static void a_question_that_needs_too_much_leaves_nothing_behind(void **state)
 {
 	(void)state;
@@ -371,6 +467,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_is_folded_is_what_is_counted),
+		cmocka_unit_test(steps_of_a_timeline_add_up_to_all_stacks_of_a_function),
 		cmocka_unit_test(a_question_that_needs_too_much_leaves_nothing_behind),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -122,7 +122,13 @@ static inline void store_steps_check(
 			options.groups_count = sum.groups[i] + 1;
 	struct store_marks *marks = store_steps_marks(sum.match);
 	options.marks = marks;
+	options.unknown_max = UINT32_MAX;
 	CHECK_OK(store_sum_steps(store, &options, &steps));
+	if (steps.unknown_count > 0) {
+		struct store_steps none;
+		options.unknown_max = steps.unknown_count - 1;
+		CHECK(store_sum_steps(store, &options, &none) == -EAGAIN);
+	}
 	for (uint32_t i = 0; i < options.steps_count; i++)
 		store_steps_check_one(store, &options, &steps, i);
 	store_steps_fini(&steps);
