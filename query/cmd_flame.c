@@ -5,6 +5,8 @@
 #include "profile/naming.h"
 #include "query/cmd_list.h"
 #include "query/flame_page.h"
+#include "query/group_frames.h"
+#include "query/groups.h"
 #include "query/output.h"
 #include "query/rows.h"
 #include "query/source.h"
@@ -17,6 +19,7 @@ struct flame_args {
 	struct range_args range;
 	char *type;
 	uint32_t limit;
+	char *by;
 	uint32_t format;
 	char *out;
 };
@@ -27,6 +30,7 @@ static const struct option_spec flame_options[] = {
 	RANGE_OPTIONS(flame_args),
 	TYPE_OPTION(flame_args),
 	LIMIT_OPTION(flame_args, "500000", "how many nodes, the greatest first"),
+	BY_OPTION(flame_args),
 	{ .name = "output",
 	        .short_name = 'o',
 	        .kind = OPTION_ENUM,
@@ -53,8 +57,11 @@ static const struct option_table flame_table = {
 	               "search, zoom, keyboard, a table of functions, and how complete the answer "
 	               "is. The path "
 	               "of the file is printed.\n\n"
+	               "With --by the values of the labels are the outermost frames: one graph for "
+	               "each, side by side.\n\n"
 	               "For two sides in one graph see `profleet diff -o html`.",
 	.examples = "profleet flame 'cpu{service=\"cart\"}' --since 10m --out cart.html\n"
+	            "profleet flame cpu --by region,version\n"
 	            "profleet flame profile.pb.gz --type cpu\n",
 	.exit_codes = EXIT_CODES_TEXT,
 	.options = flame_options,
@@ -82,9 +89,14 @@ static int cmd_flame_run(void *opaque, const struct option_args *words)
 		                            : 0;
 	}
 
-	int code = range_resolve(&args->range, NULL, NULL, &request.from_ns[0], &request.to_ns[0]);
+	int code = groups_request(args->by, source_is_file(words->items[0]), &request);
+	if (code == 0)
+		code = range_resolve(
+		        &args->range, NULL, NULL, &request.from_ns[0], &request.to_ns[0]);
 	if (code == 0)
 		code = source_load(&args->shared, &request, &source);
+	if (code == 0)
+		code = group_frames(&request, source);
 	if (code)
 		return code;
 	if (format == FORMAT_HTML)

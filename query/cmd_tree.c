@@ -15,6 +15,8 @@
 #include "query/cmd_list.h"
 #include "query/complain.h"
 #include "query/flame_page.h"
+#include "query/group_frames.h"
+#include "query/groups.h"
 #include "query/output.h"
 #include "query/report.h"
 #include "query/rows.h"
@@ -32,6 +34,7 @@ struct tree_args {
 	struct range_args range;
 	char *type;
 	uint32_t limit;
+	char *by;
 	uint32_t format;
 	char *out;
 };
@@ -43,6 +46,7 @@ static const struct option_spec tree_options[] = {
 	RANGE_OPTIONS(tree_args),
 	TYPE_OPTION(tree_args),
 	LIMIT_OPTION(tree_args, "60", "how many nodes, the greatest first"),
+	BY_OPTION(tree_args),
 	FORMAT_OPTION(tree_args, tree_formats),
 	OUT_OPTION(tree_args),
 	SHARED_OPTIONS(tree_args),
@@ -53,17 +57,21 @@ static const struct option_table tree_table = {
 	.program = "profleet tree",
 	.summary = "show who calls what, and what that costs",
 	.usage = "SELECTOR [options]",
-	.description = "The merged call tree of the selected series, callers above callees. total "
-	               "is the value "
-	               "of everything below and including a node, self what ends there; the "
-	               "percentages are "
-	               "of the whole value. The greatest nodes are shown, in the order of the "
-	               "tree; a line in "
-	               "[brackets] says what was cut at its place. > marks the only callee of the "
-	               "line above.\n\n"
-	               "folded and pprof write all stacks, not the tree, and html is a flame graph "
-	               "of them; --limit does not cut them.",
+	.description =
+	        "The merged call tree of the selected series, callers above callees. total "
+	        "is the value "
+	        "of everything below and including a node, self what ends there; the "
+	        "percentages are "
+	        "of the whole value. The greatest nodes are shown, in the order of the "
+	        "tree; a line in "
+	        "[brackets] says what was cut at its place. > marks the only callee of the "
+	        "line above.\n\n"
+	        "folded and pprof write all stacks, not the tree, and html is a flame graph "
+	        "of them; --limit does not cut them.\n\n"
+	        "With --by every stack begins with the values of the labels, as if they were "
+	        "its outermost caller: the tree parts there first.",
 	.examples = "profleet tree 'cpu{service=\"cart\"}' --since 10m\n"
+	            "profleet tree cpu --by region,version\n"
 	            "profleet tree stacks.folded --limit 0\n",
 	.exit_codes = EXIT_CODES_TEXT,
 	.options = tree_options,
@@ -333,9 +341,14 @@ static int cmd_tree_run(void *opaque, const struct option_args *words)
 	AUTO(source) source = NULL;
 	AUTO_BUF text = { 0 };
 
-	int code = range_resolve(&args->range, NULL, NULL, &request.from_ns[0], &request.to_ns[0]);
+	int code = groups_request(args->by, source_is_file(words->items[0]), &request);
+	if (code == 0)
+		code = range_resolve(
+		        &args->range, NULL, NULL, &request.from_ns[0], &request.to_ns[0]);
 	if (code == 0)
 		code = source_load(&args->shared, &request, &source);
+	if (code == 0)
+		code = group_frames(&request, source);
 	if (code)
 		return code;
 	if (format == FORMAT_FOLDED || format == FORMAT_PPROF || format == FORMAT_CSV)

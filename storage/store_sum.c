@@ -312,41 +312,56 @@ void summing_meet(struct summing *summing, struct summed_series *series)
 		to->period_max = series->period;
 }
 
+static int summing_add_series(struct summing *summing, const struct summed_series *series,
+        const struct row *rows, uint32_t count)
+{
+	int r = 0;
+	if (!summing->steps)
+		return sums_add_rows(
+		        summing->part->sums, series->group, rows, count, series->period);
+	for (uint32_t i = 0; i < count && r == 0; i++) {
+		uint64_t value;
+		if (__builtin_mul_overflow(rows[i].value, series->period, &value))
+			return -EOVERFLOW;
+		r = steps_add_row(summing, series->group, rows[i].node, value);
+	}
+	return r;
+}
+
+/* Rows of one series, which come one behind the other. */
+static int summing_add_run(struct summing *summing, struct summed_series *series,
+        const struct row *rows, uint32_t count)
+{
+	struct completeness *to = &summing->completeness;
+	uint64_t samples = 0;
+	uint64_t value;
+	int r = 0;
+	summing_meet(summing, series);
+	summing_note_resolution(summing, 0);
+	for (uint32_t i = 0; i < count && r == 0; i++)
+		r = sum_add(&samples, rows[i].value);
+	if (r == 0 && __builtin_mul_overflow(samples, series->period, &value))
+		r = -EOVERFLOW;
+	r = r < 0 ? r : sum_add(&to->value, value);
+	r = r < 0 ? r : sum_add(&to->samples, samples);
+	return r < 0 ? r : summing_add_series(summing, series, rows, count);
+}
+
 static int summing_add_rows(struct summing *summing, bool *is_matched)
 {
 	const struct batch *batch = summing->batch;
-	uint32_t id = SERIES_NONE;
-	struct summed_series *series = NULL;
-	uint64_t value = 0;
-	uint64_t samples = 0;
-
-	for (uint32_t i = 0; i < batch->rows_count; i++) {
-		const struct row *row = &batch->rows[i];
-		uint64_t in_unit;
-		if (row->series != id) {
-			id = row->series;
-			uint32_t place = places_find(&summing->part->places, id);
-			series = place == ID_NONE ? NULL : &summing->series[place];
-			if (series) {
-				summing_meet(summing, series);
-				summing_note_resolution(summing, 0);
-				*is_matched = true;
-			}
-		}
+	int r = 0;
+	for (uint32_t first = 0, end; first < batch->rows_count && r == 0; first = end) {
+		uint32_t id = batch->rows[first].series;
+		struct summed_series *series = summing_find(summing, id);
+		for (end = first + 1; end < batch->rows_count && batch->rows[end].series == id;)
+			end++;
 		if (!series)
 			continue;
-		if (__builtin_mul_overflow(row->value, series->period, &in_unit) ||
-		        __builtin_add_overflow(value, in_unit, &value) ||
-		        __builtin_add_overflow(samples, row->value, &samples))
-			return -EOVERFLOW;
-		int r = summing->steps
-		                ? steps_add_row(summing, series->group, row->node, in_unit)
-		                : sums_add(summing->part->sums, series->group, row->node, in_unit);
-		if (r < 0)
-			return r;
+		*is_matched = true;
+		r = summing_add_run(summing, series, batch->rows + first, end - first);
 	}
-	int r = sum_add(&summing->completeness.value, value);
-	return r < 0 ? r : sum_add(&summing->completeness.samples, samples);
+	return r;
 }
 
 static int summing_add_coverage(struct summing *summing, bool *is_matched)

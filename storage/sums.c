@@ -45,6 +45,7 @@ struct sums {
 
 	uint64_t *vector; /* [group * nodes_count + node] */
 	uint8_t *touched; /* per stretch of the vector */
+	uint64_t vector_used;
 
 	struct sums_slot *slots;
 	uint64_t slots_count; /* a power of 2, or 0 */
@@ -145,23 +146,60 @@ static int sums_add_hashed(struct sums *sums, uint64_t key, uint64_t value)
 	return 0;
 }
 
-int sums_add(struct sums *sums, uint32_t group, uint32_t node, uint64_t value)
+static inline int sums_add_one(struct sums *sums, uint32_t group, uint32_t node, uint64_t value)
 {
-	assert(group < sums->groups_count);
-
 	if (value == 0)
 		return 0;
-	sums->is_scattered = true;
 	if (node >= sums->nodes_count)
 		return sums_add_hashed(sums, (uint64_t)group << 32 | node, value);
 
 	uint64_t place = (uint64_t)group * sums->nodes_count + node;
+	uint64_t before = sums->vector[place];
 	uint64_t sum;
-	if (__builtin_add_overflow(sums->vector[place], value, &sum))
+	if (__builtin_add_overflow(before, value, &sum))
 		return -EOVERFLOW;
 	sums->vector[place] = sum;
+	sums->vector_used += before == 0;
 	sums->touched[place / SUMS_STRETCH_NODES] = 1;
 	return 0;
+}
+
+int sums_add(struct sums *sums, uint32_t group, uint32_t node, uint64_t value)
+{
+	assert(group < sums->groups_count);
+	sums->is_scattered |= value > 0;
+	return sums_add_one(sums, group, node, value);
+}
+
+/*
+ * Places of a vector that does not fit the cache are asked for so many rows before they are needed:
+ * batches that are not sealed have their nodes all over a dictionary.
+ */
+#define SUMS_AHEAD 16
+
+static void sums_prefetch(const struct sums *sums, uint32_t group, uint32_t node)
+{
+	if (node < sums->nodes_count)
+		__builtin_prefetch(&sums->vector[(uint64_t)group * sums->nodes_count + node], 1);
+}
+
+int sums_add_rows(
+        struct sums *sums, uint32_t group, const struct row *rows, uint32_t count, uint64_t factor)
+{
+	int r = 0;
+	assert(group < sums->groups_count);
+	sums->is_scattered = true;
+	for (uint32_t i = 0; i < count && i < SUMS_AHEAD; i++)
+		sums_prefetch(sums, group, rows[i].node);
+	for (uint32_t i = 0; i < count && r == 0; i++) {
+		uint64_t value;
+		if (i + SUMS_AHEAD < count)
+			sums_prefetch(sums, group, rows[i + SUMS_AHEAD].node);
+		if (__builtin_mul_overflow(rows[i].value, factor, &value))
+			return -EOVERFLOW;
+		r = sums_add_one(sums, group, rows[i].node, value);
+	}
+	return r;
 }
 
 /* A run with room for `count` rows, not yet counted among the others. -ENOMEM. */
@@ -245,8 +283,8 @@ static int sums_compare_rows(const void *a, const void *b)
 	return x->node < y->node ? -1 : x->node > y->node;
 }
 
-/* Calls for each place of the vector that holds something. Counts only when `rows` is NULL. */
-static uint64_t sums_walk_vector(const struct sums *sums, struct store_sum_row *rows)
+/* Each place of the vector that holds something: sums->vector_used of them. */
+static void sums_walk_vector(const struct sums *sums, struct store_sum_row *rows)
 {
 	uint64_t places = (uint64_t)sums->groups_count * sums->nodes_count;
 	uint64_t count = 0;
@@ -258,24 +296,20 @@ static uint64_t sums_walk_vector(const struct sums *sums, struct store_sum_row *
 		for (uint64_t place = first; place < end; place++) {
 			if (!sums->vector[place])
 				continue;
-			if (rows)
-				rows[count] = (struct store_sum_row){
-					.group = sums->groups[place / sums->nodes_count],
-					.node = (uint32_t)(place % sums->nodes_count),
-					.value = sums->vector[place],
-				};
-			count++;
+			rows[count++] = (struct store_sum_row){
+				.group = sums->groups[place / sums->nodes_count],
+				.node = (uint32_t)(place % sums->nodes_count),
+				.value = sums->vector[place],
+			};
 		}
 	}
-	return count;
 }
 
 /* What was added otherwise, sorted. */
 static int sums_take_scattered(
         const struct sums *sums, struct store_sum_row **ret_rows, uint32_t *ret_rows_count)
 {
-	uint64_t vector_count = sums->vector ? sums_walk_vector(sums, NULL) : 0;
-	uint64_t count = vector_count + sums->slots_used;
+	uint64_t count = sums->vector_used + sums->slots_used;
 	if (count > UINT32_MAX || sums_memory(sums) + count * sizeof(**ret_rows) > sums->memory_max)
 		return -E2BIG;
 
@@ -283,8 +317,8 @@ static int sums_take_scattered(
 	if (!rows)
 		return -ENOMEM;
 	if (sums->vector)
-		(void)sums_walk_vector(sums, rows);
-	uint64_t at = vector_count;
+		sums_walk_vector(sums, rows);
+	uint64_t at = sums->vector_used;
 	for (uint64_t i = 0; i < sums->slots_count; i++) {
 		const struct sums_slot *slot = &sums->slots[i];
 		if (slot->value)

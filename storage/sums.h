@@ -25,6 +25,13 @@ DEFINE_AUTO(sums);
 int sums_add(struct sums *sums, uint32_t group, uint32_t node, uint64_t value);
 
 /*
+ * Adds the rows of one series, each value times factor. Errors as sums_add(); then a part was
+ * added.
+ */
+int sums_add_rows(
+        struct sums *sums, uint32_t group, const struct row *rows, uint32_t count, uint64_t factor);
+
+/*
  * Adds values[i] times factor under the node of place i: nodes[order[i]], or nodes[i] where there
  * is no order; then nodes are ascending and distinct. Errors as sums_add(); then a part was added.
  */
