@@ -14,6 +14,11 @@
  * last sync of each file and folder, nothing is kept, or all, or the first so many changes, or any
  * of them in whatever order a disk took them; each of itself, and some torn: the seed says.
  *
+ * One exception: a manifest of RocksDB is there up to some point. RocksDB writes many records to it
+ * between two syncs and takes a hole for its end, whatever is behind; we refuse it, since that is
+ * also what damage looks like (storage/log_file.h), so that such a store would need hands. File
+ * systems that write the size of a file behind what was appended to it make no such holes.
+ *
  * It sees open, write, pwrite, ftruncate, fallocate, rename, link, unlink, unlinkat, mkdir, rmdir,
  * fsync and fdatasync, from our code and from libraries: the program's own definitions come first.
  * It does not see writes through mmap or stdio; RocksDB does neither, as configured.

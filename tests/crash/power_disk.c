@@ -20,6 +20,8 @@
 
 #define POWER_PATH_BYTES 4096
 #define POWER_NONE       UINT32_MAX
+/* Names of RocksDB's manifests begin so: power.h says what is special about them. */
+#define POWER_ORDERED "MANIFEST-"
 
 struct power_entry {
 	char *name;
@@ -42,6 +44,7 @@ struct power_node {
 	uint64_t changes_done;
 	bool is_torn;
 	bool is_scattered; /* of those behind changes_kept, any may be there */
+	bool is_ordered;   /* what was written reaches the disk in order: POWER_ORDERED */
 };
 
 /* A record with its nodes. */
@@ -281,6 +284,9 @@ static void disk_find_nodes(struct power_disk *disk, struct power_loss *loss)
 			step->target = record->is_new ? disk_add_node(disk, record->target,
 			                                        record->is_folder)
 			                              : disk_find_node(disk, record->target);
+		if (step->target != POWER_NONE && strncmp((const char *)step->bytes, POWER_ORDERED,
+		                                          strlen(POWER_ORDERED)) == 0)
+			disk->nodes[step->target].is_ordered = true;
 		struct power_node *node = &disk->nodes[step->node];
 		if (record->kind == POWER_SYNC)
 			node->changes_synced = node->changes;
@@ -299,7 +305,8 @@ static void disk_choose(struct power_disk *disk, struct rng *rng)
 	for (uint32_t i = 0; i < disk->nodes_count; i++) {
 		struct power_node *node = &disk->nodes[i];
 		uint64_t open = node->changes - node->changes_synced;
-		uint64_t how = is_all ? KEEP_NOTHING : rng_below(rng, KEEP_WAYS);
+		uint64_t ways = node->is_ordered ? KEEP_ANY : KEEP_WAYS;
+		uint64_t how = is_all ? KEEP_NOTHING : rng_below(rng, ways);
 		node->changes_kept = node->changes_synced;
 		if (how == KEEP_ALL)
 			node->changes_kept += open;

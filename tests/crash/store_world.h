@@ -10,6 +10,7 @@
  * The program runs itself as the process to be killed (RocksDB's threads do not survive a fork).
  * Each kill aims at a phase, at a moment that the seed says of how long that phase took in earlier
  * lives. A test that includes this says what else happens to the folder: struct world_events.
+ * PROFLEET_SEED=N: other lives.
  */
 
 #include <dirent.h>
@@ -436,7 +437,8 @@ static void world_live(const struct world_events *events, void *owner, uint64_t 
 	world->events = events;
 	world->owner = owner;
 	world->phases = &sums->phases;
-	rng_init(&world->rng, seed);
+	const char *other = getenv("PROFLEET_SEED");
+	rng_init(&world->rng, seed + (other ? strtoull(other, NULL, 10) : 0));
 	for (uint32_t i = 0; i < STREAMS; i++)
 		world->next[i] = 1;
 
