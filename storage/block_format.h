@@ -39,6 +39,7 @@ enum column_codec {
 	COLUMN_RAW = 3,       /* u32 each */
 	COLUMN_PFOR_ZSTD = 4, /* varint unpacked bytes | a zstd frame of COLUMN_PFOR */
 	COLUMN_SVB_ZSTD = 5,  /* the same of COLUMN_SVB */
+	COLUMN_SPARSE = 6,    /* the places of what is not 0, below; in values of groups alone */
 	COLUMN_CODECS,
 };
 
@@ -76,6 +77,25 @@ static inline uint32_t sums_class(uint64_t total)
 #define PFOR_EXCEPTIONS_MAX 255
 /* What one block can take at most, whoever wrote it. */
 #define PFOR_BLOCK_BYTES_MAX (2 + 4 + 1 + 32 * PFOR_LANES * 4 + PFOR_EXCEPTIONS_MAX * 5 + 1)
+
+/*
+ * SPARSE: sections of 4096 values, the last one shorter: varint (bytes * 2 + is packed), and bytes:
+ * PFOR where it is packed, else bits, from the lowest of each byte on:
+ *
+ *	13 count of values that are not 0; nothing behind it for none
+ *	5 shift   for each: its place, less the place behind the one before
+ *	13 count of those that are more than 1; nothing behind it for none
+ *	5 shift   5 shift   for each: its index among those not 0, less the index behind the one
+ *	                    before, by the first shift; value - 2, by the second
+ *
+ * A number by a shift: (number >> shift) ones and a zero, then the low bits; where that would be 20
+ * ones or more, 20 ones and 32 bits.
+ */
+#define SPARSE_SECTION    4096
+#define SPARSE_COUNT_BITS 13
+#define SPARSE_SHIFT_BITS 5
+#define SPARSE_SHIFT_MAX  24 /* that we write */
+#define SPARSE_ESCAPE     20
 
 /* Counts beyond these are refused before memory is taken for them. */
 #define COLUMN_COUNT_MAX     (1u << 24)

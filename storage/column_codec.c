@@ -1,7 +1,7 @@
 /*
  * Choosing and opening. A column's bytes are its packing alone; this file puts the head before it
- * and looks for the smallest packing. What each packing looks like is in column_pfor.c and
- * column_svb.c.
+ * and looks for the smallest packing. What each packing looks like is in column_pfor.c,
+ * column_sparse.c and column_svb.c.
  */
 
 #include "storage/column_codec_private.h"
@@ -52,6 +52,7 @@ void column_scratch_fini(struct column_scratch *scratch)
 {
 	buf_fini(&scratch->packed);
 	buf_fini(&scratch->other);
+	buf_fini(&scratch->sections);
 	buf_fini(&scratch->low);
 	buf_fini(&scratch->high);
 }
@@ -101,6 +102,18 @@ static void column_try_zstd(enum column_codec codec, const struct buf *packed, s
 	column_put(codec, scratch->other.bytes, scratch->other.count, to);
 }
 
+static void column_put_sparse(
+        const uint32_t *values, uint32_t count, struct column_scratch *scratch, struct buf *to)
+{
+	buf_reset(&scratch->sections);
+	sparse_put(values, count, &scratch->packed, &scratch->other, &scratch->sections);
+	if (scratch->sections.count < (size_t)count * 4)
+		column_put(COLUMN_SPARSE, scratch->sections.bytes, scratch->sections.count, to);
+	else
+		column_put(COLUMN_RAW, values, (size_t)count * 4, to);
+	to->failed |= scratch->sections.failed;
+}
+
 void column_put_u32(const uint32_t *values, uint32_t count, enum column_effort effort,
         struct column_scratch *scratch, struct buf *to)
 {
@@ -114,6 +127,10 @@ void column_put_u32(const uint32_t *values, uint32_t count, enum column_effort e
 		buf_put_varint(packed, values[0]);
 		column_put(COLUMN_CONSTANT, packed->bytes, packed->count, to);
 		to->failed |= packed->failed;
+		return;
+	}
+	if (effort == COLUMN_ZEROES && count >= PFOR_VALUES) {
+		column_put_sparse(values, count, scratch, to);
 		return;
 	}
 
@@ -138,7 +155,7 @@ void column_put_u32(const uint32_t *values, uint32_t count, enum column_effort e
 		svb_put(values, count, packed);
 		column_put(COLUMN_SVB, packed->bytes, packed->count, to);
 	}
-	if (effort == COLUMN_FAST || to->failed || packed->failed) {
+	if (effort != COLUMN_SMALL || to->failed || packed->failed) {
 		to->failed |= packed->failed;
 		return;
 	}
@@ -265,6 +282,8 @@ int column_get_u32(
 		return svb_get(column->bytes, column->bytes_count, max, to, column->count);
 	case COLUMN_RAW:
 		return column_get_raw(column, max, to);
+	case COLUMN_SPARSE:
+		return sparse_get(column->bytes, column->bytes_count, max, to, column->count);
 	case COLUMN_PFOR_ZSTD:
 	case COLUMN_SVB_ZSTD:
 		break;

@@ -5,7 +5,8 @@
  * with patches, StreamVByte, either of them under zstd, or raw (storage/block_format.h).
  *
  * The writer tries and takes the smallest, where the fast ones get a head start: FAST is for what
- * queries read all the time and never uses zstd; SMALL is for what is read seldom.
+ * queries read all the time and never uses zstd; SMALL is for what is read seldom; ZEROES for long
+ * columns most of whose values are 0.
  *
  * Readers take bytes that nobody vouches for: every value is at most the caller's `max`, counts
  * are the caller's and bounded by him, nothing is read behind the column. -EBADMSG: not a column
@@ -24,12 +25,13 @@
 #include "core/reader.h"
 #include "storage/block_format.h"
 
-enum column_effort { COLUMN_FAST, COLUMN_SMALL };
+enum column_effort { COLUMN_FAST, COLUMN_SMALL, COLUMN_ZEROES };
 
 /* Memory that encoders and decoders use between calls. A zeroed one is good; one thread's. */
 struct column_scratch {
 	struct buf packed;
 	struct buf other;
+	struct buf sections;
 	struct buf low;
 	struct buf high;
 };

@@ -1,8 +1,8 @@
 #pragma once
 
 /*
- * What column_codec.c, column_pfor.c and column_svb.c share: each packing by itself, without the
- * head of a column.
+ * What column_codec.c, column_pfor.c, column_sparse.c and column_svb.c share: each packing by
+ * itself, without the head of a column.
  */
 
 #include "storage/column_codec.h"
@@ -17,6 +17,12 @@ bool column_path_is_ssse3(void);
  */
 void pfor_put(const uint32_t *values, uint32_t count, bool is_for_zstd, struct buf *to);
 int pfor_get(const uint8_t *bytes, size_t bytes_count, uint32_t max, uint32_t *to, uint32_t count);
+
+/* Appends to `to`; the other two are memory. */
+void sparse_put(const uint32_t *values, uint32_t count, struct buf *packed, struct buf *bits,
+        struct buf *to);
+int sparse_get(
+        const uint8_t *bytes, size_t bytes_count, uint32_t max, uint32_t *to, uint32_t count);
 
 size_t svb_bytes(const uint32_t *values, uint32_t count);
 void svb_put(const uint32_t *values, uint32_t count, struct buf *to);

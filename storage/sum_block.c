@@ -193,8 +193,9 @@ int sum_writer_put(struct sum_writer *writer, const struct sum_group *group, con
 	sum_writer_put_facts(writer, group, samples);
 	for (uint32_t i = 0; i < writer->options.dictionary.count; i++)
 		writer->ordered[i] = values[writer->order[i]];
-	column_put_u64(writer->ordered, writer->options.dictionary.count, writer->options.effort,
-	        &writer->scratch, &writer->values);
+	enum column_effort effort = writer->options.effort;
+	column_put_u64(writer->ordered, writer->options.dictionary.count,
+	        effort == COLUMN_FAST ? COLUMN_ZEROES : effort, &writer->scratch, &writer->values);
 	writer->last = group->key;
 	writer->groups_count++;
 	return sum_writer_has_failed(writer) ? -ENOMEM : 0;

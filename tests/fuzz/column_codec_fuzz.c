@@ -52,5 +52,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count)
 		assert(best[i] <= max);
 	check_comes_back(best, values_count, max, COLUMN_FAST, &scratch);
 	check_comes_back(best, values_count, max, COLUMN_SMALL, &scratch);
+	check_comes_back(best, values_count, max, COLUMN_ZEROES, &scratch);
 	return 0;
 }
