@@ -145,11 +145,21 @@ static bool plan_begins_behind(const struct walk *walk, const struct window_entr
 	return key_batch_compare(walk->at, first) <= 0;
 }
 
+/*
+ * Does it have something behind the range? A batch belongs to a range by its start: what was begun
+ * before the range ends is in it, wherever the window ends.
+ */
+static bool plan_is_cut(const struct walk *walk, const struct window_entry *window)
+{
+	return window->key.to_ns > walk->to_ns &&
+	       (window->is_corrupt || window->last_ns >= walk->to_ns);
+}
+
 /* Of this rollup, is it read, or what it was made of? */
 static int plan_uses(struct summing *summing, struct walk *walk, const struct window_entry *rollup,
         bool *ret_uses)
 {
-	bool is_cut = rollup->key.to_ns > walk->to_ns;
+	bool is_cut = plan_is_cut(walk, rollup);
 	bool fits = false;
 	bool has_finer = false;
 	bool lacks_finer = false;
@@ -241,7 +251,7 @@ static int plan_sealed(struct summing *summing, struct walk *walk, struct plan_p
 		        plan_has_taken(walk, plan, window->key))
 			continue;
 		r = plan_put(&plan->windows, window->key,
-		        plan_begins_behind(walk, window) && window->key.to_ns <= walk->to_ns);
+		        plan_begins_behind(walk, window) && !plan_is_cut(walk, window));
 	}
 	return r;
 }

@@ -130,6 +130,30 @@ static struct store_sum sum_grouped(
 	return sum;
 }
 
+/* A batch belongs to a range by its start: no row of the last window is behind the range. */
+static void a_range_that_ends_behind_the_newest_batch_needs_no_detail(void **state)
+{
+	TEST_DIR(dir);
+	struct store *store = open_store(dir.path);
+	struct source source = source_new(store, 1);
+	fill_fleet(store, &source);
+	CHECK_OK(store_seal(store, UINT64_MAX));
+	struct store_sum whole = sum_grouped(store, "cpu", 0, 180, false);
+	struct store_sum behind = sum_grouped(store, "cpu", 0, 171, false);
+	struct store_sum cut = sum_grouped(store, "cpu", 0, 170, false);
+	expect_equal(&whole, &behind);
+	assert_int_equal(
+	        behind.completeness.resolution_finest_ns, whole.completeness.resolution_finest_ns);
+	CHECK(whole.completeness.resolution_finest_ns > 0);
+	assert_int_equal(cut.completeness.resolution_finest_ns, 0);
+	assert_int_equal(cut.completeness.intervals, 17);
+	store_sum_fini(&whole);
+	store_sum_fini(&behind);
+	store_sum_fini(&cut);
+	source_free(&source);
+	store_free(store);
+}
+
 static void sealed_windows_answer_as_open_ones_whatever_is_asked(void **state)
 {
 	static const struct {
@@ -546,6 +570,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(sealed_windows_answer_as_open_ones_whatever_is_asked),
+		cmocka_unit_test(a_range_that_ends_behind_the_newest_batch_needs_no_detail),
 		cmocka_unit_test(what_comes_late_waits_and_becomes_another_generation),
 		cmocka_unit_test(a_window_that_grows_too_large_is_sealed_before_its_end),
 		cmocka_unit_test(a_sealed_section_that_comes_again_is_known),
