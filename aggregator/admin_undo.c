@@ -94,18 +94,6 @@ struct undoing {
 	uint32_t undone_count, gone_count;
 };
 
-static void undo_add(struct store_expired *sum, const struct store_expired *one)
-{
-	for (int level = 0; level < STORE_EXPIRE_LEVELS; level++) {
-		sum->windows[level] += one->windows[level];
-		sum->units[level] += one->units[level];
-	}
-	sum->rows += one->rows;
-	sum->bytes_detail += one->bytes_detail;
-	sum->bytes_sums += one->bytes_sums;
-	sum->missing += one->missing;
-}
-
 static int undo_one(struct undoing *undoing, uint64_t run)
 {
 	struct admin_call *call = undoing->call;
@@ -118,7 +106,7 @@ static int undo_one(struct undoing *undoing, uint64_t run)
 	if (r < 0)
 		return admin_failed(call, "undoing", r);
 	undoing->undone[undoing->undone_count++] = run;
-	undo_add(&undoing->back, &back);
+	keeper_add_expired(&undoing->back, &back);
 	return 0;
 }
 

@@ -115,7 +115,7 @@ static void run_put_details(const struct retention_plan *plan, uint64_t id, stru
 	}
 }
 
-static void run_add_expired(struct store_expired *sum, const struct store_expired *one)
+void keeper_add_expired(struct store_expired *sum, const struct store_expired *one)
 {
 	for (int level = 0; level < STORE_EXPIRE_LEVELS; level++) {
 		sum->windows[level] += one->windows[level];
@@ -153,7 +153,7 @@ static int keeper_hide_some(struct keeper *keeper, const struct retention_plan *
 		r = store_hide(keeper->options.store, &run, items, count, &one);
 	if (r < 0)
 		return r;
-	run_add_expired(expired, &one);
+	keeper_add_expired(expired, &one);
 	buf_put_u64(ret_runs, run.id);
 	log_info("retention-hidden",
 	        "run %" PRIu64 " for %s: %" PRIu64 " bytes, to be erased after the delay", run.id,

@@ -146,6 +146,9 @@ int keeper_hide(struct keeper *keeper, const struct retention_plan *plan,
 uint32_t keeper_sum_policies(const struct retention_plan *plan,
         struct keeper_bytes ret_sums[RETENTION_POLICIES_MAX + 1]);
 
+/* One run's to that of others. */
+void keeper_add_expired(struct store_expired *sum, const struct store_expired *one);
+
 /* A new id of a run, greater than all before. */
 uint64_t keeper_run_id(struct keeper *keeper);
 
