@@ -206,9 +206,9 @@ def sync_that_hangs(fleet):
 
 def imports_go_on(fleet):
     """A large import, as folded and as pprof, over a kill in its middle."""
-    aggregator = Aggregator(fleet, options=["--push-bytes", "262144"])
+    aggregator = Aggregator(fleet, options=["--push-bytes", "65536"])
     address, data = aggregator.address, aggregator.data
-    path, total = write_folded(fleet, "large.folded", 120000, 9)
+    path, total = write_folded(fleet, "large.folded", 40000, 9)
     first = start_import(fleet, address, "first", path)
     finish_import(fleet, first, "first")
     pprof = os.path.join(fleet.dir, "large.pb.gz")
@@ -220,7 +220,7 @@ def imports_go_on(fleet):
         wait_for("its first part", lambda: stored(aggregator) > before + 1 or process.poll() is not None)
         running = process.poll() is None
         aggregator.kill()
-        aggregator = Aggregator(fleet, data=data, listen=address, options=["--push-bytes", "262144"])
+        aggregator = Aggregator(fleet, data=data, listen=address, options=["--push-bytes", "65536"])
         finish_import(fleet, process, job)
         seen = job_sum(fleet, address, job)
         check(seen == total, f"{job}: {seen} of {total}")
