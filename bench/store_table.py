@@ -187,8 +187,7 @@ LIMITS = {
             "group) takes about 6 bits, as many as saying whose of 87 it is; a service as one group takes 0.1 B/row",
     "written": "the log is 2.2 B/row of it (ids of trie nodes take two bytes, which LZ4 leaves as they are), detail 1.4, "
                "the rest sums and rollups",
-    "memory": "a stack brings about 9.5 nodes of 8 bytes and 0.9 frames of 80 with their place in a table; what is above "
-              "145 is the database's own",
+    "memory": "a stack brings about 9.5 nodes of 8 bytes and 0.9 frames of 80 with their place in a table",
 }
 
 
@@ -285,7 +284,8 @@ def add_life(table, hour, wire, memory_mb=None):
               limit=LIMITS.get("deploy", ""))
     table.add("  p99 of these acks", "ms", wire.get("deploy_ack_ms_p99"))
     table.add("memory per distinct live stack", "B", hour.get("memory_per_stack"), reach=160,
-              note=f"RSS of an opened store without a block cache; {middle(hour, 'memory_asked_per_stack')} B after a question",
+              note=f"growth of RSS by opening it without a block cache, less the {middle(hour, 'memory_fixed_mb')} MB of an empty "
+              f"store ({middle(hour, 'memory_all_per_stack')} B with them); {middle(hour, 'memory_asked_per_stack')} B after a question",
               limit=LIMITS.get("memory", ""))
     table.add("aggregator at that deploy, all memory", "MB", wire.get("deploy_rss_mb"), reach=memory_mb,
               note="peak RSS of an aggregator whose one key `memory` is the reach", limit=LIMITS.get("budget", ""))
