@@ -211,7 +211,7 @@ static uint8_t node_flags_of(const struct named_stacks *stacks, struct node node
 	return flags;
 }
 
-int named_stacks_follow(struct named_stacks *stacks)
+static int named_stacks_follow(struct named_stacks *stacks)
 {
 	uint32_t count = dict_mark(stacks->dict).nodes;
 	int r = named_stacks_follow_frames(stacks);
@@ -227,13 +227,9 @@ int named_stacks_follow(struct named_stacks *stacks)
 	return 0;
 }
 
-/* ---- gathering ---- */
-
-int named_stacks_add(struct named_stacks *stacks, struct naming_source *source, uint32_t side,
-        struct named_stacks_rows rows)
+int named_stacks_prepare(struct named_stacks *stacks, struct naming_source *source,
+        struct named_stacks_rows rows, struct naming **ret_naming)
 {
-	assert(side < ANSWER_SIDES_MAX);
-
 	int r = named_stacks_start(stacks);
 	if (r < 0)
 		return r;
@@ -243,6 +239,20 @@ int named_stacks_add(struct named_stacks *stacks, struct naming_source *source, 
 	r = named_stacks_name(stacks, naming, source, rows);
 	if (r == 0)
 		r = named_stacks_follow(stacks);
+	if (r == 0)
+		*ret_naming = naming;
+	return r;
+}
+
+/* ---- gathering ---- */
+
+int named_stacks_add(struct named_stacks *stacks, struct naming_source *source, uint32_t side,
+        struct named_stacks_rows rows)
+{
+	assert(side < ANSWER_SIDES_MAX);
+
+	struct naming *naming = NULL;
+	int r = named_stacks_prepare(stacks, source, rows, &naming);
 	if (r == 0)
 		r = named_stacks_reserve_side(stacks, side);
 	if (r < 0)

@@ -35,15 +35,8 @@ static uint8_t *nodes_below(const struct named_stacks *stacks, const char *funct
 int named_stacks_mark(struct named_stacks *stacks, struct naming_source *source,
         const char *function, struct named_stacks_rows rows, uint8_t *marks, uint32_t count)
 {
-	int r = named_stacks_start(stacks);
-	if (r < 0)
-		return r;
-	struct naming *naming = named_stacks_naming(stacks, rows.generation, rows.dict);
-	if (!naming)
-		return -ENOMEM;
-	r = named_stacks_name(stacks, naming, source, rows);
-	if (r == 0)
-		r = named_stacks_follow(stacks);
+	struct naming *naming = NULL;
+	int r = named_stacks_prepare(stacks, source, rows, &naming);
 	if (r < 0)
 		return r;
 	autofree uint8_t *is_below = nodes_below(stacks, function);

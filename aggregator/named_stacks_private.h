@@ -107,8 +107,13 @@ struct naming *named_stacks_naming(
 int named_stacks_name(struct named_stacks *stacks, struct naming *naming,
         struct naming_source *source, struct named_stacks_rows rows);
 
-/* Catches up with what naming has added to the dict of functions. -ENOMEM, -ENOSPC. */
-int named_stacks_follow(struct named_stacks *stacks);
+/*
+ * What comes before everything else that is done with rows: names all of their stacks, and catches
+ * up with what that has added to the dict of functions. -ENOMEM, -ENOSPC, and what the pause
+ * returns.
+ */
+int named_stacks_prepare(struct named_stacks *stacks, struct naming_source *source,
+        struct named_stacks_rows rows, struct naming **ret_naming);
 
 /* Room for what is gathered for a side. -ENOMEM. */
 int named_stacks_reserve_side(struct named_stacks *stacks, uint32_t side);
