@@ -23,6 +23,7 @@ int sealed_init(struct sealed *sealed, struct store *store)
 
 void sealed_fini(struct sealed *sealed)
 {
+	store_repin(sealed->store, &sealed->pinned, NULL);
 	window_fini(&sealed->window);
 	buf_fini(&sealed->watchers_bytes);
 	buf_fini(&sealed->members_bytes);
@@ -181,6 +182,14 @@ int sealed_open(struct sealed *sealed, const struct window_entry *entry)
 	return r;
 }
 
+int sealed_load_dict(struct sealed *sealed)
+{
+	int r = store_load_names(sealed->store, sealed->generation);
+	if (r == 0)
+		store_repin(sealed->store, &sealed->pinned, sealed->generation);
+	return r;
+}
+
 static struct key_block sealed_key(
         struct sealed *sealed, uint32_t unit, enum keys_block_part part, uint32_t chunk)
 {
@@ -197,7 +206,7 @@ static struct key_block sealed_key(
 static int sealed_check_heads(const struct sealed *sealed, const struct detail_chunk *chunk,
         const struct detail_heads *heads)
 {
-	uint32_t series_count = dict_mark(sealed->generation->dict).series;
+	uint32_t series_count = dict_mark_of_generation(sealed->generation).series;
 	for (uint32_t i = 0; i < chunk->intervals_count; i++)
 		if (!store_has_stream(sealed->store, heads->intervals[i].stream))
 			return -EBADMSG;
@@ -268,7 +277,7 @@ static int sealed_get_nodes(struct sealed *sealed, const struct sum_block *block
 	if (r < 0)
 		return r;
 	/* Ascending: the last one says it for all. */
-	if (count > 0 && nodes[count - 1] >= dict_mark(sealed->generation->dict).nodes)
+	if (count > 0 && nodes[count - 1] >= dict_mark_of_generation(sealed->generation).nodes)
 		return -EBADMSG;
 	/* Detail is believed because it names this dictionary. */
 	struct sum_dictionary dictionary = { nodes, count };

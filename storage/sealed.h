@@ -29,6 +29,7 @@ struct sealed {
 	struct key_window key;
 	struct window window;
 	struct generation *generation; /* what the window's ids are of */
+	struct generation *pinned;     /* what sealed_load_dict() keeps in memory */
 	int failed;                    /* of the database, or -E2BIG */
 	/*
 	 * What blocks and what is decoded of them may take together; 0: whatever they need. A block
@@ -106,7 +107,16 @@ int sealed_open_detail(struct sealed *sealed, uint32_t unit, uint32_t chunk,
 int sealed_get_detail_heads(
         struct sealed *sealed, const struct detail_chunk *chunk, struct detail_heads *ret_heads);
 
-/* What the ids of the window that was opened last are of; NULL when it could not be. */
+/*
+ * The names of the window that was opened last, in memory until another one's are. -EBADMSG,
+ * -EPROTONOSUPPORT: they cannot be read, for anybody. -ENOMEM, -EIO.
+ */
+int sealed_load_dict(struct sealed *sealed);
+
+/*
+ * What the ids of the window that was opened last are of; NULL when it could not be, or when nobody
+ * has its names in memory: after sealed_load_dict(), or for a question, they are.
+ */
 static inline const struct dict *sealed_dict(const struct sealed *sealed)
 {
 	return sealed->generation ? sealed->generation->dict : NULL;

@@ -1237,10 +1237,14 @@ int store_counters(struct store *store, const char *tenant, struct store_counter
 
 static void store_size_generation(const struct generation *generation, struct store_size *size)
 {
-	size->bytes_memory += dict_memory(generation->dict) + label_index_memory(generation->index);
+	if (generation->dict) {
+		size->bytes_memory += dict_memory(generation->dict) +
+		                      label_index_memory(generation->index);
+		size->generations_loaded++;
+	}
 	size->generations++;
 	size->generations_compact += generation_is_compact(generation);
-	struct dict_mark mark = dict_mark(generation->dict);
+	struct dict_mark mark = dict_mark_of_generation(generation);
 	size->dict.strings += mark.strings;
 	size->dict.modules += mark.modules;
 	size->dict.frames += mark.frames;
@@ -1269,6 +1273,9 @@ int store_size(struct store *store, struct store_size *ret_size)
 	size.first_ns = store->first_ns;
 	size.last_ns = store->last_ns;
 	pthread_mutex_unlock(&store->stats);
+	size.names_memory = store->names_memory;
+	size.names_loaded = store->names_loaded;
+	size.names_put_away = store->names_put_away;
 	size.windows_moved = store->moved;
 	size.windows_unmovable = store->unmovable;
 	size.corrupt = store->corrupt;

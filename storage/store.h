@@ -38,6 +38,7 @@ struct store_options {
 	struct dict_limits limits; /* of the store's dict */
 	uint64_t block_cache_bytes;
 	uint64_t symbols_cache_bytes; /* open symbol tables */
+	uint64_t names_memory_max;    /* dictionaries of older generations; 0: no bound */
 	uint64_t write_buffers_bytes; /* of RocksDB; 0: 64 MiB */
 	struct clock *clock;          /* NULL: the machine's */
 	uint64_t window_ns;           /* what is sealed together; 0: 10 minutes */
@@ -201,7 +202,10 @@ struct store_match {
 	struct store *store;
 };
 
-/* Uses the inverted label index. */
+/*
+ * Uses the inverted label index. -ENOBUFS: the names of all of the range do not fit in
+ * names_memory_max beside those that other questions use.
+ */
 int store_find_series(struct store *store, const struct selector *selector, uint64_t from_ns,
         uint64_t to_ns, struct store_match **ret_match);
 void store_match_free(struct store_match *match);
@@ -369,6 +373,10 @@ struct store_size {
 	struct dict_mark dict; /* of all generations */
 	uint64_t generations;
 	uint64_t generations_compact; /* of them: what old windows moved to */
+	uint64_t generations_loaded;  /* of them: those whose names are in memory */
+	uint64_t names_memory;        /* bytes of those but the newest */
+	uint64_t names_loaded;        /* times that one was read, since the open */
+	uint64_t names_put_away;      /* times that one made room for another */
 	uint64_t windows_moved;       /* to such, since the open */
 	uint64_t windows_unmovable;   /* times that one waited for a question to end */
 	uint64_t nodes;               /* of all generations, as dict.nodes */

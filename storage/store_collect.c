@@ -114,15 +114,65 @@ static int collect_is_unused(
 	return 0;
 }
 
-/* Does another generation know the build-id? In the gate, or under writer. */
-static bool collect_is_known(
-        const struct store *store, const struct generation *but, const char *build_id)
+/* Build-ids that symbols are there of, each with a zero behind it. In the gate. */
+static int collect_list_symbols(struct store *store, struct buf *build_ids)
 {
-	for (uint32_t i = 0; i < store->generations_count; i++)
-		if (store->generations[i] != but && dict_find_string(store->generations[i]->dict,
-		                                            build_id, strlen(build_id)) != ID_NONE)
-			return true;
-	return false;
+	uint8_t from = KEYS_SYMBOLS_HEAD;
+	uint8_t to = KEYS_SYMBOLS_HEAD + 1;
+	AUTO(kv_iterator) it = kv_iterator_new(
+	        store->kv, KV_SYMBOLS, (struct kv_bytes){ &from, 1 }, (struct kv_bytes){ &to, 1 });
+	if (!it)
+		return -ENOMEM;
+	for (; kv_iterator_is_valid(it); kv_iterator_next(it)) {
+		struct kv_bytes key = kv_iterator_key(it);
+		enum keys_symbols_part part;
+		char build_id[KEYS_BUILD_ID_BYTES_MAX + 1];
+		if (keys_get_symbols(key.bytes, key.count, &part, build_id) == 0)
+			buf_put(build_ids, build_id, strlen(build_id) + 1);
+	}
+	return build_ids->failed ? -ENOMEM : kv_iterator_result(it);
+}
+
+/* Leaves those that the dict has not. */
+static void collect_keep_unknown(const struct dict *dict, struct buf *build_ids)
+{
+	char *all = (char *)build_ids->bytes;
+	size_t kept = 0;
+	for (size_t at = 0, next; at < build_ids->count; at = next) {
+		size_t count = strlen(all + at);
+		next = at + count + 1;
+		if (dict_find_string(dict, all + at, count) != ID_NONE)
+			continue;
+		memmove(all + kept, all + at, count + 1);
+		kept += count + 1;
+	}
+	build_ids->count = kept;
+}
+
+/*
+ * Those whose symbols go with a generation: that no other one has. Generations are read one after
+ * the other. Under sealing, so that none but the newest gets any; that one is asked once more.
+ */
+static int collect_find_symbols(struct store *store, uint32_t but, struct buf *build_ids)
+{
+	gate_enter(&store->gate);
+	int r = collect_list_symbols(store, build_ids);
+	gate_leave(&store->gate);
+	for (uint32_t i = 0; r == 0 && build_ids->count > 0; i++) {
+		gate_enter(&store->gate);
+		bool is_end = i >= store->generations_count;
+		struct generation *generation = is_end ? NULL : store->generations[i];
+		if (generation && generation->id != but) {
+			r = store_load_names(store, generation);
+			if (r == 0)
+				collect_keep_unknown(generation->dict, build_ids);
+		}
+		gate_leave(&store->gate);
+		(void)store_make_names_room(store, 0);
+		if (is_end)
+			break;
+	}
+	return r;
 }
 
 static void collect_delete_symbols(
@@ -136,32 +186,6 @@ static void collect_delete_symbols(
 		kv_delete_range(store->kv, write, KV_SYMBOLS, (struct kv_bytes){ from, count },
 		        (struct kv_bytes){ from, count + 1 });
 	}
-}
-
-/*
- * Symbols of files that no generation but this one has, or none at all: those are asked for again
- * when they are needed after all. Their names, each with a zero behind it, go to `gone`.
- */
-static int collect_put_symbols(struct store *store, const struct generation *generation,
-        struct kv_batch *write, struct buf *gone)
-{
-	uint8_t from = KEYS_SYMBOLS_HEAD;
-	uint8_t to = KEYS_SYMBOLS_HEAD + 1;
-	AUTO(kv_iterator) it = kv_iterator_new(
-	        store->kv, KV_SYMBOLS, (struct kv_bytes){ &from, 1 }, (struct kv_bytes){ &to, 1 });
-	if (!it)
-		return -ENOMEM;
-	for (; kv_iterator_is_valid(it); kv_iterator_next(it)) {
-		struct kv_bytes key = kv_iterator_key(it);
-		enum keys_symbols_part part;
-		char build_id[KEYS_BUILD_ID_BYTES_MAX + 1];
-		if (keys_get_symbols(key.bytes, key.count, &part, build_id) < 0 ||
-		        collect_is_known(store, generation, build_id))
-			continue;
-		collect_delete_symbols(store, write, build_id);
-		buf_put(gone, build_id, strlen(build_id) + 1);
-	}
-	return gone->failed ? -ENOMEM : kv_iterator_result(it);
 }
 
 static void collect_put_generation(
@@ -192,29 +216,28 @@ static void collect_give_back(struct store *store, uint32_t id)
 }
 
 /* Under sealing and writer. */
-static int collect_drop(struct store *store, uint32_t id)
+static int collect_drop(struct store *store, uint32_t id, struct buf *gone)
 {
 	struct generation *generation = store_generation(store, id);
 	AUTO(kv_batch) write = kv_batch_new();
-	AUTO_BUF gone = { 0 };
 	if (!write)
 		return -ENOMEM;
 	if (!generation)
 		return 0; /* opening again found it dropped */
-	int r = collect_put_symbols(store, generation, write, &gone);
-	if (r < 0)
-		return r;
+	collect_keep_unknown(store->newest->dict, gone);
+	for (size_t at = 0; at < gone->count; at += strlen((const char *)gone->bytes + at) + 1)
+		collect_delete_symbols(store, write, (const char *)gone->bytes + at);
 	collect_put_generation(store, generation, write);
 	gate_lock(&store->gate);
-	r = store_write(store, write, KV_SYNC, "dropping a dictionary");
+	int r = store_write(store, write, KV_SYNC, "dropping a dictionary");
 	if (r == 0)
 		store_remove_generation(store, generation);
 	gate_unlock(&store->gate);
 	if (r == 0)
 		collect_give_back(store, id);
-	for (size_t at = 0; r == 0 && at < gone.count;
-	        at += strlen((const char *)gone.bytes + at) + 1)
-		symbols_cache_forget(store->symbols, (const char *)gone.bytes + at);
+	for (size_t at = 0; r == 0 && at < gone->count;
+	        at += strlen((const char *)gone->bytes + at) + 1)
+		symbols_cache_forget(store->symbols, (const char *)gone->bytes + at);
 	return r;
 }
 
@@ -241,9 +264,11 @@ static int collect_generations(struct store *store)
 			at++;
 			continue;
 		}
+		AUTO_BUF gone = { 0 };
+		r = collect_find_symbols(store, id, &gone);
 		pthread_mutex_lock(&store->writer);
-		r = store_make_writable(store);
-		r = r < 0 ? r : collect_drop(store, id);
+		r = r < 0 ? r : store_make_writable(store);
+		r = r < 0 ? r : collect_drop(store, id, &gone);
 		pthread_mutex_unlock(&store->writer);
 	}
 	return r;
@@ -368,5 +393,6 @@ int store_collect(struct store *store)
 	r = r < 0 ? r : collect_streams(store);
 	pthread_mutex_unlock(&store->writer);
 	pthread_mutex_unlock(&store->sealing);
+	(void)store_make_names_room(store, 0);
 	return r;
 }

@@ -39,6 +39,7 @@ struct forgetting {
 	struct batch *batch; /* over the dict of this generation, as is the next */
 	struct batch *kept;
 	uint32_t generation;
+	struct generation *pinned; /* likewise */
 	struct buf scratch;
 	struct buf value;
 	struct kv_batch *write;
@@ -121,15 +122,17 @@ static void forgetting_note_generation(struct forgetting *forgetting, uint32_t i
 
 static int forgetting_begin_batch(struct forgetting *forgetting, uint32_t id)
 {
-	const struct generation *generation = store_generation(forgetting->store, id);
-	if (!generation)
-		return -EBADMSG;
+	struct generation *generation;
+	int r = store_use_generation(forgetting->store, id, &generation);
+	if (r < 0)
+		return r == -ENOENT ? -EBADMSG : r;
 	if (!forgetting->batch || forgetting->generation != id) {
 		batch_free(forgetting->batch);
 		batch_free(forgetting->kept);
 		forgetting->batch = batch_new(generation->dict);
 		forgetting->kept = batch_new(generation->dict);
 		forgetting->generation = id;
+		store_repin(forgetting->store, &forgetting->pinned, generation);
 		if (!forgetting->batch || !forgetting->kept)
 			return -ENOMEM;
 	}
@@ -492,6 +495,7 @@ static int forgetting_open(
 	struct store *store = forgetting->store;
 	*ret_entry = window_list_get(store_windows(store, key_window_level(key)), key);
 	int r = *ret_entry ? sealed_open(&forgetting->sealed, *ret_entry) : -ENOENT;
+	r = r < 0 ? r : sealed_load_dict(&forgetting->sealed);
 	return r < 0 ? r : expire_measure(store, key, &forgetting->sealed.window);
 }
 
@@ -658,6 +662,7 @@ static void forgetting_fini(struct forgetting *forgetting)
 	buf_fini(&forgetting->generations);
 	batch_free(forgetting->batch);
 	batch_free(forgetting->kept);
+	store_repin(forgetting->store, &forgetting->pinned, NULL);
 	buf_fini(&forgetting->scratch);
 	buf_fini(&forgetting->value);
 	kv_batch_free(forgetting->write);

@@ -66,9 +66,9 @@ static void store_insert_generation(struct store *store, struct generation *gene
 	store_find_newest(store);
 }
 
-/* Empty, into the list. With the gate locked. */
-static int store_add_generation(
-        struct store *store, uint32_t id, uint64_t began_ns, struct generation **ret_generation)
+/* Empty, or without its names, into the list. With the gate locked. */
+static int store_add_generation(struct store *store, uint32_t id, uint64_t began_ns, bool has_names,
+        struct generation **ret_generation)
 {
 	int r = store_reserve_generation(store);
 	if (r < 0)
@@ -78,13 +78,16 @@ static int store_add_generation(
 		return -ENOMEM;
 	generation->id = id;
 	generation->began_ns = began_ns;
-	generation->dict = dict_new(store->options.limits);
-	generation->index = label_index_new();
-	if (!generation->dict || !generation->index) {
+	if (has_names) {
+		generation->index = label_index_new();
+		generation->dict = dict_new(store->options.limits);
+	}
+	if (has_names && (!generation->dict || !generation->index)) {
 		generation_free(generation);
 		return -ENOMEM;
 	}
-	generation->kept = dict_mark(generation->dict);
+	if (has_names)
+		generation->kept = dict_mark(generation->dict);
 	store_insert_generation(store, generation);
 	*ret_generation = generation;
 	return 0;
@@ -135,6 +138,8 @@ void store_remove_generation(struct store *store, struct generation *generation)
 	generation->is_dropped = true;
 	bool is_last = generation->pins == 0;
 	pthread_mutex_unlock(&store->pinning);
+	store->names_memory -= generation->memory;
+	generation->memory = 0;
 	if (is_last)
 		generation_free(generation);
 }
@@ -144,6 +149,19 @@ void store_free_generations(struct store *store)
 	for (uint32_t i = 0; i < store->generations_count; i++)
 		generation_free(store->generations[i]);
 	free(store->generations);
+}
+
+/* What it takes counts from the moment that it is not the newest. */
+static void store_count_names(struct store *store, struct generation *generation)
+{
+	pthread_mutex_lock(&store->pinning);
+	if (generation->dict) {
+		store->names_memory -= generation->memory;
+		generation->memory = dict_memory(generation->dict) +
+		                     label_index_memory(generation->index);
+		store->names_memory += generation->memory;
+	}
+	pthread_mutex_unlock(&store->pinning);
 }
 
 /* ---- loading ---- */
@@ -257,6 +275,20 @@ static int store_check_generation(struct store *store, const struct generation *
 	return store_refuse_generation(store, generation->id, -EBADMSG);
 }
 
+/* What its record says; the names are read when somebody needs them. */
+static void store_take_record(struct generation *generation, const struct record_generation *record)
+{
+	generation->is_closed = record->is_closed;
+	generation->origin = record->origin;
+	generation->stage = record->stage;
+	generation->rows = record->rows;
+	if (!generation->dict) {
+		generation->kept = record->mark;
+		generation->chunks_count = record->chunks_count;
+	}
+	generation->series_published = generation->kept.series;
+}
+
 static int store_load_generation(struct store *store, const struct found *found)
 {
 	struct generation *generation = store_generation(store, found->id);
@@ -266,19 +298,19 @@ static int store_load_generation(struct store *store, const struct found *found)
 		if (store->newest && found->id < store->newest->id &&
 		        found->id < KEYS_GENERATION_COMPACT)
 			return store_refuse_generation(store, found->id, -EBADMSG);
-		r = store_add_generation(store, found->id, found->record.began_ns, &generation);
+		r = store_add_generation(store, found->id, found->record.began_ns,
+		        !found->record.is_closed, &generation);
 	}
-	r = r < 0 ? r : store_load_deltas(store, generation);
-	r = r < 0 ? r : store_check_generation(store, generation, &found->record);
-	r = r < 0 ? r : label_index_extend(generation->index, generation->dict);
 	if (r < 0)
 		return r;
-	generation->is_closed = found->record.is_closed;
-	generation->origin = found->record.origin;
-	generation->stage = found->record.stage;
-	generation->rows = found->record.rows;
-	generation->series_published = generation->kept.series;
-	return 0;
+	if (generation->dict) {
+		r = store_load_deltas(store, generation);
+		r = r < 0 ? r : store_check_generation(store, generation, &found->record);
+		r = r < 0 ? r : label_index_extend(generation->index, generation->dict);
+	}
+	if (r == 0)
+		store_take_record(generation, &found->record);
+	return r;
 }
 
 /* No delta is of a generation that there is not. */
@@ -478,6 +510,7 @@ static int store_write_generation(
 	}
 	store_note_format(store, STORE_FORMAT_LEVELS);
 	store->has_generation_record = true;
+	store_count_names(store, before);
 	return 0;
 }
 
@@ -493,7 +526,7 @@ int store_begin_generation(struct store *store)
 	uint64_t began_ns = clock_unix_ns(store->clock);
 	if (began_ns <= before->began_ns)
 		began_ns = before->began_ns + 1;
-	int r = store_add_generation(store, before->id + 1, began_ns, &next);
+	int r = store_add_generation(store, before->id + 1, began_ns, true, &next);
 	if (r == 0) {
 		next->open = open_range_none;
 		r = store_write_generation(store, before, next);
@@ -546,7 +579,7 @@ int store_begin_compact(struct store *store, const struct generation *origin,
 		return -ENOSPC;
 	gate_lock(&store->gate);
 	/* Streams are forgotten by when the generation began whose data they are in. */
-	int r = store_add_generation(store, id, origin->began_ns, &next);
+	int r = store_add_generation(store, id, origin->began_ns, true, &next);
 	if (r == 0) {
 		next->is_closed = true;
 		next->origin = generation_root(origin);
@@ -574,5 +607,6 @@ int store_publish_series(struct store *store, struct generation *generation)
 	if (r == 0)
 		generation->series_published = generation->kept.series;
 	gate_unlock(&store->gate);
+	store_count_names(store, generation);
 	return r;
 }

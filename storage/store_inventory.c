@@ -135,6 +135,7 @@ static int inventory_window(struct inventory *inventory, const struct window_ent
 	struct store *store = inventory->store;
 	struct sealed *sealed = &inventory->sealed;
 	int r = sealed_open(sealed, entry);
+	r = r < 0 ? r : sealed_load_dict(sealed);
 	bool is_corrupt = sealed_is_corrupt(sealed, r);
 	if (r < 0 && !is_corrupt)
 		return r;
@@ -198,6 +199,7 @@ static int inventory_level(struct inventory *inventory, uint32_t level)
 				r = inventory_window(inventory, entry);
 		}
 		store_read_unlock(store);
+		(void)store_make_names_room(store, 0);
 	}
 	return r;
 }
@@ -287,9 +289,10 @@ static int opening_put_batch(
 
 static int opening_begin_batch(struct opening *opening, uint32_t id)
 {
-	const struct generation *generation = store_generation(opening->inventory->store, id);
-	if (!generation)
-		return -EBADMSG;
+	struct generation *generation;
+	int r = store_use_generation(opening->inventory->store, id, &generation);
+	if (r < 0)
+		return r == -ENOENT ? -EBADMSG : r;
 	if (!opening->batch || opening->generation != id) {
 		batch_free(opening->batch);
 		opening->batch = batch_new(generation->dict);
@@ -361,8 +364,8 @@ static int opening_tell(struct opening *opening)
 		if (!inventory_wants(inventory, unit->from_ns, unit->to_ns))
 			continue;
 		store_read_lock(inventory->store);
-		const struct generation *generation = store_generation(
-		        inventory->store, unit->generation);
+		struct generation *generation = NULL;
+		(void)store_use_generation(inventory->store, unit->generation, &generation);
 		const struct dict *dict = generation ? generation->dict : NULL;
 		struct store_inventory_unit told = {
 			.window = { 0, 0, unit->from_ns, unit->to_ns },

@@ -414,6 +414,7 @@ static int part_window(struct store *store, struct sealed *sealed, struct key_wi
 	gate_enter(&store->gate);
 	const struct window_entry *entry = window_list_get(&store->windows, key);
 	int r = entry ? sealed_open(sealed, entry) : -ENOENT;
+	r = r < 0 ? r : sealed_load_dict(sealed);
 	gate_leave(&store->gate);
 	return r < 0 ? r : expire_part(store, sealed, classify, owner, ret_resealed);
 }

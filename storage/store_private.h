@@ -83,10 +83,13 @@ struct generation {
 	uint64_t rows;               /* likewise: of the windows that moved */
 	bool is_closed;              /* on disk: it is not the newest */
 	uint64_t began_ns;           /* unix */
-	struct dict *dict;
-	struct label_index *index;
-	struct dict_mark kept; /* of the dict, on disk */
-	uint64_t chunks_count; /* deltas on disk */
+	/* NULL: they are not in memory (store_names.c). Index before dict. */
+	struct dict *_Atomic dict;
+	struct label_index *_Atomic index;
+	uint64_t memory;          /* under pinning: of both, when it is in names_memory */
+	_Atomic uint64_t used_at; /* by names_uses */
+	struct dict_mark kept;    /* of the dict, on disk */
+	uint64_t chunks_count;    /* deltas on disk */
 	_Atomic uint32_t series_published;
 	struct open_range open; /* under stats: of its batches; may say more than there is */
 	uint64_t looked_at; /* under sealing: batches_taken when its open ones were looked for */
@@ -97,6 +100,13 @@ struct generation {
 static inline bool generation_is_compact(const struct generation *generation)
 {
 	return generation->id >= KEYS_GENERATION_COMPACT;
+}
+
+/* How much there is of it, also when it is not in memory. */
+static inline struct dict_mark dict_mark_of_generation(const struct generation *generation)
+{
+	const struct dict *dict = generation->dict;
+	return dict ? dict_mark(dict) : generation->kept;
 }
 
 /* The generation that what is of this one was appended to. */
@@ -147,8 +157,12 @@ struct store {
 	uint32_t generations_count;
 	uint32_t generations_capacity;
 	struct generation *newest;
-	uint32_t compact_next;  /* what the next compact one is numbered at least; under writer */
-	_Atomic uint64_t moved; /* windows that went to a compact generation */
+	uint32_t compact_next; /* what the next compact one is numbered at least; under writer */
+	_Atomic uint64_t names_memory; /* of the older ones that are in memory */
+	_Atomic uint64_t names_uses;
+	_Atomic uint64_t names_loaded;   /* times that one was read */
+	_Atomic uint64_t names_put_away; /* times that one made room */
+	_Atomic uint64_t moved;          /* windows that went to a compact generation */
 	_Atomic uint64_t unmovable; /* times that one could not, as a question was reading it */
 	bool has_generation_record; /* the disk knows when the newest began */
 
@@ -321,7 +335,24 @@ int store_load_generations(struct store *store);
 int store_load_open_ranges(struct store *store);
 void store_free_generations(struct store *store);
 
-/* NULL: there is none. In the gate. */
+/*
+ * In the gate: with its names in memory, for this visit or as long as it is pinned. -ENOENT: there
+ * is none. -EBADMSG, -EPROTONOSUPPORT: its deltas cannot be read. -ENOMEM, -EIO.
+ */
+int store_use_generation(struct store *store, uint32_t id, struct generation **ret_generation);
+/* Likewise of one that is pinned, or in the gate. */
+int store_load_names(struct store *store, struct generation *generation);
+/* Likewise for a question, within names_memory_max: -ENOBUFS. Pinned, and outside the gate. */
+int store_load_pinned(struct store *store, struct generation *generation);
+/*
+ * Puts away what nobody uses until so many bytes fit. false: they do not. Not in the gate, or
+ * nothing is put away.
+ */
+bool store_make_names_room(struct store *store, uint64_t bytes);
+/* Pins one and lets go of the one before; either may be NULL. */
+void store_repin(struct store *store, struct generation **pinned, struct generation *generation);
+
+/* NULL: there is none. Its names may not be in memory. In the gate. */
 struct generation *store_generation(const struct store *store, uint32_t id);
 /* Keeps its dict in memory, even when it is dropped. In the gate, and anywhere. */
 void store_pin_generation(struct store *store, struct generation *generation);

@@ -75,28 +75,37 @@ static bool store_is_touched(
 	return false;
 }
 
-static int store_match_add(
-        struct store_match *match, struct generation *generation, const struct selector *selector)
+/* In the gate: the generations that the range is in stay from now on. */
+static void store_match_pin(struct store_match *match, uint64_t from_ns, uint64_t to_ns)
 {
-	struct store_match_part *part = &match->parts[match->parts_count];
+	struct store *store = match->store;
+	for (uint32_t i = 0; i < store->generations_count; i++) {
+		struct generation *generation = store->generations[i];
+		if (!store_is_touched(store, generation, from_ns, to_ns))
+			continue;
+		store_pin_generation(store, generation);
+		match->parts[match->parts_count++] = (struct store_match_part){
+			.generation = generation->id,
+			.pinned = generation,
+		};
+	}
+}
+
+/* In the gate. */
+static int store_match_find_part(
+        struct store_match *match, struct store_match_part *part, const struct selector *selector)
+{
+	struct generation *generation = part->pinned;
 	uint32_t *series;
-	*part = (struct store_match_part){
-		.generation = generation->id,
-		.dict = generation->dict,
-		.first = match->series_count,
-		.pinned = generation,
-	};
+	part->dict = generation->dict;
+	part->first = match->series_count;
 	int r = label_index_find(generation->index, generation->dict, selector,
 	        generation->series_published, &series, &part->series_count);
 	if (r < 0)
 		return r;
 	part->series = series;
-	if (__builtin_add_overflow(match->series_count, part->series_count, &match->series_count)) {
-		free(series);
+	if (__builtin_add_overflow(match->series_count, part->series_count, &match->series_count))
 		return -E2BIG;
-	}
-	store_pin_generation(match->store, generation);
-	match->parts_count++;
 	return 0;
 }
 
@@ -110,9 +119,15 @@ int store_find_series(struct store *store, const struct selector *selector, uint
 	store_read_lock(store);
 	match->parts = calloc(store->generations_count, sizeof(*match->parts));
 	int r = match->parts ? 0 : -ENOMEM;
-	for (uint32_t i = 0; i < store->generations_count && r == 0; i++)
-		if (store_is_touched(store, store->generations[i], from_ns, to_ns))
-			r = store_match_add(match, store->generations[i], selector);
+	if (r == 0)
+		store_match_pin(match, from_ns, to_ns);
+	store_read_unlock(store);
+	/* Before the gate is entered for good, so that appends do not wait for the reading. */
+	for (uint32_t i = 0; i < match->parts_count && r == 0; i++)
+		r = store_load_pinned(store, match->parts[i].pinned);
+	store_read_lock(store);
+	for (uint32_t i = 0; i < match->parts_count && r == 0; i++)
+		r = store_match_find_part(match, &match->parts[i], selector);
 	store_read_unlock(store);
 	if (r == 0)
 		*ret_match = TAKE(match);

@@ -45,6 +45,7 @@ static void roll_fini(struct roll *roll)
 	column_scratch_fini(&roll->columns);
 	kv_files_free(roll->files);
 	roll_move_free(roll->move);
+	store_repin(roll->store, &roll->pinned, NULL);
 }
 
 int roll_blame(struct roll *roll, const struct roll_input *input, int result)
@@ -474,13 +475,18 @@ static int roll_begin(struct roll *roll, const struct roll_choice *choice)
 	pthread_mutex_unlock(&store->writer);
 	if (r < 0)
 		return r;
+	struct generation *generation = NULL;
 	gate_enter(&store->gate);
-	const struct generation *generation = store_generation(store, roll->dictionary);
-	if (generation)
+	r = store_use_generation(store, roll->dictionary, &generation);
+	if (r == 0) {
+		store_repin(store, &roll->pinned, generation);
 		roll->nodes_count = dict_mark(generation->dict).nodes;
+	}
 	gate_leave(&store->gate);
-	if (!generation)
+	if (r == -ENOENT || r == -EBADMSG || r == -EPROTONOSUPPORT)
 		return -EOVERFLOW; /* damaged: what was chosen is left as it is */
+	if (r < 0)
+		return r;
 	roll->files = kv_files_new(store->kv, store_sums_family(roll->key));
 	return roll->files ? roll_sweep(store, roll->key) : -ENOMEM;
 }

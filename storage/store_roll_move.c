@@ -217,10 +217,16 @@ int roll_move_new(struct roll *roll, const struct roll_choice *choice, struct ro
 	*move = (struct roll_move){ .roll = roll, .from = from, .to = to };
 	store_pin_generation(store, from);
 	store_pin_generation(store, to);
-	move->remap = dict_remap_new(from->dict, to->dict);
-	if (!move->remap) {
+	gate_enter(&store->gate);
+	r = store_load_names(store, from);
+	r = r < 0 ? r : store_load_names(store, to);
+	gate_leave(&store->gate);
+	if (r == 0)
+		move->remap = dict_remap_new(from->dict, to->dict);
+	if (r < 0 || !move->remap) {
 		roll_move_free(move);
-		return -ENOMEM;
+		/* Damaged: what was chosen is left as it is. */
+		return r == -EBADMSG || r == -EPROTONOSUPPORT ? -EOVERFLOW : -ENOMEM;
 	}
 	*ret_move = move;
 	return 0;
@@ -457,7 +463,8 @@ int roll_move_put(struct roll_move *move, const struct window *window, struct kv
 bool roll_move_may_commit(struct roll_move *move)
 {
 	struct store *store = move->roll->store;
-	if (!move_is_pinned(store, move->from, 1))
+	/* The roll pins it as well. */
+	if (!move_is_pinned(store, move->from, 2))
 		return true;
 	store->unmovable++;
 	return false;

@@ -50,9 +50,10 @@ struct roll_part {
 
 struct roll {
 	struct store *store;
-	struct key_window key; /* of what is made */
-	uint32_t dictionary;   /* generation of the dict that all of it speaks of */
-	uint32_t nodes_count;  /* of that dict */
+	struct key_window key;     /* of what is made */
+	uint32_t dictionary;       /* generation of the dict that all of it speaks of */
+	uint32_t nodes_count;      /* of that dict */
+	struct generation *pinned; /* which is in memory meanwhile */
 	uint32_t reopens;
 	bool is_collapsed; /* addresses become those of their functions, or could not */
 	bool is_only_to_collapse;

@@ -17,6 +17,7 @@ struct scan {
 	struct places places;            /* borrowed: of what is being read */
 	struct batch *batch;
 	uint32_t batch_generation;
+	struct generation *pinned; /* of the batch */
 	struct buf scratch;
 	store_visit visit;
 	void *owner;
@@ -63,7 +64,7 @@ static void scan_turn_to(struct scan *scan, const struct generation *generation)
 }
 
 /* An empty batch over its dict. */
-static int scan_begin_batch(struct scan *scan, const struct generation *generation)
+static int scan_begin_batch(struct scan *scan, struct generation *generation)
 {
 	if (scan->batch && scan->batch_generation == generation->id) {
 		batch_reset(scan->batch);
@@ -72,6 +73,7 @@ static int scan_begin_batch(struct scan *scan, const struct generation *generati
 	batch_free(scan->batch);
 	scan->batch = batch_new(generation->dict);
 	scan->batch_generation = generation->id;
+	store_repin(scan->store, &scan->pinned, generation);
 	return scan->batch ? 0 : -ENOMEM;
 }
 
@@ -390,8 +392,9 @@ static int scan_build(struct scan *scan, uint32_t index, const uint32_t *first, 
 	const struct scan_coverage *coverage = ARRAY(struct scan_coverage, scan->coverage);
 	const struct scan_loss *losses = ARRAY(struct scan_loss, scan->losses);
 	/* It was there when the window was opened, a moment ago in the same visit to the gate. */
-	struct generation *generation = store_generation(scan->store, entry->generation);
-	int r = generation ? scan_begin_batch(scan, generation) : -EBADMSG;
+	struct generation *generation;
+	int r = store_use_generation(scan->store, entry->generation, &generation);
+	r = r < 0 ? (r == -ENOENT ? -EBADMSG : r) : scan_begin_batch(scan, generation);
 	if (r < 0)
 		return r;
 	scan->batch->start_ns = entry->key.start_ns;
@@ -510,6 +513,7 @@ static int scan_span(void *owner, struct walk *walk, const struct window_span *s
 static void scan_fini(struct scan *scan)
 {
 	batch_free(scan->batch);
+	store_repin(scan->store, &scan->pinned, NULL);
 	buf_fini(&scan->scratch);
 	for (uint32_t i = 0; scan->parts && i < scan->match->parts_count; i++)
 		free(scan->parts[i].place);

@@ -65,6 +65,7 @@ void seal_fini(struct seal *seal)
 	buf_fini(&seal->values);
 	buf_fini(&seal->losses);
 	batch_free(seal->batch);
+	store_repin(seal->store, &seal->pinned, NULL);
 	buf_fini(&seal->scratch);
 	column_scratch_fini(&seal->columns);
 	seal_chunk_fini(&seal->chunk);

@@ -193,10 +193,11 @@ static bool seal_record_is_wanted(
 static int seal_begin_batch(
         struct seal *seal, const struct record_batch *record, bool *ret_is_other)
 {
-	struct generation *generation = store_generation(seal->store, record->generation);
+	struct generation *generation;
+	int r = store_use_generation(seal->store, record->generation, &generation);
 	*ret_is_other = false;
-	if (!generation)
-		return -EBADMSG;
+	if (r < 0)
+		return r == -ENOENT ? -EBADMSG : r;
 	/* The first one that can be read decides. */
 	if (!seal->has_dictionary || (seal->is_first && seal->intervals.count == 0)) {
 		batch_free(seal->batch);
@@ -205,6 +206,7 @@ static int seal_begin_batch(
 			return -ENOMEM;
 		seal->has_dictionary = true;
 		seal->dictionary = record->generation;
+		store_repin(seal->store, &seal->pinned, generation);
 		seal->labels = sum_labels_find(generation->dict);
 	}
 	*ret_is_other = record->generation != seal->dictionary;

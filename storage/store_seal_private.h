@@ -76,10 +76,11 @@ struct seal {
 	struct store *store;
 	struct key_window key;
 	uint32_t reopens;
-	bool has_dictionary;     /* a batch was met */
-	uint32_t dictionary;     /* generation of the dict that the batches are of */
-	bool has_others;         /* and batches of another */
-	store_classify classify; /* NULL: all series are of one class */
+	bool has_dictionary;       /* a batch was met */
+	uint32_t dictionary;       /* generation of the dict that the batches are of */
+	struct generation *pinned; /* which is in memory meanwhile */
+	bool has_others;           /* and batches of another */
+	store_classify classify;   /* NULL: all series are of one class */
 	void *classify_owner;
 	uint32_t unit_base; /* number of the first unit that is written */
 

@@ -31,6 +31,7 @@ void summing_fini(struct summing *summing)
 	free(summing->observers);
 	free(summing->observer_of);
 	batch_free(summing->batch);
+	store_repin(summing->store, &summing->pinned, NULL);
 	buf_fini(&summing->scratch);
 	buf_fini(&summing->pending);
 	stack_sums_free(summing->stacks);
@@ -59,6 +60,7 @@ static int summing_begin_batch(struct summing *summing)
 	batch_free(summing->batch);
 	summing->batch = batch_new(summing->generation->dict);
 	summing->batch_generation = summing->generation->id;
+	store_repin(summing->store, &summing->pinned, summing->generation);
 	return summing->batch ? 0 : -ENOMEM;
 }
 

@@ -90,6 +90,7 @@ struct summing {
 
 	struct batch *batch;
 	uint32_t batch_generation;
+	struct generation *pinned; /* of the batch */
 	struct buf scratch;
 	struct completeness completeness;
 

@@ -112,9 +112,9 @@ int walk_record(struct walk *walk, struct kv_bytes key_bytes, struct kv_bytes va
 	if (r == 0 && (!store_has_stream(walk->store, key.stream) ||
 	                      __builtin_add_overflow(key.start_ns, record.duration_ns, &end_ns)))
 		r = -EBADMSG;
-	struct generation *generation = r < 0 ? NULL
-	                                      : store_generation(walk->store, record.generation);
-	if (r == 0 && !generation)
+	struct generation *generation = NULL;
+	r = r < 0 ? r : store_use_generation(walk->store, record.generation, &generation);
+	if (r == -ENOENT)
 		r = -EBADMSG;
 	r = r < 0 ? r : walk->visit(walk->owner, key, &record, generation);
 	if (r == -EBADMSG || r == -EPROTONOSUPPORT) {
