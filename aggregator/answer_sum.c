@@ -169,6 +169,10 @@ const char *answer_failure_text(int r)
 	case -ENOSPC:
 		return "the answer needs more memory than one question may use: raise the "
 		       "aggregator's query-memory";
+	case -ENOBUFS:
+		return "the names of this time range need more memory than the aggregator has for "
+		       "older generations of the dictionary: ask for a shorter range, or again "
+		       "when fewer questions run, or raise its memory";
 	case -ECANCELED:
 		return "the aggregator is stopping";
 	case -EOVERFLOW:

@@ -180,6 +180,7 @@ static int aggregator_open_store(struct aggregator *aggregator)
 		.limits = config_dict_limits(config),
 		.block_cache_bytes = budget->block_cache,
 		.symbols_cache_bytes = budget->symbols,
+		.names_memory_max = budget->old_dictionaries,
 		.write_buffers_bytes = budget->write_buffers,
 		.seal_rows_max = budget->sealing / SEAL_ROW_BYTES,
 		.roll_stacks_max = budget->sealing / ROLL_STACK_BYTES,

@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #define MIB            (UINT64_C(1) << 20)
-#define BUDGET_PARTS   10
+#define BUDGET_PARTS   11
 #define CGROUP_MAX     "/sys/fs/cgroup/memory.max"
 #define CGROUP_MAX_OLD "/sys/fs/cgroup/memory/memory.limit_in_bytes"
 
@@ -104,14 +104,15 @@ int memory_budget_divide(const struct aggregator_config *config, struct memory_b
 	};
 	const struct part parts[BUDGET_PARTS] = {
 		{ &budget.ingest_queue, config->ingest_queue_bytes, 2, 8 * MIB, 256 * MIB, 1 },
-		{ &budget.sessions, config->session_memory, 8, 8 * MIB, UINT64_MAX, 1 },
+		{ &budget.sessions, config->session_memory, 6, 8 * MIB, UINT64_MAX, 1 },
 		{ &budget.results, config->result_memory, 4, 4 * MIB, 1024 * MIB, 1 },
 		{ &budget.names, config->name_memory, 4, 4 * MIB, 4096 * MIB, 1 },
-		{ &budget.query, config->query_memory, 20, 4 * MIB * config->query_threads,
+		{ &budget.query, config->query_memory, 16, 4 * MIB * config->query_threads,
 		        UINT64_MAX, config->query_threads },
 		{ &budget.block_cache, config->block_cache, 4, 4 * MIB, UINT64_MAX, 1 },
 		{ &budget.symbols, config->symbol_cache, 4, 4 * MIB, UINT64_MAX, 1 },
-		{ &budget.dictionary, 0, 12, 8 * MIB, UINT64_MAX, 1 },
+		{ &budget.dictionary, 0, 10, 8 * MIB, UINT64_MAX, 1 },
+		{ &budget.old_dictionaries, 0, 8, 8 * MIB, UINT64_MAX, 1 },
 		{ &budget.sealing, 0, 4, 8 * MIB, 512 * MIB, 1 },
 		{ &budget.write_buffers, 0, 2, 8 * MIB, 64 * MIB, 1 },
 	};

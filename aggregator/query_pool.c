@@ -120,6 +120,7 @@ static enum wire_status status_of_error(int r)
 	case -EINVAL:
 		return WIRE_INVALID;
 	case -E2BIG:
+	case -ENOBUFS:
 	case -ENOSPC:
 		return WIRE_TOO_BIG;
 	default:

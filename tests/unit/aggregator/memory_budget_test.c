@@ -14,7 +14,8 @@ static uint64_t sum_of(const struct memory_budget *budget, uint32_t threads)
 {
 	return budget->ingest_queue + budget->sessions + budget->results + budget->names +
 	       budget->query * threads + budget->block_cache + budget->symbols +
-	       budget->dictionary + budget->sealing + budget->write_buffers;
+	       budget->dictionary + budget->old_dictionaries + budget->sealing +
+	       budget->write_buffers;
 }
 
 static void shares_of_any_total_are_within_it(void **state)
