@@ -686,9 +686,9 @@ int kv_reopen(struct kv *kv)
 {
 	kv_disconnect(kv);
 	int r = kv_check_files(kv);
-	if (r < 0)
+	if (r == -EBADMSG)
 		return r;
-	r = kv_connect(kv, false);
+	r = r < 0 ? r : kv_connect(kv, false);
 	if (r < 0) {
 		/* Reading needs no room; and the first reason is the one worth telling. */
 		char reason[KV_ERROR_BYTES];

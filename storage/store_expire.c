@@ -31,7 +31,8 @@
 
 /* ---- loading ---- */
 
-static int expire_load_run(struct store *store, struct kv_bytes key, struct kv_bytes value)
+static int expire_load_run(
+        struct store *store, struct kv_bytes key, struct kv_bytes value, struct expiry *to)
 {
 	AUTO_EXPIRY_RUN run = { 0 };
 	uint64_t id;
@@ -44,25 +45,38 @@ static int expire_load_run(struct store *store, struct kv_bytes key, struct kv_b
 		return 0;
 	}
 	run.run.id = r < 0 ? 0 : id;
-	r = r < 0 ? r : expiry_reserve(&store->expiry, run.items_count);
+	r = r < 0 ? r : expiry_reserve(to, run.items_count);
 	if (r == 0)
-		expiry_add(&store->expiry, &run);
+		expiry_add(to, &run);
 	return r;
 }
 
-int store_load_expiry(struct store *store)
+static int expire_load_runs(struct store *store, struct expiry *to)
 {
 	AUTO(kv_iterator) it = kv_iterator_new(
 	        store->kv, KV_EXPIRY, (struct kv_bytes){ 0 }, (struct kv_bytes){ 0 });
-	expiry_fini(&store->expiry);
 	if (!it)
 		return -ENOMEM;
 	for (; kv_iterator_is_valid(it); kv_iterator_next(it)) {
-		int r = expire_load_run(store, kv_iterator_key(it), kv_iterator_value(it));
+		int r = expire_load_run(store, kv_iterator_key(it), kv_iterator_value(it), to);
 		if (r < 0)
 			return r;
 	}
 	return kv_iterator_result(it);
+}
+
+/* On failure runs stay as they were: nothing is to be seen again until the next attempt. */
+int store_load_expiry(struct store *store)
+{
+	struct expiry loaded = { 0 };
+	int r = expire_load_runs(store, &loaded);
+	if (r == 0) {
+		struct expiry old = store->expiry;
+		store->expiry = loaded;
+		loaded = old;
+	}
+	expiry_fini(&loaded);
+	return r;
 }
 
 /* ---- names, records, ranges ---- */
