@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "profile/batch_private.h"
+
 #define BATCH_FIRST_CAPACITY 64
 
 /* A varint of 32 and of 64 bits. */
@@ -419,8 +421,7 @@ uint64_t batch_lost(const struct batch *batch)
 	return sum;
 }
 
-/* Where the run of rows of one series that begins at `first` ends. */
-static uint32_t batch_run_end(const struct batch *batch, uint32_t first)
+uint32_t batch_run_end(const struct batch *batch, uint32_t first)
 {
 	uint32_t end = first + 1;
 	while (end < batch->rows_count && batch->rows[end].series == batch->rows[first].series)
@@ -473,8 +474,7 @@ static void batch_encode_run(const struct row *rows, uint32_t count, struct buf 
 		batch_encode_values(rows + i, batch_part(i, count), to);
 }
 
-/* Only settled rows of known things can be encoded; anything else is a mistake of the caller. */
-static void batch_assert_settled(const struct batch *batch)
+void batch_assert_settled(const struct batch *batch)
 {
 	struct dict_mark mark = dict_mark(batch->dict);
 	for (uint32_t i = 0; i < batch->rows_count; i++) {
@@ -491,6 +491,25 @@ static void batch_assert_settled(const struct batch *batch)
 		const struct loss *loss = &batch->losses[i];
 		assert(loss->series < mark.series || loss->series == SERIES_NONE);
 		assert(i == 0 || loss_key(loss - 1) < loss_key(loss));
+	}
+}
+
+void batch_encode_rest(const struct batch *batch, struct buf *to)
+{
+	uint32_t series_next = 0;
+	uint64_t ns = batch->duration_ns;
+	for (uint32_t i = 0; i < batch->coverage_count; i++) {
+		buf_put_varint(to, batch->coverage[i].series - series_next);
+		buf_put_zigzag(to, (int64_t)(batch->coverage[i].ns - ns));
+		series_next = batch->coverage[i].series + 1;
+		ns = batch->coverage[i].ns;
+	}
+
+	/* SERIES_NONE + 1 is 0. */
+	for (uint32_t i = 0; i < batch->losses_count; i++) {
+		buf_put_varint(to, (uint32_t)(batch->losses[i].series + 1));
+		buf_put_varint(to, batch->losses[i].reason);
+		buf_put_varint(to, batch->losses[i].count);
 	}
 }
 
@@ -513,25 +532,10 @@ void batch_encode(const struct batch *batch, struct buf *to)
 		series_next = batch->rows[i].series + 1;
 	}
 
-	series_next = 0;
-	uint64_t ns = batch->duration_ns;
-	for (uint32_t i = 0; i < batch->coverage_count; i++) {
-		buf_put_varint(to, batch->coverage[i].series - series_next);
-		buf_put_zigzag(to, (int64_t)(batch->coverage[i].ns - ns));
-		series_next = batch->coverage[i].series + 1;
-		ns = batch->coverage[i].ns;
-	}
-
-	/* SERIES_NONE + 1 is 0. */
-	for (uint32_t i = 0; i < batch->losses_count; i++) {
-		buf_put_varint(to, (uint32_t)(batch->losses[i].series + 1));
-		buf_put_varint(to, batch->losses[i].reason);
-		buf_put_varint(to, batch->losses[i].count);
-	}
+	batch_encode_rest(batch, to);
 }
 
-/* The next of ascending ids, each written as its distance from the one before plus one. */
-static uint32_t batch_decode_ascending(struct reader *from, uint64_t *next, uint32_t count)
+uint32_t batch_decode_ascending(struct reader *from, uint64_t *next, uint32_t count)
 {
 	uint64_t distance = reader_varint(from);
 	if (*next >= count || distance >= count - *next) {
@@ -586,8 +590,14 @@ static void batch_decode_losses(struct batch *batch, struct dict_mark mark, stru
 	}
 }
 
-/* Memory for exactly the counts in the batch, instead of the arrays it has. */
-static int batch_take_memory(struct batch *batch)
+void batch_decode_rest(struct batch *batch, struct reader *from)
+{
+	struct dict_mark mark = dict_mark(batch->dict);
+	batch_decode_coverage(batch, mark, from);
+	batch_decode_losses(batch, mark, from);
+}
+
+int batch_take_memory(struct batch *batch)
 {
 	free(batch->rows);
 	free(batch->coverage);
@@ -628,8 +638,7 @@ int batch_decode(struct batch *batch, struct reader *from)
 	int r = batch_take_memory(batch);
 	if (r == 0) {
 		batch_decode_rows(batch, mark, from);
-		batch_decode_coverage(batch, mark, from);
-		batch_decode_losses(batch, mark, from);
+		batch_decode_rest(batch, from);
 		r = from->failed ? -EBADMSG : 0;
 	}
 	if (r < 0)

@@ -95,6 +95,20 @@ void batch_encode(const struct batch *batch, struct buf *to);
  */
 int batch_decode(struct batch *batch, struct reader *from);
 
+/*
+ * The same columns as small as they get, for the store: about half the bytes, at several times the
+ * work. Without the interval, and to be read with the dict as it was or grown since. `scratch` is
+ * any buf.
+ */
+void batch_encode_packed(const struct batch *batch, struct buf *scratch, struct buf *to);
+
+/*
+ * All that is left in `from`, into an empty batch whose interval is set; on failure it has no rows.
+ * More rows than `rows_max` are refused before memory is taken. -EBADMSG, -ENOMEM.
+ */
+int batch_decode_packed(
+        struct batch *batch, uint32_t rows_max, struct buf *scratch, struct reader *from);
+
 /* Dict and columns together, self-contained: the spool, files, tests. */
 void batch_encode_whole(const struct batch *batch, struct buf *to);
 /* batch->dict must be empty, and is again on failure. Bytes left over are -EBADMSG. Also -ENOSPC.

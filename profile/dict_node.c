@@ -41,6 +41,8 @@ int dict_nodes_init(struct dict_nodes *nodes)
 void dict_nodes_fini(struct dict_nodes *nodes)
 {
 	free(nodes->all);
+	free(nodes->chains);
+	free(nodes->firsts);
 	free(nodes->slots);
 }
 
@@ -54,6 +56,8 @@ void dict_nodes_reset(struct dict_nodes *nodes)
 size_t dict_nodes_memory(const struct dict_nodes *nodes)
 {
 	return nodes->capacity * sizeof(*nodes->all) +
+	       nodes->chains_capacity * sizeof(*nodes->chains) +
+	       nodes->firsts_capacity * sizeof(*nodes->firsts) +
 	       (UINT64_C(1) << nodes->slots_bits) * sizeof(*nodes->slots);
 }
 
@@ -95,18 +99,58 @@ static int node_grow_slots(struct dict_nodes *nodes, unsigned int bits)
 	return 0;
 }
 
+uint32_t dict_nodes_chains(const struct dict_nodes *nodes)
+{
+	return nodes->slots_used + (nodes->count > 0);
+}
+
+/* For so many more, each of which may begin a chain. */
+static int node_make_room(struct dict_nodes *nodes, uint32_t count)
+{
+	uint64_t wanted = (uint64_t)nodes->count + count;
+	uint64_t firsts_wanted = (uint64_t)dict_nodes_chains(nodes) + count;
+	if (wanted <= nodes->capacity && firsts_wanted <= nodes->firsts_capacity &&
+	        wanted / DICT_CHAINS_NODES < nodes->chains_capacity)
+		return 0;
+	struct node *all = dict_grow(nodes->all, &nodes->capacity, wanted, sizeof(*all));
+	if (!all)
+		return -ENOMEM;
+	nodes->all = all;
+	struct dict_chains *chains = dict_grow(nodes->chains, &nodes->chains_capacity,
+	        wanted / DICT_CHAINS_NODES + 1, sizeof(*chains));
+	if (!chains)
+		return -ENOMEM;
+	nodes->chains = chains;
+	uint32_t *firsts = dict_grow(
+	        nodes->firsts, &nodes->firsts_capacity, firsts_wanted, sizeof(*firsts));
+	if (!firsts)
+		return -ENOMEM;
+	nodes->firsts = firsts;
+	return 0;
+}
+
 /* As if none of them followed its parent. */
 int dict_nodes_reserve(struct dict_nodes *nodes, uint32_t count)
 {
 	unsigned int bits = nodes->slots_bits;
-	struct node *all = dict_grow(
-	        nodes->all, &nodes->capacity, (uint64_t)nodes->count + count, sizeof(*all));
-	if (!all)
-		return -ENOMEM;
-	nodes->all = all;
+	int r = node_make_room(nodes, count);
 	while ((uint64_t)nodes->slots_used + count > UINT64_C(1) << (bits - 1))
 		bits++;
-	return bits > nodes->slots_bits ? node_grow_slots(nodes, bits) : 0;
+	return r == 0 && bits > nodes->slots_bits ? node_grow_slots(nodes, bits) : r;
+}
+
+/* Of the next node, before it counts. One that has a slot is counted by it already. */
+static void node_note_chain(struct dict_nodes *nodes, bool is_first)
+{
+	struct dict_chains *chains = &nodes->chains[nodes->count / DICT_CHAINS_NODES];
+	uint32_t place = nodes->count % DICT_CHAINS_NODES;
+	uint32_t before = dict_nodes_chains(nodes) - (is_first && nodes->count > 0);
+	if (place == 0)
+		*chains = (struct dict_chains){ .before = before };
+	if (is_first) {
+		chains->firsts |= UINT64_C(1) << place;
+		nodes->firsts[before] = nodes->count;
+	}
 }
 
 int dict_nodes_add(struct dict_nodes *nodes, struct node node, uint32_t limit, uint32_t *ret_id)
@@ -128,13 +172,11 @@ int dict_nodes_add(struct dict_nodes *nodes, struct node node, uint32_t limit, u
 
 	if (nodes->count >= limit)
 		return -ENOSPC;
-	struct node *all = dict_grow(
-	        nodes->all, &nodes->capacity, (uint64_t)nodes->count + 1, sizeof(*all));
-	if (!all)
-		return -ENOMEM;
-	nodes->all = all;
+	int r = node_make_room(nodes, 1);
+	if (r < 0)
+		return r;
 	if (slot && (uint64_t)nodes->slots_used + 1 > UINT64_C(1) << (nodes->slots_bits - 1)) {
-		int r = node_grow_slots(nodes, nodes->slots_bits + 1);
+		r = node_grow_slots(nodes, nodes->slots_bits + 1);
 		if (r < 0)
 			return r;
 		slot = node_slot(nodes, node);
@@ -144,6 +186,7 @@ int dict_nodes_add(struct dict_nodes *nodes, struct node node, uint32_t limit, u
 		nodes->slots_used++;
 	}
 	nodes->all[nodes->count] = node;
+	node_note_chain(nodes, slot || nodes->count == 0);
 	*ret_id = nodes->count++;
 	return 0;
 }
@@ -164,4 +207,7 @@ void dict_nodes_truncate(struct dict_nodes *nodes, uint32_t count)
 		}
 		nodes->count--;
 	}
+	if (count % DICT_CHAINS_NODES > 0)
+		nodes->chains[count / DICT_CHAINS_NODES].firsts &=
+		        (UINT64_C(1) << count % DICT_CHAINS_NODES) - 1;
 }

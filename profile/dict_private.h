@@ -12,11 +12,24 @@ struct string_entry {
 	uint32_t count;
 };
 
+/*
+ * Which of 64 nodes begin a chain: do not follow their parent. Chains are numbered in order, so
+ * that a node's chain is found by counting from here.
+ */
+struct dict_chains {
+	uint64_t firsts;
+	uint32_t before; /* chains that begin before these nodes */
+};
+
+#define DICT_CHAINS_NODES 64
+
 /* The trie: nodes by id, and where to look for those that do not follow their parent (dict_node.c).
  */
 struct dict_nodes {
 	struct node *all;
-	uint32_t count, capacity;
+	struct dict_chains *chains; /* of 64 nodes each */
+	uint32_t *firsts;           /* the first node of each chain */
+	uint32_t count, capacity, chains_capacity, firsts_capacity;
 	uint32_t *slots;
 	uint32_t slots_used;
 	unsigned int slots_bits;
@@ -71,6 +84,8 @@ size_t dict_nodes_memory(const struct dict_nodes *nodes);
 int dict_nodes_add(struct dict_nodes *nodes, struct node node, uint32_t limit, uint32_t *ret_id);
 void dict_nodes_truncate(struct dict_nodes *nodes, uint32_t count);
 int dict_nodes_reserve(struct dict_nodes *nodes, uint32_t count);
+/* How many chains there are; the root begins the first. */
+uint32_t dict_nodes_chains(const struct dict_nodes *nodes);
 
 /* Labels as they must be stored. */
 int dict_series_sorted(struct dict *dict, const struct series *series, const struct label *labels,

@@ -17,6 +17,9 @@
 /* Columns shorter than this hardly get smaller by packing. */
 #define RECORD_PACK_BYTES_MIN 64
 
+/* Fewer rows stay in their plain form. */
+#define RECORD_PACK_ROWS_MIN 32
+
 enum record_batch_flags { RECORD_PACKED = 1, RECORD_LOSS_OF_NONE = 2, RECORD_GENERATION = 4 };
 
 #define RECORD_BATCH_FLAGS (RECORD_PACKED | RECORD_LOSS_OF_NONE | RECORD_GENERATION)
@@ -121,35 +124,45 @@ static void record_put_directory(const struct batch *batch, struct buf *to)
 	}
 }
 
+static void record_put_columns(const struct batch *batch, struct buf *scratch, struct buf *to)
+{
+	bool is_packed = scratch->count >= RECORD_PACK_BYTES_MIN;
+	record_put_directory(batch, to);
+	buf_put_varint(to, scratch->count);
+	if (!is_packed)
+		buf_put(to, scratch->bytes, scratch->count);
+	else if (compress_append(COMPRESS_LZ4, scratch->bytes, scratch->count, to) < 0)
+		to->failed = true;
+}
+
 void record_put_batch(const struct batch *batch, uint32_t generation, struct kv_bytes key,
         struct buf *scratch, struct buf *to)
 {
 	/* SERIES_NONE sorts last. */
 	bool has_loss_of_none = batch->losses_count > 0 &&
 	                        batch->losses[batch->losses_count - 1].series == SERIES_NONE;
-
+	bool has_packed_form = batch->rows_count >= RECORD_PACK_ROWS_MIN;
 	buf_reset(scratch);
-	batch_encode(batch, scratch);
+	if (!has_packed_form)
+		batch_encode(batch, scratch);
 	if (scratch->failed) {
 		to->failed = true;
 		return;
 	}
 	bool is_packed = scratch->count >= RECORD_PACK_BYTES_MIN;
 
-	record_begin(to);
+	record_begin_version(has_packed_form ? RECORD_VERSION_BATCH : RECORD_VERSION, to);
 	buf_put_u8(to, (is_packed ? RECORD_PACKED : 0) |
 	                       (has_loss_of_none ? RECORD_LOSS_OF_NONE : 0) |
 	                       (generation ? RECORD_GENERATION : 0));
 	if (generation)
 		buf_put_varint(to, generation);
 	buf_put_varint(to, batch->duration_ns);
-	record_put_directory(batch, to);
-	buf_put_varint(to, scratch->count);
-	if (is_packed) {
-		if (compress_append(COMPRESS_LZ4, scratch->bytes, scratch->count, to) < 0)
-			to->failed = true;
+	if (has_packed_form) {
+		record_put_directory(batch, to);
+		batch_encode_packed(batch, scratch, to);
 	} else {
-		buf_put(to, scratch->bytes, scratch->count);
+		record_put_columns(batch, scratch, to);
 	}
 	record_seal(to, key);
 }
@@ -157,7 +170,8 @@ void record_put_batch(const struct batch *batch, uint32_t generation, struct kv_
 int record_get_batch(struct kv_bytes key, struct kv_bytes value, struct record_batch *ret_record)
 {
 	struct reader reader;
-	int r = record_open(key, value, &reader);
+	uint8_t version;
+	int r = record_open_version(key, value, RECORD_VERSION_BATCH, &version, &reader);
 	if (r < 0)
 		return r;
 
@@ -173,6 +187,7 @@ int record_get_batch(struct kv_bytes key, struct kv_bytes value, struct record_b
 		.duration_ns = reader_varint(&reader),
 		.has_loss_of_none = flags & RECORD_LOSS_OF_NONE,
 		.is_packed = flags & RECORD_PACKED,
+		.has_packed_form = version == RECORD_VERSION_BATCH,
 	};
 	size_t count = reader_count(&reader, 1);
 	if (count >= SERIES_NONE)
@@ -187,11 +202,15 @@ int record_get_batch(struct kv_bytes key, struct kv_bytes value, struct record_b
 		series += distance;
 	}
 	record.series.end = reader.at;
-	record.unpacked_bytes = (uint32_t)reader_varint_max(&reader, RECORD_BATCH_BYTES_MAX);
+	if (!record.has_packed_form)
+		record.unpacked_bytes = (uint32_t)reader_varint_max(
+		        &reader, RECORD_BATCH_BYTES_MAX);
 	record.columns = reader;
-	if (reader.failed || (flags & ~RECORD_BATCH_FLAGS))
+	if (reader.failed || (flags & ~RECORD_BATCH_FLAGS) ||
+	        (record.has_packed_form && record.is_packed))
 		return -EBADMSG;
-	if (!record.is_packed && reader_left(&reader) != record.unpacked_bytes)
+	if (!record.has_packed_form && !record.is_packed &&
+	        reader_left(&reader) != record.unpacked_bytes)
 		return -EBADMSG;
 	*ret_record = record;
 	return 0;
@@ -201,6 +220,14 @@ int record_unpack_batch(const struct record_batch *record, uint64_t start_ns, st
         struct batch *batch)
 {
 	struct reader columns = record->columns;
+	if (record->has_packed_form) {
+		batch->start_ns = start_ns;
+		batch->duration_ns = record->duration_ns;
+		int r = batch_decode_packed(batch, RECORD_BATCH_ROWS_MAX, scratch, &columns);
+		if (r < 0)
+			batch_reset(batch);
+		return r;
+	}
 	if (record->is_packed) {
 		buf_reset(scratch);
 		int r = compress_unpack(COMPRESS_LZ4, columns.at, reader_left(&columns),

@@ -28,6 +28,8 @@
 #define RECORD_VERSION_COUNTERS 2
 /* Of generations of the dictionary that old windows moved to. */
 #define RECORD_VERSION_COMPACT 2
+/* Of batches whose columns are packed, which those of more than a few rows are. */
+#define RECORD_VERSION_BATCH 2
 
 /* What one batch may take unpacked, and how many rows: more is refused before it is written. */
 #define RECORD_BATCH_BYTES_MAX (256u << 20)
@@ -53,8 +55,9 @@ struct record_batch {
 	uint32_t generation; /* of the dict that its ids are of */
 	uint32_t series_count;
 	bool has_loss_of_none; /* losses of SERIES_NONE */
-	bool is_packed;
-	struct reader series; /* ascending: the first, then each as a distance of at least 1 */
+	bool is_packed;        /* plain columns, under LZ4 */
+	bool has_packed_form;  /* columns in their packed form */
+	struct reader series;  /* ascending: the first, then each as a distance of at least 1 */
 	uint32_t unpacked_bytes;
 	struct reader columns;
 };

@@ -49,6 +49,18 @@ static struct dict *make_dict(void)
 	return dict;
 }
 
+/* Two chains more, so that what is packed has some to speak of. */
+static void add_chains(struct dict *dict)
+{
+	uint32_t frame, node;
+	if (dict_frame(dict, &(struct frame){ .kind = FRAME_KERNEL }, &frame) < 0)
+		abort();
+	for (uint32_t parent = 2; parent <= 4; parent += 2)
+		if (dict_node(dict, parent, frame, &node) < 0 ||
+		        dict_node(dict, node, frame, &node) < 0)
+			abort();
+}
+
 static struct kv_bytes value_of(const struct buf *buf)
 {
 	return (struct kv_bytes){ buf->bytes, buf->count };
@@ -57,6 +69,7 @@ static struct kv_bytes value_of(const struct buf *buf)
 static void try_batch(struct kv_bytes value)
 {
 	AUTO(dict) dict = make_dict();
+	add_chains(dict);
 	AUTO(batch) batch = batch_new(dict);
 	AUTO(batch) batch_again = batch_new(dict);
 	AUTO_BUF scratch = { 0 };
@@ -229,7 +242,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count)
 	if (count == 0)
 		return 0;
 
-	record_begin_version(bytes[0] == 'C' ? RECORD_VERSION_COUNTERS : RECORD_VERSION, &sealed);
+	record_begin_version(bytes[0] == 'C'   ? RECORD_VERSION_COUNTERS
+	                     : bytes[0] == 'B' ? RECORD_VERSION_BATCH
+	                                       : RECORD_VERSION,
+	        &sealed);
 	buf_put(&sealed, bytes + 1, count - 1);
 	record_seal(&sealed, key);
 	if (sealed.failed)
@@ -237,6 +253,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count)
 	struct kv_bytes value = value_of(&sealed);
 	switch (bytes[0]) {
 	case 'b':
+	case 'B':
 		try_batch(value);
 		break;
 	case 'd':

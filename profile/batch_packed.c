@@ -1,0 +1,309 @@
+/*
+ * The packed form of a batch's columns (docs/formats/batch.md).
+ *
+ * Nodes are numbered along every path that was ever seen, and most rows are of the end of one. So a
+ * row names its *chain*, a run of nodes each of which follows its parent, of which there are a
+ * tenth as many, and says where in it only when that is not the end:
+ *
+ *	nodes   [ 0 1 2 3 | 4 5 | 6 7 8 ]     chains 0, 1, 2; their ends 3, 5, 8
+ *	rows      node 3, 5, 7      ->       chain +0 end, +1 end, +1 at 1
+ *
+ * The newest chain may grow after it was written about, so there the place is always said.
+ *
+ * What a row needs is split in two. A *symbol*, one byte: how many bits the distance from the chain
+ * before has, whether a place follows and whether a value. Symbols repeat, and zstd makes about
+ * half of them. Behind them the bits themselves, which nothing makes smaller.
+ */
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+#include "core/bits.h"
+#include "core/compress.h"
+#include "profile/batch_private.h"
+#include "profile/dict_private.h"
+
+enum {
+	SYMBOL_WIDTH = 63,
+	SYMBOL_VALUE = 64,  /* more than 1 */
+	SYMBOL_PLACE = 128, /* not at the end of its chain */
+};
+
+#define PLACE_BITS_NEWEST 32
+
+#define PACKING_ROWS_AT_ONCE 64
+
+/* The most bits of a row, in whole bytes. */
+#define PACKING_ROW_BYTES_MAX (4 + 4 + BITS_NUMBER_BYTES_MAX)
+
+static uint32_t chains_number(const struct dict_nodes *nodes, uint32_t node)
+{
+	const struct dict_chains *chains = &nodes->chains[node / DICT_CHAINS_NODES];
+	uint64_t firsts = chains->firsts &
+	                  UINT64_MAX >> (DICT_CHAINS_NODES - 1 - node % DICT_CHAINS_NODES);
+	return chains->before + (uint32_t)__builtin_popcountll(firsts) - 1;
+}
+
+/* How many bits a place before the last one of so many nodes has. */
+static inline unsigned int chains_place_width(uint32_t nodes)
+{
+	return bits_width(nodes - 2);
+}
+
+/* ---- writing ---- */
+
+struct packing {
+	const struct dict_nodes *nodes;
+	uint32_t chains_count;
+	struct bits_writer bits;
+};
+
+static inline uint8_t packing_row(
+        struct packing *packing, const struct row *row, uint32_t chain, uint32_t chain_before)
+{
+	const uint32_t *firsts = packing->nodes->firsts;
+	uint32_t distance = chain - chain_before;
+	bool is_newest = chain + 1 == packing->chains_count;
+	unsigned int symbol = bits_width(distance);
+	bits_put_below_top(&packing->bits, distance);
+	if (is_newest || row->node + 1 != firsts[chain + 1]) {
+		symbol |= SYMBOL_PLACE;
+		bits_put(&packing->bits, row->node - firsts[chain],
+		        is_newest ? PLACE_BITS_NEWEST
+		                  : chains_place_width(firsts[chain + 1] - firsts[chain]));
+	}
+	if (row->value > 1) {
+		symbol |= SYMBOL_VALUE;
+		bits_put_number(&packing->bits, row->value - 1);
+	}
+	return (uint8_t)symbol;
+}
+
+/* Where the tables say it is anywhere in memory: asked for together, then looked at. */
+static void packing_find_chains(
+        const struct packing *packing, const struct row *rows, uint32_t count, uint32_t *chains)
+{
+	const struct dict_nodes *nodes = packing->nodes;
+	for (uint32_t i = 0; i < count; i++)
+		__builtin_prefetch(&nodes->chains[rows[i].node / DICT_CHAINS_NODES]);
+	for (uint32_t i = 0; i < count; i++) {
+		chains[i] = chains_number(nodes, rows[i].node);
+		__builtin_prefetch(&nodes->firsts[chains[i]]);
+	}
+}
+
+/* Every row's symbol into `symbols`, its bits into `bits`. */
+static void packing_rows(
+        struct packing *packing, const struct batch *batch, uint8_t *symbols, struct buf *bits)
+{
+	uint32_t chains[PACKING_ROWS_AT_ONCE];
+	uint32_t chain_before = 0;
+	uint8_t *room = buf_reserve(
+	        bits, (size_t)batch->rows_count * PACKING_ROW_BYTES_MAX + BITS_ROOM);
+	if (!room)
+		return;
+	packing->bits = (struct bits_writer){ .at = room };
+	for (uint32_t i = 0; i < batch->rows_count; i++) {
+		const struct row *row = &batch->rows[i];
+		uint32_t place = i % PACKING_ROWS_AT_ONCE;
+		uint32_t left = batch->rows_count - i;
+		if (place == 0)
+			packing_find_chains(packing, row,
+			        left < PACKING_ROWS_AT_ONCE ? left : PACKING_ROWS_AT_ONCE, chains);
+		if (i > 0 && row->series != row[-1].series)
+			chain_before = 0;
+		symbols[i] = packing_row(packing, row, chains[place], chain_before);
+		chain_before = chains[place];
+	}
+	bits_end(&packing->bits);
+	bits->count += (size_t)(packing->bits.at - room);
+}
+
+/* Symbols under zstd, or as they are when that is not smaller. */
+static void packing_put_symbols(const uint8_t *symbols, uint32_t count, struct buf *to)
+{
+	AUTO_BUF packed = { 0 };
+	if (compress_append(COMPRESS_ZSTD_FAST, symbols, count, &packed) < 0) {
+		to->failed = true;
+		return;
+	}
+	bool is_smaller = packed.count < count;
+	buf_put_varint(to, is_smaller ? packed.count : 0);
+	buf_put(to, is_smaller ? packed.bytes : symbols, is_smaller ? packed.count : count);
+}
+
+static void packing_put_runs(const struct batch *batch, struct buf *to)
+{
+	uint32_t series_next = 0;
+	for (uint32_t i = 0, end; i < batch->rows_count; i = end) {
+		end = batch_run_end(batch, i);
+		buf_put_varint(to, batch->rows[i].series - series_next);
+		buf_put_varint(to, end - i - 1);
+		series_next = batch->rows[i].series + 1;
+	}
+}
+
+void batch_encode_packed(const struct batch *batch, struct buf *scratch, struct buf *to)
+{
+	AUTO_BUF bits = { 0 };
+	struct packing packing = {
+		.nodes = &batch->dict->nodes,
+		.chains_count = dict_nodes_chains(&batch->dict->nodes),
+	};
+	batch_assert_settled(batch);
+	buf_put_varint(to, batch->rows_count);
+	buf_put_varint(to, batch->coverage_count);
+	buf_put_varint(to, batch->losses_count);
+	buf_put_varint(to, packing.chains_count);
+
+	buf_reset(scratch);
+	uint8_t *symbols = buf_reserve(scratch, batch->rows_count + 1);
+	if (symbols)
+		packing_rows(&packing, batch, symbols, &bits);
+	if (symbols)
+		packing_put_symbols(symbols, batch->rows_count, to);
+	packing_put_runs(batch, to);
+	batch_encode_rest(batch, to);
+	buf_put(to, bits.bytes, bits.count);
+	to->failed |= scratch->failed || bits.failed;
+}
+
+/* ---- reading ---- */
+
+struct unpacking {
+	const struct dict_nodes *nodes;
+	uint32_t chains_count; /* when it was written */
+	struct bits_reader bits;
+	bool failed;
+};
+
+/* Where in its chain a row is that is not at the end. */
+static uint32_t unpacking_place(struct unpacking *unpacking, uint32_t chain)
+{
+	const struct dict_nodes *nodes = unpacking->nodes;
+	bool is_newest = chain + 1 == unpacking->chains_count;
+	uint32_t first = nodes->firsts[chain];
+	uint32_t end = chain + 1 < dict_nodes_chains(nodes) ? nodes->firsts[chain + 1]
+	                                                    : nodes->count;
+	uint32_t places = end - first - !is_newest;
+	if (places == 0) {
+		unpacking->failed = true;
+		return first;
+	}
+	uint64_t place = bits_get(
+	        &unpacking->bits, is_newest ? PLACE_BITS_NEWEST : chains_place_width(end - first));
+	unpacking->failed |= place >= places;
+	return first + (uint32_t)place;
+}
+
+static inline void unpacking_row(
+        struct unpacking *unpacking, uint8_t symbol, uint32_t *chain, struct row *row)
+{
+	unsigned int width = symbol & SYMBOL_WIDTH;
+	if (width > 32) {
+		unpacking->failed = true;
+		return;
+	}
+	uint64_t number = (uint64_t)*chain + bits_get_below_top(&unpacking->bits, width);
+	/* The newest chain has no end that both sides know. */
+	if (number + !(symbol & SYMBOL_PLACE) >= unpacking->chains_count) {
+		unpacking->failed = true;
+		return;
+	}
+	*chain = (uint32_t)number;
+	row->node = symbol & SYMBOL_PLACE ? unpacking_place(unpacking, *chain)
+	                                  : unpacking->nodes->firsts[number + 1] - 1;
+	row->value = 1;
+	if (symbol & SYMBOL_VALUE) {
+		uint64_t more = bits_get_number(&unpacking->bits);
+		unpacking->failed |= more == UINT64_MAX;
+		row->value = more + 1;
+	}
+}
+
+static void unpacking_run(
+        struct unpacking *unpacking, const uint8_t *symbols, uint32_t count, struct row *rows)
+{
+	uint32_t chain = 0;
+	for (uint32_t i = 0; i < count && !unpacking->failed; i++) {
+		unpacking_row(unpacking, symbols[i], &chain, &rows[i]);
+		unpacking->failed |= i > 0 && rows[i].node <= rows[i - 1].node;
+	}
+}
+
+/* As many symbols as there are rows, in `scratch`. */
+static int unpacking_get_symbols(struct reader *from, uint32_t count, struct buf *scratch)
+{
+	size_t packed = (size_t)reader_varint_max(from, count);
+	const uint8_t *bytes = reader_bytes(from, packed ? packed : count);
+	if (!bytes && (count > 0 || from->failed))
+		return -EBADMSG;
+	buf_reset(scratch);
+	if (packed)
+		return compress_unpack(COMPRESS_ZSTD_FAST, bytes, packed, count, count, scratch);
+	buf_put(scratch, bytes, count);
+	return scratch->failed ? -ENOMEM : 0;
+}
+
+/* The series of every row. */
+static void unpacking_get_runs(struct batch *batch, struct reader *from)
+{
+	struct dict_mark mark = dict_mark(batch->dict);
+	uint64_t series_next = 0;
+	uint32_t done = 0;
+	while (done < batch->rows_count && !from->failed) {
+		uint32_t left = batch->rows_count - done;
+		uint32_t series = batch_decode_ascending(from, &series_next, mark.series);
+		uint32_t count = (uint32_t)reader_varint_max(from, left - 1) + 1;
+		for (uint32_t i = 0; i < count; i++)
+			batch->rows[done++].series = series;
+	}
+}
+
+static int unpacking_rows(struct unpacking *unpacking, struct batch *batch, const uint8_t *symbols,
+        struct reader *from)
+{
+	if (from->failed)
+		return -EBADMSG;
+	unpacking->bits = bits_reader_of(from->at, reader_left(from));
+	from->at = from->end;
+	for (uint32_t i = 0, end; i < batch->rows_count && !unpacking->failed; i = end) {
+		end = batch_run_end(batch, i);
+		unpacking_run(unpacking, symbols + i, end - i, batch->rows + i);
+	}
+	return unpacking->failed || !bits_is_at_end(&unpacking->bits) ? -EBADMSG : 0;
+}
+
+int batch_decode_packed(
+        struct batch *batch, uint32_t rows_max, struct buf *scratch, struct reader *from)
+{
+	assert(batch->rows_count == 0 && batch->coverage_count == 0 && batch->losses_count == 0);
+
+	struct unpacking unpacking = { .nodes = &batch->dict->nodes };
+	uint64_t rows = reader_varint_max(from, rows_max);
+	uint64_t coverage = reader_varint_max(from, UINT32_MAX / 2);
+	uint64_t losses = reader_varint_max(from, UINT32_MAX / 2);
+	unpacking.chains_count = (uint32_t)reader_varint_max(
+	        from, dict_nodes_chains(unpacking.nodes));
+	if (from->failed || unpacking.chains_count == 0 ||
+	        2 * coverage + 3 * losses > reader_left(from))
+		return -EBADMSG;
+
+	/* A symbol for each row, before memory is taken for so many. */
+	int r = unpacking_get_symbols(from, (uint32_t)rows, scratch);
+	if (r < 0)
+		return r == -E2BIG ? -EBADMSG : r;
+	batch->rows_count = (uint32_t)rows;
+	batch->coverage_count = (uint32_t)coverage;
+	batch->losses_count = (uint32_t)losses;
+	r = batch_take_memory(batch);
+	if (r == 0) {
+		unpacking_get_runs(batch, from);
+		batch_decode_rest(batch, from);
+		r = unpacking_rows(&unpacking, batch, scratch->bytes, from);
+	}
+	if (r < 0)
+		batch_reset(batch);
+	return r;
+}
