@@ -22,6 +22,7 @@
 
 #define ID_MAP_SLOTS_FIRST_BITS   6
 #define ID_MAP_SLOTS_FIRST        (1u << ID_MAP_SLOTS_FIRST_BITS)
+#define ID_MAP_SLOW_CAPACITY      (64u << 10)
 #define ID_MAP_SECRET_WITHOUT_RNG UINT64_C(0x9e3779b97f4a7c15)
 
 struct id_map {
@@ -86,6 +87,9 @@ static int id_map_grow_hashes(struct id_map *map)
 	uint32_t capacity = map->capacity ? map->capacity * 2 : ID_MAP_SLOTS_FIRST / 2;
 	if (map->capacity > UINT32_MAX / 2)
 		return -ENOSPC;
+	/* Large ones move by pages, and what they have too much counts. */
+	if (map->capacity >= ID_MAP_SLOW_CAPACITY)
+		capacity = map->capacity + map->capacity / 4;
 	struct hash128 *hashes = realloc(map->hashes, capacity * sizeof(*hashes));
 	if (!hashes)
 		return -ENOMEM;

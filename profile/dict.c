@@ -28,6 +28,9 @@
 
 #define DICT_FIRST_CAPACITY 64
 
+/* From here on an array grows by a quarter: what is moved then are pages, and waste counts. */
+#define DICT_SLOW_CAPACITY (64u << 10)
+
 /* So many frames on the way to the root are looked at together. */
 #define DICT_PATH_PART 256
 
@@ -50,7 +53,7 @@ void *dict_grow(void *array, uint32_t *capacity, uint64_t needed, size_t each)
 
 	uint64_t wanted = *capacity ? *capacity : DICT_FIRST_CAPACITY;
 	while (wanted < needed)
-		wanted *= 2;
+		wanted += wanted < DICT_SLOW_CAPACITY ? wanted : wanted / 4;
 	if (wanted > UINT32_MAX)
 		wanted = UINT32_MAX;
 	void *grown = needed <= wanted ? realloc(array, wanted * each) : NULL;

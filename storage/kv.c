@@ -55,6 +55,9 @@
 #define KV_RECOVERY_POINT      2           /* rocksdb_point_in_time_recovery has no name in C */
 #define KV_INFO_LEVEL_NONE     6           /* one above the highest, which are headers */
 #define KV_BLOOM_BITS          10
+#define KV_DICT_BLOCK_BYTES    (1u << 20)
+#define KV_DICT_ZSTD_LEVEL     6
+#define KV_ZSTD_WINDOW_DEFAULT (-14) /* for zlib, and of no effect on zstd */
 #define KV_ONES_BYTES          64
 #define KV_ACKED_NAME          "profleet-acked"
 #define KV_MADE_NAME           "profleet-made-"
@@ -125,6 +128,7 @@ struct kv {
 	rocksdb_options_t *family_options[KV_FAMILIES];
 	rocksdb_block_based_table_options_t *table;
 	rocksdb_block_based_table_options_t *table_large;
+	rocksdb_block_based_table_options_t *table_dict;
 	rocksdb_cache_t *cache;
 	rocksdb_readoptions_t *read;
 	rocksdb_writeoptions_t *write[2]; /* by enum kv_durability */
@@ -222,8 +226,10 @@ static void kv_make_family_options(struct kv *kv, uint64_t memtables_bytes)
 		bool is_bulk = i == KV_BATCH || i == KV_SYMBOLS || i == KV_SUMS || i == KV_DETAIL ||
 		               i == KV_SUMS_HOUR || i == KV_SUMS_DAY;
 
-		rocksdb_options_set_block_based_table_factory(
-		        options, is_bulk ? kv->table_large : kv->table);
+		rocksdb_options_set_block_based_table_factory(options, is_bulk ? kv->table_large
+		                                                       : i == KV_DICT
+		                                                               ? kv->table_dict
+		                                                               : kv->table);
 		rocksdb_options_set_write_buffer_size(
 		        options, is_bulk ? memtables_bytes / 2 : memtables_bytes / 8);
 		rocksdb_options_set_target_file_size_base(options, 32u << 20);
@@ -231,13 +237,17 @@ static void kv_make_family_options(struct kv *kv, uint64_t memtables_bytes)
 		/* Batches and symbols come packed; dictionary deltas are the ones that gain. */
 		/*
 		 * A dictionary is written once and stays where its first flush put it, above the
-		 * lowest level, so it is packed well from the beginning.
+		 * lowest level, so it is packed well from the beginning; it is only ever read from
+		 * end to end, so in large pieces, in which a name finds those that are like it.
 		 */
 		int packing = is_bulk        ? rocksdb_no_compression
 		              : i == KV_DICT ? rocksdb_zstd_compression
 		                             : rocksdb_lz4_compression;
 		rocksdb_options_set_compression(options, packing);
 		rocksdb_options_set_bottommost_compression(options, packing);
+		if (i == KV_DICT)
+			rocksdb_options_set_compression_options(
+			        options, KV_ZSTD_WINDOW_DEFAULT, KV_DICT_ZSTD_LEVEL, 0, 0);
 		kv->family_options[i] = options;
 	}
 }
@@ -279,6 +289,9 @@ static void kv_make_options(struct kv *kv, struct kv_options options)
 	kv->table_large = rocksdb_block_based_options_create();
 	rocksdb_block_based_options_set_block_cache(kv->table_large, kv->cache);
 	rocksdb_block_based_options_set_block_size(kv->table_large, 64u << 10);
+	kv->table_dict = rocksdb_block_based_options_create();
+	rocksdb_block_based_options_set_block_cache(kv->table_dict, kv->cache);
+	rocksdb_block_based_options_set_block_size(kv->table_dict, KV_DICT_BLOCK_BYTES);
 	kv_make_family_options(kv, options.memtables_bytes);
 
 	kv->read = rocksdb_readoptions_create();
@@ -670,6 +683,7 @@ void kv_free(struct kv *kv)
 			rocksdb_options_destroy(kv->family_options[i]);
 		rocksdb_block_based_options_destroy(kv->table);
 		rocksdb_block_based_options_destroy(kv->table_large);
+		rocksdb_block_based_options_destroy(kv->table_dict);
 		rocksdb_cache_destroy(kv->cache);
 		rocksdb_options_destroy(kv->options);
 	}
