@@ -10,11 +10,11 @@
 void bits_put_number(struct bits_writer *writer, uint64_t value)
 {
 	assert(value > 0);
-	unsigned int width = bits_width(value);
+	unsigned int below = 63 - (unsigned int)__builtin_clzll(value);
+	unsigned int width = below + 1;
 	unsigned int zeroes = 31 - (unsigned int)__builtin_clz(width | 1);
 	bits_put(writer, UINT64_C(1) << zeroes, zeroes + 1);
 	bits_put_below_top(writer, width);
-	unsigned int below = width - 1;
 	unsigned int low = below < BITS_HALF ? below : BITS_HALF;
 	value ^= UINT64_C(1) << below;
 	bits_put(writer, value & ((UINT64_C(1) << low) - 1), low);
