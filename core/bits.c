@@ -10,13 +10,13 @@
 void bits_put_number(struct bits_writer *writer, uint64_t value)
 {
 	assert(value > 0);
-	unsigned int below = 63 - (unsigned int)__builtin_clzll(value);
+	unsigned int below = (unsigned int)__builtin_clzll(value) ^ 63;
 	unsigned int width = below + 1;
 	unsigned int zeroes = 31 - (unsigned int)__builtin_clz(width | 1);
 	bits_put(writer, UINT64_C(1) << zeroes, zeroes + 1);
 	bits_put_below_top(writer, width);
 	unsigned int low = below < BITS_HALF ? below : BITS_HALF;
-	value ^= UINT64_C(1) << below;
+	value ^= UINT64_C(1) << (below & 63);
 	bits_put(writer, value & ((UINT64_C(1) << low) - 1), low);
 	if (below > low)
 		bits_put(writer, value >> low, below - low);
