@@ -186,8 +186,9 @@ LIMITS = {
     "sums": "groups of version, region and 16 buckets are nearly the instances of set A: their values take 0.24 B a sample at "
             "ten minutes, where the entropy given a stack's total and a group's share is 0.23, and 0.15 of 0.16 at an hour; "
             "dictionary and totals are another 0.15 and 0.05, which is what a service as one group would take",
-    "written": "the log is 2.2 B/row of it (ids of trie nodes take two bytes, which LZ4 leaves as they are), detail 1.4, "
-               "the rest sums and rollups",
+    "written": "the log is the most of it: of a row there about 0.5 B are the bits in which a stack differs from "
+               "its neighbour, 0.5 how many these are, the rest places inside of a path, values and what a section says of itself; "
+               "then detail, sums and rollups",
     "memory": "a stack brings about 9.5 nodes of 8 bytes and 0.9 frames of 80 with their place in a table",
 }
 
