@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 
-from lib_fleet import BIN, Aggregator, check, preload, run, wait_for
+from lib_fleet import BIN, Aggregator, check, run, wait_for
 
 # Loaded into the aggregator. Each sync that ended leaves a line with the file and the size that is safe
 # now; while the file named by SYNC_HANGS exists, syncs of the log say so and wait.
@@ -65,9 +65,16 @@ int fsync(int fd) { return sync_file("fsync", fd); }
 
 class Shim:
     def __init__(self, fleet):
+        self.so = os.path.join(fleet.dir, "shim.so")
         self.log = os.path.join(fleet.dir, "synced")
         self.hangs = os.path.join(fleet.dir, "hangs")
-        self.env = {"LD_PRELOAD": preload(fleet, SHIM, "profleet-aggregator"), "SYNC_LOG": self.log, "SYNC_HANGS": self.hangs}
+        with open(self.so + ".c", "w", encoding="utf-8") as file:
+            file.write(SHIM)
+        subprocess.run(["gcc", "-shared", "-fPIC", "-O1", self.so + ".c", "-o", self.so], check=True)
+        # A sanitizer's run-time wants to be first; it is named before us.
+        linked = subprocess.run(["ldd", f"{BIN}/profleet-aggregator"], capture_output=True, text=True, check=True).stdout
+        sanitizers = re.findall(r"(/\S*lib(?:asan|tsan|ubsan)\S*)", linked)
+        self.env = {"LD_PRELOAD": ":".join(sanitizers + [self.so]), "SYNC_LOG": self.log, "SYNC_HANGS": self.hangs}
 
     def lines(self):
         try:

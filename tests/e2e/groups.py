@@ -63,30 +63,6 @@ def groups(fleet, address):
     fleet.cli(address, "top", "ticks", *HOUR, "--by", ",a", status=2)
 
 
-def trees(fleet, address):
-    """The values of the labels are the outermost frames, whatever the stacks are written as."""
-    def nodes(*argv):
-        return [(n["depth"], n["function"], n["total"], n["self"])
-                for n in fleet.json(address, "tree", "ticks", *HOUR, *argv)["nodes"]]
-
-    us = [(1, 'region="us"', 12, 0), (2, "main", 12, 0), (3, "render", 8, 8), (3, "parse", 4, 0), (4, "parse", 4, 4)]
-    found = nodes("--by", "region")
-    check(found[0] == (1, 'region="eu"', 65, 0) and found[1:4] == [(2, "main", 65, 0), (3, "parse", 35, 35),
-                                                                    (3, "render", 30, 10)], found)
-    check(found[5:10] == us and found[10:] == [(1, 'region=""', 3, 0), (2, "main", 3, 0), (3, "idle", 3, 3)], found)
-    check(nodes('--by', 'region,version')[0] == (1, 'region="eu",version="1"', 40, 0), nodes('--by', 'region,version'))
-    # Without groups the tree is as it was, and parts add up to it.
-    check(nodes()[0] == (1, "main", 80, 0), nodes())
-    check(nodes("--by", "region", "--limit", "2") == found[:2], nodes("--by", "region", "--limit", "2"))
-    folded = fleet.cli(address, "tree", "ticks", *HOUR, "--by", "region", "-o", "folded")
-    check('region="us";main;parse;parse 4' in folded.splitlines(), folded)
-    check(fleet.cli(address, "flame", "ticks", *HOUR, "--by", "region", "-o", "folded", "--out", "-") == folded, folded)
-    page = fleet.cli(address, "flame", "ticks", *HOUR, "--by", "region", "--out", "-")
-    check("<html" in page, page[:200])
-    fleet.cli(address, "tree", os.path.join(fleet.dir, "0.folded"), "--by", "region", status=2)
-    fleet.cli(address, "flame", "ticks", *HOUR, "--by", "a,b,c,d,e", status=2)
-
-
 def timelines(fleet, address):
     def steps(*argv):
         series = fleet.json(address, "timeline", "ticks", *HOUR, *argv)["series"]
@@ -120,7 +96,6 @@ def groups_and_timelines(fleet):
     imported(fleet, aggregator)
     for _ in range(2):
         groups(fleet, aggregator.address)
-        trees(fleet, aggregator.address)
         timelines(fleet, aggregator.address)
         # The same from what was written down.
         aggregator.stop()

@@ -219,17 +219,6 @@ def compile_c(fleet, name, source, *flags):
     return path
 
 
-def preload(fleet, source, program):
-    """What LD_PRELOAD has to be so that functions of a C source come before those of the C library in a program of ours."""
-    so = os.path.join(fleet.dir, "shim.so")
-    with open(so + ".c", "w", encoding="utf-8") as file:
-        file.write(source)
-    subprocess.run(["gcc", "-shared", "-fPIC", "-O1", so + ".c", "-o", so], check=True)
-    # A sanitizer's run-time wants to be first; it is named before us.
-    linked = subprocess.run(["ldd", f"{BIN}/{program}"], capture_output=True, text=True, check=True).stdout
-    return ":".join(re.findall(r"(/\S*lib(?:asan|tsan|ubsan)\S*)", linked) + [so])
-
-
 def cpu_seconds(pid):
     """User and system time of a live process, all its threads."""
     with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stat:
