@@ -135,13 +135,18 @@ static void record_put_columns(const struct batch *batch, struct buf *scratch, s
 		to->failed = true;
 }
 
+bool record_batch_is_packed(const struct batch *batch)
+{
+	return batch->rows_count >= RECORD_PACK_ROWS_MIN;
+}
+
 void record_put_batch(const struct batch *batch, uint32_t generation, struct kv_bytes key,
         struct buf *scratch, struct buf *to)
 {
 	/* SERIES_NONE sorts last. */
 	bool has_loss_of_none = batch->losses_count > 0 &&
 	                        batch->losses[batch->losses_count - 1].series == SERIES_NONE;
-	bool has_packed_form = batch->rows_count >= RECORD_PACK_ROWS_MIN;
+	bool has_packed_form = record_batch_is_packed(batch);
 	buf_reset(scratch);
 	if (!has_packed_form)
 		batch_encode(batch, scratch);

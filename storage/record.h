@@ -62,6 +62,9 @@ struct record_batch {
 	struct reader columns;
 };
 
+/* Has it so many rows that it is kept in the packed form, which not every reader knows? */
+bool record_batch_is_packed(const struct batch *batch);
+
 /* Settled, with ids of that generation of the store's dict. `scratch` is any buf. */
 void record_put_batch(const struct batch *batch, uint32_t generation, struct kv_bytes key,
         struct buf *scratch, struct buf *to);

@@ -194,6 +194,12 @@ int store_put_format(struct store *store, struct kv_batch *write, uint32_t versi
 	return 0;
 }
 
+int store_put_format_of(struct store *store, const struct batch *batch, struct kv_batch *write)
+{
+	return record_batch_is_packed(batch) ? store_put_format(store, write, STORE_FORMAT_VALUES)
+	                                     : 0;
+}
+
 void store_note_format(struct store *store, uint32_t version)
 {
 	if (store->format_version_min < version)
@@ -927,6 +933,9 @@ static int store_put_batches(struct store *store, const struct group *group, str
 		if (value.failed)
 			return -ENOMEM;
 		kv_put(store->kv, write, KV_BATCH, key, store_bytes(&value));
+		r = store_put_format_of(store, section->batch, write);
+		if (r < 0)
+			return r;
 		section->bytes = key.count + value.count;
 	}
 	return 0;
@@ -1046,6 +1055,8 @@ static void store_group_is_kept(struct store *store, const struct group *group)
 		if (!section->batch)
 			continue;
 		uint64_t start_ns = section->batch->start_ns;
+		if (record_batch_is_packed(section->batch))
+			store_note_format(store, STORE_FORMAT_VALUES);
 		store_note_late(
 		        store, (struct key_batch){ start_ns, section->stream, section->seq });
 		head_sizes_add(&store->heads, start_ns - start_ns % store->options.window_ns,

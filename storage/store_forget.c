@@ -58,6 +58,9 @@ static int forget_visit(void *owner, struct key_batch of, const struct batch *ba
 	if (forget->value.failed)
 		return -ENOMEM;
 	kv_put(forget->store->kv, forget->write, KV_BATCH, key, store_bytes(&forget->value));
+	int r = store_put_format_of(forget->store, batch, forget->write);
+	if (r < 0)
+		return r;
 	/* It will be open again: questions must look into its generation. */
 	pthread_mutex_lock(&forget->store->stats);
 	generation_note_open(store_generation(forget->store, forget->dictionary), of.start_ns);

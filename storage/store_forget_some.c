@@ -257,6 +257,9 @@ static int forgetting_batch(
 			return -ENOMEM;
 		kv_put(store->kv, forgetting->write, KV_BATCH, key_bytes,
 		        store_bytes(&forgetting->value));
+		r = store_put_format_of(store, forgetting->kept, forgetting->write);
+		if (r < 0)
+			return r;
 		after = key_bytes.count + forgetting->value.count;
 	}
 	forgetting->stretch_bytes += before;

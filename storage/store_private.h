@@ -53,7 +53,7 @@ enum {
 	STORE_FORMAT_OPEN = 1,
 	STORE_FORMAT_SEALED = 2,
 	STORE_FORMAT_LEVELS = 3,
-	STORE_FORMAT_VALUES = 4,
+	STORE_FORMAT_VALUES = 4, /* and packed batches */
 	STORE_FORMAT_NEWEST = STORE_FORMAT_VALUES,
 };
 
@@ -279,6 +279,8 @@ static inline enum kv_family store_sums_family(struct key_window key)
  */
 int store_put_format(struct store *store, struct kv_batch *write, uint32_t version);
 void store_note_format(struct store *store, uint32_t version);
+/* The same for a batch that is put; where it is not noted, the next one says it again. */
+int store_put_format_of(struct store *store, const struct batch *batch, struct kv_batch *write);
 
 /* What is hidden, from the disk. Gate locked, or at open. */
 int store_load_expiry(struct store *store);

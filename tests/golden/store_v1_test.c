@@ -107,6 +107,18 @@ static bool is_packed_batch(const char *line)
 	return read_hex(head, value, sizeof(value)) == sizeof(value) && (value[9] & 1);
 }
 
+/* A writer of today packs that batch otherwise, and says that a reader of format 4 is needed for
+ * it. */
+static void expect_line(const char *written, const char *golden)
+{
+	static const char format[] = "meta 666f726d6174 ";
+	if (strncmp(golden, format, strlen(format)) == 0)
+		assert_string_equal(
+		        written, "meta 666f726d6174 0e4229e80a18bec2010400000004000000");
+	else if (!is_packed_batch(golden))
+		assert_string_equal(written, golden);
+}
+
 static void a_store_writes_these_bytes(void **state)
 {
 	TEST_DIR(dir);
@@ -123,8 +135,7 @@ static void a_store_writes_these_bytes(void **state)
 	char *line = strtok_r(golden, "\n", &golden_next);
 	char *line_written = strtok_r((char *)written.bytes, "\n", &written_next);
 	while (line && line_written) {
-		if (!is_packed_batch(line))
-			assert_string_equal(line_written, line);
+		expect_line(line_written, line);
 		line = strtok_r(NULL, "\n", &golden_next);
 		line_written = strtok_r(NULL, "\n", &written_next);
 	}
