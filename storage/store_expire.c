@@ -354,10 +354,15 @@ static bool expire_run_has_sums(
 	return (item && item->parts & STORE_PART_SUMS) || expire_run_has_window(run, window);
 }
 
-/* Has the rollup anything of what the unit is of? Parting may have changed classes meanwhile. */
+/*
+ * Has the rollup anything of what the unit is of? Parting may have changed classes meanwhile. One
+ * that has moved to another dictionary calls services by other numbers: then it may have.
+ */
 static bool expire_has_alike(
         const struct window *rollup, const struct window *source, const struct window_unit *unit)
 {
+	if (rollup->dictionary != source->dictionary)
+		return true;
 	for (uint32_t i = 0; i < rollup->units_count; i++) {
 		const struct window_unit *of = &rollup->units[i];
 		if (!of->is_gone && of->service == unit->service && of->type == unit->type &&
