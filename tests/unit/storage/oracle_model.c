@@ -476,8 +476,9 @@ bool model_can_make_again(
 			return false;
 		for (uint32_t j = 0; j < source->units_count; j++)
 			if (unit_is_missing(source, &source->units[j], but) &&
-			        window_has_service(rollup, source->units[j].service))
-				return false;
+			        (window_has_service(rollup, source->units[j].service) ||
+			                rollup->generation != source->generation))
+				return false; /* in another dictionary nobody can tell */
 	}
 	/* So much is sure: nothing is lost by it. */
 	assert_true(rollup->name.level == 0 || model_sources_have(model, rollup, but));

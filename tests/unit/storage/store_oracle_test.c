@@ -856,6 +856,15 @@ static void program_take_moved(
 	to->made_ns = from->made_ns;
 	to->generation = from->generation;
 	to->moves_to = new->generation;
+	/* What is gone of it is still to be missed. */
+	for (uint32_t i = 0; i < from->units_count; i++)
+		if (from->units[i].is_gone) {
+			struct model_unit *gone = model_add_unit(
+			        to, UINT32_MAX - 1000 - to->units_count);
+			gone->service = from->units[i].service;
+			gone->is_gone = true;
+			gone->is_void = from->units[i].is_void;
+		}
 	for (uint32_t i = 0; i < model->windows_count; i++)
 		for (uint32_t j = 0; j < model->windows[i]->sources_count; j++)
 			if (model_is_same(&model->windows[i]->sources[j], &from->name))
