@@ -21,18 +21,26 @@ static uint32_t head_sizes_smallest(const struct head_sizes *heads)
 	return smallest;
 }
 
-void head_sizes_add(struct head_sizes *heads, uint64_t from_ns, uint64_t bytes)
+void head_sizes_add(struct head_sizes *heads, struct head_size size)
 {
-	uint32_t at = head_sizes_find(heads, from_ns);
+	uint32_t at = head_sizes_find(heads, size.from_ns);
 	if (at == heads->count) {
 		if (heads->count < HEAD_SIZES_MAX)
 			heads->count++;
 		else
 			at = head_sizes_smallest(heads);
-		heads->sizes[at] = (struct head_size){ .from_ns = from_ns };
+		heads->sizes[at] = (struct head_size){ .from_ns = size.from_ns };
 	}
-	if (__builtin_add_overflow(heads->sizes[at].bytes, bytes, &heads->sizes[at].bytes))
-		heads->sizes[at].bytes = UINT64_MAX;
+	struct head_size *head = &heads->sizes[at];
+	head->batches += size.batches;
+	if (__builtin_add_overflow(head->bytes, size.bytes, &head->bytes))
+		head->bytes = UINT64_MAX;
+}
+
+struct head_size head_sizes_get(const struct head_sizes *heads, uint64_t from_ns)
+{
+	uint32_t at = head_sizes_find(heads, from_ns);
+	return at < heads->count ? heads->sizes[at] : (struct head_size){ .from_ns = from_ns };
 }
 
 static void head_sizes_remove(struct head_sizes *heads, uint32_t at)

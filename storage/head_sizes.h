@@ -16,6 +16,7 @@
 struct head_size {
 	uint64_t from_ns; /* of the window */
 	uint64_t bytes;   /* of the records of its batches */
+	uint64_t batches;
 };
 
 /* A zeroed one is empty. */
@@ -24,7 +25,10 @@ struct head_sizes {
 	uint32_t count;
 };
 
-void head_sizes_add(struct head_sizes *heads, uint64_t from_ns, uint64_t bytes);
+void head_sizes_add(struct head_sizes *heads, struct head_size size);
+
+/* How much is known to be open of a window. */
+struct head_size head_sizes_get(const struct head_sizes *heads, uint64_t from_ns);
 
 /* Takes out the first window with that many bytes or more. false: there is none. */
 bool head_sizes_take(struct head_sizes *heads, uint64_t bytes, struct head_size *ret_size);

@@ -1059,8 +1059,12 @@ static void store_group_is_kept(struct store *store, const struct group *group)
 			store_note_format(store, STORE_FORMAT_VALUES);
 		store_note_late(
 		        store, (struct key_batch){ start_ns, section->stream, section->seq });
-		head_sizes_add(&store->heads, start_ns - start_ns % store->options.window_ns,
-		        section->bytes);
+		head_sizes_add(&store->heads,
+		        (struct head_size){
+		                .from_ns = start_ns - start_ns % store->options.window_ns,
+		                .bytes = section->bytes,
+		                .batches = 1,
+		        });
 	}
 
 	pthread_mutex_lock(&store->stats);

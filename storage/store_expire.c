@@ -315,20 +315,6 @@ bool expire_is_rolled_up(struct store *store, struct key_window key)
 	return false;
 }
 
-bool expire_is_taken(struct store *store, struct key_window key)
-{
-	for (uint32_t level = key_window_level(key) + 1; level < WINDOW_LEVELS; level++) {
-		const struct window_list *list = store_windows(store, level);
-		uint64_t earliest = key.from_ns > list->longest_ns ? key.from_ns - list->longest_ns
-		                                                   : 0;
-		for (uint32_t i = window_list_behind(list, earliest);
-		        i < list->count && list->entries[i].key.from_ns <= key.from_ns; i++)
-			if (window_entry_has(&list->entries[i], key))
-				return true;
-	}
-	return false;
-}
-
 static int expire_compare_items(const void *a, const void *b)
 {
 	return expiry_item_compare(a, b);
@@ -713,7 +699,8 @@ static void erasing_take_unit(struct erasing *erasing, const struct expiry_item 
 		unit->chunks = 0;
 	if (item->parts & STORE_PART_SUMS) {
 		/* A rollup that is hidden may be seen again. */
-		unit->is_void |= !unit->is_gone && !expire_is_taken(erasing->store, item->window);
+		unit->is_void |= !unit->is_gone &&
+		                 !store_is_rolled_up(erasing->store, item->window);
 		unit->is_gone = true;
 		unit->bytes_sums = 0;
 	}

@@ -24,8 +24,6 @@ int expire_measure(struct store *store, struct key_window key, struct window *wi
 
 /* Has a rollup that is not hidden as a whole what this window has? In the gate. */
 bool expire_is_rolled_up(struct store *store, struct key_window key);
-/* Is it in a rollup of whatever level, hidden or not? In the gate. */
-bool expire_is_taken(struct store *store, struct key_window key);
 /*
  * Would the rollup, made again, have all that it has? When the windows of the level below that it
  * was made of are there, with all units of what it has; what `but` (or NULL) hides counts as there.

@@ -259,6 +259,13 @@ static inline const struct window_list *store_windows_const(
 	return level == 0 ? &store->windows : &store->rollups[level - 1];
 }
 
+/*
+ * Is the window in a rollup, of whatever level, hidden or not? An hour may be gone and the day that
+ * has it not: then what the hour was made of is in the day, and must not be added to it again. In
+ * the gate.
+ */
+bool store_is_rolled_up(struct store *store, struct key_window key);
+
 /* It went: out of the list of its level, and nothing of it is unreadable any more. Gate locked. */
 static inline void store_remove_window(struct store *store, struct key_window key)
 {

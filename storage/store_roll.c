@@ -59,11 +59,7 @@ int roll_blame(struct roll *roll, const struct roll_input *input, int result)
 
 /* ---- what is to be rolled up ---- */
 
-/*
- * Is it in a rollup, of whatever level? An hour may be gone and the day that has it not: then what
- * the hour was made of is in the day, and must not be added to it again.
- */
-static bool roll_has_taken(struct store *store, struct key_window key)
+bool store_is_rolled_up(struct store *store, struct key_window key)
 {
 	for (uint32_t level = key_window_level(key) + 1; level < WINDOW_LEVELS; level++) {
 		const struct window_list *list = store_windows(store, level);
@@ -90,7 +86,7 @@ static bool roll_is_fresh(
         struct store *store, const struct window_entry *entry, uint64_t from_ns, uint64_t to_ns)
 {
 	return entry->key.from_ns >= from_ns && entry->key.to_ns <= to_ns && !entry->is_corrupt &&
-	       !roll_is_skipped(store, entry->key) && !roll_has_taken(store, entry->key);
+	       !roll_is_skipped(store, entry->key) && !store_is_rolled_up(store, entry->key);
 }
 
 /* One that is free, and that no run speaks of: what it names would be hidden from its beginning. */

@@ -35,8 +35,9 @@
 
 #define SEAL_ATTEMPTS       3
 #define SEAL_UNSEALABLE_MAX 1024
-#define SEAL_LOG_BYTES      (8u << 20)  /* a log that is worth a flush */
-#define SEAL_BATCHES_BYTES  (64u << 10) /* of batches in files that is worth a merge */
+#define SEAL_LOG_BYTES      (8u << 20)   /* a log that is worth a flush */
+#define SEAL_MUCH_BYTES     (128u << 10) /* of batches that came late */
+#define SEAL_BATCHES_BYTES  (64u << 10)  /* of batches in files that is worth a merge */
 
 static void seal_chunk_fini(struct seal_chunk *chunk)
 {
@@ -377,19 +378,38 @@ static int seal_note_unsealable(struct store *store, uint64_t from_ns)
 	return 0;
 }
 
+/* A window that has batches. */
+struct seal_due {
+	struct key_window key;
+	uint64_t sealed_batches; /* that it had before */
+	bool is_late;            /* the last of it was sealed after its end, and not long ago */
+};
+
 /* What came late waits until it is worth a generation; what came before the end is not late. */
-static bool seal_must_wait(const struct store *store, struct key_window key)
+static void seal_look_back(const struct store *store, struct seal_due *due)
 {
 	uint64_t now_ns = clock_unix_ns(store->clock);
-	for (uint32_t i = 0; key.generation > 0 && i < store->windows.count; i++) {
+	for (uint32_t i = 0; due->key.generation > 0 && i < store->windows.count; i++) {
 		const struct window_entry *entry = &store->windows.entries[i];
-		if (entry->key.from_ns == key.from_ns && entry->key.to_ns == key.to_ns &&
-		        entry->key.generation == key.generation - 1)
-			return entry->sealed_ns >= key.to_ns &&
-			       (now_ns < entry->sealed_ns ||
-			               now_ns - entry->sealed_ns < store->options.late_ns);
+		if (entry->key.from_ns != due->key.from_ns || entry->key.to_ns != due->key.to_ns)
+			continue;
+		due->sealed_batches += entry->batches;
+		if (entry->key.generation == due->key.generation - 1)
+			due->is_late = entry->sealed_ns >= due->key.to_ns &&
+			               (now_ns < entry->sealed_ns ||
+			                       now_ns - entry->sealed_ns < store->options.late_ns);
 	}
-	return false;
+}
+
+/* At least a third of it all need not wait: a window has few generations however it comes. */
+static bool seal_must_wait(struct store *store, const struct seal_due *due)
+{
+	if (!due->is_late)
+		return false;
+	pthread_mutex_lock(&store->writer);
+	struct head_size head = head_sizes_get(&store->heads, due->key.from_ns);
+	pthread_mutex_unlock(&store->writer);
+	return head.bytes < SEAL_MUCH_BYTES || head.batches < due->sealed_batches / 2;
 }
 
 /* What a window becomes that begins there. false: its end is past all time. */
@@ -406,7 +426,7 @@ static bool seal_key_of(const struct store *store, uint64_t from_ns, struct key_
 
 /* The next window that has batches. false: none that ends in time. */
 static int seal_find_window(struct store *store, uint64_t after_ns, uint64_t until_ns,
-        struct key_window *ret_key, bool *ret_must_wait, bool *ret_is_found)
+        struct seal_due *ret_due, bool *ret_is_found)
 {
 	uint8_t from[KEYS_TIME_BYTES];
 	uint8_t to[KEYS_TIME_BYTES];
@@ -431,8 +451,10 @@ static int seal_find_window(struct store *store, uint64_t after_ns, uint64_t unt
 	kv_iterator_free(it);
 	if (r == 0 && *ret_is_found) {
 		uint64_t from_ns = first.start_ns - first.start_ns % window_ns;
-		*ret_is_found = seal_key_of(store, from_ns, ret_key) && ret_key->to_ns <= until_ns;
-		*ret_must_wait = *ret_is_found && seal_must_wait(store, *ret_key);
+		struct seal_due due = { 0 };
+		*ret_is_found = seal_key_of(store, from_ns, &due.key) && due.key.to_ns <= until_ns;
+		seal_look_back(store, &due);
+		*ret_due = due;
 	}
 	gate_leave(&store->gate);
 	return r;
@@ -506,7 +528,7 @@ static int seal_large_windows(struct store *store)
 		if (r == 0)
 			continue;
 		pthread_mutex_lock(&store->writer);
-		head_sizes_add(&store->heads, head.from_ns, head.bytes);
+		head_sizes_add(&store->heads, head);
 		pthread_mutex_unlock(&store->writer);
 	}
 	return r;
@@ -514,25 +536,22 @@ static int seal_large_windows(struct store *store)
 
 int store_seal(struct store *store, uint64_t until_ns)
 {
-	struct key_window key = { 0 };
-	bool must_wait = false;
+	struct seal_due due = { 0 };
 	bool is_found = false;
 	bool has_sealed = false;
 
 	pthread_mutex_lock(&store->sealing);
 	int r = seal_make_writable(store);
 	for (;;) {
-		r = r < 0 ? r
-		          : seal_find_window(
-		                    store, key.to_ns, until_ns, &key, &must_wait, &is_found);
+		r = r < 0 ? r : seal_find_window(store, due.key.to_ns, until_ns, &due, &is_found);
 		if (r < 0 || !is_found)
 			break;
-		if (must_wait || seal_is_unsealable(store, key.from_ns))
+		if (seal_must_wait(store, &due) || seal_is_unsealable(store, due.key.from_ns))
 			continue;
-		r = seal_window_wholly(store, key);
+		r = seal_window_wholly(store, due.key);
 		has_sealed |= r == 0;
 		if (r == -EOVERFLOW || r == -E2BIG)
-			r = seal_note_unsealable(store, key.from_ns);
+			r = seal_note_unsealable(store, due.key.from_ns);
 	}
 	r = r < 0 ? r : seal_large_windows(store);
 	if (r == 0 && has_sealed)

@@ -207,16 +207,24 @@ static void sealed_windows_answer_as_open_ones_whatever_is_asked(void **state)
 	assert_int_equal(count_keys(dir.path, KV_DETAIL), 6);
 }
 
+/* It is now_s; what comes late waits 100 seconds. */
+static struct store *open_with_clock(
+        const char *path, struct clock_virtual *clock, uint64_t now_s, uint64_t head_bytes_max)
+{
+	struct store_options options = store_fixture_options(path);
+	clock_virtual_init(clock, now_s * SECOND);
+	options.window_ns = WINDOW_S * SECOND;
+	options.clock = &clock->clock;
+	options.late_ns = 100 * SECOND;
+	options.head_bytes_max = head_bytes_max;
+	return store_fixture_open_with(options);
+}
+
 static void what_comes_late_waits_and_becomes_another_generation(void **state)
 {
 	TEST_DIR(dir);
 	struct clock_virtual clock;
-	struct store_options options = store_fixture_options(dir.path);
-	clock_virtual_init(&clock, 1000 * SECOND);
-	options.window_ns = WINDOW_S * SECOND;
-	options.clock = &clock.clock;
-	options.late_ns = 100 * SECOND;
-	struct store *store = store_fixture_open_with(options);
+	struct store *store = open_with_clock(dir.path, &clock, 1000, 0);
 	struct source source = source_new(store, 1);
 	uint32_t cart = source_series(&source, "cart", "a", 1);
 	struct store_size size;
@@ -236,6 +244,41 @@ static void what_comes_late_waits_and_becomes_another_generation(void **state)
 		assert_int_equal(size.windows, steps[i].windows);
 		assert_int_equal(store_fixture_value(store, "cpu", 0, UINT64_MAX), i + 1);
 		assert_int_equal(store_fixture_value(store, "cpu", 0, WINDOW_S * SECOND), i + 1);
+	}
+	source_free(&source);
+	store_free(store);
+}
+
+/*
+ * Ten times as much as was sealed, an hour after: an import that is still going on when the sealer
+ * comes by. Each turn that finds a third of it all open takes it, any other waits.
+ */
+static void much_of_what_comes_late_does_not_wait(void **state)
+{
+	TEST_DIR(dir);
+	struct clock_virtual clock;
+	struct store *store = open_with_clock(dir.path, &clock, 3600, 0);
+	struct source source = source_new(store, 1);
+	uint32_t cart = source_series(&source, "cart", "a", 1);
+	uint32_t seq = 0;
+	uint64_t windows[] = { 1, 1, 2, 2, 3 };
+	uint32_t batches[] = { 50, 1, 99, 10, 100 };
+
+	for (uint32_t turn = 0; turn < COUNT_OF(windows); turn++) {
+		for (uint32_t i = 0; i < batches[turn]; i++) {
+			source_begin(&source, ++seq * SECOND / 10, SECOND);
+			for (uint32_t row = 0; row < 500; row++) {
+				char function[16];
+				snprintf(function, sizeof(function), "f%u", (seq + row * 7) % 1000);
+				CHECK_OK(batch_add_row(source.batch, cart,
+				        source_stack(&source, function), 1 + row * 10000));
+			}
+			assert_int_equal(source_append(&source, store, seq), WIRE_OK);
+		}
+		CHECK_OK(store_seal(store, UINT64_MAX));
+		struct store_size size;
+		CHECK_OK(store_size(store, &size));
+		assert_int_equal(size.windows, windows[turn]);
 	}
 	source_free(&source);
 	store_free(store);
@@ -262,13 +305,7 @@ static void a_window_that_grows_too_large_is_sealed_before_its_end(void **state)
 {
 	TEST_DIR(dir);
 	struct clock_virtual clock;
-	struct store_options options = store_fixture_options(dir.path);
-	clock_virtual_init(&clock, 30 * SECOND);
-	options.window_ns = WINDOW_S * SECOND;
-	options.clock = &clock.clock;
-	options.late_ns = 100 * SECOND;
-	options.head_bytes_max = 300;
-	struct store *store = store_fixture_open_with(options);
+	struct store *store = open_with_clock(dir.path, &clock, 30, 300);
 	struct source source = source_new(store, 1);
 	uint32_t seq = 0;
 
@@ -572,6 +609,7 @@ int main(void)
 		cmocka_unit_test(sealed_windows_answer_as_open_ones_whatever_is_asked),
 		cmocka_unit_test(a_range_that_ends_behind_the_newest_batch_needs_no_detail),
 		cmocka_unit_test(what_comes_late_waits_and_becomes_another_generation),
+		cmocka_unit_test(much_of_what_comes_late_does_not_wait),
 		cmocka_unit_test(a_window_that_grows_too_large_is_sealed_before_its_end),
 		cmocka_unit_test(a_sealed_section_that_comes_again_is_known),
 		cmocka_unit_test(a_window_past_64_bits_stays_open),
