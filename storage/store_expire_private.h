@@ -1,8 +1,9 @@
 #pragma once
 
 /*
- * What the files of forgetting share: windows by name, what a unit weighs, and ranges of keys whose
- * space is to come back.
+ * What the files of forgetting share: windows by name, what a unit weighs, whether a rollup can be
+ * made again, and records as they are to be. Ranges of keys whose space is to come back are in
+ * store_expire_ranges_private.h.
  */
 
 #include "storage/sealed.h"
@@ -13,8 +14,20 @@ struct store_window_name expire_name(struct key_window key);
 /* -EINVAL: no such level or number. */
 int expire_key(struct store_window_name name, struct key_window *ret_key);
 
+/* For qsort and bsearch: struct key_window by level and then by time, struct expiry_item. */
+int expire_compare_windows(const void *a, const void *b);
+int expire_compare_items(const void *a, const void *b);
+
 /* Which parts of a unit the disk has, hidden or not. `window` is as the record says. */
 uint32_t expire_parts_there(const struct window *window, uint32_t unit);
+
+/* What the items [first, end), all of one window, want of one of its units. */
+uint32_t expire_wants(
+        const struct expiry_item *first, const struct expiry_item *end, uint32_t unit);
+
+/* Adds these parts of a unit to the sums of `expired`: rows, bytes and the unit itself. */
+void expire_count(
+        const struct window *window, uint32_t unit, uint32_t parts, struct store_expired *expired);
 
 /*
  * Bytes of every unit of an older window that does not say so, from its keys and values; the
@@ -32,36 +45,15 @@ bool expire_is_rolled_up(struct store *store, struct key_window key);
 int expire_can_make_again(struct store *store, const struct window_entry *rollup,
         const struct expiry_run *but, bool *ret_can);
 
-/* A range of keys of one family of which nothing is needed any more. */
-struct expire_range {
-	enum kv_family family;
-	uint8_t from_bytes[KEYS_BLOCK_BYTES];
-	uint8_t to_bytes[KEYS_BLOCK_BYTES];
-	uint32_t from_count;
-	uint32_t to_count;
-};
-
-/* Units [first, end) of a window in one family, onto an array of struct expire_range. */
-void expire_put_units(struct buf *ranges, enum kv_family family, struct key_window window,
-        uint32_t first, uint32_t end);
-/* Blocks of windows that are in no list any more: `keys` ascending, of one level. Those with no
- * window between them are one range. In the gate. */
-void expire_put_windows(struct buf *ranges, const struct window_list *list,
-        const struct key_window *keys, uint32_t count);
-
-/* The same for windows (struct key_window) of any level, each for itself. Enters the gate. */
-void expire_put_apart(struct store *store, struct buf *ranges, const struct buf *windows);
-
-/*
- * Gives back all of them. Under sealing, and without the writer or the gate: appends and readers go
- * on. Others may be written meanwhile, none in the ranges.
- */
-int expire_reclaim(struct store *store, const struct buf *ranges);
-
 /* A record of a window as it is to be from now on, with the folder's format where it needs that. */
 int expire_put_record(struct store *store, struct kv_batch *write, struct key_window key,
         const struct window *window);
 void expire_delete_record(struct store *store, struct kv_batch *write, struct key_window key);
+
+/* The record of a run. -ENOMEM. */
+int expire_put_run(struct store *store, struct kv_batch *write, const struct expiry_run *run);
+/* Writes `write`, synced, and with it that there is no such run. Under writer. */
+int expire_remove_run(struct store *store, struct kv_batch *write, uint64_t run_id);
 
 /* store_reseal() of a window of level 0 that was opened, seeing what is hidden, whose units it
  * changes as in the record. Under sealing. */

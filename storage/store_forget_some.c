@@ -20,6 +20,7 @@
 #include <string.h>
 
 #include "storage/store_expire_private.h"
+#include "storage/store_expire_ranges_private.h"
 #include "storage/store_seal_private.h"
 
 #define FORGET_STRETCH_BYTES (1u << 20)

@@ -20,6 +20,7 @@
 
 #include "core/hash.h"
 #include "storage/store_expire_private.h"
+#include "storage/store_expire_ranges_private.h"
 #include "storage/store_seal_private.h"
 
 #define PART_ATTEMPTS 3
