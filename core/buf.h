@@ -53,3 +53,7 @@ void buf_printf(struct buf *buf, const char *format, ...) __attribute__((format(
 /* The bytes as one malloc'ed block that the caller frees; the buf is empty after. NULL if failed.
  */
 uint8_t *buf_take(struct buf *buf, size_t *ret_count);
+
+/* The bytes as an array, of a buf into which nothing but such was put; and how many. */
+#define ARRAY(type, buf)       ((type *)(void *)(buf).bytes)
+#define ARRAY_COUNT(type, buf) ((buf).count / sizeof(type))

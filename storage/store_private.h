@@ -38,10 +38,6 @@
 #define STORE_ERROR_BYTES 512
 #define STORE_STREAMS_MAX (16u << 20)
 
-/* Of a buf that holds nothing but such. */
-#define ARRAY(type, buf)       ((type *)(void *)(buf).bytes)
-#define ARRAY_COUNT(type, buf) ((buf).count / sizeof(type))
-
 /*
  * A folder is of the first format until it has a sealed window, which older readers would miss; of
  * the second were those whose windows neither had levels nor said how large their units are. A

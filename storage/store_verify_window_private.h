@@ -8,9 +8,6 @@
 
 #include "storage/store_verify_private.h"
 
-#define ARRAY(type, buf)       ((type *)(void *)(buf).bytes)
-#define ARRAY_COUNT(type, buf) ((buf).count / sizeof(type))
-
 /* One window as it is read. */
 struct verify_window {
 	struct verify *verify;
