@@ -324,7 +324,12 @@ static int keeper_set_classes(struct keeper *keeper)
 	(void)pthread_mutex_lock(&keeper->classes_lock);
 	struct retention_set *before = keeper->classes_set;
 	keeper->classes_set = TAKE(copy);
-	keeper->classes_count = 0;
+	/*
+	 * A window that is being sealed has numbers of before: they keep their meaning, unless most
+	 * of them are used up. Then units may be mixed, which the plan sees and parts.
+	 */
+	if (keeper->classes_count > STORE_CLASS_COUNT_MAX / 2)
+		keeper->classes_count = 0;
 	(void)pthread_mutex_unlock(&keeper->classes_lock);
 	retention_set_free(before);
 	keeper_set_decides(keeper);

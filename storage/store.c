@@ -378,7 +378,7 @@ static struct store *store_new(struct store_options options)
 	if (store->options.late_max_ns == 0)
 		store->options.late_max_ns = STORE_LATE_MAX_NS;
 	store->clock = options.clock ? options.clock : clock_real();
-	pthread_mutex_init(&store->sealing, NULL);
+	turn_lock_init(&store->sealing);
 	pthread_mutex_init(&store->writer, NULL);
 	pthread_mutex_init(&store->reclaiming, NULL);
 	pthread_mutex_init(&store->stats, NULL);
@@ -448,7 +448,7 @@ void store_free(struct store *store)
 	free(store->unrollable);
 	free(store->path);
 	gate_fini(&store->gate);
-	pthread_mutex_destroy(&store->sealing);
+	turn_lock_fini(&store->sealing);
 	pthread_mutex_destroy(&store->pinning);
 	pthread_mutex_destroy(&store->stats);
 	pthread_mutex_destroy(&store->reclaiming);

@@ -380,7 +380,7 @@ static int collect_streams(struct store *store)
 
 int store_collect(struct store *store)
 {
-	pthread_mutex_lock(&store->sealing);
+	turn_lock_enter(&store->sealing);
 	pthread_mutex_lock(&store->writer);
 	int r = store_make_writable(store);
 	r = r < 0 ? r : store_keep_generation(store);
@@ -392,7 +392,7 @@ int store_collect(struct store *store)
 	r = r < 0 ? r : store_make_writable(store);
 	r = r < 0 ? r : collect_streams(store);
 	pthread_mutex_unlock(&store->writer);
-	pthread_mutex_unlock(&store->sealing);
+	turn_lock_leave(&store->sealing);
 	(void)store_make_names_room(store, 0);
 	return r;
 }

@@ -302,9 +302,9 @@ int store_erase(struct store *store, uint64_t run_id, const bool *cancelled,
 			r = -ECANCELED;
 			break;
 		}
-		pthread_mutex_lock(&store->sealing);
+		turn_lock_enter(&store->sealing);
 		r = erasing_step(&erasing, &is_done);
-		pthread_mutex_unlock(&store->sealing);
+		turn_lock_leave(&store->sealing);
 	}
 	if (r == 0)
 		*ret_expired = erasing.expired;

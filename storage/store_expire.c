@@ -259,8 +259,8 @@ void store_set_has_expired(struct store *store, store_has_expired has_expired, v
 
 void store_set_classify(struct store *store, store_classify classify, void *owner)
 {
-	pthread_mutex_lock(&store->sealing);
+	gate_lock(&store->gate);
 	store->classify = classify;
 	store->classify_owner = owner;
-	pthread_mutex_unlock(&store->sealing);
+	gate_unlock(&store->gate);
 }

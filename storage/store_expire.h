@@ -226,7 +226,8 @@ typedef uint32_t (*store_classify)(
 
 /*
  * From now on windows are sealed with a unit for each (class, tenant, service, type). NULL: as
- * without. Waits for a seal that is under way, so that afterwards nobody is in the old one.
+ * without. Afterwards nobody is in the old one. A seal that is under way is not waited for: it asks
+ * the new one of the series that it has not seen yet.
  */
 void store_set_classify(struct store *store, store_classify classify, void *owner);
 

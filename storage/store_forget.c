@@ -342,11 +342,11 @@ int store_delete_range(struct store *store, uint64_t from_ns, uint64_t to_ns, ui
 		*ret_batches = 0;
 		return 0;
 	}
-	pthread_mutex_lock(&store->sealing);
+	turn_lock_enter(&store->sealing);
 	int r = forget_run(&forget);
 	if (r == 0 && forget.batches > 0)
 		store_settle_batches(store, to_ns);
-	pthread_mutex_unlock(&store->sealing);
+	turn_lock_leave(&store->sealing);
 	if (r == 0)
 		*ret_batches = forget.batches;
 	forget_fini(&forget);

@@ -687,9 +687,9 @@ int store_forget(struct store *store, const struct store_forget_options *options
 	if (r == 0 && !forgetting.write)
 		r = -ENOMEM;
 	if (r == 0) {
-		pthread_mutex_lock(&store->sealing);
+		turn_lock_enter(&store->sealing);
 		r = forgetting_go(&forgetting, &run);
-		pthread_mutex_unlock(&store->sealing);
+		turn_lock_leave(&store->sealing);
 	}
 	if (r == 0 && options->run.id == 0 && !options->is_dry_run) {
 		r = store_erase(store, run.id, options->cancelled, &expired);

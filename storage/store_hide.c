@@ -198,8 +198,8 @@ int expire_hide(struct store *store, const struct store_run *run,
 int store_hide(struct store *store, const struct store_run *run,
         const struct store_expire_item *items, uint32_t count, struct store_expired *ret_expired)
 {
-	pthread_mutex_lock(&store->sealing);
+	turn_lock_enter(&store->sealing);
 	int r = expire_hide(store, run, items, count, ret_expired);
-	pthread_mutex_unlock(&store->sealing);
+	turn_lock_leave(&store->sealing);
 	return r;
 }

@@ -431,10 +431,10 @@ int store_reseal(struct store *store, struct store_window_name window, store_cla
 	r = r < 0 ? r : initialized;
 	if (r < 0)
 		return r;
-	pthread_mutex_lock(&store->sealing);
+	turn_lock_enter(&store->sealing);
 	r = -EAGAIN;
 	for (int attempt = 0; attempt < PART_ATTEMPTS && r == -EAGAIN; attempt++)
 		r = part_window(store, &sealed, key, classify, owner, ret_resealed);
-	pthread_mutex_unlock(&store->sealing);
+	turn_lock_leave(&store->sealing);
 	return r;
 }

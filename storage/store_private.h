@@ -33,6 +33,7 @@
 #include "storage/record.h"
 #include "storage/store.h"
 #include "storage/symbols_cache.h"
+#include "storage/turn_lock.h"
 #include "storage/window.h"
 
 #define STORE_ERROR_BYTES 512
@@ -183,13 +184,14 @@ struct store {
 
 	struct symbols_cache *symbols;
 
-	/* One seal or deletion at a time, each longer than it may have the writer. */
-	pthread_mutex_t sealing;
+	/* One seal or deletion at a time, each longer than it may have the writer. Whoever has many
+	 * windows to do lets others in between two of them. */
+	struct turn_lock sealing;
 	struct window_list windows; /* changed by the writer in the gate, with what is on disk */
 	struct window_list rollups[WINDOW_LEVELS - 1]; /* likewise; hours, days */
 	struct expiry expiry;                          /* what is hidden; likewise */
-	/* Called in the gate by whoever seals; under sealing. */
-	store_has_expired has_expired; /* under gate */
+	/* Called in the gate, and changed with the gate locked. */
+	store_has_expired has_expired;
 	void *has_expired_owner;
 	store_classify classify;
 	void *classify_owner;

@@ -583,6 +583,8 @@ static int roll_level(struct store *store, uint32_t level, uint64_t until_ns)
 			at = begin;
 		if (is_again || r == 1)
 			r = 0;
+		/* Others may change the list: `at` is where to look next, not what is there. */
+		turn_lock_pass(&store->sealing);
 	}
 	buf_fini(&choice.keys);
 	return r;
@@ -619,11 +621,11 @@ static int roll_one_moved(struct store *store)
 int store_roll(struct store *store, uint64_t until_ns)
 {
 	int r = 0;
-	pthread_mutex_lock(&store->sealing);
+	turn_lock_enter(&store->sealing);
 	for (uint32_t level = 1; level < WINDOW_LEVELS && r == 0; level++)
 		r = roll_level(store, level, until_ns);
 	r = r < 0 ? r : roll_one_old(store);
 	r = r < 0 ? r : roll_one_moved(store);
-	pthread_mutex_unlock(&store->sealing);
+	turn_lock_leave(&store->sealing);
 	return r;
 }

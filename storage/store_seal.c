@@ -342,8 +342,7 @@ static int seal_window(struct store *store, struct key_window key, bool *ret_has
 	struct seal seal = {
 		.store = store,
 		.key = key,
-		.classify = store->classify,
-		.classify_owner = store->classify_owner,
+		.classifies_as_store = true,
 	};
 	int r = seal_init(&seal);
 	if (r == 0) {
@@ -502,6 +501,13 @@ void store_settle_batches(struct store *store, uint64_t until_ns)
 	pthread_mutex_unlock(&store->reclaiming);
 }
 
+/* Between two windows: whoever waits to hide or erase something goes first. */
+static int seal_let_others(struct store *store)
+{
+	turn_lock_pass(&store->sealing);
+	return seal_make_writable(store);
+}
+
 static bool seal_take_large(struct store *store, struct head_size *ret_head)
 {
 	pthread_mutex_lock(&store->writer);
@@ -525,8 +531,10 @@ static int seal_large_windows(struct store *store)
 		r = seal_window_wholly(store, key);
 		if (r == -EOVERFLOW || r == -E2BIG)
 			r = seal_note_unsealable(store, head.from_ns);
-		if (r == 0)
+		if (r == 0) {
+			r = seal_let_others(store);
 			continue;
+		}
 		pthread_mutex_lock(&store->writer);
 		head_sizes_add(&store->heads, head);
 		pthread_mutex_unlock(&store->writer);
@@ -540,7 +548,7 @@ int store_seal(struct store *store, uint64_t until_ns)
 	bool is_found = false;
 	bool has_sealed = false;
 
-	pthread_mutex_lock(&store->sealing);
+	turn_lock_enter(&store->sealing);
 	int r = seal_make_writable(store);
 	for (;;) {
 		r = r < 0 ? r : seal_find_window(store, due.key.to_ns, until_ns, &due, &is_found);
@@ -552,11 +560,12 @@ int store_seal(struct store *store, uint64_t until_ns)
 		has_sealed |= r == 0;
 		if (r == -EOVERFLOW || r == -E2BIG)
 			r = seal_note_unsealable(store, due.key.from_ns);
+		r = r < 0 ? r : seal_let_others(store);
 	}
 	r = r < 0 ? r : seal_large_windows(store);
 	if (r == 0 && has_sealed)
 		store_settle_batches(store, until_ns);
-	pthread_mutex_unlock(&store->sealing);
+	turn_lock_leave(&store->sealing);
 	return r;
 }
 

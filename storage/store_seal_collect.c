@@ -17,6 +17,19 @@ static uint32_t seal_find_member(const struct seal *seal, uint32_t tenant, uint3
 	return id_map_find(seal->member_ids, hash128_bytes(key, sizeof(key)));
 }
 
+/* In the gate. */
+static uint32_t seal_class(
+        const struct seal *seal, uint32_t tenant, const struct dict *dict, uint32_t series)
+{
+	const struct store *store = seal->store;
+	store_classify classify = seal->classifies_as_store ? store->classify : seal->classify;
+	void *owner = seal->classifies_as_store ? store->classify_owner : seal->classify_owner;
+	if (!classify)
+		return 0;
+	uint32_t class = classify(owner, store->tenants[tenant].name, dict, series);
+	return class < STORE_CLASS_COUNT_MAX ? class : STORE_CLASS_COUNT_MAX - 1;
+}
+
 int seal_intern_member(struct seal *seal, uint32_t tenant, uint32_t series, uint32_t *ret_member)
 {
 	uint32_t key[2] = { tenant, series };
@@ -35,11 +48,7 @@ int seal_intern_member(struct seal *seal, uint32_t tenant, uint32_t series, uint
 		.instance = sum_labels_instance(&seal->labels, dict, series),
 		.group = sum_labels_group(&seal->labels, dict, series),
 	};
-	if (seal->classify) {
-		uint32_t class = seal->classify(
-		        seal->classify_owner, seal->store->tenants[tenant].name, dict, series);
-		member.class = class < STORE_CLASS_COUNT_MAX ? class : STORE_CLASS_COUNT_MAX - 1;
-	}
+	member.class = seal_class(seal, tenant, dict, series);
 	buf_put(&seal->members, &member, sizeof(member));
 	return seal->members.failed ? -ENOMEM : 0;
 }

@@ -80,6 +80,7 @@ struct seal {
 	uint32_t dictionary;       /* generation of the dict that the batches are of */
 	struct generation *pinned; /* which is in memory meanwhile */
 	bool has_others;           /* and batches of another */
+	bool classifies_as_store;  /* by the store's, which may change meanwhile */
 	store_classify classify;   /* NULL: all series are of one class */
 	void *classify_owner;
 	uint32_t unit_base; /* number of the first unit that is written */

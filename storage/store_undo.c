@@ -164,9 +164,9 @@ int store_undo(struct store *store, uint64_t run_id, struct store_expired *ret_b
 	struct undoing undoing = { .store = store };
 	int r = sealed_init(&undoing.sealed, store);
 	undoing.sealed.sees_hidden = true;
-	pthread_mutex_lock(&store->sealing);
+	turn_lock_enter(&store->sealing);
 	r = r < 0 ? r : undoing_run(&undoing, run_id);
-	pthread_mutex_unlock(&store->sealing);
+	turn_lock_leave(&store->sealing);
 	if (r == 0)
 		*ret_back = undoing.back;
 	sealed_fini(&undoing.sealed);
