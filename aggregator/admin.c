@@ -1,8 +1,8 @@
 /*
- * The thread and the table of methods. A method that changes something runs under the keeper's
- * lock, so that no turn of retention comes in between. One that only reads, or that has nothing to
- * do with the keeper, takes the lock itself for what it needs of it: what takes long holds up
- * no turn, and waits for none.
+ * The threads and the table of methods. A method goes to one of three lanes, each with a queue of
+ * its own: who asks waits for no deed and no backup, and a hold can be made while a backup runs.
+ * What changes something goes one after the other under the keeper's lock, so that no turn of
+ * retention comes in between; the others copy what they need of the keeper (keeper_copy_take).
  */
 
 #include "aggregator/admin.h"
@@ -22,39 +22,56 @@
 #define ADMIN_JOB_BYTES_MAX (16u << 20)
 #define ADMIN_UNPACKED_MAX  (2u << 20)
 
-struct admin {
-	struct admin_options options;
-	struct job_queue *queue;
+#define ADMIN_ASKING  2 /* threads; each may hold what it learns of a whole inventory */
+#define ADMIN_THREADS (ADMIN_ASKING + 2)
+
+enum admin_lane {
+	ADMIN_ASK,    /* reads; as many at once as there are threads */
+	ADMIN_CHANGE, /* under the keeper's lock */
+	ADMIN_COPY,   /* takes as long as the bytes do; has nothing to do with the keeper */
+	ADMIN_LANES,
+};
+
+/* Whom it serves, and that it runs. */
+struct admin_worker {
+	struct admin *admin;
+	enum admin_lane lane;
 	pthread_t thread;
 	bool is_started;
 };
 
-static const struct {
+struct admin {
+	struct admin_options options;
+	struct job_queue *queues[ADMIN_LANES];
+	struct admin_worker workers[ADMIN_THREADS];
+};
+
+static const struct admin_entry {
 	const char *name;
 	admin_method run;
-	bool is_free; /* of the keeper's lock */
+	enum admin_lane lane;
 } admin_methods[] = {
-	{ "retention.list", admin_retention_list, true },
-	{ "retention.get", admin_retention_get, true },
-	{ "retention.set", admin_retention_set, false },
-	{ "retention.delete", admin_retention_delete, false },
-	{ "retention.explain", admin_retention_explain, true },
-	{ "retention.plan", admin_retention_plan, true },
-	{ "retention.apply", admin_retention_apply, false },
-	{ "retention.status", admin_retention_status, true },
-	{ "retention.undo", admin_retention_undo, false },
-	{ "retention.forget", admin_retention_forget, false },
-	{ "hold.create", admin_hold_create, false },
-	{ "hold.list", admin_hold_list, true },
-	{ "hold.release", admin_hold_release, false },
-	{ "usage", admin_usage, true },
-	{ "audit.list", admin_audit_list, true },
-	{ "audit.verify", admin_audit_verify, true },
-	{ "backup.create", admin_backup_create, true },
-	{ "backup.list", admin_backup_list, true },
-	{ "backup.restore", admin_backup_restore, true },
-	{ "backup.verify", admin_backup_verify, true },
-	{ "backup.delete", admin_backup_delete, true },
+	{ "retention.list", admin_retention_list, ADMIN_ASK },
+	{ "retention.get", admin_retention_get, ADMIN_ASK },
+	{ "retention.set", admin_retention_set, ADMIN_CHANGE },
+	{ "retention.delete", admin_retention_delete, ADMIN_CHANGE },
+	{ "retention.explain", admin_retention_explain, ADMIN_ASK },
+	{ "retention.plan", admin_retention_plan, ADMIN_ASK },
+	{ "retention.apply", admin_retention_apply, ADMIN_CHANGE },
+	{ "retention.status", admin_retention_status, ADMIN_ASK },
+	{ "retention.undo", admin_retention_undo, ADMIN_CHANGE },
+	{ "retention.forget", admin_retention_forget, ADMIN_CHANGE },
+	{ "hold.create", admin_hold_create, ADMIN_CHANGE },
+	{ "hold.list", admin_hold_list, ADMIN_ASK },
+	{ "hold.release", admin_hold_release, ADMIN_CHANGE },
+	{ "usage", admin_usage, ADMIN_ASK },
+	{ "audit.list", admin_audit_list, ADMIN_ASK },
+	{ "audit.verify", admin_audit_verify, ADMIN_ASK },
+	{ "backup.create", admin_backup_create, ADMIN_COPY },
+	{ "backup.list", admin_backup_list, ADMIN_ASK },
+	{ "backup.restore", admin_backup_restore, ADMIN_COPY },
+	{ "backup.verify", admin_backup_verify, ADMIN_COPY },
+	{ "backup.delete", admin_backup_delete, ADMIN_COPY },
 };
 
 int admin_refuse(struct admin_call *call, enum wire_status status, const char *format, ...)
@@ -77,21 +94,13 @@ int admin_failed(struct admin_call *call, const char *doing, int r)
 	return r;
 }
 
-static admin_method admin_find(struct wire_text name)
+static const struct admin_entry *admin_find(struct wire_text name)
 {
 	for (size_t i = 0; i < COUNT_OF(admin_methods); i++)
 		if (name.bytes && strlen(admin_methods[i].name) == name.count &&
 		        memcmp(admin_methods[i].name, name.bytes, name.count) == 0)
-			return admin_methods[i].run;
+			return &admin_methods[i];
 	return NULL;
-}
-
-static bool admin_is_free(admin_method method)
-{
-	for (size_t i = 0; i < COUNT_OF(admin_methods); i++)
-		if (admin_methods[i].run == method)
-			return admin_methods[i].is_free;
-	return false;
 }
 
 /* Names of loopback as nng prints them; where the peer is unknown it is nobody's. */
@@ -104,8 +113,8 @@ static bool admin_is_allowed(const struct admin *admin, const char *peer)
 }
 
 /* Parses the body and runs the method: 0 with the reply in `to`. */
-static int admin_run(struct admin *admin, const struct wire_admin *request, admin_method method,
-        struct admin_call *call, struct buf *to)
+static int admin_run(struct admin *admin, const struct wire_admin *request,
+        const struct admin_entry *method, struct admin_call *call, struct buf *to)
 {
 	AUTO(config) body = NULL;
 	int r = config_parse("request", request->body, request->body_count, &body, call->error,
@@ -119,11 +128,11 @@ static int admin_run(struct admin *admin, const struct wire_admin *request, admi
 	call->json = &json;
 	json_object_begin(&json);
 	json_key_u64(&json, "schema_version", 1);
-	if (admin_is_free(method)) {
-		r = method(call);
+	if (method->lane != ADMIN_CHANGE) {
+		r = method->run(call);
 	} else {
 		(void)pthread_mutex_lock(&admin->options.keeper->lock);
-		r = method(call);
+		r = method->run(call);
 		keeper_publish(admin->options.keeper);
 		(void)pthread_mutex_unlock(&admin->options.keeper->lock);
 	}
@@ -155,7 +164,7 @@ static void admin_answer(
         struct admin *admin, struct net_request *request, const struct wire_admin *asked)
 {
 	const char *peer = net_request_peer(request);
-	admin_method method = admin_find(asked->method);
+	const struct admin_entry *method = admin_find(asked->method);
 	if (!admin_is_allowed(admin, peer)) {
 		log_warn("admin-denied", "%s: %.*s", peer, (int)asked->method.count,
 		        asked->method.bytes);
@@ -196,15 +205,22 @@ static void admin_answer(
 	refusal_reply(request, call.status, call.status == WIRE_BUSY ? 500 : 0, call.error);
 }
 
+/* -EBADMSG, -EPROTONOSUPPORT: not an encoding that is known. */
+static int admin_open(
+        const uint8_t *bytes, size_t count, struct buf *unpacked, struct wire_admin *ret_asked)
+{
+	struct wire_message message;
+	int r = wire_open(bytes, count, unpacked, &message);
+	if (r < 0)
+		return r;
+	return message.kind == WIRE_ADMIN ? wire_get_admin(&message.payload, ret_asked) : -EBADMSG;
+}
+
 static void admin_receive(struct admin *admin, const struct job *job)
 {
 	AUTO_BUF unpacked = { .limit = ADMIN_UNPACKED_MAX };
-	struct wire_message message;
 	struct wire_admin asked = { 0 };
-	int r = wire_open(job->bytes, job->count, &unpacked, &message);
-	if (r == 0)
-		r = message.kind == WIRE_ADMIN ? wire_get_admin(&message.payload, &asked)
-		                               : -EBADMSG;
+	int r = admin_open(job->bytes, job->count, &unpacked, &asked);
 	if (r < 0) {
 		refusal_reply(job->request, r == -EPROTONOSUPPORT ? WIRE_TOO_NEW : WIRE_MALFORMED,
 		        0, "ADMIN: not an encoding this aggregator knows");
@@ -215,13 +231,29 @@ static void admin_receive(struct admin *admin, const struct job *job)
 
 static void *admin_thread(void *owner)
 {
-	struct admin *admin = owner;
+	const struct admin_worker *worker = owner;
 	struct job job;
-	while (job_queue_take(admin->queue, &job, 1) > 0) {
-		admin_receive(admin, &job);
+	while (job_queue_take(worker->admin->queues[worker->lane], &job, 1) > 0) {
+		admin_receive(worker->admin, &job);
 		free(job.bytes);
 	}
 	return NULL;
+}
+
+static int admin_start(struct admin *admin)
+{
+	static const char *const names[] = { "admin-ask", "admin-change", "admin-copy" };
+	for (uint32_t i = 0; i < ADMIN_THREADS; i++) {
+		struct admin_worker *worker = &admin->workers[i];
+		worker->admin = admin;
+		worker->lane = i < ADMIN_ASKING ? ADMIN_ASK : ADMIN_CHANGE + i - ADMIN_ASKING;
+		int r = pthread_create(&worker->thread, NULL, admin_thread, worker);
+		if (r != 0)
+			return -r;
+		worker->is_started = true;
+		(void)pthread_setname_np(worker->thread, names[worker->lane]);
+	}
+	return 0;
 }
 
 int admin_new(struct admin_options options, struct admin **ret_admin)
@@ -230,37 +262,65 @@ int admin_new(struct admin_options options, struct admin **ret_admin)
 	if (!admin)
 		return -ENOMEM;
 	admin->options = options;
-	admin->queue = job_queue_new(ADMIN_JOB_BYTES_MAX, ADMIN_JOBS_MAX);
-	if (!admin->queue)
-		return -ENOMEM;
-	int r = pthread_create(&admin->thread, NULL, admin_thread, admin);
-	if (r != 0)
-		return -r;
-	admin->is_started = true;
+	for (int lane = 0; lane < ADMIN_LANES; lane++) {
+		admin->queues[lane] = job_queue_new(ADMIN_JOB_BYTES_MAX, ADMIN_JOBS_MAX);
+		if (!admin->queues[lane])
+			return -ENOMEM;
+	}
+	int r = admin_start(admin);
+	if (r < 0)
+		return r;
 	*ret_admin = TAKE(admin);
 	return 0;
 }
 
 void admin_stop(struct admin *admin)
 {
-	job_queue_close(admin->queue);
-	if (admin->is_started)
-		(void)pthread_join(admin->thread, NULL);
-	admin->is_started = false;
+	for (int lane = 0; lane < ADMIN_LANES; lane++)
+		if (admin->queues[lane])
+			job_queue_close(admin->queues[lane]);
+	for (uint32_t i = 0; i < ADMIN_THREADS; i++) {
+		struct admin_worker *worker = &admin->workers[i];
+		if (worker->is_started)
+			(void)pthread_join(worker->thread, NULL);
+		worker->is_started = false;
+	}
 }
 
 void admin_free(struct admin *admin)
 {
 	if (!admin)
 		return;
-	if (admin->queue)
-		admin_stop(admin);
-	job_queue_free(admin->queue);
+	admin_stop(admin);
+	for (int lane = 0; lane < ADMIN_LANES; lane++)
+		job_queue_free(admin->queues[lane]);
 	free(admin);
+}
+
+/* What cannot be read is refused by whoever has time for it. */
+static enum admin_lane admin_lane_of(const uint8_t *bytes, size_t count)
+{
+	AUTO_BUF unpacked = { .limit = ADMIN_UNPACKED_MAX };
+	struct wire_admin asked = { 0 };
+	const struct admin_entry *method = NULL;
+	if (admin_open(bytes, count, &unpacked, &asked) == 0)
+		method = admin_find(asked.method);
+	return method ? method->lane : ADMIN_ASK;
 }
 
 int admin_submit(
         struct admin *admin, struct net_request *request, const uint8_t *bytes, size_t count)
 {
-	return job_queue_add(admin->queue, request, bytes, count);
+	return job_queue_add(admin->queues[admin_lane_of(bytes, count)], request, bytes, count);
+}
+
+struct admin_state admin_state(struct admin *admin)
+{
+	struct admin_state state = { 0 };
+	for (int lane = 0; lane < ADMIN_LANES; lane++) {
+		struct job_queue_state queue = job_queue_state(admin->queues[lane]);
+		state.waiting += queue.jobs;
+		state.refused += queue.refused;
+	}
+	return state;
 }

@@ -315,9 +315,7 @@ int admin_retention_explain(struct admin_call *call)
 		return r;
 	explain->call = call;
 	explain->selector = selector;
-	(void)pthread_mutex_lock(&call->keeper->lock);
 	r = keeper_copy_take(call->keeper, &explain->copy);
-	(void)pthread_mutex_unlock(&call->keeper->lock);
 	if (r < 0)
 		return r;
 	explain->options = keeper_copy_options(call->keeper, &explain->copy, 0);

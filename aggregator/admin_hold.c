@@ -139,9 +139,13 @@ int admin_hold_create(struct admin_call *call)
 
 int admin_hold_list(struct admin_call *call)
 {
-	const struct retention_holds *holds = call->keeper->holds;
+	AUTO_KEEPER_COPY copy = { 0 };
 	struct hold_bytes held;
-	int r = hold_measure(call, holds->holds, holds->count, &held);
+	int r = keeper_copy_take(call->keeper, &copy);
+	if (r < 0)
+		return r;
+	const struct retention_holds *holds = copy.holds;
+	r = hold_measure(call, holds->holds, holds->count, &held);
 	json_key(call->json, "holds");
 	json_array_begin(call->json);
 	for (uint32_t i = 0; i < holds->count; i++)

@@ -135,8 +135,8 @@ static void plan_put(struct retention_plan *plan, uint64_t limit, struct json_wr
 }
 
 /* The set that a plan proposes, over those in force; NULL text: those in force. */
-static int plan_proposed(
-        struct admin_call *call, const char *text, struct retention_set **ret_proposed)
+static int plan_proposed(struct admin_call *call, const struct retention_set *in_force,
+        const char *text, struct retention_set **ret_proposed)
 {
 	const char *file = json_body_text(call->body, "file");
 	AUTO(retention_set) over = NULL;
@@ -147,7 +147,7 @@ static int plan_proposed(
 		return r;
 	}
 	r = retention_sign(over, call->by.actor, keeper_now(call->keeper));
-	return r < 0 ? r : retention_merge(call->keeper->set, over, ret_proposed);
+	return r < 0 ? r : retention_merge(in_force, over, ret_proposed);
 }
 
 static void plan_drop(struct keeper_plan *plan)
@@ -157,25 +157,26 @@ static void plan_drop(struct keeper_plan *plan)
 }
 
 /* Keeps what apply needs; the oldest plan goes. */
-static int plan_keep(
-        struct keeper *keeper, const char *id, struct retention_set **proposed, uint64_t at_ns)
+static int plan_keep(struct keeper *keeper, const struct retention_set *in_force, const char *id,
+        struct retention_set **proposed, uint64_t at_ns)
 {
-	struct keeper_plan *kept = &keeper->plans[keeper->plans_next++ % KEEPER_PLANS_MAX];
-	plan_drop(kept);
-	int r = retention_digest(keeper->set, kept->base);
+	struct keeper_plan kept = { .at_ns = at_ns };
+	int r = retention_digest(in_force, kept.base);
 	if (r < 0)
 		return r;
-	snprintf(kept->id, sizeof(kept->id), "%s", id);
-	kept->at_ns = at_ns;
-	kept->proposed = TAKE(*proposed);
+	snprintf(kept.id, sizeof(kept.id), "%s", id);
+	kept.proposed = TAKE(*proposed);
+	(void)pthread_mutex_lock(&keeper->words_lock);
+	struct keeper_plan *place = &keeper->plans[keeper->plans_next++ % KEEPER_PLANS_MAX];
+	plan_drop(place);
+	*place = kept;
+	(void)pthread_mutex_unlock(&keeper->words_lock);
 	return 0;
 }
 
 /* A plan is what policies say, not what a grace still keeps. */
-static int plan_again(struct keeper *keeper, struct retention_set *set, uint64_t at_ns,
-        uint64_t horizon_ns, struct retention_plan *plan)
+static int plan_again(struct plan_options options, uint64_t at_ns, struct retention_plan *plan)
 {
-	struct plan_options options = keeper_plan_of(keeper, &set, horizon_ns);
 	options.now_ns = at_ns;
 	return retention_plan_make(&options, plan);
 }
@@ -187,13 +188,16 @@ int admin_retention_plan(struct admin_call *call)
 	uint64_t horizon_ns = json_body_u64(call->body, "horizon_ns", PLAN_HORIZON_NS);
 	uint64_t at_ns = keeper_now(keeper);
 	char id[PLAN_ID_BYTES], why[KEEPER_ERROR_BYTES] = "";
+	AUTO_KEEPER_COPY copy = { 0 };
 	AUTO(retention_set) proposed = NULL;
 	AUTO_RETENTION_PLAN plan = { 0 };
-	int r = *text ? plan_proposed(call, text, &proposed) : 0;
+	int r = keeper_copy_take(keeper, &copy);
+	if (r == 0 && *text)
+		r = plan_proposed(call, copy.sets[0], text, &proposed);
 	if (r < 0)
 		return r;
-	struct retention_set *set = proposed ? proposed : keeper->set;
-	r = plan_again(keeper, set, at_ns, horizon_ns, &plan);
+	struct retention_set *set = proposed ? proposed : copy.sets[0];
+	r = plan_again(keeper_copy_plan_of(keeper, &copy, &set, horizon_ns), at_ns, &plan);
 	if (r == 0)
 		r = retention_plan_id(&plan, set, id);
 	if (r < 0)
@@ -211,7 +215,7 @@ int admin_retention_plan(struct admin_call *call)
 	json_key_u64(call->json, "delay_ns", keeper->options.delay_ns);
 	plan_put(&plan, json_body_u64(call->body, "limit", 0), call->json);
 	json_key_text(call->json, "needs_confirm", is_stopped ? why : "");
-	return plan_keep(keeper, id, &proposed, at_ns);
+	return plan_keep(keeper, copy.sets[0], id, &proposed, at_ns);
 }
 
 /* ---- applying it ---- */
@@ -222,6 +226,35 @@ static struct keeper_plan *plan_find(struct keeper *keeper, const char *id)
 		if (*id && strcmp(keeper->plans[i].id, id) == 0)
 			return &keeper->plans[i];
 	return NULL;
+}
+
+/* A copy: meanwhile others plan. -ENOENT, -ENOMEM. */
+static int plan_get(struct keeper *keeper, const char *id, struct keeper_plan *ret_plan)
+{
+	(void)pthread_mutex_lock(&keeper->words_lock);
+	const struct keeper_plan *found = plan_find(keeper, id);
+	struct keeper_plan copy = { 0 };
+	int r = found ? 0 : -ENOENT;
+	if (found) {
+		copy = *found;
+		copy.proposed = NULL;
+	}
+	if (r == 0 && found->proposed)
+		r = retention_merge(found->proposed, NULL, &copy.proposed);
+	(void)pthread_mutex_unlock(&keeper->words_lock);
+	if (r == 0)
+		*ret_plan = copy;
+	return r;
+}
+
+/* It was applied, and is none any more. */
+static void plan_forget(struct keeper *keeper, const char *id)
+{
+	(void)pthread_mutex_lock(&keeper->words_lock);
+	struct keeper_plan *found = plan_find(keeper, id);
+	if (found)
+		plan_drop(found);
+	(void)pthread_mutex_unlock(&keeper->words_lock);
 }
 
 /* Is it still the plan that was shown? */
@@ -240,7 +273,7 @@ static int apply_check(
 	if (keeper_now(keeper) > kept->at_ns + PLAN_GOOD_NS)
 		return admin_refuse(
 		        call, WIRE_INVALID, "plan %s is older than an hour; plan again", kept->id);
-	r = plan_again(keeper, set, kept->at_ns, 0, plan);
+	r = plan_again(keeper_plan_of(keeper, &set, 0), kept->at_ns, plan);
 	if (r == 0)
 		r = retention_plan_id(plan, set, id);
 	if (r < 0)
@@ -325,20 +358,22 @@ static int apply_run(
 int admin_retention_apply(struct admin_call *call)
 {
 	const char *id = json_body_text(call->body, "plan");
-	struct keeper_plan *kept = plan_find(call->keeper, id);
+	struct keeper_plan kept __attribute__((cleanup(plan_drop))) = { 0 };
 	AUTO_RETENTION_PLAN plan = { 0 };
-	if (!kept)
+	int r = plan_get(call->keeper, id, &kept);
+	if (r == -ENOENT)
 		return admin_refuse(call, WIRE_NOT_FOUND,
 		        "no plan \"%s\" (they are forgotten when the aggregator restarts); plan "
 		        "again",
 		        id);
-	int r = apply_check(call, kept, &plan);
+	if (r == 0)
+		r = apply_check(call, &kept, &plan);
 	if (r == 0)
 		r = apply_confirm(call, &plan);
 	if (r == 0)
-		r = apply_run(call, kept, &plan);
+		r = apply_run(call, &kept, &plan);
 	if (r == 0)
-		plan_drop(kept);
+		plan_forget(call->keeper, id);
 	return r;
 }
 
@@ -395,12 +430,13 @@ static void status_put_bytes(void *owner, const char *policy, uint64_t bytes)
 	json_key_u64(owner, policy, bytes);
 }
 
-static void status_put_holds(const struct keeper *keeper, uint64_t now_ns, struct json_writer *json)
+static void status_put_holds(
+        const struct retention_holds *holds, uint64_t now_ns, struct json_writer *json)
 {
 	json_key(json, "holds_ending");
 	json_array_begin(json);
-	for (uint32_t i = 0; i < keeper->holds->count; i++) {
-		const struct retention_hold *hold = &keeper->holds->holds[i];
+	for (uint32_t i = 0; i < holds->count; i++) {
+		const struct retention_hold *hold = &holds->holds[i];
 		if (hold->until_ns == RETENTION_FOREVER ||
 		        hold->until_ns > now_ns + HOLD_WARNING_NS)
 			continue;
@@ -418,9 +454,13 @@ int admin_retention_status(struct admin_call *call)
 	struct json_writer *json = call->json;
 	struct keeper_state state = keeper_state(keeper);
 	uint64_t now_ns = keeper_now(keeper);
+	AUTO_KEEPER_COPY copy = { 0 };
+	int r = keeper_copy_take(keeper, &copy);
+	if (r < 0)
+		return r;
 	json_key_u64(json, "now_ns", now_ns);
 	json_key_u64(json, "policies", state.policies);
-	json_key_u64(json, "holds", keeper->holds->count);
+	json_key_u64(json, "holds", copy.holds->count);
 	json_key_u64(json, "last_turn_ns", state.last_turn_ns);
 	json_key_u64(json, "last_success_ns", state.last_success_ns);
 	json_key_bool(json, "is_late", state.is_late);
@@ -448,7 +488,7 @@ int admin_retention_status(struct admin_call *call)
 	json_object_begin(json);
 	keeper_overdue(keeper, status_put_bytes, json);
 	json_object_end(json);
-	status_put_holds(keeper, now_ns, json);
-	int r = status_put_runs(call);
+	status_put_holds(copy.holds, now_ns, json);
+	r = status_put_runs(call);
 	return r < 0 ? admin_failed(call, "reading the runs", r) : 0;
 }

@@ -73,16 +73,21 @@ static void list_put_covers(const struct retention_set *set, const struct retent
 int admin_retention_list(struct admin_call *call)
 {
 	struct keeper *keeper = call->keeper;
-	struct plan_options options = keeper_plan_of(keeper, &keeper->set, 0);
+	AUTO_KEEPER_COPY copy = { 0 };
 	AUTO_RETENTION_PLAN plan = { 0 };
 	char digest[RETENTION_DIGEST_BYTES];
-	int r = retention_digest(keeper->set, digest);
+	int r = keeper_copy_take(keeper, &copy);
+	if (r < 0)
+		return r;
+	const struct retention_set *set = copy.sets[0];
+	struct plan_options options = keeper_copy_plan_of(keeper, &copy, copy.sets, 0);
+	r = retention_digest(set, digest);
 	if (r == 0)
 		r = retention_plan_make(&options, &plan);
 	if (r < 0)
 		return admin_failed(call, "reading the inventory", r);
-	put_policies(keeper->set, call->json);
-	list_put_covers(keeper->set, &plan, call->json);
+	put_policies(set, call->json);
+	list_put_covers(set, &plan, call->json);
 	json_key_text(call->json, "digest", digest);
 	put_limits(&keeper->options.limits, call->json);
 	struct keeper_state state = keeper_state(keeper);
@@ -95,7 +100,11 @@ int admin_retention_list(struct admin_call *call)
 int admin_retention_get(struct admin_call *call)
 {
 	const char *name = json_body_text(call->body, "name");
-	const struct retention_policy *policy = retention_find(call->keeper->set, name);
+	AUTO_KEEPER_COPY copy = { 0 };
+	int r = keeper_copy_take(call->keeper, &copy);
+	const struct retention_policy *policy = r == 0 ? retention_find(copy.sets[0], name) : NULL;
+	if (r < 0)
+		return r;
 	if (!policy)
 		return admin_refuse(call, WIRE_NOT_FOUND,
 		        "no policy \"%s\"; `profleet retention list` shows those there are", name);

@@ -133,6 +133,7 @@ static int undo_put(struct undoing *undoing)
 	struct admin_call *call = undoing->call;
 	struct keeper *keeper = call->keeper;
 	keeper->paused_until_ns = keeper_now(keeper) + keeper->options.grace_ns;
+	keeper->changes++; /* a turn that is hiding something takes it back */
 	json_key(call->json, "undone");
 	json_array_begin(call->json);
 	for (uint32_t i = 0; i < undoing->undone_count; i++)

@@ -57,6 +57,7 @@ struct usage_series {
 
 struct usage {
 	struct admin_call *call;
+	struct keeper_copy copy;
 	struct plan_options options;
 	struct usage_by by[USAGE_DIMENSIONS_MAX];
 	uint32_t by_count;
@@ -94,6 +95,7 @@ static void usage_free(struct usage *usage)
 		for (uint32_t j = 0; j < usage->by_count; j++)
 			free(usage->rows[i].values[j]);
 	free(usage->rows);
+	keeper_copy_fini(&usage->copy);
 	id_map_free(usage->places);
 	id_map_free(usage->known);
 	id_map_free(usage->ids);
@@ -111,7 +113,9 @@ static struct usage *usage_new(struct admin_call *call)
 	if (!usage)
 		return NULL;
 	usage->call = call;
-	usage->options = keeper_plan_of(call->keeper, &call->keeper->set, 0);
+	if (keeper_copy_take(call->keeper, &usage->copy) < 0)
+		return NULL;
+	usage->options = keeper_copy_plan_of(call->keeper, &usage->copy, usage->copy.sets, 0);
 	usage->now_ns = usage->options.now_ns;
 	usage->places = id_map_new(USAGE_ROWS_MAX);
 	usage->known = id_map_new(USAGE_SERIES_MAX);

@@ -34,18 +34,18 @@ uint64_t keeper_now(struct keeper *keeper)
 
 /* ---- documents ---- */
 
-static void keeper_put_pending(const struct keeper *keeper, struct buf *to)
+static void keeper_put_pending(const struct keeper_pending *pending, uint32_t count, struct buf *to)
 {
 	struct json_writer json = json_writer_of(to, false);
 	json_object_begin(&json);
 	json_key(&json, "pending");
 	json_array_begin(&json);
-	for (uint32_t i = 0; i < keeper->pending_count; i++) {
+	for (uint32_t i = 0; i < count; i++) {
 		AUTO_BUF set = { 0 };
 		struct json_writer inner = json_writer_of(&set, false);
-		retention_put_json(keeper->pending[i].set, &inner);
+		retention_put_json(pending[i].set, &inner);
 		json_object_begin(&json);
-		json_key_u64(&json, "until_ns", keeper->pending[i].until_ns);
+		json_key_u64(&json, "until_ns", pending[i].until_ns);
 		json_key(&json, "set");
 		json_bytes(&json, (const char *)set.bytes, set.count);
 		json_object_end(&json);
@@ -346,8 +346,10 @@ uint32_t keeper_part_mixed(struct keeper *keeper, const struct retention_plan *p
 	uint32_t count = (uint32_t)(plan->mixed.count / sizeof(*windows)), parted = 0;
 	for (uint32_t i = 0; i < count && i < KEEPER_PARTED_MAX && !keeper->is_cancelled; i++) {
 		struct store_resealed resealed = { 0 };
+		uint64_t changes = keeper_leave(keeper);
 		int r = store_reseal(
 		        keeper->options.store, windows[i], keeper_classify, keeper, &resealed);
+		(void)keeper_return(keeper, changes); /* parting is by what is in force then */
 		if (r < 0 && r != -ENOENT) {
 			log_warn("reseal-failed",
 			        "%s: what several policies share is kept by the longest",
@@ -380,35 +382,47 @@ static void keeper_drop_all_pending(struct keeper *keeper)
 	keeper->pending_count = 0;
 }
 
-static int keeper_add_pending(struct keeper *keeper, const struct retention_set *before)
+/* Under both locks, in which others see all of a change or nothing of it. */
+static void keeper_lock_words(struct keeper *keeper)
 {
+	(void)pthread_mutex_lock(&keeper->words_lock);
+}
+
+static void keeper_unlock_words(struct keeper *keeper)
+{
+	(void)pthread_mutex_unlock(&keeper->words_lock);
+}
+
+static int keeper_make_pending(struct keeper *keeper, const struct retention_set *before,
+        struct keeper_pending *ret_pending)
+{
+	struct keeper_pending pending = { .until_ns = keeper_now(keeper) +
+		                                      keeper->options.grace_ns };
 	if (keeper->pending_count == KEEPER_PENDING_MAX)
 		return -ENOSPC;
-	struct keeper_pending *pending = &keeper->pending[keeper->pending_count];
-	int r = retention_merge(before, NULL, &pending->set);
-	if (r < 0)
-		return r;
-	pending->until_ns = keeper_now(keeper) + keeper->options.grace_ns;
-	keeper->pending_count++;
-	return 0;
+	int r = retention_merge(before, NULL, &pending.set);
+	if (r == 0)
+		*ret_pending = pending;
+	return r;
 }
 
 /* Everything of one change in one synced write. */
 static int keeper_commit_policies(struct keeper *keeper, const struct retention_set *set,
-        const struct keeper_actor *by, const char *action, uint64_t bytes, const char *details)
+        const struct keeper_pending *pending, uint32_t pending_count, const struct keeper_actor *by,
+        const char *action, uint64_t bytes, const char *details)
 {
 	char before[RETENTION_DIGEST_BYTES], after[RETENTION_DIGEST_BYTES];
 	AUTO_BUF policies = { 0 };
-	AUTO_BUF pending = { 0 };
+	AUTO_BUF text = { 0 };
 	int r = keeper_describe(keeper->set, set, before, after, &policies);
-	keeper_put_pending(keeper, &pending);
-	if (r < 0 || pending.failed)
+	keeper_put_pending(pending, pending_count, &text);
+	if (r < 0 || text.failed)
 		return r < 0 ? r : -ENOMEM;
-	if (policies.count > KEEPER_DOCUMENT_BYTES_MAX || pending.count > KEEPER_DOCUMENT_BYTES_MAX)
+	if (policies.count > KEEPER_DOCUMENT_BYTES_MAX || text.count > KEEPER_DOCUMENT_BYTES_MAX)
 		return -ENOSPC; /* it could not be read again */
 	struct audit_document documents[] = {
 		{ "policies", policies.bytes, policies.count },
-		{ "pending", pending.bytes, pending.count },
+		{ "pending", text.bytes, text.count },
 	};
 	struct audit_entry entry = { .actor = by->actor,
 		.origin = by->origin,
@@ -421,27 +435,45 @@ static int keeper_commit_policies(struct keeper *keeper, const struct retention_
 	return store_administer(keeper->options.store, documents, 2, &entry, NULL);
 }
 
+/* What is kept beside the new set: with a grace all of before, and the set that it replaces. */
+static int keeper_list_pending(struct keeper *keeper, bool grace,
+        struct keeper_pending ret_pending[KEEPER_PENDING_MAX], uint32_t *ret_count)
+{
+	uint32_t count = grace ? keeper->pending_count : 0;
+	if (count > 0)
+		memcpy(ret_pending, keeper->pending, count * sizeof(*ret_pending));
+	if (grace && keeper->options.grace_ns > 0) {
+		int r = keeper_make_pending(keeper, keeper->set, ret_pending + count);
+		if (r < 0)
+			return r;
+		count++;
+	}
+	*ret_count = count;
+	return 0;
+}
+
 int keeper_set_policies(struct keeper *keeper, struct retention_set *set, bool grace,
         const struct keeper_actor *by, const char *action, uint64_t bytes, const char *details)
 {
-	uint32_t pending_before = keeper->pending_count;
-	int r = grace && keeper->options.grace_ns > 0 ? keeper_add_pending(keeper, keeper->set) : 0;
-	if (!grace)
-		keeper->pending_count = 0; /* put back below if the write fails */
-	if (r == 0)
-		r = keeper_commit_policies(keeper, set, by, action, bytes, details);
+	struct keeper_pending pending[KEEPER_PENDING_MAX];
+	uint32_t count = 0, before = keeper->pending_count;
+	int r = keeper_list_pending(keeper, grace, pending, &count);
+	if (r < 0)
+		return r;
+	r = keeper_commit_policies(keeper, set, pending, count, by, action, bytes, details);
 	if (r < 0) {
-		if (keeper->pending_count > pending_before)
-			retention_set_free(keeper->pending[pending_before].set);
-		keeper->pending_count = pending_before;
+		if (count > before)
+			retention_set_free(pending[before].set);
 		return r;
 	}
-	if (!grace) {
-		keeper->pending_count = pending_before;
+	keeper_lock_words(keeper);
+	if (!grace)
 		keeper_drop_all_pending(keeper);
-	}
+	memcpy(keeper->pending, pending, count * sizeof(*pending));
+	keeper->pending_count = count;
 	retention_set_free(keeper->set);
 	keeper->set = set;
+	keeper_unlock_words(keeper);
 	keeper->changes++;
 	return keeper_set_classes(keeper);
 }
@@ -460,8 +492,10 @@ int keeper_set_holds(struct keeper *keeper, struct retention_holds *holds,
 	int r = keeper_write(keeper, &document, 1, by, action, 0, details);
 	if (r < 0)
 		return r;
+	keeper_lock_words(keeper);
 	retention_holds_free(keeper->holds);
 	keeper->holds = holds;
+	keeper_unlock_words(keeper);
 	keeper->changes++;
 	keeper_set_decides(keeper);
 	return 0;
@@ -489,6 +523,21 @@ int keeper_confirm(struct keeper *keeper, const struct keeper_actor *by)
 }
 
 /* ---- a turn ---- */
+
+uint64_t keeper_leave(struct keeper *keeper)
+{
+	uint64_t changes = keeper->changes;
+	if (keeper->has_turner && pthread_equal(keeper->turner, pthread_self()))
+		(void)pthread_mutex_unlock(&keeper->lock);
+	return changes;
+}
+
+bool keeper_return(struct keeper *keeper, uint64_t changes)
+{
+	if (keeper->has_turner && pthread_equal(keeper->turner, pthread_self()))
+		(void)pthread_mutex_lock(&keeper->lock);
+	return keeper->changes != changes;
+}
 
 struct plan_options keeper_plan_of(
         struct keeper *keeper, struct retention_set *const *set, uint64_t horizon_ns)
@@ -573,6 +622,7 @@ static int keeper_expire_pending(struct keeper *keeper)
 {
 	uint64_t now_ns = keeper_now(keeper);
 	uint32_t kept = 0, before = keeper->pending_count;
+	keeper_lock_words(keeper);
 	for (uint32_t i = 0; i < before; i++) {
 		if (keeper->pending[i].until_ns > now_ns)
 			keeper->pending[kept++] = keeper->pending[i];
@@ -580,10 +630,11 @@ static int keeper_expire_pending(struct keeper *keeper)
 			retention_set_free(keeper->pending[i].set);
 	}
 	keeper->pending_count = kept;
+	keeper_unlock_words(keeper);
 	if (kept == before)
 		return 0;
 	AUTO_BUF text = { 0 };
-	keeper_put_pending(keeper, &text);
+	keeper_put_pending(keeper->pending, keeper->pending_count, &text);
 	struct audit_document document = { "pending", text.bytes, text.count };
 	return text.failed ? -ENOMEM
 	                   : keeper_write(keeper, &document, 1, &keeper_itself,
@@ -631,19 +682,15 @@ static void keeper_note_overdue(struct keeper *keeper, const struct retention_pl
 /* Lets others in where it can. 1: policies or holds changed meanwhile, and it is of no use. */
 static int keeper_make_plan(struct keeper *keeper, struct retention_plan *plan)
 {
-	struct keeper_copy copy = { 0 };
-	uint64_t changes = keeper->changes;
+	AUTO_KEEPER_COPY copy = { 0 };
 	int r = keeper_copy_take(keeper, &copy);
 	if (r < 0)
 		return r;
 	struct plan_options options = keeper_copy_options(keeper, &copy, 0);
-	if (keeper->is_turning)
-		(void)pthread_mutex_unlock(&keeper->lock);
+	uint64_t changes = keeper_leave(keeper);
 	r = retention_plan_make(&options, plan);
-	if (keeper->is_turning)
-		(void)pthread_mutex_lock(&keeper->lock);
-	keeper_copy_fini(&copy);
-	return r == 0 && keeper->changes != changes ? 1 : r;
+	bool is_changed = keeper_return(keeper, changes);
+	return r == 0 && is_changed ? 1 : r;
 }
 
 /* A ceiling ends what no policy speaks of. */
@@ -727,13 +774,13 @@ static void *keeper_run(void *owner)
 {
 	struct keeper *keeper = owner;
 	(void)pthread_mutex_lock(&keeper->lock);
+	keeper->turner = pthread_self();
+	keeper->has_turner = true;
 	for (;;) {
 		keeper_wait(keeper);
 		if (keeper->is_stopping)
 			break;
-		keeper->is_turning = true;
 		(void)keeper_turn(keeper); /* said in the log and the state */
-		keeper->is_turning = false;
 	}
 	(void)pthread_mutex_unlock(&keeper->lock);
 	return NULL;
@@ -750,6 +797,7 @@ int keeper_new(struct keeper_options options, struct keeper **ret_keeper, char *
 	keeper->options = options;
 	keeper->started_mono_ns = clock_monotonic_ns(options.clock);
 	(void)pthread_mutex_init(&keeper->lock, NULL);
+	(void)pthread_mutex_init(&keeper->words_lock, NULL);
 	(void)pthread_mutex_init(&keeper->state_lock, NULL);
 	(void)pthread_mutex_init(&keeper->classes_lock, NULL);
 	(void)pthread_condattr_init(&attributes);
@@ -800,6 +848,7 @@ void keeper_free(struct keeper *keeper)
 	(void)pthread_cond_destroy(&keeper->wake);
 	(void)pthread_mutex_destroy(&keeper->classes_lock);
 	(void)pthread_mutex_destroy(&keeper->state_lock);
+	(void)pthread_mutex_destroy(&keeper->words_lock);
 	(void)pthread_mutex_destroy(&keeper->lock);
 	free(keeper);
 }

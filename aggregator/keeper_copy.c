@@ -1,6 +1,7 @@
 /*
- * Policies and holds to be evaluated while others may change them: a turn takes a copy and lets
- * administration in, which would otherwise wait as long as the inventory is large.
+ * Policies and holds to be evaluated while others may change them: who only asks takes a copy and
+ * waits for no change, and a turn takes one and lets administration in, which would otherwise wait
+ * as long as the inventory is large.
  */
 
 #include <errno.h>
@@ -28,7 +29,7 @@ void keeper_copy_fini(struct keeper_copy *copy)
 	*copy = (struct keeper_copy){ 0 };
 }
 
-int keeper_copy_take(struct keeper *keeper, struct keeper_copy *ret_copy)
+static int keeper_copy_words(struct keeper *keeper, struct keeper_copy *ret_copy)
 {
 	struct keeper_copy copy = { 0 };
 	int r = keeper_copy_holds(keeper, &copy.holds);
@@ -45,11 +46,32 @@ int keeper_copy_take(struct keeper *keeper, struct keeper_copy *ret_copy)
 	return 0;
 }
 
+int keeper_copy_take(struct keeper *keeper, struct keeper_copy *ret_copy)
+{
+	(void)pthread_mutex_lock(&keeper->words_lock);
+	int r = keeper_copy_words(keeper, ret_copy);
+	(void)pthread_mutex_unlock(&keeper->words_lock);
+	return r;
+}
+
+struct plan_options keeper_copy_plan_of(struct keeper *keeper, const struct keeper_copy *copy,
+        struct retention_set *const *set, uint64_t horizon_ns)
+{
+	return (struct plan_options){
+		.store = keeper->options.store,
+		.sets = (const struct retention_set *const *)set,
+		.sets_count = 1,
+		.holds = copy->holds,
+		.limits = &keeper->options.limits,
+		.now_ns = keeper_now(keeper),
+		.horizon_ns = horizon_ns,
+	};
+}
+
 struct plan_options keeper_copy_options(
         struct keeper *keeper, const struct keeper_copy *copy, uint64_t horizon_ns)
 {
-	struct plan_options options = keeper_plan_of(keeper, copy->sets, horizon_ns);
+	struct plan_options options = keeper_copy_plan_of(keeper, copy, copy->sets, horizon_ns);
 	options.sets_count = copy->sets_count;
-	options.holds = copy->holds;
 	return options;
 }

@@ -149,8 +149,11 @@ static int keeper_hide_some(struct keeper *keeper, const struct retention_plan *
 	struct audit_document document = { name, text.bytes, text.count };
 	int r = keeper_write(keeper, &document, 1, by, action, first == 0 ? plan->bytes_now : 0,
 	        (const char *)details.bytes);
-	if (r == 0)
-		r = store_hide(keeper->options.store, &run, items, count, &one);
+	if (r < 0)
+		return r;
+	uint64_t changes = keeper_leave(keeper);
+	r = store_hide(keeper->options.store, &run, items, count, &one);
+	bool is_changed = keeper_return(keeper, changes);
 	if (r < 0)
 		return r;
 	keeper_add_expired(expired, &one);
@@ -158,7 +161,20 @@ static int keeper_hide_some(struct keeper *keeper, const struct retention_plan *
 	log_info("retention-hidden",
 	        "run %" PRIu64 " for %s: %" PRIu64 " bytes, to be erased after the delay", run.id,
 	        by->actor, one.bytes_detail + one.bytes_sums);
-	return ret_runs->failed ? -ENOMEM : 0;
+	return ret_runs->failed ? -ENOMEM : is_changed;
+}
+
+/* The plan was of other policies or holds. A run that hid nothing is none. */
+static int keeper_take_back(struct keeper *keeper, const struct buf *runs)
+{
+	struct reader ids = reader_of(runs->bytes, runs->count);
+	int r = 0;
+	while (reader_left(&ids) > 0 && r == 0) {
+		struct store_expired back = { 0 };
+		r = keeper_undo(keeper, reader_u64(&ids), &keeper_itself, &back);
+		r = r == -ENOENT ? 0 : r;
+	}
+	return r < 0 ? r : 1;
 }
 
 int keeper_hide(struct keeper *keeper, const struct retention_plan *plan,
@@ -171,7 +187,7 @@ int keeper_hide(struct keeper *keeper, const struct retention_plan *plan,
 		uint32_t some = count - first < KEEPER_ITEMS_MAX ? count - first : KEEPER_ITEMS_MAX;
 		r = keeper_hide_some(keeper, plan, by, action, first, some, ret_runs, ret_expired);
 	}
-	return r;
+	return r == 1 ? keeper_take_back(keeper, ret_runs) : r;
 }
 
 /* ---- a run's document ---- */
@@ -441,7 +457,9 @@ static int keeper_erase(struct keeper *keeper, uint64_t id)
 	struct keeper_run run = { 0 };
 	char name[RUN_NAME_BYTES], details[160];
 	(void)keeper_run_get(keeper, id, &run); /* without it nothing is counted, but erased */
+	uint64_t changes = keeper_leave(keeper);
 	int r = store_erase(keeper->options.store, id, &keeper->is_cancelled, &expired);
+	(void)keeper_return(keeper, changes); /* who undid it meanwhile has what was left */
 	if (r == 0 && run.config)
 		keeper_count_run(keeper, &run, &expired);
 	keeper_run_fini(&run);

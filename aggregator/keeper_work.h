@@ -48,20 +48,26 @@ struct keeper_actor {
 struct keeper {
 	struct keeper_options options;
 	/*
-	 * Of everything below, but classes. Policies, holds and plans are changed by the thread of
-	 * administration alone, which reads them without it; and no turn reads them while it makes
-	 * its plan, but copies.
+	 * Of everything below, but words and classes: held by a change from its beginning to its
+	 * end, and by a turn, which leaves it while the store works (keeper_leave).
 	 */
 	pthread_mutex_t lock;
-	bool is_turning;  /* a turn of the thread's, which may leave the lock */
-	uint64_t changes; /* of policies and holds */
+	pthread_t turner; /* the thread of turns */
+	bool has_turner;
+	uint64_t changes; /* of policies, holds and pauses */
 
+	/*
+	 * Policies, holds and plans are changed with both locks held and read with either: who only
+	 * asks takes a copy under this one, and waits for no deed.
+	 */
+	pthread_mutex_t words_lock;
 	struct retention_set *set;
 	struct keeper_pending pending[KEEPER_PENDING_MAX];
 	uint32_t pending_count;
 	struct retention_holds *holds;
-	struct keeper_plan plans[KEEPER_PLANS_MAX]; /* a ring */
+	struct keeper_plan plans[KEEPER_PLANS_MAX]; /* a ring; of words_lock alone */
 	uint32_t plans_next;
+
 	uint64_t last_id; /* of a run */
 
 	uint64_t last_turn_ns;
@@ -108,22 +114,34 @@ uint64_t keeper_now(struct keeper *keeper);
 
 /* All below: under the lock. Errors are said in keeper->last_error or ret_error. */
 
-/* Of one set alone, whatever a grace still keeps. Without the lock by who may change the set. */
+/*
+ * While the store works for a turn, others may change policies and holds. Does nothing for a
+ * change, which is whole or not at all. keeper_return() says whether anything changed meanwhile.
+ */
+uint64_t keeper_leave(struct keeper *keeper);
+bool keeper_return(struct keeper *keeper, uint64_t changes);
+
+/* Of one set alone, whatever a grace still keeps. */
 struct plan_options keeper_plan_of(
         struct keeper *keeper, struct retention_set *const *set, uint64_t horizon_ns);
 
-/* Policies and holds as they are, to be evaluated without the lock. */
+/* Policies and holds as they are, to be evaluated without any lock. */
 struct keeper_copy {
-	struct retention_set *sets[KEEPER_PENDING_MAX + 1];
+	struct retention_set *sets[KEEPER_PENDING_MAX + 1]; /* the first is in force */
 	uint32_t sets_count;
 	struct retention_holds *holds;
 };
+#define AUTO_KEEPER_COPY __attribute__((cleanup(keeper_copy_fini))) struct keeper_copy
 
-/* -ENOMEM. */
+/* Without the lock, or with it. -ENOMEM. */
 int keeper_copy_take(struct keeper *keeper, struct keeper_copy *ret_copy);
 void keeper_copy_fini(struct keeper_copy *copy);
+/* As a turn sees it: what a grace still keeps is kept. */
 struct plan_options keeper_copy_options(
         struct keeper *keeper, const struct keeper_copy *copy, uint64_t horizon_ns);
+/* Of one set alone, one of the copy's or another. */
+struct plan_options keeper_copy_plan_of(struct keeper *keeper, const struct keeper_copy *copy,
+        struct retention_set *const *set, uint64_t horizon_ns);
 int keeper_copy_holds(const struct keeper *keeper, struct retention_holds **ret_holds);
 
 /*
@@ -137,7 +155,10 @@ int keeper_set_policies(struct keeper *keeper, struct retention_set *set, bool g
 int keeper_set_holds(struct keeper *keeper, struct retention_holds *holds,
         const struct keeper_actor *by, const char *action, const char *details);
 
-/* What a plan hides, as one or more runs. *ret_runs gets their ids (u64). */
+/*
+ * What a plan hides, as one or more runs. *ret_runs gets their ids (u64). 1: in a turn, while the
+ * store was waited for, policies or holds changed; what was hidden is back.
+ */
 int keeper_hide(struct keeper *keeper, const struct retention_plan *plan,
         const struct keeper_actor *by, const char *action, struct buf *ret_runs,
         struct store_expired *ret_expired);

@@ -1,8 +1,8 @@
 /*
  * profleet-aggregator: opens the store, listens, and lets six things run until a signal: ingest
  * (one thread, appends to the store), the sealer (one thread, makes what is old compact), queries
- * (a few threads, read), the keeper (one thread, lets the store forget), administration (one
- * thread), HTTP (health and metrics).
+ * (a few threads, read), the keeper (one thread, lets the store forget), administration (a
+ * few threads), HTTP (health and metrics).
  *
  * Start: store, workers, doors; then "ready". Stop: doors, workers, store: whatever was accepted is
  * answered before the store closes.
@@ -292,6 +292,7 @@ static int aggregator_open_workers(struct aggregator *aggregator)
 		.ingest = aggregator->ingest,
 		.queries = aggregator->queries,
 		.keeper = aggregator->keeper,
+		.admin = aggregator->admin,
 		.sealer = aggregator->sealer,
 		.clock = clock_real(),
 		.started_ns = clock_monotonic_ns(clock_real()),

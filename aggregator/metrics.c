@@ -19,6 +19,7 @@ struct metrics_snapshot {
 	struct ingest_state ingest;
 	struct query_pool_state queries;
 	struct sealer_state sealer;
+	struct admin_state admin;
 	struct store_counters counters;
 	struct store_size size;
 	uint64_t uptime_ns;
@@ -65,6 +66,10 @@ static const struct metric metrics[] = {
 	        "Turns in which windows could not be rolled up; they are tried again." },
 	{ "collect_failures_total", METRIC_COUNTER, AT(sealer.collect_failures),
 	        "Turns in which names without data could not be forgotten; it is tried again." },
+	{ "admin_waiting", METRIC_GAUGE, AT(admin.waiting),
+	        "Requests of administration that wait for others." },
+	{ "admin_refused_total", METRIC_COUNTER, AT(admin.refused),
+	        "Requests of administration told BUSY because as many waited as may." },
 	{ "group_commit_seconds_total", METRIC_SECONDS_COUNTER, AT(ingest.commit_ns),
 	        "Time spent in synced writes." },
 	{ "ingest_queue_bytes", METRIC_GAUGE, AT(ingest.queue_bytes), "Messages that wait." },
@@ -149,6 +154,7 @@ static void metrics_take(const struct metrics_source *source, struct metrics_sna
 		.ingest = ingest_state(source->ingest),
 		.queries = query_pool_state(source->queries),
 		.sealer = sealer_state(source->sealer),
+		.admin = admin_state(source->admin),
 		.uptime_ns = clock_monotonic_ns(source->clock) - source->started_ns,
 	};
 	/* What cannot be had now is shown as zero: health says why. */

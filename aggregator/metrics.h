@@ -5,6 +5,7 @@
  * counter stands in one table, so that none is in one place and not in the other.
  */
 
+#include "aggregator/admin.h"
 #include "aggregator/ingest.h"
 #include "aggregator/keeper.h"
 #include "aggregator/query_pool.h"
@@ -17,6 +18,7 @@ struct metrics_source {
 	struct ingest *ingest;
 	struct query_pool *queries;
 	struct keeper *keeper;
+	struct admin *admin;
 	struct sealer *sealer;
 	struct clock *clock;
 	uint64_t started_ns; /* monotonic */
