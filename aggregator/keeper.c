@@ -455,7 +455,7 @@ static int keeper_list_pending(struct keeper *keeper, bool grace,
 int keeper_set_policies(struct keeper *keeper, struct retention_set *set, bool grace,
         const struct keeper_actor *by, const char *action, uint64_t bytes, const char *details)
 {
-	struct keeper_pending pending[KEEPER_PENDING_MAX];
+	struct keeper_pending pending[KEEPER_PENDING_MAX] = { 0 };
 	uint32_t count = 0, before = keeper->pending_count;
 	int r = keeper_list_pending(keeper, grace, pending, &count);
 	if (r < 0)
