@@ -1,6 +1,6 @@
 /*
  * Only headers and notes are read, by pread() into bounded memory: a mapping of a file that its
- *owner truncates would kill the agent. The content hash of a file without a note is
+ * owner truncates would kill the agent. The content hash of a file without a note is
  *
  *	XXH3-128 of ( XXH3-128 of each MiB, end to end, then the file's size )
  *

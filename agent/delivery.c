@@ -1,13 +1,13 @@
 /*
  * A step is HELLO when there is no session, else PUSH when the spool has something. A push is built
  * in the session's own dict, whose new part is the delta; the mark of what the aggregator knows
- *moves only when its reply is in hand.
+ * moves only when its reply is in hand.
  *
  *	session->dict   [ known to the aggregator | new in this push ]
  *	                                          ^ session_known
  *
  * What the reply says of each section is the table in delivery_settle(). Waits between tries double
- *and are jittered, so that a fleet does not come back as one.
+ * and are jittered, so that a fleet does not come back as one.
  */
 
 #include "agent/delivery.h"

@@ -2,7 +2,7 @@
 
 /*
  * identity is who this agent is: a uuid that stays the same over restarts, and an epoch that never
- *does.
+ * does.
  *
  * The uuid is, first that works:
  *	1. the text in DIR/agent.uuid (made, random, when DIR can be written)
@@ -10,7 +10,7 @@
  *	3. random: a new agent to the aggregator at every start
  *
  * Machines cloned with their disk share 1 and 2; delete agent.uuid and renew machine-id in an
- *image.
+ * image.
  */
 
 #include <stdbool.h>

@@ -1,14 +1,14 @@
 /*
  * The file is one line per symbol, "ffffffff81000000 T _stext" or "... t
- *nft_do_chain\t[nf_tables]", nearly but not quite in order of address. It is read whole (100 ms,
- *most of it the kernel printing), then kept as:
+ * nft_do_chain\t[nf_tables]", nearly but not quite in order of address. It is read whole (100 ms,
+ * most of it the kernel printing), then kept as:
  *
  *	entries  [ {address, name, module} ... ]   sorted by address, one per address
  *	names    every kept name end to end, zero-terminated
  *
  * The file has no sizes. A text symbol ends where the next symbol of any kind begins, so the first
- *data symbol after a run of text is kept as an entry without a name: an address behind it has no
- *name rather than a wrong one.
+ * data symbol after a run of text is kept as an entry without a name: an address behind it has no
+ * name rather than a wrong one.
  */
 
 #include "agent/kallsyms.h"

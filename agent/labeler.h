@@ -5,13 +5,12 @@
  *
  * Always there: host, comm, instance, service. Where the host knows them: exe, cgroup (the leaf),
  * container, container_runtime, pod_uid, unit, version, and whatever --label and the relabel table
- *add.
+ * add.
  *
  * service, first rule that gives a value:
  *	1. an allowed environment variable (only those that the configuration lists are ever read)
  *	2. the container's name, where its runtime writes one into the cgroup (LXC, systemd-nspawn)
- *	3. the systemd service without its suffix; user@ managers, scopes and run-* units do not
- *count
+ *	3. the systemd service without its suffix; not user@ managers, scopes and run-* units
  *	4. "kernel" for kernel threads, else comm
  * A relabel rule may set it from anything else, such as the id of a container without a name.
  *
@@ -21,8 +20,8 @@
  * made from one image do meet, and a spread over instances must not mistake two for one.
  *
  * Order: what the host knows, the environment, --label, relabel rules; the later replaces the
- *earlier. host, service and instance cannot be removed. Values are cut at 128 bytes (whole
- *characters); what is not harmless UTF-8 becomes U+FFFD. One thread owns a labeler.
+ * earlier. host, service and instance cannot be removed. Values are cut at 128 bytes (whole
+ * characters); what is not harmless UTF-8 becomes U+FFFD. One thread owns a labeler.
  */
 
 #include <stdbool.h>

@@ -8,9 +8,9 @@
  * file too many, never one too few, and spool_open() knows which one:
  *
  *	merge     new range covers the old files      -> the covered are leftovers
- *	replace   new file names the one it stands for -> the new one is a leftover while that
- *exists number    rename new-... to sent-...           -> atomic reduce    rename over the same
- *name             -> atomic
+ *	replace   new file names what it stands for   -> the new one is a leftover while that is
+ *	number    rename new-... to sent-...          -> atomic
+ *	reduce    rename over the same name           -> atomic
  */
 
 #include "agent/spool.h"

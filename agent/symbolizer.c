@@ -1,9 +1,9 @@
 /*
  * Three processes. The agent sends (file, pipe) over a socket to the helper and reads the result
- *from the pipe; the helper forks a child per file, waits for it with a deadline, and answers how it
- * ended; the child maps the file, limits itself, installs the seccomp filter, and only then looks
- * at the first byte. A file that is truncated under the mapping kills the child by SIGBUS: that,
- *too, is no more than "no symbols".
+ * from the pipe; the helper forks a child per file, waits for it with a deadline, and answers how
+ * it ended; the child maps the file, limits itself, installs the seccomp filter, and only then
+ * looks at the first byte. A file that is truncated under the mapping kills the child by SIGBUS:
+ * that, too, is no more than "no symbols".
  *
  *	pipe:  int32 result, then the table when it is 0
  */

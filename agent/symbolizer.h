@@ -3,13 +3,12 @@
 /*
  * symbolizer makes the function table of a file, once per build-id, in a child process that has no
  * rights: no capabilities, no new files, no network (seccomp), bounded memory and CPU time. The
- *file belongs to whoever we profile; a child that dies means "no symbols", never a dead agent.
+ * file belongs to whoever we profile; a child that dies means "no symbols", never a dead agent.
  *
- *	agent ----file, pipe----> helper ----fork per file----> child: map, lock itself in, read,
- *write
+ *	agent --file, pipe--> helper --fork per file--> child: map, lock itself in, read, write
  *
  * The helper is forked before the agent has threads, eBPF maps or anything worth stealing, and
- *gives up its rights at once; children are forked from it, so each starts from that clean state.
+ * gives up its rights at once; children are forked from it, so each starts from that clean state.
  *
  * Function tables come from .symtab and .dynsym (sizes respected). Addresses become offsets in the
  * file through the PT_LOAD headers.

@@ -2,8 +2,7 @@
  * Two steps, because readers cannot add to the store's dictionary: rows are first carried into a
  * dictionary of their own together with the series of their groups, then named into the answer's.
  *
- *	store rows (series, node) -> sum (group, node) -> middle batch -> naming -> side of the
- *answer
+ *	store rows (series, node) -> sum (group, node) -> middle batch -> naming -> side of answer
  */
 
 #include "aggregator/answer_build.h"

@@ -9,12 +9,12 @@
  *
  *	flags    [ . o . o o ]    outermost of its name on its stack, without a name, ...
  *	self     [ 0 7 0 3 0 ]    by side: what ends here; zero between questions
- *	total    [ 0 9 0 3 0 ]    by side: what ends below, and after the pass over it here too;
- *likewise touched  [ 1 0 ]          by side: which blocks of 64 nodes have anything in them
+ *	total    [ 0 9 0 3 0 ]    by side: what ends below, and after the pass here too; likewise
+ *	touched  [ 1 0 ]          by side: which blocks of 64 nodes have anything in them
  *
  * The parent of a node has the smaller number, so a pass from the last block to the first sees
  * every node after all that it is a caller of. New stacks come with whole paths, whose nodes lie
- *one behind the other: most of the pass goes through memory in order.
+ * one behind the other: most of the pass goes through memory in order.
  */
 
 #include "aggregator/named_stacks.h"

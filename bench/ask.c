@@ -1,14 +1,14 @@
 /*
  * ask measures questions as the command line asks them, without its start and its printing: from
- *the request to the whole answer in memory.
+ * the request to the whole answer in memory.
  *
  *	bench.ask ADDRESS REPEAT functions|tree|all SELECTOR [SELECTOR]
  *
  * `functions` is what top and diff ask for, `tree` the 16 384 greatest nodes, `all` every stack, as
  * an export needs it. With a second selector the answer has two sides, as that of a diff. Every
- *repetition ends its range a nanosecond later, so that no answer could be an earlier one. The first
- *is not counted. One line: the median, least and greatest milliseconds, and the bytes of the
- *answer.
+ * repetition ends its range a nanosecond later, so that no answer could be an earlier one. The
+ * first is not counted. One line: the median, least and greatest milliseconds, and the bytes of the
+ * answer.
  */
 
 #include <stdio.h>

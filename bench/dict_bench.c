@@ -1,6 +1,6 @@
 /*
  * What the heart of profile/ costs: a new stack, a known one, a row encoded, packed, opened and
- *decoded. Prints figures and judges none; build it in the release preset:
+ * decoded. Prints figures and judges none; build it in the release preset:
  *
  *	cmake --build build/release --target bench.dict_bench && build/release/bin/bench.dict_bench
  */

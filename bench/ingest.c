@@ -1,6 +1,6 @@
 /*
  * ingest measures the receiving path: rows per second from the network to the acknowledgement, and
- *bytes per row on the wire, with stacks the aggregator knows already.
+ * bytes per row on the wire, with stacks the aggregator knows already.
  *
  *	bench.ingest ADDRESS [SENDERS [BATCHES_PER_SENDER [ROWS_PER_BATCH]]]
  *

@@ -1,8 +1,8 @@
 /*
  * What the store alone can do, without a network: synced appends of a seeded synthetic fleet with
  * known stacks, bytes per row on disk, and the time of sums over what was appended, while it is
- *open and when it is sealed: from sums, and from detail where the question cuts a window or a
- *group.
+ * open and when it is sealed: from sums, and from detail where the question cuts a window or a
+ * group.
  *
  *	bench.store_bench [FOLDER [TICKS]]     a folder on the disk that is to be measured; 60 ticks
  *

@@ -8,8 +8,8 @@
  *
  * Hashes come from whoever sends us names, and anybody can compute them: enough of them that end in
  * the same bits would make one long run of the table. So both halves are multiplied with odd
- *numbers that each map draws for itself, and the slot is the top of the sum. Ids do not depend on
- *it.
+ * numbers that each map draws for itself, and the slot is the top of the sum. Ids do not depend on
+ * it.
  */
 
 #include "core/id_map.h"

@@ -12,7 +12,7 @@
  *
  * Commas and indentation come by themselves. Text is untrusted: control characters are escaped,
  * bytes that are not UTF-8 become U+FFFD, and '<', '>' and '&' are escaped too, so that the text
- *may stand in a page. Errors stick to the buf; nesting deeper than JSON_DEPTH_MAX is one.
+ * may stand in a page. Errors stick to the buf; nesting deeper than JSON_DEPTH_MAX is one.
  */
 
 #include <stdbool.h>

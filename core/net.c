@@ -5,19 +5,19 @@
  *
  * An aio belongs to each context and nng calls net_request_step() at the end of each arrow but
  * net_reply()'s. While all contexts are open or sending nothing is read, and TCP holds the rest
- *back.
+ * back.
  *
  * Client: one REQ socket, a pool of contexts, one per call under way, and a keeper thread that
  * dials. nng would dial by itself, but its back-off is wrong half of the time (a negative random
  * number, so an immediate retry) and knows no time limit. So the keeper makes a dialer of its own
- *for each attempt, waits for the outcome, and closes it some time after its connection was lost:
+ * for each attempt, waits for the outcome, and closes it some time after its connection was lost:
  *
  *	        +--------- failed, or lost: wait with jitter, close the dialer <--------+
  *	        v                                                                      |
  *	create a dialer --> start it in a thread, for 5 s at most --> connected -------+
  *
  * Starting blocks for as long as TCP tries to connect, which can be minutes; closing the dialer
- *from here is what ends it, and that is why an attempt has a thread of its own.
+ * from here is what ends it, and that is why an attempt has a thread of its own.
  */
 
 #include "core/net.h"

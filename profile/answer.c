@@ -7,8 +7,8 @@
  * only where there is something to say in it.
  *
  * Completeness is a counted list of numbers in the order of `completeness_fields`, and a counted
- *list of losses by reason. Both only ever grow at their end: a reader takes what it knows and skips
- * the rest, a writer of fewer leaves the reader zeroes.
+ * list of losses by reason. Both only ever grow at their end: a reader takes what it knows and
+ * skips the rest, a writer of fewer leaves the reader zeroes.
  */
 
 #include "profile/answer.h"

@@ -4,11 +4,10 @@
  *	string_ids  hash -> id     strings [ {0,0} {1,3} {5,2} ]   bytes [ \0 cpu\0 ns\0 ]
  *	module_ids  hash -> id     modules [ none, libc, ... ]
  *	frame_ids   hash -> id     frames  [ ... ]
- *	series_ids  hash -> id     series  [ ... ]                 labels [ of all series, end to
- *end ]
+ *	series_ids  hash -> id     series  [ ... ]                 labels [ of all, end to end ]
  *
  * Nodes are by far the most, and have no hash in memory: they are found by (parent, frame), which
- *is dict_node.c.
+ * is dict_node.c.
  *
  * A thing's hash is taken over the hashes of what it refers to, never over ids, so it is the same
  * in every dict, and dict_remap looks a thing up by the hash it already has.

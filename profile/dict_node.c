@@ -9,11 +9,11 @@
  *
  * So a new path is appended without touching the table but once, and walking a known one goes
  * through memory in order. A node's hash is not kept: whoever wants it pays for the way to the
- *root.
+ * root.
  *
  * Ids are chosen by whoever sends us stacks, and enough of them that end in one place would make
- *one long run of the table: each dict draws two odd numbers for itself that nobody knows
- *(core/id_map.c has the same).
+ * one long run of the table: each dict draws two odd numbers for itself that nobody knows
+ * (core/id_map.c has the same).
  */
 
 #include <assert.h>

@@ -11,7 +11,7 @@
  * functions, locations) is written once into buffers of its own that follow at the end.
  *
  * Nothing is dropped in silence: protobuf-c keeps fields it does not know, and we refuse them; what
- *is understood but not kept ends in a note.
+ * is understood but not kept ends in a note.
  */
 
 #include "profile/pprof.h"

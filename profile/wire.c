@@ -5,8 +5,8 @@
  *	                                        \____________ what the checksum covers ____________/
  *
  * so that whatever a later version changes, magic and version are where they were. Payloads have
- *their fields in a fixed order; those that open a session or carry samples end their header with an
- * extension area, which is how fields come later without a new version.
+ * their fields in a fixed order; those that open a session or carry samples end their header with
+ * an extension area, which is how fields come later without a new version.
  *
  * Each get reads into a local struct and hands it over at the end, when the reader has not failed.
  */

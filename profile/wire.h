@@ -4,12 +4,14 @@
  * wire is what agents, importers, the CLI and aggregators say to each other. docs/formats/wire.md
  * has the bytes. Every message is one envelope; every request gets one reply.
  *
- *	HELLO ----> opens a session (a dictionary both ends keep) ----> HELLO_REPLY
- *	PUSH  ----> dict delta + sections (agent, epoch, shard, seq, batch) ----> PUSH_REPLY (a
- *status each) SYMBOLS --> one part of one file's function table ----> STATUS QUERY ----> a
- *question; the answer's first page and an id for the rest ----> PAGE FETCH ----> a further page
- *----> PAGE
- *	ADMIN ---> a method of administration and its body ----> ADMIN_REPLY
+ *	HELLO ----> opens a session (a dictionary both keep)  ----> HELLO_REPLY
+ *	PUSH  ----> dict delta + sections (agent, epoch, shard, seq, batch)
+ *	                                                      ----> PUSH_REPLY (a status each)
+ *	SYMBOLS --> one part of one file's function table     ----> STATUS
+ *	QUERY ----> a question                                ----> PAGE: the first, and an id
+ *	                                                            for the rest
+ *	FETCH ----> a further page of that answer             ----> PAGE
+ *	ADMIN ----> a method of administration and its body   ----> ADMIN_REPLY
  *
  * A session has one request in flight at a time, numbered, because dictionary deltas are ordered.
  * After a lost reply the sender opens a new session and sends the same sections again under the

@@ -2,7 +2,7 @@
 
 /*
  * complain puts what went wrong on one line of stderr: what, where, remedy. It returns the exit
- *code it was given, so that a verb fails in one statement:
+ * code it was given, so that a verb fails in one statement:
  *
  *	return complain(EXIT_CODE_USAGE, "--at %s: not a time; write now-1h or RFC 3339", text);
  *

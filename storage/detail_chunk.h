@@ -11,9 +11,9 @@
  *	loss       samples of a series, or of nobody, that were lost in an interval, by reason
  *
  * Reports are in the order (series, interval) and intervals in (stream, start, seq), so one
- *instance is one run of rows and time goes up inside it. A report with more rows than a chunk
- *should have goes on in the next chunk, in a second report without coverage. An interval that
- *touches several chunks is in each of them: count intervals by (stream, seq).
+ * instance is one run of rows and time goes up inside it. A report with more rows than a chunk
+ * should have goes on in the next chunk, in a second report without coverage. An interval that
+ * touches several chunks is in each of them: count intervals by (stream, seq).
  *
  * A chunk without reports is good: it says who was watching when there was nothing to see, and what
  * was lost that was nobody's. A window has one such chunk over all of its batches.

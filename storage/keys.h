@@ -11,8 +11,9 @@
  *	agent     uuid 16 bytes | tenant
  *	window    from_ns u64 | to_ns u64 | level u8, number u24       what a seal or a roll made
  *	sums, detail   window | unit u32 | part u8 | chunk u32             its blocks
- *	symbols   'h' or 'b' | build-id                   head (is there a table?) and body apart,
- *so that all heads can be read without the bodies meta      text "format"
+ *	symbols   'h' or 'b' | build-id         head (is there a table?) and body apart, so that all
+ *	                                        heads can be read without the bodies
+ *	meta      text "format"
  *
  * Decoders take bytes from the disk: a key that is none is refused with -EBADMSG.
  */

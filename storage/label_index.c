@@ -12,8 +12,8 @@
  * ours comes back as -ENOMEM.
  *
  * A matcher becomes a set of series as a bitmap, one bit per series; a selector is the AND of
- *these. A matcher that accepts "" also accepts every series without the label, and since accepted
- *values and refused ones are disjoint, that is: all series but those of a refused value.
+ * these. A matcher that accepts "" also accepts every series without the label, and since accepted
+ * values and refused ones are disjoint, that is: all series but those of a refused value.
  */
 
 #include "storage/label_index.h"

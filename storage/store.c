@@ -3,9 +3,9 @@
  *
  *	gate locked     each section: seq seen before? DUP. Else its ids become ids of the store's
  *	                dict, which grows by what is new; its stream and counters get a staged copy
- *	gate open       columns packed; dict delta, batches, streams, counters into one kv write,
- *synced done            staged copies become the truth, new series are published or failed gate
- *locked: dict, index, streams, remaps go back to where they were
+ *	gate open       columns packed; dict delta, batches, streams, counters into one synced write
+ *	done            staged copies become the truth, new series are published
+ *	or failed       gate locked: dict, index, streams, remaps go back to where they were
  *
  * After a failed write RocksDB takes no more until it is opened again. The failed group may or may
  * not be in its log, and comes back when it is; so after opening again the tail of the dict, the

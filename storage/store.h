@@ -235,8 +235,9 @@ int store_scan(struct store *store, uint64_t from_ns, uint64_t to_ns,
  * the same group. Memory is bounded by memory_max: -E2BIG.
  *
  * Completeness is about the observers (uuid, of any epoch and shard) that had a row, coverage or
- *loss of one of the series in the range: intervals    all batches of theirs, also those without
- *such a row lost         losses of the series, and theirs that are nobody's (SERIES_NONE)
+ * loss of one of the series in the range:
+ *	intervals    all batches of theirs, also those without such a row
+ *	lost         losses of the series, and theirs that are nobody's (SERIES_NONE)
  *	missing_ns   time between one interval of an observer and his next, from 50 ms on
  *	corrupt      records in the range that could not be read, of whomever
  */

@@ -4,8 +4,8 @@
  *	FOLDER/.NAME.partial/         made; what an earlier one left is removed first
  *	               .../store/     a checkpoint: links, and a copy of the log
  *	               .../manifest   from what the checkpoint itself says when it is opened, and
- *the hash of every file as it lies there FOLDER/NAME                   the same folder under its
- *name, once all of it is synced
+ *	                              the hash of every file as it lies there
+ *	FOLDER/NAME                   the same folder under its name, once all of it is synced
  *
  * Restoring is the same the other way: TO.profleet-restore, then TO.
  */

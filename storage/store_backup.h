@@ -11,9 +11,9 @@
  * Everything that was acknowledged before store_backup_create() was called is in it, at one moment
  * for all families. Files of the database that never change are hard links where the folder is on
  * the store's file system, so a backup costs little until the store forgets what it keeps;
- *elsewhere they are copied. A backup is made under a name that begins with a dot and gets its own
- *when it is complete and on the disk: a kill leaves none, or all of it; the next one with that name
- *removes what was left.
+ * elsewhere they are copied. A backup is made under a name that begins with a dot and gets its own
+ * when it is complete and on the disk: a kill leaves none, or all of it; the next one with that
+ * name removes what was left.
  *
  * All but creating works without a store, on any machine. Texts on failure say what, where, and
  * what to do.

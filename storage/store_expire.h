@@ -14,7 +14,7 @@
  *	unit     one (tenant, service, profile type), or a part of its series
  *	part     STORE_PART_DETAIL  every row; only windows of level 0 have it
  *	         STORE_PART_SUMS    sums per stack, and who was there. Detail cannot be read
- *without: to name the sums is to name the detail
+ *	                            without: to name the sums is to name the detail
  *
  * A window of which nothing is left goes as a whole, with its files. Batches that are not sealed
  * yet have no unit, and are only in the inventory.

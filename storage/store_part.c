@@ -3,9 +3,10 @@
  *
  *	look      members say which series a unit has, the classifier of which class they are
  *	take      the detail of a unit of several classes is taken apart into items, as a seal does
- *with batches: what one series had in one interval write     a seal's own work: per class a unit,
- *under numbers behind all there are commit    one synced write: the record with the new units, and
- *without the old ones reclaim   the blocks of the old ones
+ *	          with batches: what one series had in one interval
+ *	write     a seal's own work: per class a unit, under numbers behind all there are
+ *	commit    one synced write: the record with the new units, and without the old ones
+ *	reclaim   the blocks of the old ones
  *
  * Watchers, other units and the window's key stay what they are, so whatever refers to them
  * (runs, rollups) goes on as before. Blocks of a killed attempt are behind the last unit, where the

@@ -4,18 +4,19 @@
  * What the files of the store share. Who may touch what:
  *
  *	writer     a mutex around everything that changes the store: append, delete, seal, put. All
- *that follows is changed only by whoever holds it. gate       guards the dict, the label index, the
- *streams array, and kv being closed and opened again. The writer locks it while it adds to memory,
- *not while it packs, writes or syncs; readers are inside for one stretch of a scan at a time. stats
- *a mutex for the few numbers that are read without the gate.
+ *	           that follows is changed only by whoever holds it.
+ *	gate       guards the dict, the label index, the streams array, and kv being closed and
+ *	           opened again. The writer locks it while it adds to memory, not while it packs,
+ *	           writes or syncs; readers are inside for one stretch of a scan at a time.
+ *	stats      a mutex for the few numbers that are read without the gate.
  *
  * What a reader can see of a group that is not durable yet: entries of the dict that nothing refers
  * to. Batches are seen only after the write that also holds their entries; series are found only
  * below `series_published`, which moves after the write. When the write fails, the entries are
- *taken back, and nobody can have an id of theirs.
+ * taken back, and nobody can have an id of theirs.
  *
  * Order: sealing before writer before reclaiming before gate before stats and pinning. Never wait
- *for the writer inside the gate.
+ * for the writer inside the gate.
  */
 
 #include <pthread.h>

@@ -7,7 +7,7 @@
  *	write     blocks of all units and of who was watching, into files beside the database
  *	take in   the files become part of the database, where nobody looks
  *	commit    one synced write: the window's record, which lists all sources and makes the
- *blocks count, and the deletion of the rollup that it replaces
+ *	          blocks count, and the deletion of the rollup that it replaces
  *
  * Nothing below is removed: a reader takes the rollup or what it was made of, and knows by the list
  * what is in it. So a kill leaves a rollup done or not done, and what it left behind is swept when
@@ -19,7 +19,7 @@
  * over one that has no more than it needs (store_roll_move.c).
  *
  * A window that cannot be read is left out and goes on beside the rollup. Windows that do not lie
- *in one slot (their length does not divide an hour) stay as they are. A rollup whose sums pass 64
+ * in one slot (their length does not divide an hour) stay as they are. A rollup whose sums pass 64
  * bits is not made.
  */
 

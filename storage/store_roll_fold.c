@@ -7,7 +7,8 @@
  * is no frame. What moved is counted per group by sum_merge().
  *
  *	visited   descending: every node that had something, and where that went: itself or its
- *parent heap      parents that something moved to and whose turn has not come
+ *	          parent
+ *	heap      parents that something moved to and whose turn has not come
  */
 
 #include <assert.h>

@@ -1,6 +1,6 @@
 /*
  * Streams: who appends (uuid, epoch, shard, tenant), and which of his seqs were kept. A stream has
- *a number, which rows and windows speak of.
+ * a number, which rows and windows speak of.
  *
  *	stream_ids   hash of who -> slot        in order of being added
  *	stream_of    slot -> number

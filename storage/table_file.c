@@ -7,7 +7,7 @@
  *	block        bytes, then u8 compression, then u32 checksum of both
  *	block's bytes   entries, then u32 for each restart, then u32 count of restarts
  *	entry        varint shared with the key before, varint not shared, varint bytes of the
- *value, the rest of the key, the value
+ *	             value, the rest of the key, the value
  *
  * The meta index has handles by name; "rocksdb.properties" is the one that is looked for.
  */

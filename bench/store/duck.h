@@ -6,8 +6,8 @@
  *
  *	rows     service, series, stack, t, value     sorted by (service, series, stack, t)
  *	series   series, service, version, region, instance
- *	rollup   service, w, stack, value             sums of a window, sorted by (service, stack,
- *w) by hours or days where the rows are thin
+ *	rollup   service, w, stack, value             sums of a window, sorted by service, stack, w;
+ *	                                              by hours or days where the rows are thin
  *
  * `t` counts seconds from the rows' beginning, `w` windows of ten minutes.
  */

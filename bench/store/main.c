@@ -13,7 +13,7 @@
  * bench/store.md says what each figure is.
  *
  * With BENCH_STORE_PROFILE_S in the environment each question is repeated for so many seconds after
- *it was timed, for whoever samples this process meanwhile.
+ * it was timed, for whoever samples this process meanwhile.
  */
 
 #include <errno.h>

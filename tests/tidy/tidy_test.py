@@ -125,6 +125,10 @@ EXAMPLES = [
     ("a kernel program with it", {"bpf/x.bpf.c": "// SPDX-License-Identifier: GPL-2.0-only\n" + PURPOSE}, None),
     ("a struct behind a typedef", {"core/x.c": PURPOSE + "typedef struct x {\n\tint a;\n} x_t;\n"}, "typedef for a struct"),
     ("a typedef of a function", {"core/x.c": PURPOSE + "typedef int (*x_fn)(int);\n"}, None),
+    ("a picture that clang-format broke",
+     {"core/x.c": PURPOSE + "/*\n * one  goes\n *on two  goes\n */\n"},
+     "core/x.c:7: a comment that clang-format broke"),
+    ("a pointer is no broken picture", {"core/x.c": PURPOSE + "int *\n*x; /* one\n * two */\n"}, None),
     ("a TODO of nobody", {"core/x.c": PURPOSE + "/* TODO: more */\n"}, "TODO without an owner"),
     ("a TODO of somebody", {"core/x.c": PURPOSE + "/* TODO(ada): more */\n"}, None),
     # The tree.

@@ -2,13 +2,13 @@
 
 /*
  * Golden bytes as text: hex digits, everything behind # is explanation. A file under tests/golden
- *has sections
+ * has sections
  *
  *	[name]
  *	01 02      # what these are
  *
  * and a page under docs/formats the same between "```hex name" and "```", so that the worked
- *example of the documentation is checked like any golden file.
+ * example of the documentation is checked like any golden file.
  */
 
 #include <ctype.h>
