@@ -117,10 +117,7 @@ static int collect_is_unused(
 /* Build-ids that symbols are there of, each with a zero behind it. In the gate. */
 static int collect_list_symbols(struct store *store, struct buf *build_ids)
 {
-	uint8_t from = KEYS_SYMBOLS_HEAD;
-	uint8_t to = KEYS_SYMBOLS_HEAD + 1;
-	AUTO(kv_iterator) it = kv_iterator_new(
-	        store->kv, KV_SYMBOLS, (struct kv_bytes){ &from, 1 }, (struct kv_bytes){ &to, 1 });
+	AUTO(kv_iterator) it = store_symbol_heads(store);
 	if (!it)
 		return -ENOMEM;
 	for (; kv_iterator_is_valid(it); kv_iterator_next(it)) {

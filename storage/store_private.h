@@ -410,5 +410,7 @@ void service_stacks_free(struct service_stacks *services);
 int service_stacks_get(struct service_stacks *services, uint64_t window, uint32_t generation,
         const char *tenant, uint32_t service, uint32_t **ret_count);
 
+/* Over the heads of all symbol tables. NULL when out of memory. In the gate. */
+struct kv_iterator *store_symbol_heads(struct store *store);
 /* The symbol heads into the cache: of store_open() and after opening again. */
 int store_load_symbols(struct store *store);

@@ -8,12 +8,17 @@
 
 #include "storage/store_private.h"
 
-int store_load_symbols(struct store *store)
+struct kv_iterator *store_symbol_heads(struct store *store)
 {
 	uint8_t from = KEYS_SYMBOLS_HEAD;
 	uint8_t to = KEYS_SYMBOLS_HEAD + 1;
-	AUTO(kv_iterator) it = kv_iterator_new(
+	return kv_iterator_new(
 	        store->kv, KV_SYMBOLS, (struct kv_bytes){ &from, 1 }, (struct kv_bytes){ &to, 1 });
+}
+
+int store_load_symbols(struct store *store)
+{
+	AUTO(kv_iterator) it = store_symbol_heads(store);
 	if (!it)
 		return -ENOMEM;
 	for (; kv_iterator_is_valid(it); kv_iterator_next(it)) {

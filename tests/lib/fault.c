@@ -5,10 +5,13 @@
 
 #include "tests/lib/fault.h"
 
+#include <assert.h>
 #include <errno.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -29,6 +32,18 @@ bool fault_disarm(void)
 	for (int i = 0; i < FAULT_COUNT; i++)
 		fault_left[i] = -1;
 	return fault_happened;
+}
+
+void fault_limit_files(uint64_t bytes)
+{
+	struct sigaction ignore = { .sa_handler = SIG_IGN };
+	struct rlimit limit;
+	int r = sigaction(SIGXFSZ, &ignore, NULL); /* or it ends the process */
+	r = r < 0 ? r : getrlimit(RLIMIT_FSIZE, &limit);
+	assert(r == 0);
+	limit.rlim_cur = bytes < limit.rlim_max ? bytes : limit.rlim_max;
+	r = setrlimit(RLIMIT_FSIZE, &limit);
+	assert(r == 0);
 }
 
 static bool fault_now(enum fault fault)

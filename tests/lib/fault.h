@@ -31,3 +31,10 @@ void fault_arm(enum fault fault, uint32_t nth, int error);
 
 /* Ends it. True: the fault has happened. */
 bool fault_disarm(void);
+
+/*
+ * A disk that is full: until it is lifted every write of this process, whoever makes it, fails with
+ * EFBIG that would make a file longer than `bytes`. FAULT_FILES_ANY lifts it.
+ */
+#define FAULT_FILES_ANY UINT64_MAX
+void fault_limit_files(uint64_t bytes);

@@ -4,8 +4,6 @@
  */
 
 #include <errno.h>
-#include <signal.h>
-#include <sys/resource.h>
 
 #include "profile/naming.h"
 #include "storage/store_expire.h"
@@ -191,13 +189,6 @@ static struct asked ask(struct place *place)
 	AUTO(store_match) match = store_fixture_find(place->store, "cpu", 0, DAY);
 	autofree uint32_t *groups = calloc((size_t)match->series_count + 1, sizeof(*groups));
 	struct asked asked = { 0 };
-	struct store_sum sum;
-	struct store_sum_options options = {
-		.to_ns = DAY,
-		.match = match,
-		.groups = groups,
-		.memory_max = 64 << 20,
-	};
 	store_read_lock(place->store);
 	for (uint32_t i = 0; i < match->parts_count; i++) {
 		const struct store_match_part *part = &match->parts[i];
@@ -208,7 +199,7 @@ static struct asked ask(struct place *place)
 			                                          part->series[j], name)) == '1';
 	}
 	store_read_unlock(place->store);
-	CHECK_OK(store_sum(place->store, &options, &sum));
+	struct store_sum sum = store_fixture_sum_by(place->store, match, groups, 0, DAY);
 	store_read_lock(place->store);
 	for (uint32_t i = 0; i < sum.parts_count; i++)
 		name_part(place, match->parts[i].dict, &sum.parts[i], &asked);
@@ -484,21 +475,10 @@ static void a_day_waits_while_something_of_it_is_hidden_and_what_is_gone_stays_g
 	place_end(&place);
 }
 
-/* Makes every write of this process fail that would make a file longer than `bytes`. */
-static void limit_files(rlim_t bytes)
-{
-	struct rlimit limit;
-	CHECK_OK(getrlimit(RLIMIT_FSIZE, &limit));
-	limit.rlim_cur = bytes;
-	CHECK_OK(setrlimit(RLIMIT_FSIZE, &limit));
-}
-
 static void a_failed_write_is_taken_back_and_tried_again(void **state)
 {
 	TEST_DIR(dir);
-	struct sigaction ignore = { .sa_handler = SIG_IGN };
 	struct place place;
-	CHECK_OK(sigaction(SIGXFSZ, &ignore, NULL));
 	for (int is_closed = 0; is_closed < 2; is_closed++) {
 		char path[512];
 		snprintf(path, sizeof(path), "%s/%d", dir.path, is_closed);
@@ -510,7 +490,7 @@ static void a_failed_write_is_taken_back_and_tried_again(void **state)
 		if (is_closed)
 			append(&place, DAY, 0);
 		uint64_t nodes = nodes_of(&place);
-		limit_files(0);
+		fault_limit_files(0);
 		for (int tries = 0; tries < 2; tries++) {
 			CHECK(store_roll(place.store, DAY) < 0);
 			assert_int_equal(nodes_of(&place), nodes);
@@ -518,7 +498,7 @@ static void a_failed_write_is_taken_back_and_tried_again(void **state)
 			struct asked after = ask(&place);
 			check_same(&before, &after);
 		}
-		limit_files(RLIM_INFINITY);
+		fault_limit_files(FAULT_FILES_ANY);
 		CHECK_OK(store_roll(place.store, DAY));
 		assert_int_equal(days(&place, true), 1);
 		place_reopen(&place);

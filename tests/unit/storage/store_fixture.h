@@ -160,12 +160,10 @@ static inline uint32_t *store_fixture_groups(const struct store_match *match)
 	return groups;
 }
 
-/* Every series, each a group of its own number, of a selector over a range. The caller ends it. */
-static inline struct store_sum store_fixture_sum(
-        struct store *store, const char *text, uint64_t from_ns, uint64_t to_ns)
+/* The sum of a match over a range, with a group for each of its series. The caller ends it. */
+static inline struct store_sum store_fixture_sum_by(struct store *store,
+        const struct store_match *match, const uint32_t *groups, uint64_t from_ns, uint64_t to_ns)
 {
-	AUTO(store_match) match = store_fixture_find(store, text, from_ns, to_ns);
-	autofree uint32_t *groups = store_fixture_groups(match);
 	struct store_sum sum;
 	uint64_t read_ns = 0;
 	struct store_sum_options options = {
@@ -181,6 +179,24 @@ static inline struct store_sum store_fixture_sum(
 	return sum;
 }
 
+/* Every series, each a group of its own number, of a selector over a range. The caller ends it. */
+static inline struct store_sum store_fixture_sum(
+        struct store *store, const char *text, uint64_t from_ns, uint64_t to_ns)
+{
+	AUTO(store_match) match = store_fixture_find(store, text, from_ns, to_ns);
+	autofree uint32_t *groups = store_fixture_groups(match);
+	return store_fixture_sum_by(store, match, groups, from_ns, to_ns);
+}
+
+/* All of a match in one group, which sums can answer without detail. The caller ends it. */
+static inline struct store_sum store_fixture_sum_together(
+        struct store *store, const struct store_match *match, uint64_t from_ns, uint64_t to_ns)
+{
+	autofree uint32_t *groups = calloc((size_t)match->series_count + 1, sizeof(*groups));
+	assert_non_null(groups);
+	return store_fixture_sum_by(store, match, groups, from_ns, to_ns);
+}
+
 static inline uint64_t store_fixture_value(
         struct store *store, const char *text, uint64_t from_ns, uint64_t to_ns)
 {
@@ -194,24 +210,12 @@ static inline uint64_t store_fixture_value(
 	return value;
 }
 
-/* The same in one group, which sums can answer without detail. */
+/* The same in one group. */
 static inline uint64_t store_fixture_total(
         struct store *store, const char *text, uint64_t from_ns, uint64_t to_ns)
 {
 	AUTO(store_match) match = store_fixture_find(store, text, from_ns, to_ns);
-	struct store_sum sum;
-	autofree uint32_t *groups = calloc((size_t)match->series_count + 1, sizeof(*groups));
-	uint64_t read_ns = 0;
-	struct store_sum_options options = {
-		.from_ns = from_ns,
-		.to_ns = to_ns,
-		.match = match,
-		.groups = groups,
-		.memory_max = 64 << 20,
-		.read_ns = &read_ns,
-	};
-	CHECK_OK(store_sum(store, &options, &sum));
-	CHECK(read_ns == (from_ns < to_ns ? to_ns - from_ns : 0));
+	struct store_sum sum = store_fixture_sum_together(store, match, from_ns, to_ns);
 	uint64_t value = sum.completeness.value;
 	store_sum_fini(&sum);
 	return value;

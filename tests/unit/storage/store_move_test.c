@@ -5,8 +5,6 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <signal.h>
-#include <sys/resource.h>
 
 #include "storage/kv.h"
 #include "storage/store_expire.h"
@@ -201,17 +199,8 @@ static struct asked ask(struct place *place, uint64_t from_ns, uint64_t to_ns)
 {
 	AUTO(store_match) match = store_fixture_find(
 	        place->store, "cpu{service=\"cart\"}", from_ns, to_ns);
-	autofree uint32_t *groups = calloc((size_t)match->series_count + 1, sizeof(*groups));
 	struct asked asked = { 0 };
-	struct store_sum sum;
-	struct store_sum_options options = {
-		.from_ns = from_ns,
-		.to_ns = to_ns,
-		.match = match,
-		.groups = groups,
-		.memory_max = 64 << 20,
-	};
-	CHECK_OK(store_sum(place->store, &options, &sum));
+	struct store_sum sum = store_fixture_sum_together(place->store, match, from_ns, to_ns);
 	store_read_lock(place->store);
 	for (uint32_t i = 0; i < sum.parts_count; i++)
 		for (uint32_t j = 0; j < sum.parts[i].rows_count; j++)
@@ -410,16 +399,7 @@ static void what_a_question_holds_does_not_move_under_it(void **state)
 	assert_int_equal(size_of(&place).windows_moved, 0);
 	assert_int_equal(size_of(&place).windows_unmovable, 3);
 	/* The question goes on where it was. */
-	autofree uint32_t *groups = calloc((size_t)match->series_count + 1, sizeof(*groups));
-	struct store_sum_options options = {
-		.from_ns = day_ns(0),
-		.to_ns = day_ns(1),
-		.match = match,
-		.groups = groups,
-		.memory_max = 64 << 20,
-	};
-	struct store_sum sum;
-	CHECK_OK(store_sum(place.store, &options, &sum));
+	struct store_sum sum = store_fixture_sum_together(place.store, match, day_ns(0), day_ns(1));
 	assert_int_equal(sum.completeness.intervals, 2);
 	store_sum_fini(&sum);
 	store_match_free(match);
@@ -456,28 +436,17 @@ static void want_of_memory_leaves_a_window_where_it_was_or_moved(void **state)
 	place_end(&place);
 }
 
-/* Makes every write of this process fail that would make a file longer than `bytes`. */
-static void limit_files(rlim_t bytes)
-{
-	struct rlimit limit;
-	CHECK_OK(getrlimit(RLIMIT_FSIZE, &limit));
-	limit.rlim_cur = bytes;
-	CHECK_OK(setrlimit(RLIMIT_FSIZE, &limit));
-}
-
 static void a_failed_write_is_taken_back_and_tried_again(void **state)
 {
 	TEST_DIR(dir);
-	struct sigaction ignore = { .sa_handler = SIG_IGN };
 	struct place place;
-	CHECK_OK(sigaction(SIGXFSZ, &ignore, NULL));
 	place_begin(&place, dir.path);
 	grow_old(&place);
 	for (uint32_t i = 0; i < 8; i++) {
 		struct store_size before = size_of(&place);
-		limit_files(0);
+		fault_limit_files(0);
 		CHECK(store_roll(place.store, now_of(&place)) < 0);
-		limit_files(RLIM_INFINITY);
+		fault_limit_files(FAULT_FILES_ANY);
 		assert_int_equal(size_of(&place).windows_moved, before.windows_moved);
 		check_week(&place);
 		CHECK_OK(store_roll(place.store, now_of(&place)));

@@ -91,17 +91,7 @@ static struct store_sum rolling_sum(
         struct rolling *rolling, const char *selector, uint64_t from_ns, uint64_t to_ns)
 {
 	AUTO(store_match) match = store_fixture_find(rolling->store, selector, from_ns, to_ns);
-	autofree uint32_t *groups = calloc((size_t)match->series_count + 1, sizeof(*groups));
-	struct store_sum sum;
-	struct store_sum_options options = {
-		.from_ns = from_ns,
-		.to_ns = to_ns,
-		.match = match,
-		.groups = groups,
-		.memory_max = 64 << 20,
-	};
-	CHECK_OK(store_sum(rolling->store, &options, &sum));
-	return sum;
+	return store_fixture_sum_together(rolling->store, match, from_ns, to_ns);
 }
 
 static struct completeness rolling_ask(

@@ -111,23 +111,16 @@ static void expect_equal(const struct store_sum *a, const struct store_sum *b)
 static struct store_sum sum_grouped(
         struct store *store, const char *text, uint64_t from_s, uint64_t to_s, bool is_by_version)
 {
-	struct store_sum sum;
-	struct store_sum_options options = {
-		.from_ns = from_s * SECOND,
-		.to_ns = to_s * SECOND,
-		.memory_max = 64 << 20,
-	};
-	AUTO(store_match) match = store_fixture_find(store, text, options.from_ns, options.to_ns);
+	uint64_t from_ns = from_s * SECOND;
+	uint64_t to_ns = to_s * SECOND;
+	AUTO(store_match) match = store_fixture_find(store, text, from_ns, to_ns);
 	const struct store_match_part *part = &match->parts[0];
 	autofree uint32_t *groups = calloc(match->series_count + 1, sizeof(*groups));
 	assert_int_equal(match->parts_count, 1);
 	for (uint32_t i = 0; i < part->series_count && is_by_version; i++)
 		groups[i] = dict_label_value(
 		        part->dict, part->series[i], dict_find_string(part->dict, "version", 7));
-	options.match = match;
-	options.groups = groups;
-	CHECK_OK(store_sum(store, &options, &sum));
-	return sum;
+	return store_fixture_sum_by(store, match, groups, from_ns, to_ns);
 }
 
 /* A batch belongs to a range by its start: no row of the last window is behind the range. */

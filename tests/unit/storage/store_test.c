@@ -8,8 +8,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -682,26 +680,15 @@ static void a_group_that_fails_for_want_of_memory_leaves_nothing(void **state)
 	source_free(&source);
 }
 
-/* Makes every write of this process fail that would make a file longer than `bytes`. */
-static void limit_files(rlim_t bytes)
-{
-	struct rlimit limit;
-	CHECK_OK(getrlimit(RLIMIT_FSIZE, &limit));
-	limit.rlim_cur = bytes;
-	CHECK_OK(setrlimit(RLIMIT_FSIZE, &limit));
-}
-
 static void after_a_failed_write_reading_goes_on_and_writing_comes_back_by_itself(void **state)
 {
 	TEST_DIR(dir);
 	struct store *store = store_fixture_open(dir.path);
 	struct source source = source_new(store, 1);
 	uint32_t cart = source_series(&source, "cart", "a", 1);
-	struct sigaction ignore = { .sa_handler = SIG_IGN };
 	struct store_counters counters;
 	struct store_agent agent = { .epoch = 1 };
 
-	CHECK_OK(sigaction(SIGXFSZ, &ignore, NULL));
 	fill(&source, cart, "work", 1 * SECOND, 1);
 	assert_int_equal(source_append(&source, store, 1), WIRE_OK);
 
@@ -709,7 +696,7 @@ static void after_a_failed_write_reading_goes_on_and_writing_comes_back_by_itsel
 	uint32_t shop = source_series(&source, "shop", "b", 1);
 	fill(&source, shop, "sell", 2 * SECOND, 10);
 	struct store_append append = source_section(&source, 2);
-	limit_files(0);
+	fault_limit_files(0);
 	for (int tries = 0; tries < 3; tries++) {
 		CHECK(store_append(store, &append, 1) < 0);
 		CHECK(strlen(store_error(store)) > 0);
@@ -718,7 +705,7 @@ static void after_a_failed_write_reading_goes_on_and_writing_comes_back_by_itsel
 		assert_int_equal(store_fixture_value(store, "cpu", 0, UINT64_MAX), 1);
 		CHECK(store_agent_put(store, &agent) < 0);
 	}
-	limit_files(RLIM_INFINITY);
+	fault_limit_files(FAULT_FILES_ANY);
 
 	CHECK_OK(store_append(store, &append, 1));
 	CHECK(append.ret_status == WIRE_OK || append.ret_status == WIRE_DUP);

@@ -7,10 +7,9 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
-#include <sys/resource.h>
 
+#include "tests/lib/fault.h"
 #include "tests/unit/storage/store_fixture.h"
 
 #define GROUPS     400
@@ -95,14 +94,6 @@ static void *seal_until_over(void *argument)
 	return NULL;
 }
 
-static void limit_files(rlim_t bytes)
-{
-	struct rlimit limit;
-	CHECK_OK(getrlimit(RLIMIT_FSIZE, &limit));
-	limit.rlim_cur = bytes;
-	CHECK_OK(setrlimit(RLIMIT_FSIZE, &limit));
-}
-
 static void readers_see_whole_acknowledged_groups_with_their_names(void **state)
 {
 	TEST_DIR(dir);
@@ -110,19 +101,17 @@ static void readers_see_whole_acknowledged_groups_with_their_names(void **state)
 	options.window_ns = 20 * SECOND;
 	AUTO(store) store = store_fixture_open_with(options);
 	struct source sources[2] = { source_new(store, 1), source_new(store, 2) };
-	struct sigaction ignore = { .sa_handler = SIG_IGN };
 	pthread_t readers[READERS];
 	pthread_t sealer;
 
-	CHECK_OK(sigaction(SIGXFSZ, &ignore, NULL));
 	for (uint32_t i = 0; i < READERS; i++)
 		CHECK_OK(pthread_create(&readers[i], NULL, read_until_over, store));
 	CHECK_OK(pthread_create(&sealer, NULL, seal_until_over, store));
 	for (uint64_t group = 1; group <= GROUPS; group++) {
 		if (group % FAILS_EACH == 0) {
-			limit_files(0);
+			fault_limit_files(0);
 			append_group(store, sources, group, -EIO);
-			limit_files(RLIM_INFINITY);
+			fault_limit_files(FAULT_FILES_ANY);
 		}
 		begun = group;
 		append_group(store, sources, group, 0);
