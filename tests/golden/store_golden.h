@@ -6,6 +6,7 @@
 
 #include <ctype.h>
 
+#include "core/clock.h"
 #include "storage/kv.h"
 #include "storage/store_expire.h"
 #include "tests/unit/storage/store_fixture.h"
@@ -102,6 +103,35 @@ static inline void restore(const char *golden_path, const char *path)
 	kv_free(kv);
 }
 
+/* A store of one tenant that is filled by a virtual clock, from 2023-11-14 22:13:20 UTC on. */
+struct filling {
+	struct clock_virtual clock;
+	struct store_options options;
+	struct store *store;
+	struct source source;
+};
+
+/* `options` may have been changed between the two. */
+static inline void filling_init(struct filling *filling, const char *path)
+{
+	filling->options = store_fixture_options(path);
+	filling->options.clock = &filling->clock.clock;
+	clock_virtual_init(&filling->clock, 1700000000 * SECOND);
+}
+
+static inline void filling_open(struct filling *filling)
+{
+	filling->store = store_fixture_open_with(filling->options);
+	filling->source = source_new(filling->store, 1);
+	filling->source.stream.tenant = "acme";
+}
+
+static inline void filling_end(struct filling *filling)
+{
+	source_free(&filling->source);
+	store_free(filling->store);
+}
+
 /* A section with two services, whose first row says which it is. */
 static inline void append(
         struct source *source, struct store *store, uint64_t seq, uint64_t start_s)
@@ -119,12 +149,11 @@ static inline void append(
 }
 
 /*
- * A window of two services, its second generation of what came late, one batch that is open, and a
- * unit that is hidden; and `instances` more of the one service that are told apart by values.
+ * A window of two services, its second generation of what came late, and one batch that is open;
+ * and `instances` more of the one service that are told apart by values.
  */
-static inline void check_hiding_store(const char *path, uint32_t instances)
+static inline void check_sealed_store(struct store *store, uint32_t instances)
 {
-	AUTO(store) store = store_fixture_open(path);
 	struct store_size size;
 	struct store_sum sum = store_fixture_sum(store, "cpu{service=\"cart\"}", 0, UINT64_MAX);
 	assert_int_equal(sum.parts[0].rows_count, 2 + instances);
@@ -139,6 +168,13 @@ static inline void check_hiding_store(const char *path, uint32_t instances)
 	        10 * UINT64_C(20408163));
 	CHECK_OK(store_size(store, &size));
 	assert_int_equal(size.windows, 2);
+}
+
+/* The same with a unit that is hidden. */
+static inline void check_hiding_store(const char *path, uint32_t instances)
+{
+	AUTO(store) store = store_fixture_open(path);
+	check_sealed_store(store, instances);
 	/* Two of four batches are in the window whose second unit is hidden, until it is undone. */
 	assert_int_equal(store_fixture_value(store, "cpu{service=\"shop\"}", 0, UINT64_MAX),
 	        2 * 5 * UINT64_C(20408163));

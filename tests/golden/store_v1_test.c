@@ -7,7 +7,6 @@
  * which is right only together with a new version number.
  */
 
-#include "core/clock.h"
 #include "tests/golden/store_golden.h"
 
 #define GOLDEN "tests/golden/store_v1.txt"

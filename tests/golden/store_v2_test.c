@@ -9,30 +9,12 @@
 
 #define GOLDEN "tests/golden/store_v2.txt"
 
-static void check_store(const char *path)
-{
-	AUTO(store) store = store_fixture_open(path);
-	struct store_size size;
-	struct store_sum sum = store_fixture_sum(store, "cpu{service=\"cart\"}", 0, UINT64_MAX);
-	assert_int_equal(sum.parts[0].rows_count, 2);
-	assert_int_equal(sum.completeness.samples, 1 + 2 + 3 + 4 + 4 * 2);
-	assert_int_equal(sum.completeness.intervals, 4);
-	assert_int_equal(sum.completeness.coverage_ns, 4 * 9 * SECOND);
-	assert_int_equal(sum.completeness.lost[LOSS_RING_FULL], 8);
-	assert_int_equal(sum.completeness.lost[LOSS_PERF_LOST], 4);
-	assert_int_equal(sum.completeness.corrupt, 0);
-	store_sum_fini(&sum);
-	assert_int_equal(store_fixture_value(store, "cpu", 605 * SECOND, 610 * SECOND),
-	        10 * UINT64_C(20408163));
-	CHECK_OK(store_size(store, &size));
-	assert_int_equal(size.windows, 2);
-}
-
 static void these_bytes_are_read_as_the_store_they_were(void **state)
 {
 	TEST_DIR(dir);
 	restore(GOLDEN, dir.path);
-	check_store(dir.path);
+	AUTO(store) store = store_fixture_open(dir.path);
+	check_sealed_store(store, 0);
 }
 
 int main(void)

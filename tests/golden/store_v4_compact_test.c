@@ -5,8 +5,6 @@
  * right only together with a new version number.
  */
 
-#include "core/clock.h"
-#include "storage/store_expire.h"
 #include "tests/golden/store_golden.h"
 
 #define GOLDEN "tests/golden/store_v4_compact.txt"
@@ -26,25 +24,23 @@ static void drop(struct store *store, uint32_t level, uint64_t length_s)
 
 static void fill_store(const char *path)
 {
-	struct clock_virtual clock;
-	struct store_options options = store_fixture_options(path);
-	options.clock = &clock.clock;
-	options.fold_below[1] = 3; /* cart's "wait" is in main then, and in no name that moves */
-	clock_virtual_init(&clock, 1700000000 * SECOND);
-	struct store *store = store_fixture_open_with(options);
-	struct source source = source_new(store, 1);
-	source.stream.tenant = "acme";
-	append(&source, store, 9, 0);
-	clock_virtual_advance(&clock, 8 * DAY_S * SECOND);
-	append(&source, store, 10, DAY_S);
+	struct filling filling;
+	filling_init(&filling, path);
+	filling.options.fold_below[1] =
+	        3; /* cart's "wait" is in main then, and in no name that moves */
+	filling_open(&filling);
+	struct source *source = &filling.source;
+	struct store *store = filling.store;
+	append(source, store, 9, 0);
+	clock_virtual_advance(&filling.clock, 8 * DAY_S * SECOND);
+	append(source, store, 10, DAY_S);
 	CHECK_OK(store_seal(store, 600 * SECOND));
 	CHECK_OK(store_roll(store, DAY_S * SECOND));
 	drop(store, 0, 600);
 	drop(store, 1, 3600);
 	CHECK_OK(store_roll(store, DAY_S * SECOND));
 	CHECK_OK(store_collect(store));
-	source_free(&source);
-	store_free(store);
+	filling_end(&filling);
 }
 
 static void check_store(const char *path)

@@ -5,32 +5,28 @@
  * is right only together with a new version number.
  */
 
-#include "core/clock.h"
 #include "tests/golden/store_golden.h"
 
 #define GOLDEN "tests/golden/store_v4_generations.txt"
 
 static void fill_store(const char *path)
 {
-	struct clock_virtual clock;
-	struct store_options options = store_fixture_options(path);
-	options.clock = &clock.clock;
-	clock_virtual_init(&clock, 1700000000 * SECOND);
-	struct store *store = store_fixture_open_with(options);
-	struct source source = source_new(store, 1);
-	source.stream.tenant = "acme";
-	append(&source, store, 1, 600);
-	clock_virtual_advance(&clock, 8 * 86400 * SECOND);
-	append(&source, store, 2, 610);
+	struct filling filling;
+	filling_init(&filling, path);
+	filling_open(&filling);
+	struct source *source = &filling.source;
+	struct store *store = filling.store;
+	append(source, store, 1, 600);
+	clock_virtual_advance(&filling.clock, 8 * 86400 * SECOND);
+	append(source, store, 2, 610);
 	CHECK_OK(store_seal(store, 1200 * SECOND));
-	append(&source, store, 3, 1200);
+	append(source, store, 3, 1200);
 
-	struct store_append late = source_section(&source, 4);
+	struct store_append late = source_section(source, 4);
 	late.refuse_late = true;
 	CHECK_OK(store_append(store, &late, 1));
 	assert_int_equal(late.ret_status, WIRE_REJECT);
-	source_free(&source);
-	store_free(store);
+	filling_end(&filling);
 }
 
 static void a_store_writes_these_bytes(void **state)

@@ -5,39 +5,34 @@
  * file anew, which is right only together with a new version number.
  */
 
-#include "core/clock.h"
-#include "storage/store_expire.h"
 #include "tests/golden/store_golden.h"
 
 #define GOLDEN "tests/golden/store_v4.txt"
 
 static void fill_store(const char *path)
 {
-	struct clock_virtual clock;
-	struct store_options options = store_fixture_options(path);
-	options.clock = &clock.clock;
-	clock_virtual_init(&clock, 1700000000 * SECOND);
-	struct store *store = store_fixture_open_with(options);
-	struct source source = source_new(store, 1);
-	source.stream.tenant = "acme";
-	append(&source, store, 1, 600);
-	append(&source, store, 2, 610);
-	source_begin(&source, 630 * SECOND, 10 * SECOND);
-	CHECK_OK(batch_add_row(source.batch, source_series(&source, "cart", "c", 20408163),
-	        source_stack(&source, "work"), 6));
-	assert_int_equal(source_append(&source, store, 5), WIRE_OK);
+	struct filling filling;
+	filling_init(&filling, path);
+	filling_open(&filling);
+	struct source *source = &filling.source;
+	struct store *store = filling.store;
+	append(source, store, 1, 600);
+	append(source, store, 2, 610);
+	source_begin(source, 630 * SECOND, 10 * SECOND);
+	CHECK_OK(batch_add_row(source->batch, source_series(source, "cart", "c", 20408163),
+	        source_stack(source, "work"), 6));
+	assert_int_equal(source_append(source, store, 5), WIRE_OK);
 	CHECK_OK(store_seal(store, 1200 * SECOND));
-	append(&source, store, 3, 605);
+	append(source, store, 3, 605);
 	CHECK_OK(store_seal(store, 1200 * SECOND));
-	append(&source, store, 4, 1200);
+	append(source, store, 4, 1200);
 	struct store_run run = { .id = 7, .hidden_ns = 1, .erase_ns = 2, .note = "plan 1" };
 	struct store_expire_item item = { { 0, 0, 600 * SECOND, 1200 * SECOND }, 1,
 		STORE_PART_ALL };
 	struct store_expired expired;
 	CHECK_OK(store_hide(store, &run, &item, 1, &expired));
 	assert_int_equal(expired.units[0], 1);
-	source_free(&source);
-	store_free(store);
+	filling_end(&filling);
 }
 
 static void a_store_writes_these_bytes(void **state)
