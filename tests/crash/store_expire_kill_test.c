@@ -8,16 +8,12 @@
  * that was acknowledged. The parent kills after a number of messages that the seed gives.
  */
 
-#include <errno.h>
-#include <fcntl.h>
-#include <signal.h>
-#include <spawn.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "core/rng.h"
 #include "storage/store_expire.h"
 #include "storage/store_verify.h"
+#include "tests/crash/victim.h"
 #include "tests/unit/storage/store_fixture.h"
 
 #define CYCLES    40
@@ -26,8 +22,6 @@
 #define WINDOW_S  60
 #define BATCHES   3
 #define STEPS_MAX 40 /* messages before a kill */
-
-extern char **environ;
 
 /* What was acknowledged of a round. */
 enum step { STEP_NONE, STEP_SEALED, STEP_HIDDEN, STEP_PARTED, STEP_ENDED, STEP_FORGOTTEN, STEPS };
@@ -173,23 +167,12 @@ struct world {
 	uint32_t seen_after[STEPS]; /* kills by the last step of their round */
 };
 
-static pid_t world_spawn(struct world *world, int *ret_pipe)
+static struct victim world_spawn(const struct world *world)
 {
 	char first[16];
-	const char *arguments[] = { "/proc/self/exe", world->dir->path, first, NULL };
-	int ends[2];
-	pid_t child;
-	posix_spawn_file_actions_t actions;
+	const char *arguments[] = { world->dir->path, first, NULL };
 	snprintf(first, sizeof(first), "%u", world->next);
-	CHECK_OK(pipe2(ends, O_CLOEXEC));
-	CHECK_OK(posix_spawn_file_actions_init(&actions));
-	CHECK_OK(posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO));
-	CHECK_OK(posix_spawn(
-	        &child, arguments[0], &actions, NULL, (char *const *)arguments, environ));
-	CHECK_OK(posix_spawn_file_actions_destroy(&actions));
-	close(ends[1]);
-	*ret_pipe = ends[0];
-	return child;
+	return victim_spawn(arguments);
 }
 
 static void world_note(struct world *world, const struct message *message)
@@ -200,18 +183,14 @@ static void world_note(struct world *world, const struct message *message)
 
 static void world_kill_after(struct world *world, uint64_t messages)
 {
-	int from;
-	pid_t child = world_spawn(world, &from);
+	struct victim victim = world_spawn(world);
 	struct message message;
-	int status;
-	while (messages-- > 0 && read(from, &message, sizeof(message)) == sizeof(message))
+	while (messages-- > 0 && read(victim.from, &message, sizeof(message)) == sizeof(message))
 		world_note(world, &message);
-	CHECK_OK(kill(child, SIGKILL));
-	assert_int_equal(waitpid(child, &status, 0), child);
-	CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
-	while (read(from, &message, sizeof(message)) == sizeof(message))
+	victim_kill(&victim);
+	while (read(victim.from, &message, sizeof(message)) == sizeof(message))
 		world_note(world, &message);
-	close(from);
+	close(victim.from);
 }
 
 static uint64_t value_in(struct store *store, uint32_t round, uint32_t service)

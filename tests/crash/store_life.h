@@ -19,8 +19,6 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
-#include <spawn.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -39,8 +37,6 @@
 #define LIFE_FIRST_NS   (1000 * SECOND) /* of what must never be lost */
 #define LIFE_SCRATCH_NS (896 * SECOND)  /* the end of what may: that of a day */
 #define LIFE_DAYS       1000            /* the clock moves less in one life */
-
-extern char **environ;
 
 /* What goes through the pipe. */
 struct ack {

@@ -7,15 +7,15 @@
  * is there is whole, and one that was told of is there; so is what was restored; a run of expiry
  * that was told to have ended does not come back.
  *
- * The program runs itself as the process to be killed (RocksDB's threads do not survive a fork).
- * Each kill aims at a phase, at a moment that the seed says of how long that phase took in earlier
- * lives. A test that includes this says what else happens to the folder: struct world_events.
- * PROFLEET_SEED=N: other lives.
+ * The program runs itself as the process to be killed (victim.h). Each kill aims at a phase, at a
+ * moment that the seed says of how long that phase took in earlier lives. A test that includes this
+ * says what else happens to the folder: struct world_events. PROFLEET_SEED=N: other lives.
  */
 
 #include <dirent.h>
 
 #include "tests/crash/store_life.h"
+#include "tests/crash/victim.h"
 
 #define LIFE_MESSAGES_MAX 1500 /* a life is longer than that only when its phase does not come */
 
@@ -93,35 +93,23 @@ static void world_aim(struct world *world, enum life_phase *ret_target, uint64_t
 	*ret_delay_ns = rng_below(&world->rng, (last_us ? last_us : 100) * 1000);
 }
 
-static pid_t world_spawn(
-        struct world *world, enum life_phase target, uint64_t delay_ns, int *ret_pipe)
+static struct victim world_spawn(struct world *world, enum life_phase target, uint64_t delay_ns)
 {
 	char numbers[4][32];
 	char next[STREAMS][16];
-	const char *arguments[LIFE_ARGUMENTS + 1] = { "/proc/self/exe", world->dir->path };
-	int ends[2];
-	pid_t child;
-	posix_spawn_file_actions_t actions;
+	const char *arguments[LIFE_ARGUMENTS] = { world->dir->path }; /* and the NULL at the end */
 
 	snprintf(numbers[0], sizeof(numbers[0]), "%" PRIu64, rng_u64(&world->rng) >> 1);
 	snprintf(numbers[1], sizeof(numbers[1]), "%" PRIu64, world->lives++);
 	snprintf(numbers[2], sizeof(numbers[2]), "%u", (unsigned int)target);
 	snprintf(numbers[3], sizeof(numbers[3]), "%" PRIu64, delay_ns);
 	for (uint32_t i = 0; i < COUNT_OF(numbers); i++)
-		arguments[2 + i] = numbers[i];
+		arguments[1 + i] = numbers[i];
 	for (uint32_t i = 0; i < STREAMS; i++) {
 		snprintf(next[i], sizeof(next[i]), "%u", world->next[i]);
-		arguments[2 + COUNT_OF(numbers) + i] = next[i];
+		arguments[1 + COUNT_OF(numbers) + i] = next[i];
 	}
-	CHECK_OK(pipe2(ends, O_CLOEXEC));
-	CHECK_OK(posix_spawn_file_actions_init(&actions));
-	CHECK_OK(posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO));
-	CHECK_OK(posix_spawn(
-	        &child, arguments[0], &actions, NULL, (char *const *)arguments, environ));
-	CHECK_OK(posix_spawn_file_actions_destroy(&actions));
-	close(ends[1]);
-	*ret_pipe = ends[0];
-	return child;
+	return victim_spawn(arguments);
 }
 
 static void world_note_section(struct world *world, const struct ack *ack)
@@ -194,8 +182,6 @@ static bool world_hear(struct world *world, int from)
 /* Reads so many messages, kills if it has not died by itself, and takes in what was on its way. */
 static void world_kill(struct world *world)
 {
-	int from;
-	int status;
 	enum life_phase target;
 	uint64_t delay_ns;
 
@@ -208,15 +194,13 @@ static void world_kill(struct world *world)
 	                                        : 1 + rng_below(&world->rng, 200);
 	if (world->events->before_life)
 		world->events->before_life(world);
-	pid_t child = world_spawn(world, target, delay_ns, &from);
-	while (messages-- > 0 && world_hear(world, from))
+	struct victim victim = world_spawn(world, target, delay_ns);
+	while (messages-- > 0 && world_hear(world, victim.from))
 		;
-	CHECK_OK(kill(child, SIGKILL));
-	assert_int_equal(waitpid(child, &status, 0), child);
-	CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
-	while (world_hear(world, from))
+	victim_kill(&victim);
+	while (world_hear(world, victim.from))
 		;
-	close(from);
+	close(victim.from);
 	if (world->events->after_kill)
 		world->events->after_kill(world);
 	for (uint32_t i = 0; i < world->acks_count; i++)
