@@ -327,6 +327,7 @@ void metrics_write_json(const struct metrics_source *source, struct buf *to)
 			json_key_u64(&json, metrics[i].name, metric_value(&metrics[i], &snapshot));
 	json_key_u64(&json, "store_batches", snapshot.counters.batches);
 	json_key_u64(&json, "store_samples", snapshot.counters.samples);
+	json_key_u64(&json, "store_samples_folded", snapshot.counters.samples_folded);
 	json_object_end(&json);
 	json_key(&json, "lost");
 	json_object_begin(&json);

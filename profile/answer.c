@@ -24,6 +24,8 @@
 #define ANSWER_VERSION_UNREADABLE 3 /* parts, and names of what could not be read */
 /* More than any version will have; a list that claims more is not one. */
 #define ANSWER_FIELDS_MAX 1024
+/* Those that are always there; of the others as many as it takes to say what is not 0. */
+#define ANSWER_FIELDS_MIN 21
 
 /* Append only: the place is the meaning. */
 static const struct completeness_field {
@@ -55,6 +57,10 @@ static const struct completeness_field {
 	COMPLETENESS_FIELD(unanswerable_ns),
 	COMPLETENESS_FIELD(resolution_finest_ns),
 	COMPLETENESS_FIELD(resolution_coarsest_ns),
+	COMPLETENESS_FIELD(samples_folded),
+	COMPLETENESS_FIELD(value_capped),
+	COMPLETENESS_FIELD(samples_capped),
+	COMPLETENESS_FIELD(corrupt_replaced),
 };
 
 struct answer *answer_new(uint32_t sides_count)
@@ -105,16 +111,21 @@ static uint64_t answer_parts(const struct answer_side *side)
 	return parts;
 }
 
+static uint64_t completeness_field(const struct completeness *completeness, size_t index)
+{
+	const char *at = (const char *)completeness + completeness_fields[index].offset;
+	return completeness_fields[index].bytes == 4 ? *(const uint32_t *)(const void *)at
+	                                             : *(const uint64_t *)(const void *)at;
+}
+
 static void completeness_encode(const struct completeness *completeness, struct buf *to)
 {
-	buf_put_varint(to, COUNT_OF(completeness_fields));
-	for (size_t i = 0; i < COUNT_OF(completeness_fields); i++) {
-		const char *at = (const char *)completeness + completeness_fields[i].offset;
-		uint64_t value = completeness_fields[i].bytes == 4
-		                         ? *(const uint32_t *)(const void *)at
-		                         : *(const uint64_t *)(const void *)at;
-		buf_put_varint(to, value);
-	}
+	size_t count = COUNT_OF(completeness_fields);
+	while (count > ANSWER_FIELDS_MIN && completeness_field(completeness, count - 1) == 0)
+		count--;
+	buf_put_varint(to, count);
+	for (size_t i = 0; i < count; i++)
+		buf_put_varint(to, completeness_field(completeness, i));
 	buf_put_varint(to, COUNT_OF(completeness->lost));
 	for (size_t i = 0; i < COUNT_OF(completeness->lost); i++)
 		buf_put_varint(to, completeness->lost[i]);

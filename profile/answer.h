@@ -54,6 +54,13 @@ struct completeness {
 	uint64_t value_folded;         /* of value on an ancestor of its stack: rarely seen */
 	uint64_t windows_unanswerable; /* what is left of them cannot say: in no number here */
 	uint64_t unanswerable_ns;      /* their length, summed */
+	uint64_t samples_folded;       /* what value_folded is of, in samples */
+	/* On an ancestor as well, because the service brought too many new stacks when they came.
+	 */
+	uint64_t value_capped;
+	uint64_t samples_capped;
+	/* Of `corrupt`, sums in whose place finer windows were read: nothing of them is missing. */
+	uint64_t corrupt_replaced;
 	/* Length of the windows whose sums answered; 0: rows as they came. Finest and coarsest. */
 	uint64_t resolution_finest_ns;
 	uint64_t resolution_coarsest_ns;

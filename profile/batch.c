@@ -417,7 +417,8 @@ uint64_t batch_lost(const struct batch *batch)
 {
 	uint64_t sum = 0;
 	for (uint32_t i = 0; i < batch->losses_count; i++)
-		sum = add_saturating(sum, batch->losses[i].count);
+		if (loss_is_lost(batch->losses[i].reason, batch->losses[i].series != SERIES_NONE))
+			sum = add_saturating(sum, batch->losses[i].count);
 	return sum;
 }
 

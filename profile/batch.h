@@ -33,7 +33,7 @@ struct coverage {
 
 struct loss {
 	uint32_t series; /* SERIES_NONE where nobody can say whose it was */
-	uint32_t reason; /* enum loss_reason, or a number we do not know yet */
+	uint32_t reason; /* enum loss_reason, LOSS_FOLDED, or a number we do not know yet */
 	uint64_t count;  /* samples */
 };
 

@@ -22,8 +22,15 @@ static const char *const loss_reason_names[] = {
 };
 
 static_assert(COUNT_OF(loss_reason_names) == LOSS_REASON_MAX + 1, "every reason has a name");
+static_assert(LOSS_FOLDED > LOSS_REASON_MAX, "what is not lost has no place among what is");
 
 const char *loss_reason_name(uint32_t reason)
 {
 	return reason < COUNT_OF(loss_reason_names) ? loss_reason_names[reason] : NULL;
+}
+
+bool loss_is_lost(uint32_t reason, bool has_series)
+{
+	/* What is nobody's has no row that could be meant. */
+	return reason != LOSS_FOLDED || !has_series;
 }

@@ -3,8 +3,12 @@
 /*
  * loss names every way a sample can fail to become a row. The numbers are on the wire and on disk:
  * they are never reused. A sample that is a row with a truncated stack is not a loss.
+ *
+ * One number is no loss, but travels and is kept with them, as it has to be told wherever its rows
+ * are: LOSS_FOLDED.
  */
 
+#include <stdbool.h>
 #include <stdint.h>
 
 enum loss_reason {
@@ -23,3 +27,12 @@ const char *loss_reason_name(uint32_t reason);
 
 /* The greatest number that has a name. */
 #define LOSS_REASON_MAX 8
+
+/*
+ * Not lost: samples of a series that are rows at a caller of their stack, because their service
+ * brought too many new stacks. In no sum of what was lost.
+ */
+#define LOSS_FOLDED 9
+
+/* Is a sample of this reason, of a series or (false) of nobody, no row at all? */
+bool loss_is_lost(uint32_t reason, bool has_series);

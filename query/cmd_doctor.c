@@ -245,6 +245,17 @@ static void doctor_settings(struct doctor *doctor)
 	}
 }
 
+static void doctor_folded(struct doctor *doctor, const json_t *counters)
+{
+	uint64_t folded = json_reply_u64(counters, "store_samples_folded");
+	uint64_t samples = json_reply_u64(counters, "store_samples");
+	doctor_say(doctor, folded ? DOCTOR_WARN : DOCTOR_OK, "aggregator.stacks",
+	        "some service never says the same twice: answers name what it costs them "
+	        "(`folded`); find it by `profleet usage --by service`, or raise service-stacks",
+	        "%s of %s samples folded past service-stacks", units_count(folded).text,
+	        units_count(samples).text);
+}
+
 static void doctor_store(struct doctor *doctor, const json_t *status)
 {
 	const json_t *store = json_object_get(status, "store");
@@ -267,6 +278,8 @@ static void doctor_store(struct doctor *doctor, const json_t *status)
 	        "answers name what they miss by them: stop the aggregator, run it with --verify, "
 	        "restore a backup",
 	        "%s unreadable", units_count(unreadable).text);
+
+	doctor_folded(doctor, json_object_get(status, "counters"));
 
 	const json_t *healthy = json_object_get(status, "healthy");
 	if (json_is_boolean(healthy))

@@ -124,8 +124,45 @@ static void report_put_losses(const struct completeness *all, struct buf *to)
 	}
 }
 
+/* What is told of a caller, because the stack itself is not kept: why, and how much. */
+struct report_folded {
+	const char *reason; /* in JSON as well: it stays what it is */
+	uint64_t samples;
+	uint64_t value;
+};
+
+#define REPORT_FOLDED 2
+
+static void report_list_folded(
+        const struct completeness *all, struct report_folded ret_folded[REPORT_FOLDED])
+{
+	ret_folded[0] = (struct report_folded){ "rare", all->samples_folded, all->value_folded };
+	ret_folded[1] = (struct report_folded){ "service_stacks", all->samples_capped,
+		all->value_capped };
+}
+
+static void report_put_folded(const struct source_side *side, struct buf *to)
+{
+	struct report_folded folded[REPORT_FOLDED];
+	const char *gap = ": ";
+	report_list_folded(&side->completeness, folded);
+	bool is_none = true;
+	for (int i = 0; i < REPORT_FOLDED; i++)
+		is_none &= folded[i].value == 0 && folded[i].samples == 0;
+	buf_printf(
+	        to, is_none ? "folded 0 samples into their callers" : "folded into their callers");
+	for (int i = 0; i < REPORT_FOLDED; i++) {
+		if (folded[i].value == 0 && folded[i].samples == 0)
+			continue;
+		buf_printf(to, "%s%s %s samples (%s of the value)", gap, folded[i].reason,
+		        units_count(folded[i].samples).text,
+		        units_percent(folded[i].value, side->value).text);
+		gap = ", ";
+	}
+}
+
 /* From what the answer was added up, and what of it no part that is left can say. */
-static void report_put_resolution(const struct completeness *all, uint64_t value, struct buf *to)
+static void report_put_resolution(const struct completeness *all, struct buf *to)
 {
 	uint64_t finest_ns = all->resolution_finest_ns;
 	uint64_t coarsest_ns = all->resolution_coarsest_ns;
@@ -139,9 +176,6 @@ static void report_put_resolution(const struct completeness *all, uint64_t value
 	else
 		buf_printf(to, "resolution: sums of %s to %s", units_duration(finest_ns).text,
 		        units_duration(coarsest_ns).text);
-	if (all->value_folded)
-		buf_printf(to, ", %s of the value on an ancestor of a rare stack",
-		        units_percent(all->value_folded, value).text);
 	if (all->windows_unanswerable)
 		buf_printf(to, ", %s window%s of together %s cannot be answered any more",
 		        units_count(all->windows_unanswerable).text,
@@ -187,6 +221,8 @@ void report_put_completeness(
 	if (!side->is_file) {
 		buf_put(to, indent, strlen(indent));
 		report_put_losses(all, to);
+		buf_printf(to, "\n%s", indent);
+		report_put_folded(side, to);
 		buf_put_u8(to, '\n');
 	}
 	if (side->value > 0)
@@ -207,7 +243,7 @@ void report_put_completeness(
 	if (all->corrupt)
 		buf_printf(to, ", %s unreadable on disk", units_count(all->corrupt).text);
 	buf_printf(to, "\n%s", indent);
-	report_put_resolution(all, side->value, to);
+	report_put_resolution(all, to);
 	buf_put_u8(to, '\n');
 	report_put_unreadable(all, indent, to);
 }
@@ -349,6 +385,24 @@ void report_json_share(
 		json_write_null(json);
 }
 
+static void report_json_folded(const struct completeness *all, struct json_writer *json)
+{
+	struct report_folded folded[REPORT_FOLDED];
+	report_list_folded(all, folded);
+	json_key(json, "folded");
+	json_object_begin(json);
+	for (int i = 0; i < REPORT_FOLDED; i++) {
+		if (folded[i].value == 0 && folded[i].samples == 0)
+			continue;
+		json_key(json, folded[i].reason);
+		json_object_begin(json);
+		json_key_u64(json, "samples", folded[i].samples);
+		json_key_u64(json, "value", folded[i].value);
+		json_object_end(json);
+	}
+	json_object_end(json);
+}
+
 static void report_json_completeness(
         const struct source_side *side, const struct completeness *all, struct json_writer *json)
 {
@@ -366,6 +420,7 @@ static void report_json_completeness(
 		if (all->lost[i])
 			json_key_u64(json, report_loss_name(i), all->lost[i]);
 	json_object_end(json);
+	report_json_folded(all, json);
 	json_key_u64(json, "value_truncated", all->value_truncated);
 	json_key_u64(json, "value_unknown_leaf", all->value_unknown_leaf);
 	json_key_u64(json, "value_without_frames", side->value_empty);

@@ -540,6 +540,29 @@ struct group {
 	bool is_worth_writing;
 };
 
+/* Does it say of each series no more to be folded than there is? Both ascend by series. */
+static bool store_is_folded_right(const struct batch *batch)
+{
+	uint32_t at = 0;
+	uint32_t before = 0;
+	for (uint32_t i = 0; i < batch->losses_count; i++) {
+		const struct loss *loss = &batch->losses[i];
+		uint64_t samples = 0;
+		if (loss_is_lost(loss->reason, loss->series != SERIES_NONE))
+			continue;
+		if (loss->series < before)
+			return false;
+		before = loss->series + 1;
+		while (at < batch->rows_count && batch->rows[at].series < loss->series)
+			at++;
+		for (; at < batch->rows_count && batch->rows[at].series == loss->series; at++)
+			samples += batch->rows[at].value; /* was seen to fit */
+		if (loss->count > samples)
+			return false;
+	}
+	return true;
+}
+
 /* Why a section can never be kept, or NULL. */
 static const char *store_refusal(const struct store_append *append)
 {
@@ -573,6 +596,8 @@ static const char *store_refusal(const struct store_append *append)
 		        __builtin_add_overflow(samples, row->value, &samples))
 			return "its values add up to more than 64 bits hold";
 	}
+	if (!store_is_folded_right(batch))
+		return "it says more samples to be folded than there are";
 	return NULL;
 }
 
@@ -588,12 +613,14 @@ struct translation {
 	const char *tenant;
 	struct dict_remap *remap;
 	struct sum_labels labels;
-	uint64_t samples_folded;
 };
 
-/* The node of a row; a stack past the cap of its service becomes its deepest known ancestor. */
+/*
+ * The node of a row; a stack past the cap of its service becomes its deepest known ancestor, which
+ * the batch tells of its series.
+ */
 static int store_translate_node(struct translation *translation, const struct row *row,
-        uint32_t *new_stacks, uint32_t *ret_node)
+        uint32_t series, uint32_t *new_stacks, struct batch *to, uint32_t *ret_node)
 {
 	const struct dict *dict = translation->store->newest->dict;
 	uint32_t nodes_before = dict_mark(dict).nodes;
@@ -601,11 +628,10 @@ static int store_translate_node(struct translation *translation, const struct ro
 	assert(new_stacks);
 	if (*new_stacks >= translation->store->options.service_stacks_max) {
 		int r = dict_remap_ancestor(translation->remap, row->node, ret_node, &is_itself);
-		if (r < 0 || !is_itself) {
-			translation->samples_folded = store_add(
-			        translation->samples_folded, row->value);
+		if (r < 0)
 			return r;
-		}
+		if (!is_itself)
+			return batch_add_loss(to, series, LOSS_FOLDED, row->value);
 	}
 	int r = dict_remap_node(translation->remap, row->node, ret_node);
 	*new_stacks += r == 0 && dict_mark(dict).nodes > nodes_before;
@@ -655,7 +681,7 @@ static int store_translate_rows(
 			r = store_translate_series(translation, series_from, &series, &new_stacks);
 		}
 		if (r == 0 && node == ID_NONE) {
-			r = store_translate_node(translation, row, new_stacks, &node);
+			r = store_translate_node(translation, row, series, new_stacks, to, &node);
 			known = dict_remap_known_nodes(translation->remap, &known_count);
 		}
 		r = r < 0 ? r : batch_add_row(to, series, node, row->value);
@@ -760,15 +786,19 @@ static int store_is_duplicate(struct store *store, const struct group *group, ui
 	return store_is_kept(store, group, index, stream, ret_is_duplicate);
 }
 
-static void store_count_batch(struct store_counters *counters, const struct batch *batch)
+/* What came, and of what it is kept as (which says what was folded) the losses. */
+static void store_count_batch(
+        struct store_counters *counters, const struct batch *batch, const struct batch *kept)
 {
 	counters->batches++;
 	counters->rows = store_add(counters->rows, batch->rows_count);
 	counters->samples = store_add(counters->samples, batch_samples(batch));
-	for (uint32_t i = 0; i < batch->losses_count; i++) {
-		uint32_t reason = batch->losses[i].reason;
-		uint64_t *lost = &counters->lost[reason <= LOSS_REASON_MAX ? reason : 0];
-		*lost = store_add(*lost, batch->losses[i].count);
+	for (uint32_t i = 0; i < kept->losses_count; i++) {
+		const struct loss *loss = &kept->losses[i];
+		bool is_lost = loss_is_lost(loss->reason, loss->series != SERIES_NONE);
+		uint32_t reason = loss->reason <= LOSS_REASON_MAX ? loss->reason : 0;
+		uint64_t *count = is_lost ? &counters->lost[reason] : &counters->samples_folded;
+		*count = store_add(*count, loss->count);
 	}
 }
 
@@ -887,8 +917,7 @@ static int store_take_section(struct store *store, struct group *group, uint32_t
 	store->streams[stream].who.used_ns = store_used_ns(store, append->batch, who.used_ns);
 	struct store_counters *counters = store_stage_counters(
 	        store, store->streams[stream].tenant);
-	store_count_batch(counters, append->batch);
-	counters->samples_folded = store_add(counters->samples_folded, translation.samples_folded);
+	store_count_batch(counters, append->batch, batch);
 	section->batch = TAKE(batch);
 	section->stream = stream;
 	section->seq = append->stream.seq;

@@ -385,6 +385,18 @@ static int summing_add_coverage(struct summing *summing, bool *is_matched)
 	return r;
 }
 
+int summing_add_loss(struct summing *summing, uint64_t period, uint32_t reason, uint64_t count)
+{
+	struct completeness *to = &summing->completeness;
+	uint64_t value;
+	if (loss_is_lost(reason, true))
+		return sum_add(&to->lost[reason <= LOSS_REASON_MAX ? reason : 0], count);
+	if (__builtin_mul_overflow(count, period, &value))
+		return -EOVERFLOW;
+	int r = sum_add(&to->value_capped, value);
+	return r < 0 ? r : sum_add(&to->samples_capped, count);
+}
+
 static int summing_add_losses(struct summing *summing, struct observer *observer, bool *is_matched)
 {
 	const struct batch *batch = summing->batch;
@@ -392,12 +404,15 @@ static int summing_add_losses(struct summing *summing, struct observer *observer
 	for (uint32_t i = 0; i < batch->losses_count && r == 0; i++) {
 		const struct loss *loss = &batch->losses[i];
 		uint32_t reason = loss->reason <= LOSS_REASON_MAX ? loss->reason : 0;
-		if (loss->series == SERIES_NONE) {
+		const struct summed_series *series = NULL;
+		if (loss->series == SERIES_NONE)
 			r = sum_add(&observer->lost[reason], loss->count);
-		} else if (places_find(&summing->part->places, loss->series) != ID_NONE) {
-			*is_matched = true;
-			r = sum_add(&summing->completeness.lost[reason], loss->count);
-		}
+		else
+			series = summing_find(summing, loss->series);
+		if (!series)
+			continue;
+		*is_matched = true;
+		r = summing_add_loss(summing, series->period, loss->reason, loss->count);
 	}
 	return r;
 }

@@ -147,6 +147,8 @@ static inline int sum_add(uint64_t *sum, uint64_t value)
 	return __builtin_add_overflow(*sum, value, sum) ? -EOVERFLOW : 0;
 }
 
+/* A loss of a series that is asked for, or what of it was folded. */
+int summing_add_loss(struct summing *summing, uint64_t period, uint32_t reason, uint64_t count);
 /* Which observer a stream belongs to, made when he is new. */
 int summing_observer(struct summing *summing, uint32_t stream, struct observer **ret_observer);
 /* Batches of one observer come in order of their start, several of the same start included. */

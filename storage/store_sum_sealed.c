@@ -210,6 +210,7 @@ static int summing_add_folded(struct summing *summing, const struct sum_block *b
 		if (__builtin_mul_overflow(groups[i].folded, groups[i].key.period, &value))
 			return -EOVERFLOW;
 		r = sum_add(&summing->completeness.value_folded, value);
+		r = r < 0 ? r : sum_add(&summing->completeness.samples_folded, groups[i].folded);
 	}
 	return r;
 }
@@ -291,12 +292,12 @@ static int summing_add_heads(struct summing *summing, const struct walk *walk, b
 	for (uint32_t i = 0; i < chunk->losses_count && r == 0; i++) {
 		const struct detail_loss *loss = &heads->losses[i];
 		const struct detail_interval *interval = &heads->intervals[loss->interval];
-		uint32_t reason = loss->reason <= LOSS_REASON_MAX ? loss->reason : 0;
-		if (!summing_find(summing, loss->series) ||
-		        (!is_whole && !walk_has(walk, interval_key(interval))))
+		const struct summed_series *series = summing_find(summing, loss->series);
+		if (!series || (!is_whole && !walk_has(walk, interval_key(interval))))
 			continue;
 		r = summing_match_stream(summing, interval->stream);
-		r = r < 0 ? r : sum_add(&summing->completeness.lost[reason], loss->count);
+		r = r < 0 ? r
+		          : summing_add_loss(summing, series->period, loss->reason, loss->count);
 	}
 	return r;
 }

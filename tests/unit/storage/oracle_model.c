@@ -168,6 +168,15 @@ static uint32_t section_series(const struct model_section *section)
 	return bits;
 }
 
+uint64_t model_folded(const struct model_section *section, uint32_t series)
+{
+	uint64_t folded = 0;
+	for (uint32_t i = 0; i < section->rows_count; i++)
+		if (section->rows[i].series == series && section->rows[i].value % 4 == 0)
+			folded += section->rows[i].value / 2;
+	return folded;
+}
+
 void model_keep(struct model *model, struct model_section *section, uint32_t generation)
 {
 	section->is_kept = true;
@@ -178,8 +187,10 @@ void model_keep(struct model *model, struct model_section *section, uint32_t gen
 	model->counters.batches++;
 	for (uint32_t i = 0; i < section->rows_count; i++)
 		model->counters.samples += section->rows[i].value;
-	for (uint32_t s = 0; s < MODEL_SERIES; s++)
+	for (uint32_t s = 0; s < MODEL_SERIES; s++) {
 		model->counters.lost[LOSS_RING_FULL] += section->lost[s];
+		model->counters.samples_folded += model_folded(section, s);
+	}
 	model->counters.lost[LOSS_PERF_LOST] += section->lost_of_none;
 }
 
@@ -664,6 +675,8 @@ static bool asking_add(struct asking *asking, uint32_t number, uint32_t series)
 		answer->coverage_ns[s] += section->coverage_ns[s];
 		to->coverage_ns += section->coverage_ns[s];
 		to->lost[LOSS_RING_FULL] += section->lost[s];
+		to->samples_capped += model_folded(section, s);
+		to->value_capped += model_folded(section, s) * model_periods[s % MODEL_PERIODS];
 		asking->is_met[s] |= section->reported >> s & 1;
 	}
 	asking->is_seen[section->observer] |= wanted != 0;

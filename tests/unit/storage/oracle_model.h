@@ -151,6 +151,8 @@ void model_free(struct model *model);
 struct model_section *model_new_section(struct model *model, struct rng *rng, uint64_t now_ns);
 /* Forgets sections that are nowhere any more, and that began before then. */
 void model_forget_sections(struct model *model, uint64_t before_ns);
+/* How much of a section's rows of a series is said to be folded: a part of some of them. */
+uint64_t model_folded(const struct model_section *section, uint32_t series);
 /* The store took it. */
 void model_keep(struct model *model, struct model_section *section, uint32_t generation);
 

@@ -473,6 +473,9 @@ static struct store_append program_section(
 		if (section->lost[s])
 			CHECK_OK(batch_add_loss(source->batch, make_series(source, s),
 			        LOSS_RING_FULL, section->lost[s]));
+		if (model_folded(section, s))
+			CHECK_OK(batch_add_loss(source->batch, make_series(source, s), LOSS_FOLDED,
+			        model_folded(section, s)));
 	}
 	if (section->lost_of_none)
 		CHECK_OK(batch_add_loss(
@@ -1546,6 +1549,7 @@ static int check_batch(void *owner, const struct store_stream *stream, const str
 	uint64_t value[MODEL_SERIES][MODEL_FUNCTIONS] = { { 0 } };
 	uint64_t coverage_ns[MODEL_SERIES] = { 0 };
 	uint64_t lost[MODEL_SERIES] = { 0 };
+	uint64_t folded[MODEL_SERIES] = { 0 };
 	uint64_t lost_of_none = 0;
 	struct scanned *scanned = owner;
 	struct model *model = scanned->program->model;
@@ -1570,6 +1574,9 @@ static int check_batch(void *owner, const struct store_stream *stream, const str
 	for (uint32_t i = 0; i < batch->losses_count; i++)
 		if (batch->losses[i].series == SERIES_NONE)
 			lost_of_none += batch->losses[i].count;
+		else if (batch->losses[i].reason == LOSS_FOLDED)
+			folded[read_series(dict, batch->losses[i].series)] +=
+			        batch->losses[i].count;
 		else
 			lost[read_series(dict, batch->losses[i].series)] += batch->losses[i].count;
 	for (uint32_t s = 0; s < MODEL_SERIES; s++) {
@@ -1578,6 +1585,7 @@ static int check_batch(void *owner, const struct store_stream *stream, const str
 			assert_int_equal(value[s][f], 0);
 		assert_int_equal(coverage_ns[s], is_wanted ? section->coverage_ns[s] : 0);
 		assert_int_equal(lost[s], is_wanted ? section->lost[s] : 0);
+		assert_int_equal(folded[s], is_wanted ? model_folded(section, s) : 0);
 	}
 	assert_int_equal(lost_of_none, section->lost_of_none);
 	scanned->batches++;
@@ -1678,8 +1686,10 @@ static void check_folded(
 	 */
 	CHECK(answer->completeness.value_folded <= folded);
 	CHECK(answer->completeness.value_folded > 0 || folded == 0);
+	CHECK((answer->completeness.samples_folded > 0) == (answer->completeness.value_folded > 0));
 	program->reached->folded += folded > 0;
 	expected->completeness.value_folded = answer->completeness.value_folded;
+	expected->completeness.samples_folded = answer->completeness.samples_folded;
 	memcpy(expected->value, answer->value, sizeof(expected->value));
 }
 
