@@ -59,7 +59,7 @@ struct completeness {
 	 */
 	uint64_t value_capped;
 	uint64_t samples_capped;
-	/* Of `corrupt`, sums in whose place finer windows were read: nothing of them is missing. */
+	/* Of `corrupt`, what something finer was read in place of: nothing of it is missing. */
 	uint64_t corrupt_replaced;
 	/* Length of the windows whose sums answered; 0: rows as they came. Finest and coarsest. */
 	uint64_t resolution_finest_ns;

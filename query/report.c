@@ -242,6 +242,9 @@ void report_put_completeness(
 	buf_printf(to, " missing");
 	if (all->corrupt)
 		buf_printf(to, ", %s unreadable on disk", units_count(all->corrupt).text);
+	if (all->corrupt_replaced)
+		buf_printf(
+		        to, " (of %s nothing is missing)", units_count(all->corrupt_replaced).text);
 	buf_printf(to, "\n%s", indent);
 	report_put_resolution(all, to);
 	buf_put_u8(to, '\n');
@@ -430,6 +433,7 @@ static void report_json_completeness(
 	json_key_u64(json, "observers", all->observers);
 	json_key_u64(json, "missing_ns", all->missing_ns);
 	json_key_u64(json, "batches_corrupt", all->corrupt);
+	json_key_u64(json, "batches_corrupt_replaced", all->corrupt_replaced);
 	json_key(json, "unreadable");
 	json_array_begin(json);
 	for (uint32_t i = 0; i < all->unreadable_count; i++) {

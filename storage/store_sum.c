@@ -38,6 +38,7 @@ void summing_fini(struct summing *summing)
 	id_map_free(summing->key_ids);
 	buf_fini(&summing->keys);
 	buf_fini(&summing->choices);
+	buf_fini(&summing->damaged);
 	plan_fini(&summing->plan);
 }
 
@@ -551,6 +552,7 @@ int store_sum(
 	r = r < 0 ? r : summing_take(&summing, &sum);
 	if (r == 0) {
 		summing.completeness.corrupt = walk.corrupt;
+		summing.completeness.corrupt_replaced = walk.replaced;
 		summing.completeness.unreadable_count = walk.unreadable_count;
 		memcpy(summing.completeness.unreadable, walk.unreadable, sizeof(walk.unreadable));
 		sum.completeness = summing.completeness;

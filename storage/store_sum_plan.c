@@ -155,11 +155,26 @@ static bool plan_is_cut(const struct walk *walk, const struct window_entry *wind
 	       (window->is_corrupt || window->last_ns >= walk->to_ns);
 }
 
+/* A rollup that is not read because a block of it cannot be: named, and nothing is missing. */
+static int plan_count_damaged(
+        struct walk *walk, const struct window_entry *rollup, struct key_block damaged)
+{
+	struct sealed *sealed = &walk->sealed;
+	int r = sealed_open(sealed, rollup);
+	if (r < 0)
+		return sealed_is_corrupt(sealed, r) ? 0 : r;
+	sealed->tried = damaged;
+	sealed->is_noted = true; /* when it was read */
+	walk_count_replaced(walk, SUMMING_FINER_INSTEAD);
+	return 0;
+}
+
 /* Of this rollup, is it read, or what it was made of? */
 static int plan_uses(struct summing *summing, struct walk *walk, const struct window_entry *rollup,
         bool *ret_uses)
 {
 	bool is_cut = plan_is_cut(walk, rollup);
+	struct sealed *sealed = &walk->sealed;
 	bool fits = false;
 	bool has_finer = false;
 	bool lacks_finer = false;
@@ -169,9 +184,12 @@ static int plan_uses(struct summing *summing, struct walk *walk, const struct wi
 	        expiry_has_window(&walk->store->expiry, rollup->key))
 		return 0;
 	int r = is_cut ? 0 : summing_fits(summing, walk, rollup, &fits);
-	if (r < 0 && !sealed_is_corrupt(&walk->sealed, r))
+	if (r < 0 && !sealed_is_corrupt(sealed, r))
 		return r;
 	bool is_readable = r == 0 && !is_cut;
+	struct key_block damaged = { 0 };
+	if (r < 0)
+		damaged = sealed->tried;
 	bool is_whole = true; /* of what is wanted of it, nothing is gone */
 	r = plan_can_read(summing, walk, key_window_level(rollup->key), rollup->key, &is_whole);
 	if (r < 0)
@@ -187,6 +205,8 @@ static int plan_uses(struct summing *summing, struct walk *walk, const struct wi
 	if (r == 0 && !is_cut && is_whole)
 		r = plan_has_source(summing, walk, rollup, false, &lacks_finer);
 	*ret_uses = is_cut || !is_whole ? !has_finer : lacks_finer;
+	if (r == 0 && damaged.part && !*ret_uses)
+		r = plan_count_damaged(walk, rollup, damaged);
 	return r;
 }
 

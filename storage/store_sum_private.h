@@ -104,6 +104,7 @@ struct summing {
 	struct buf keys;    /* struct sum_group_key, distinct */
 	struct buf choices; /* i64 by key: which group of the question a group of a unit is */
 	struct plan plan;
+	struct buf damaged; /* units of the rollup that is read; see store_sum_finer.c */
 
 	struct summing_steps *steps; /* where sums are by steps of the range; else NULL */
 };
@@ -158,6 +159,19 @@ void summing_turn_to(struct summing *summing, struct generation *generation);
 /* Ascending, of the units of a part. */
 int summing_compare_units(const void *a, const void *b);
 void summing_meet(struct summing *summing, struct summed_series *series);
+
+/* A unit of the window that is open, which is wanted as a whole. */
+int summing_whole_unit(struct summing *summing, struct walk *walk, uint32_t unit);
+
+/*
+ * The sums of a unit of the rollup that is open, or its members, cannot be read; nothing of it was
+ * added. It is counted, and read from finer windows if they are there, by summing_read_finer(),
+ * which opens other windows.
+ */
+int summing_note_damaged(
+        struct summing *summing, const struct sealed *sealed, uint32_t unit, bool has_members);
+int summing_read_finer(struct summing *summing, struct walk *walk);
+#define SUMMING_FINER_INSTEAD "finer windows were read"
 
 /* Sealed windows and what is open in their time: visit_stretch of the walk. */
 int summing_stretch(void *owner, struct walk *walk, bool may_break);

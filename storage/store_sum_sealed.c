@@ -217,8 +217,8 @@ static int summing_add_folded(struct summing *summing, const struct sum_block *b
 
 /*
  * The rows of a unit from its sums, which fit. When something is wrong after a part was added,
- * nothing can be left out any more: that ends it. *ret_lacks_values: only the values of its groups
- * cannot be read; nothing was added.
+ * nothing can be left out any more: that ends it. So what is corrupt for sealed_is_corrupt() has
+ * added nothing. *ret_lacks_values: only the values of its groups cannot be read.
  */
 static int summing_add_sums(struct summing *summing, struct sealed *sealed, uint32_t unit,
         const struct sum_block *block, bool *ret_lacks_values)
@@ -238,6 +238,11 @@ static int summing_add_sums(struct summing *summing, struct sealed *sealed, uint
 		r = sealed_get_values(sealed, unit, block);
 		*ret_lacks_values = sealed_is_corrupt(sealed, r);
 	}
+	struct stack_sums *stacks = NULL;
+	if (r == 0 && is_total) {
+		stacks = summing_stacks(summing, block->dictionary_count);
+		r = stacks ? sum_block_add_total(block, sealed->sums_memory, stacks) : -ENOMEM;
+	}
 	if (r < 0)
 		return r;
 	summing_note_resolution(summing, sealed->key.to_ns - sealed->key.from_ns);
@@ -250,13 +255,8 @@ static int summing_add_sums(struct summing *summing, struct sealed *sealed, uint
 			sealed->failed = r;
 		return r;
 	}
-	struct stack_sums *stacks = summing_stacks(summing, block->dictionary_count);
-	if (!stacks)
-		return -ENOMEM;
-	r = sum_block_add_total(block, sealed->sums_memory, stacks);
-	return r < 0 ? r
-	             : summing_add_stacks(summing, group, block->period, sealed_nodes(sealed), NULL,
-	                       block->samples);
+	return summing_add_stacks(
+	        summing, group, block->period, sealed_nodes(sealed), NULL, block->samples);
 }
 
 static int summing_match_stream(struct summing *summing, uint32_t stream)
@@ -568,8 +568,19 @@ static int summing_add_members(struct summing *summing, struct walk *walk, uint3
 	return r;
 }
 
-/* A unit of a window that is wanted as a whole. */
-static int summing_whole_unit(struct summing *summing, struct walk *walk, uint32_t unit)
+/* Detail says the same as values and members, at more cost. */
+#define SUMMING_DETAIL_INSTEAD "its rows were read"
+
+/* The members of a unit of level 0 cannot be read. */
+static void summing_count_members(struct walk *walk, uint32_t unit)
+{
+	if (sealed_has_detail(&walk->sealed, unit))
+		walk_count_replaced(walk, SUMMING_DETAIL_INSTEAD);
+	else
+		walk_count_corrupt(walk);
+}
+
+int summing_whole_unit(struct summing *summing, struct walk *walk, uint32_t unit)
 {
 	struct sealed *sealed = &walk->sealed;
 	struct sum_block block;
@@ -581,8 +592,10 @@ static int summing_whole_unit(struct summing *summing, struct walk *walk, uint32
 		return r;
 	if (has_members && !wants)
 		return 0;
+	if (!has_members && key_window_level(sealed->key) > 0)
+		return summing_note_damaged(summing, sealed, unit, false);
 	if (!has_members) {
-		walk_count_corrupt(walk); /* detail says the same, at more cost */
+		summing_count_members(walk, unit);
 		fits = false;
 	}
 	if (!sealed_has_detail(sealed, unit) && has_members && !fits) {
@@ -596,11 +609,14 @@ static int summing_whole_unit(struct summing *summing, struct walk *walk, uint32
 		bool lacks_values = false;
 		r = summing_add_sums(summing, sealed, unit, &block, &lacks_values);
 		if (lacks_values && sealed_has_detail(sealed, unit)) {
-			walk_count_corrupt(walk); /* detail says the same, at more cost */
+			walk_count_replaced(walk, SUMMING_DETAIL_INSTEAD);
 			fits = false;
 			r = 0;
 		}
 	}
+	/* So far nothing was added of what cannot be read. */
+	if (key_window_level(sealed->key) > 0 && sealed_is_corrupt(sealed, r))
+		return summing_note_damaged(summing, sealed, unit, true);
 	if (r == 0 && fits)
 		r = summing_add_members(summing, walk, unit);
 	else if (r == 0)
@@ -686,7 +702,7 @@ int summing_window(struct summing *summing, struct walk *walk, const struct plan
 		r = window->is_whole ? summing_whole_unit(summing, walk, i)
 		                     : summing_cut_unit(summing, walk, i);
 	}
-	return r;
+	return r < 0 ? r : summing_read_finer(summing, walk);
 }
 
 /* Blocks have what the sums leave of the question's memory. */

@@ -60,7 +60,7 @@ static void walk_name_block(struct unreadable *one, const struct key_block *bloc
 	}
 }
 
-void walk_count_corrupt(struct walk *walk)
+static void walk_count_block(struct walk *walk, const char *instead)
 {
 	const struct sealed *sealed = &walk->sealed;
 	const struct key_block *block = &sealed->tried;
@@ -70,12 +70,26 @@ void walk_count_corrupt(struct walk *walk)
 	one.from_ns = block->window.from_ns;
 	one.to_ns = block->window.to_ns;
 	walk_name_block(&one, block);
+	size_t count = strlen(one.what);
+	if (*instead)
+		snprintf(one.what + count, sizeof(one.what) - count, "; %s", instead);
 	if (block->unit < sealed->window.units_count) {
 		const struct window_unit *unit = &sealed->window.units[block->unit];
 		walk_copy_text(one.service, sealed_dict(sealed), unit->service);
 		walk_copy_text(one.type, sealed_dict(sealed), unit->type);
 	}
 	walk_note_unreadable(walk, &one);
+}
+
+void walk_count_corrupt(struct walk *walk)
+{
+	walk_count_block(walk, "");
+}
+
+void walk_count_replaced(struct walk *walk, const char *instead)
+{
+	walk->replaced++;
+	walk_count_block(walk, instead);
 }
 
 void walk_count_corrupt_window(struct walk *walk, struct key_window key)

@@ -38,6 +38,7 @@ struct walk {
 	struct key_batch at; /* what is before it was read */
 	struct sealed sealed;
 	uint64_t corrupt;
+	uint64_t replaced;         /* of these, those in whose place something else was read */
 	uint32_t unreadable_count; /* the first of them, none twice */
 	struct unreadable unreadable[ANSWER_UNREADABLE_MAX];
 };
@@ -48,6 +49,8 @@ int walk_range(struct walk *walk);
 bool walk_is_cancelled(const struct walk *walk);
 /* What walk->sealed read last. */
 void walk_count_corrupt(struct walk *walk);
+/* Likewise, but nothing is missing by it: `instead` says why not, "its rows were read". */
+void walk_count_replaced(struct walk *walk, const char *instead);
 /* Of a window whose record is not even tried. */
 void walk_count_corrupt_window(struct walk *walk, struct key_window key);
 /* 0 when the block is only to be left out: it is counted. */
