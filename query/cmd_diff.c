@@ -4,7 +4,8 @@
  * per second watched of an instance where both sides know how long they were watched, else the
  * share of the side.
  *
- * These are point estimates. Nothing here says whether a difference is more than chance.
+ * These are point estimates. Nothing here says whether a difference is more than chance; of groups
+ * (--by) cmd_diff_groups.c does.
  */
 
 #include <errno.h>
@@ -16,6 +17,7 @@
 #include "core/auto.h"
 #include "profile/canon.h"
 #include "profile/naming.h"
+#include "query/cmd_diff_private.h"
 #include "query/cmd_list.h"
 #include "query/complain.h"
 #include "query/flame_page.h"
@@ -27,22 +29,10 @@
 #include "query/text.h"
 #include "query/units.h"
 
-struct diff_args {
-	struct shared_args shared;
-	struct range_args range;
-	struct option_time a_from, a_to, b_from, b_to;
-	char *type;
-	uint32_t limit;
-	uint32_t by;    /* index into diff_bys */
-	uint32_t canon; /* index into diff_canons */
-	uint32_t format;
-	char *out;
-};
-
 static const char *const diff_formats[] = { "table", "wide", "json", "csv", "folded", "html",
 	NULL };
 static const char *const diff_canons[] = { "on", "off", NULL };
-static const char *const diff_bys[] = { "flat", "cum", NULL };
+static const char *const diff_sorts[] = { "flat", "cum", NULL };
 
 static const struct option_spec diff_options[] = {
 	RANGE_OPTIONS(diff_args),
@@ -68,12 +58,19 @@ static const struct option_spec diff_options[] = {
 	        .help = "--to of side B alone" },
 	TYPE_OPTION(diff_args),
 	LIMIT_OPTION(diff_args, "20", "how many functions"),
-	{ .name = "by",
+	{ .name = "sort",
 	        .kind = OPTION_ENUM,
-	        .offset = offsetof(struct diff_args, by),
+	        .offset = offsetof(struct diff_args, sort),
 	        .fallback = "flat",
-	        .choices = diff_bys,
+	        .choices = diff_sorts,
 	        .help = "compare what ends in a function, or all it is on the stack of" },
+	{ .name = "by",
+	        .kind = OPTION_TEXT,
+	        .offset = offsetof(struct diff_args, by),
+	        .value_name = "LABEL[,LABEL]",
+	        .help = "a diff for each value of these labels, what contributes most to the "
+	                "change first" },
+	GROUPS_OPTION(diff_args),
 	{ .name = "canon",
 	        .kind = OPTION_ENUM,
 	        .offset = offsetof(struct diff_args, canon),
@@ -108,31 +105,29 @@ static const struct option_table diff_table = {
 	        "and "
 	        "for types other than cpu, the values stand there and change is that of the share. "
 	        "The greatest change stands first.\n\n"
-	        "There is no test of significance yet: these are point estimates, and small ones "
-	        "may be "
-	        "chance.\n\n"
+	        "Of functions there is no test of significance yet: these are point estimates, and "
+	        "small "
+	        "ones may be chance.\n\n"
+	        "With --by each value of the labels is compared by itself. adds is its part of the "
+	        "change of the whole: these add up. Whether a group has changed is tested over its "
+	        "instances, not over samples: evidence is more or less where that is more than "
+	        "chance (at most 5 % of what is called so may be none), unchanged where a change "
+	        "of "
+	        "10 % would have been found, else unknown with the smallest change that would "
+	        "have. "
+	        "Below stand the functions of each group.\n\n"
 	        "folded writes `stack A B` for each stack; html is the flame graph of both.",
-	.examples = "profleet diff 'cpu{service=\"cart\",version=\"1.8\"}' \\\n"
-	            "    'cpu{service=\"cart\",version=\"1.9\"}' --since 1h\n"
-	            "profleet diff cpu cpu --a-from now-25h --a-to now-24h --b-from now-1h\n"
-	            "profleet diff before.folded after.folded --limit 0\n",
+	.examples =
+	        "profleet diff 'cpu{service=\"cart\",version=\"1.8\"}' \\\n"
+	        "    'cpu{service=\"cart\",version=\"1.9\"}' --since 1h\n"
+	        "profleet diff cpu cpu --a-from now-25h --a-to now-24h --b-from now-1h\n"
+	        "profleet diff 'cpu{version=\"1.8\"}' 'cpu{version=\"1.9\"}' --by service,region "
+	        "--limit 5\n"
+	        "profleet diff before.folded after.folded --limit 0\n",
 	.exit_codes = EXIT_CODES_TEXT,
 	.options = diff_options,
 	.args_min = 2,
 	.args_max = 2,
-};
-
-struct diff {
-	const struct diff_args *args;
-	const struct source *source;
-	const struct names *names;
-	const struct functions *functions;
-	struct functions_scale share; /* by the side's value */
-	struct functions_scale rate;  /* by seconds watched; share where these are unknown */
-	bool has_rate;
-	uint32_t shown;
-	uint64_t hidden[2];       /* value of the rows that were cut */
-	double hidden_change_max; /* of the share */
 };
 
 static const uint64_t *diff_values(const struct diff *diff, const struct function *function)
@@ -226,7 +221,7 @@ static struct text_table *diff_table_new(
 	return text_table_new(columns, count);
 }
 
-static double diff_part(uint64_t part, uint64_t whole)
+double diff_part(uint64_t part, uint64_t whole)
 {
 	return whole ? (double)part / (double)whole : 0;
 }
@@ -273,11 +268,10 @@ static void diff_put_cut(const struct diff *diff, struct buf *to)
 		        units_count(rewritten).text, rewritten == 1 ? "" : "s", CANON_VERSION);
 	buf_printf(to, "\nsorted by the change of %s%s, %s\n",
 	        diff->has_rate ? "mcores per " : "share",
-	        diff->has_rate ? report_watched(diff->source) : "", diff_bys[diff->args->by]);
+	        diff->has_rate ? report_watched(diff->source) : "", diff_sorts[diff->args->sort]);
 }
 
-static void diff_put_table(
-        const struct diff *diff, bool wide, const struct output *output, struct buf *to)
+void diff_put_rows(const struct diff *diff, bool wide, const struct output *output, struct buf *to)
 {
 	struct text_column columns[13];
 	AUTO(text_table) table = diff_table_new(diff, wide, columns);
@@ -287,13 +281,18 @@ static void diff_put_table(
 	}
 	for (uint32_t i = 0; i < diff->shown; i++)
 		diff_put_row(diff, functions_get(diff->functions, i), wide, table);
+	text_table_print(table, wide ? 0 : output->width, output->color, to);
+}
 
+static void diff_put_table(
+        const struct diff *diff, bool wide, const struct output *output, struct buf *to)
+{
 	report_put_head(diff->source, 0, "A", to);
 	report_put_head(diff->source, 1, "B", to);
 	diff_put_verdict(diff, to);
 	report_put_warnings(diff->source, to);
 	buf_put_u8(to, '\n');
-	text_table_print(table, wide ? 0 : output->width, output->color, to);
+	diff_put_rows(diff, wide, output, to);
 	buf_put_u8(to, '\n');
 	report_put_completeness(diff->source, 0, "A  ", to);
 	report_put_completeness(diff->source, 1, "B  ", to);
@@ -380,44 +379,57 @@ static void diff_json_warnings(const struct diff *diff, struct json_writer *json
 	json_array_end(json);
 }
 
+void diff_json_functions(const struct diff *diff, struct json_writer *json)
+{
+	json_key(json, "functions");
+	json_array_begin(json);
+	for (uint32_t i = 0; i < diff->shown; i++)
+		diff_json_row(diff, functions_get(diff->functions, i), json);
+	json_array_end(json);
+	json_key(json, "cut");
+	json_object_begin(json);
+	json_key_u64(json, "shown", diff->shown);
+	json_key_u64(json, "of", functions_count_all(diff->functions));
+	json_key_u64(json, "flat_not_shown_a", diff->hidden[0]);
+	json_key_u64(json, "flat_not_shown_b", diff->hidden[1]);
+	json_key_double(json, "delta_share_not_shown_max", diff->hidden_change_max);
+	json_object_end(json);
+}
+
+void diff_json_head(const struct diff *diff, struct json_writer *json)
+{
+	json_key_u64(json, "schema_version", 1);
+	json_key_text(json, "verb", "diff");
+	json_key_text(json, "type", diff->source->type);
+	json_key_text(json, "unit", diff->source->unit);
+	json_key(json, "a");
+	report_json_side(diff->source, 0, json);
+	json_key(json, "b");
+	report_json_side(diff->source, 1, json);
+}
+
+void diff_json_how(const struct diff *diff, struct json_writer *json)
+{
+	json_key_text(json, "by", diff_sorts[diff->args->sort]);
+	json_key_text(
+	        json, "sorted_by", diff->has_rate ? "delta_mcores_per_instance" : "delta_share");
+	json_key(json, "canon");
+	if (diff->source->is_canonical)
+		json_u64(json, CANON_VERSION);
+	else
+		json_write_null(json);
+	diff_json_warnings(diff, json);
+}
+
 static void diff_put_json(const struct diff *diff, struct buf *to)
 {
 	struct json_writer json = json_writer_of(to, true);
-	uint32_t count = functions_count_all(diff->functions);
-
 	json_object_begin(&json);
-	json_key_u64(&json, "schema_version", 1);
-	json_key_text(&json, "verb", "diff");
-	json_key_text(&json, "type", diff->source->type);
-	json_key_text(&json, "unit", diff->source->unit);
-	json_key(&json, "a");
-	report_json_side(diff->source, 0, &json);
-	json_key(&json, "b");
-	report_json_side(diff->source, 1, &json);
+	diff_json_head(diff, &json);
 	json_key(&json, "significance");
 	json_write_null(&json);
-	json_key_text(&json, "by", diff_bys[diff->args->by]);
-	json_key_text(
-	        &json, "sorted_by", diff->has_rate ? "delta_mcores_per_instance" : "delta_share");
-	json_key(&json, "canon");
-	if (diff->source->is_canonical)
-		json_u64(&json, CANON_VERSION);
-	else
-		json_write_null(&json);
-	diff_json_warnings(diff, &json);
-	json_key(&json, "functions");
-	json_array_begin(&json);
-	for (uint32_t i = 0; i < diff->shown; i++)
-		diff_json_row(diff, functions_get(diff->functions, i), &json);
-	json_array_end(&json);
-	json_key(&json, "cut");
-	json_object_begin(&json);
-	json_key_u64(&json, "shown", diff->shown);
-	json_key_u64(&json, "of", count);
-	json_key_u64(&json, "flat_not_shown_a", diff->hidden[0]);
-	json_key_u64(&json, "flat_not_shown_b", diff->hidden[1]);
-	json_key_double(&json, "delta_share_not_shown_max", diff->hidden_change_max);
-	json_object_end(&json);
+	diff_json_how(diff, &json);
+	diff_json_functions(diff, &json);
 	json_object_end(&json);
 	buf_put_u8(to, '\n');
 }
@@ -433,7 +445,7 @@ static uint64_t diff_left_out(const struct source_side *side)
 	return value;
 }
 
-static int diff_count(struct diff *diff, struct names *names, struct functions *functions)
+int diff_count(struct diff *diff, struct names *names, struct functions *functions)
 {
 	const struct source *source = diff->source;
 	for (uint32_t side = 0; side < 2; side++) {
@@ -444,7 +456,7 @@ static int diff_count(struct diff *diff, struct names *names, struct functions *
 
 	diff->names = names;
 	diff->functions = functions;
-	diff->share.by_cum = diff->args->by == 1;
+	diff->share.by_cum = diff->args->sort == 1;
 	for (uint32_t side = 0; side < 2; side++)
 		diff->share.whole[side] = source->sides[side].value;
 	diff->rate = diff->share;
@@ -502,7 +514,7 @@ static int cmd_diff_run(void *opaque, const struct option_args *words)
 		/* One more than is shown: the greatest change that is not shown is said. */
 		.nodes_max = diff_has_file(words) || args->limit == 0 ? 0 : args->limit + 1,
 		.by_change = true,
-		.by_cum = args->by == 1,
+		.by_cum = args->sort == 1,
 		.is_canonical = args->canon == 0,
 	};
 	AUTO(source) source = NULL;
@@ -512,6 +524,8 @@ static int cmd_diff_run(void *opaque, const struct option_args *words)
 		return complain(EXIT_CODE_USAGE, "standard input can be one side only; name a "
 		                                 "file for the other");
 	int code = diff_ranges(args, &request);
+	if (code == 0)
+		code = diff_groups_request(args, diff_has_file(words), format, &request);
 	if (code == 0)
 		code = source_load(&args->shared, &request, &source);
 	if (code)
@@ -526,6 +540,10 @@ static int cmd_diff_run(void *opaque, const struct option_args *words)
 		        args->out || output.terminal ? args->out : "-", "diff", 0);
 
 	struct diff diff = { .args = args, .source = source };
+	if (args->by) {
+		code = diff_groups_put(&diff, &request, format, &output, &text);
+		return code ? code : output_deliver(&output, &text, EXIT_CODE_OK);
+	}
 	AUTO(names) names = names_new();
 	if (names && source->is_canonical)
 		names_use_canon(names);

@@ -118,7 +118,7 @@ static void answers_are_printed_as_they_always_were(void **state)
 		{ "query_diff.txt", { "diff", BEFORE, AFTER } },
 		{ "query_diff_cut.txt", { "diff", BEFORE, AFTER, "--limit", "2" } },
 		{ "query_diff_cum_wide.txt",
-		        { "diff", BEFORE, AFTER, "--by", "cum", "-o", "wide" } },
+		        { "diff", BEFORE, AFTER, "--sort", "cum", "-o", "wide" } },
 		{ "query_diff_json.txt", { "diff", BEFORE, AFTER, "-n1", "-o", "json" } },
 		{ "query_diff_csv.txt", { "diff", BEFORE, AFTER, "-o", "csv" } },
 		{ "query_diff_folded.txt", { "diff", BEFORE, AFTER, "-o", "folded" } },

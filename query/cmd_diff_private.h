@@ -1,0 +1,57 @@
+#pragma once
+
+/*
+ * What the two files of diff share: cmd_diff.c compares functions, cmd_diff_groups.c the values of
+ * labels, and in each the functions again.
+ */
+
+#include "core/json.h"
+#include "query/command.h"
+#include "query/functions.h"
+#include "query/output.h"
+#include "query/source.h"
+
+struct diff_args {
+	struct shared_args shared;
+	struct range_args range;
+	struct option_time a_from, a_to, b_from, b_to;
+	char *type;
+	uint32_t limit;
+	uint32_t sort; /* index into diff_sorts */
+	char *by;
+	uint32_t groups;
+	uint32_t canon; /* index into diff_canons */
+	uint32_t format;
+	char *out;
+};
+
+struct diff {
+	const struct diff_args *args;
+	const struct source *source;
+	const struct names *names;
+	const struct functions *functions;
+	struct functions_scale share; /* by the side's value */
+	struct functions_scale rate;  /* by seconds watched; share where these are unknown */
+	bool has_rate;
+	uint32_t shown;
+	uint64_t hidden[2];       /* value of the rows that were cut */
+	double hidden_change_max; /* of the share */
+};
+
+/* Of the source's chosen rows. 0, or an exit code after complaining. */
+int diff_count(struct diff *diff, struct names *names, struct functions *functions);
+void diff_put_rows(const struct diff *diff, bool wide, const struct output *output, struct buf *to);
+/* part / whole, 0 of nothing. */
+double diff_part(uint64_t part, uint64_t whole);
+
+/* Keys of the document: who is compared; how; and the functions with what was cut. */
+void diff_json_head(const struct diff *diff, struct json_writer *json);
+void diff_json_how(const struct diff *diff, struct json_writer *json);
+void diff_json_functions(const struct diff *diff, struct json_writer *json);
+
+/* --by into the request. 0, or an exit code after complaining. */
+int diff_groups_request(const struct diff_args *args, bool has_file, enum output_format format,
+        struct source_request *request);
+/* A diff for each group. 0, or an exit code after complaining. */
+int diff_groups_put(const struct diff *diff, const struct source_request *request,
+        enum output_format format, const struct output *output, struct buf *to);
