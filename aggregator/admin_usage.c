@@ -143,6 +143,10 @@ static int usage_add_by(struct admin_call *call, struct usage *usage, const char
 		        "--by %s: write up to %d of tenant, service, type, tier, state, and "
 		        "labels",
 		        name, USAGE_DIMENSIONS_MAX);
+	for (uint32_t i = 0; i < usage->by_count; i++)
+		if (strcmp(usage->by[i].name, name) == 0)
+			return admin_refuse(
+			        call, WIRE_INVALID, "--by: %s is named twice; write it once", name);
 	struct usage_by *by = &usage->by[usage->by_count++];
 	snprintf(by->name, sizeof(by->name), "%s", name);
 	by->dimension = USAGE_LABEL;

@@ -36,6 +36,11 @@ int policy_file_read(const char *path, struct buf *to)
 			return complain(EXIT_CODE_FAILED, "%s: %s", path, strerrordesc_np(errno));
 		if (count == 0)
 			return 0;
+		if (memchr(room, 0, (size_t)count))
+			return complain(EXIT_CODE_USAGE,
+			        "%s: has a zero byte, so it is no YAML or JSON; is it the right "
+			        "file?",
+			        path);
 		to->count += (size_t)count;
 	}
 }

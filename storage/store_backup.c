@@ -7,6 +7,10 @@
  *	                              the hash of every file as it lies there
  *	FOLDER/NAME                   the same folder under its name, once all of it is synced
  *
+ * On another file system files have to be copied, and a checkpoint there would copy them in the
+ * gate, with appends and then questions waiting. So it is made beside the store, of links, in
+ * STORE/backup-checkpoint, copied from there without any lock, and removed.
+ *
  * Restoring is the same the other way: TO.profleet-restore, then TO.
  */
 
@@ -30,6 +34,7 @@
 #define BACKUP_PIECE_BYTES     (1u << 20)
 #define BACKUP_MEMTABLES_BYTES (64u << 20)
 #define BACKUP_CACHE_BYTES     (8u << 20)
+#define BACKUP_STAGE           "backup-checkpoint"
 
 /* One thing that is being done. */
 struct backup {
@@ -321,7 +326,7 @@ static int backup_read_manifest(const char *folder, struct backup_manifest *mani
 	char path[BACKUP_PATH_BYTES];
 	struct stat status;
 	backup_join(path, folder, "manifest");
-	autoclose int fd = open(path, O_RDONLY | O_CLOEXEC);
+	autoclose int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* of anything else */
 	if (fd < 0)
 		return errno == ENOENT ? -EBADMSG : -errno;
 	if (fstat(fd, &status) < 0)
@@ -341,6 +346,73 @@ static int backup_read_manifest(const char *folder, struct backup_manifest *mani
 		at += (size_t)got;
 	}
 	return backup_manifest_get(bytes, count, manifest);
+}
+
+/* ---- checking files ---- */
+
+/* What stands where a file should: nothing, a link, or something that may never end. */
+static int backup_open_file(
+        struct backup *backup, const struct backup_file *file, const char *path, int *ret_fd)
+{
+	autoclose int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	struct stat status;
+	if (fd < 0 && errno == ENOENT) {
+		snprintf(backup->error, backup->error_bytes, "backup %s: the file %s is missing",
+		        backup->options->name, file->name);
+		return -EBADMSG;
+	}
+	if (fd < 0 && errno != ELOOP && errno != ENXIO)
+		return backup_fail(backup, -errno, "cannot be read", path);
+	if (fd < 0 || fstat(fd, &status) < 0 || !S_ISREG(status.st_mode)) {
+		snprintf(backup->error, backup->error_bytes, "backup %s: %s is no file",
+		        backup->options->name, file->name);
+		return -EBADMSG;
+	}
+	*ret_fd = TAKE_FD(fd);
+	return 0;
+}
+
+/* Reads one file as the manifest has it, and copies it unless `to` is NULL. */
+static int backup_check_file(
+        struct backup *backup, const struct backup_file *file, const char *folder, const char *to)
+{
+	char path[BACKUP_PATH_BYTES];
+	char copy[BACKUP_PATH_BYTES];
+	uint64_t bytes = 0;
+	autoclose int from = -1;
+	backup_join(path, folder, file->name);
+	int r = backup_open_file(backup, file, path, &from);
+	if (r < 0)
+		return r;
+	autoclose int into = -1;
+	if (to) {
+		backup_join(copy, to, file->name);
+		into = open(copy, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, BACKUP_FILE_MODE);
+		if (into < 0)
+			return backup_fail(backup, -errno, "cannot be made", copy);
+	}
+	r = backup_read_file(backup, from, into, &bytes);
+	if (r == 0 && into >= 0 && fsync(into) < 0)
+		r = -errno;
+	if (r == -ECANCELED)
+		return r;
+	if (r < 0)
+		return backup_fail(backup, r, "cannot be copied", to ? copy : path);
+	if (bytes == file->bytes && hash64_stream_value(backup->hash) == file->hash)
+		return 0;
+	snprintf(backup->error, backup->error_bytes,
+	        "backup %s: the file %s is not what was backed up", backup->options->name,
+	        file->name);
+	return -EBADMSG;
+}
+
+/* All of them, from the folder that they lie in. */
+static int backup_check_files(struct backup *backup, const char *folder, const char *to)
+{
+	int r = 0;
+	for (uint32_t i = 0; i < backup->manifest.files_count && r == 0; i++)
+		r = backup_check_file(backup, &backup->manifest.files[i], folder, to);
+	return r;
 }
 
 /* ---- creating ---- */
@@ -414,6 +486,50 @@ static int backup_finish(struct backup *backup, const char *store_path)
 	return r < 0 ? backup_fail(backup, r, "cannot be synced or renamed", backup->partial) : 0;
 }
 
+/* What an earlier one left, or this one. RocksDB makes a checkpoint under another name first. */
+static int backup_remove_stage(const char *stage)
+{
+	char partial[BACKUP_PATH_BYTES + 8];
+	(void)snprintf(partial, sizeof(partial), "%s.tmp", stage);
+	int r = backup_remove_flat(stage);
+	return r < 0 ? r : backup_remove_flat(partial);
+}
+
+/* Can files of the store be linked into the folder of the backup? */
+static bool backup_is_beside(const struct backup *backup, const struct store *store)
+{
+	struct stat there, here;
+	return stat(backup->partial, &there) == 0 && stat(store->path, &here) == 0 &&
+	       there.st_dev == here.st_dev;
+}
+
+/* The checkpoint at `path`, its manifest in memory. */
+static int backup_take(struct backup *backup, struct store *store, const char *path)
+{
+	int r = backup_checkpoint(backup, store, path);
+	r = r < 0 ? r : backup_describe(backup, path);
+	r = r < 0 ? r : backup_each_file(backup, path, backup_add_size);
+	return r;
+}
+
+/* By way of a folder of the store, as files have to be copied. */
+static int backup_take_apart(struct backup *backup, struct store *store, const char *path)
+{
+	char stage[BACKUP_PATH_BYTES];
+	backup_join(stage, store->path, BACKUP_STAGE);
+	int r = backup_remove_stage(stage);
+	if (r < 0)
+		return backup_fail(backup, r, "cannot be removed", stage);
+	if (mkdir(path, BACKUP_FOLDER_MODE) < 0)
+		return backup_fail(backup, -errno, "cannot be made", path);
+	r = backup_take(backup, store, stage);
+	backup->bytes_total *= 2; /* each is read twice */
+	r = r < 0 ? r : backup_each_file(backup, stage, backup_hash_file);
+	r = r < 0 ? r : backup_check_files(backup, stage, path);
+	(void)backup_remove_stage(stage); /* or by the next one */
+	return r;
+}
+
 static int backup_create(struct backup *backup, struct store *store)
 {
 	char path[BACKUP_PATH_BYTES];
@@ -423,10 +539,12 @@ static int backup_create(struct backup *backup, struct store *store)
 	backup_join(path, backup->partial, "store");
 	backup->manifest.contents.created_ns = clock_unix_ns(store->clock);
 	snprintf(backup->manifest.name, sizeof(backup->manifest.name), "%s", backup->options->name);
-	r = backup_checkpoint(backup, store, path);
-	r = r < 0 ? r : backup_describe(backup, path);
-	r = r < 0 ? r : backup_each_file(backup, path, backup_add_size);
-	r = r < 0 ? r : backup_each_file(backup, path, backup_hash_file);
+	if (backup_is_beside(backup, store)) {
+		r = backup_take(backup, store, path);
+		r = r < 0 ? r : backup_each_file(backup, path, backup_hash_file);
+	} else {
+		r = backup_take_apart(backup, store, path);
+	}
 	r = r < 0 ? r : backup_write_manifest(backup);
 	r = r < 0 ? r : backup_finish(backup, path);
 	if (r < 0)
@@ -520,8 +638,8 @@ static int backup_open(struct backup *backup)
 {
 	if (!backup_exists(backup->path)) {
 		snprintf(backup->error, backup->error_bytes,
-		        "there is no backup %s in %s: list them", backup->options->name,
-		        backup->options->folder);
+		        "there is no backup %s in %s; `profleet backup list` shows those there are",
+		        backup->options->name, backup->options->folder);
 		return -ENOENT;
 	}
 	int r = backup_read_manifest(backup->path, &backup->manifest);
@@ -538,58 +656,16 @@ static int backup_open(struct backup *backup)
 	return r;
 }
 
-/* Reads one file as the manifest has it, and copies it unless `to` is NULL. */
-static int backup_check_file(struct backup *backup, const struct backup_file *file, const char *to)
-{
-	char path[BACKUP_PATH_BYTES];
-	char copy[BACKUP_PATH_BYTES];
-	uint64_t bytes = 0;
-	backup_join(copy, backup->path, "store");
-	backup_join(path, copy, file->name);
-	autoclose int from = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	if (from < 0 && errno == ENOENT) {
-		snprintf(backup->error, backup->error_bytes, "backup %s: the file %s is missing",
-		        backup->options->name, file->name);
-		return -EBADMSG;
-	}
-	if (from < 0)
-		return backup_fail(backup, -errno, "cannot be read", path);
-	autoclose int into = -1;
-	if (to) {
-		backup_join(copy, to, file->name);
-		into = open(copy, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, BACKUP_FILE_MODE);
-		if (into < 0)
-			return backup_fail(backup, -errno, "cannot be made", copy);
-	}
-	int r = backup_read_file(backup, from, into, &bytes);
-	if (r == 0 && into >= 0 && fsync(into) < 0)
-		r = -errno;
-	if (r == -ECANCELED)
-		return r;
-	if (r < 0)
-		return backup_fail(backup, r, "cannot be copied", to ? copy : path);
-	if (bytes == file->bytes && hash64_stream_value(backup->hash) == file->hash)
-		return 0;
-	snprintf(backup->error, backup->error_bytes,
-	        "backup %s: the file %s is not what was backed up", backup->options->name,
-	        file->name);
-	return -EBADMSG;
-}
-
-static int backup_check_files(struct backup *backup, const char *to)
-{
-	int r = 0;
-	for (uint32_t i = 0; i < backup->manifest.files_count && r == 0; i++)
-		r = backup_check_file(backup, &backup->manifest.files[i], to);
-	return r;
-}
-
 int store_backup_verify(struct store_backup_options options, char *ret_error, size_t error_bytes)
 {
 	struct backup backup;
+	char store[BACKUP_PATH_BYTES];
 	int r = backup_init(&backup, &options, ret_error, error_bytes);
 	r = r < 0 ? r : backup_open(&backup);
-	r = r < 0 ? r : backup_check_files(&backup, NULL);
+	if (r == 0) {
+		backup_join(store, backup.path, "store");
+		r = backup_check_files(&backup, store, NULL);
+	}
 	backup_fini(&backup);
 	return r;
 }
@@ -617,6 +693,7 @@ static int backup_restore(struct backup *backup, const char *to)
 {
 	char partial[BACKUP_PATH_BYTES];
 	char parent[BACKUP_PATH_BYTES];
+	char store[BACKUP_PATH_BYTES];
 	size_t count = strlen(to);
 	while (count > 1 && to[count - 1] == '/')
 		count--;
@@ -632,7 +709,8 @@ static int backup_restore(struct backup *backup, const char *to)
 		return r == -ENOTEMPTY ? r : backup_fail(backup, r, "cannot be removed", partial);
 	if (mkdir(partial, BACKUP_FOLDER_MODE) < 0)
 		return backup_fail(backup, -errno, "cannot be made", partial);
-	r = backup_check_files(backup, partial);
+	backup_join(store, backup->path, "store");
+	r = backup_check_files(backup, store, partial);
 	if (r == 0) {
 		r = backup_sync_folder(partial);
 		/* An empty folder that is there is replaced. */
@@ -665,7 +743,8 @@ int store_backup_delete(struct store_backup_options options, char *ret_error, si
 	struct backup backup;
 	int r = backup_init(&backup, &options, ret_error, error_bytes);
 	if (r == 0 && !backup_exists(backup.path)) {
-		snprintf(ret_error, error_bytes, "there is no backup %s in %s: list them",
+		snprintf(ret_error, error_bytes,
+		        "there is no backup %s in %s; `profleet backup list` shows those there are",
 		        options.name, options.folder);
 		r = -ENOENT;
 	}

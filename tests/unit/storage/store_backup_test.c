@@ -255,6 +255,76 @@ static void a_damaged_backup_is_named_and_not_restored(void **state)
 	world_free(&world);
 }
 
+/* Whoever reads a fifo waits for ever, and a link shows what is somebody else's. */
+static void what_is_no_file_is_named_and_not_read(void **state)
+{
+	struct world world = world_new();
+	char path[700];
+	world_append(&world, 3);
+	(void)create(&world, "fifo");
+	(void)create(&world, "link");
+	(void)create(&world, "folder");
+	(void)create(&world, "manifest");
+	snprintf(path, sizeof(path), "%s/fifo/store/CURRENT", world.backups);
+	CHECK_OK(unlink(path));
+	CHECK_OK(mkfifo(path, 0600));
+	snprintf(path, sizeof(path), "%s/link/store/CURRENT", world.backups);
+	CHECK_OK(unlink(path));
+	CHECK_OK(symlink("/etc/passwd", path));
+	snprintf(path, sizeof(path), "%s/folder/store/CURRENT", world.backups);
+	CHECK_OK(unlink(path));
+	CHECK_OK(mkdir(path, 0700));
+	snprintf(path, sizeof(path), "%s/manifest/manifest", world.backups);
+	CHECK_OK(unlink(path));
+	CHECK_OK(mkfifo(path, 0600));
+	static const char *const names[] = { "fifo", "link", "folder", "manifest" };
+	for (size_t i = 0; i < COUNT_OF(names); i++) {
+		struct store_backup_options options = named(&world, names[i]);
+		assert_int_equal(
+		        store_backup_restore(options, world.to, world.error, sizeof(world.error)),
+		        -EBADMSG);
+		CHECK(strstr(world.error, names[i]));
+		CHECK(strstr(world.error, i < 3 ? "CURRENT is no file" : "manifest is missing"));
+		CHECK(access(world.to, F_OK) < 0);
+	}
+	snprintf(path, sizeof(path), "%s/folder/store/CURRENT", world.backups);
+	CHECK_OK(rmdir(path));
+	world_free(&world);
+}
+
+/* Where files cannot be linked the store's folder has a checkpoint meanwhile, and not after it. */
+static void a_backup_on_another_disk_is_whole_and_leaves_nothing_beside_the_store(void **state)
+{
+	struct world world = world_new();
+	struct stat here, there;
+	char stage[700];
+	struct test_dir other = { .path = "/dev/shm/profleet-test-XXXXXX" };
+	if (stat(world.dir.path, &here) < 0 || stat("/dev/shm", &there) < 0 ||
+	        here.st_dev == there.st_dev || !mkdtemp(other.path)) {
+		world_free(&world);
+		skip();
+	}
+	snprintf(world.backups, sizeof(world.backups), "%s/backups", other.path);
+	world_append(&world, 35);
+	CHECK_OK(store_seal(world.store, 30 * SECOND));
+	/* What a kill in the middle of one left. */
+	snprintf(stage, sizeof(stage), "%s/backup-checkpoint", world.data);
+	CHECK_OK(mkdir(stage, 0700));
+	snprintf(stage, sizeof(stage), "%s/backup-checkpoint/000001.sst", world.data);
+	test_file_write(stage, "half", 4);
+	assert_int_equal(create(&world, "first").samples, 35);
+	world_append(&world, 5);
+	assert_int_equal(create(&world, "second").samples, 40);
+	snprintf(stage, sizeof(stage), "%s/backup-checkpoint", world.data);
+	CHECK(access(stage, F_OK) < 0);
+	CHECK_OK(store_backup_verify(named(&world, "first"), world.error, sizeof(world.error)));
+	CHECK_OK(store_backup_restore(
+	        named(&world, "second"), world.to, world.error, sizeof(world.error)));
+	expect_restored(world.to, 40);
+	world_free(&world);
+	test_dir_remove(&other);
+}
+
 static void names_and_targets_that_would_harm_are_refused(void **state)
 {
 	struct world world = world_new();
@@ -331,6 +401,9 @@ int main(void)
 		cmocka_unit_test(a_backup_is_the_store_of_its_moment),
 		cmocka_unit_test(what_was_acknowledged_before_is_in_it_while_others_append),
 		cmocka_unit_test(a_damaged_backup_is_named_and_not_restored),
+		cmocka_unit_test(what_is_no_file_is_named_and_not_read),
+		cmocka_unit_test(
+		        a_backup_on_another_disk_is_whole_and_leaves_nothing_beside_the_store),
 		cmocka_unit_test(names_and_targets_that_would_harm_are_refused),
 		cmocka_unit_test(one_that_is_ended_leaves_nothing_and_may_be_tried_again),
 	};
