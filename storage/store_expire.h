@@ -201,6 +201,24 @@ int store_erase(struct store *store, uint64_t run_id, const bool *cancelled,
  */
 int store_undo(struct store *store, uint64_t run_id, struct store_expired *ret_back);
 
+/*
+ * Likewise of some of what a run hides: units that are named, whichever of their parts it hides, or
+ * whole windows (STORE_UNIT_NONE). Items that it does not hide are passed over. The run goes on to
+ * hide the rest, and is to be erased when it was; without a rest it is no more. ret_back says what
+ * comes back, ret_left what stays hidden. A dry run changes nothing.
+ */
+struct store_undo_options {
+	const struct store_expire_item *items;
+	uint32_t count;
+	bool is_dry_run;
+};
+int store_undo_some(struct store *store, uint64_t run_id, struct store_undo_options options,
+        struct store_expired *ret_back, struct store_expired *ret_left);
+
+/* Each item of a run, ascending. Nonzero stops and is returned; -ENOENT. May not call the store. */
+int store_run_items(struct store *store, uint64_t run_id,
+        int (*visit)(void *owner, const struct store_expire_item *item), void *owner);
+
 /* A run as it stands. */
 struct store_run_state {
 	struct store_run run;

@@ -212,6 +212,89 @@ static void what_is_hidden_is_in_no_answer_until_it_is_undone(void **state)
 	store_free(store);
 }
 
+/* What stays hidden of a run that hid cart of window 1, shop of 2, and all of 3. */
+static void expect_rest(struct store *store, uint64_t cart, uint64_t shop, uint64_t mail)
+{
+	expect_totals(store, cart, shop, mail);
+	CHECK_OK(store_roll(store, 3600 * SECOND));
+	expect_totals(store, cart, shop, mail);
+}
+
+static int count_item(void *owner, const struct store_expire_item *item)
+{
+	CHECK(item->parts != 0 && item->window.level == 0);
+	(*(uint32_t *)owner)++;
+	return 0;
+}
+
+static void some_of_a_run_comes_back_and_the_rest_stays_hidden(void **state)
+{
+	TEST_DIR(dir);
+	struct store *store = open_store(dir.path);
+	struct source source = source_new(store, 1);
+	struct store_expired expired, back, left;
+	uint32_t count = 0;
+	fill(store, &source);
+	CHECK_OK(store_seal(store, WINDOWS * WINDOW_S * SECOND));
+	struct store_run run = run_of(9);
+	struct store_expire_item cart = item_of(store, "cart", 1, STORE_PART_ALL);
+	struct store_expire_item mail = item_of(store, "mail", 3, STORE_PART_ALL);
+	struct store_expire_item shop = item_of(store, "shop", 3, STORE_PART_ALL);
+	struct store_expire_item some[] = { mail, item_of(store, "mail", 0, STORE_PART_ALL), cart };
+	struct store_expire_item items[] = { cart, item_of(store, "shop", 2, STORE_PART_ALL),
+		{ mail.window, STORE_UNIT_NONE, STORE_PART_ALL } };
+	CHECK_OK(store_hide(store, &run, items, COUNT_OF(items), &expired));
+	/* The rollup that is made meanwhile lacks all of it. */
+	expect_rest(
+	        store, expected(0, 0, 1) + expected(0, 2, 3), expected(1, 0, 2), expected(2, 0, 3));
+
+	/* What the run does not hide is passed over, and asking changes nothing. */
+	struct store_undo_options options = { some, COUNT_OF(some), true };
+	CHECK_OK(store_undo_some(store, 9, options, &back, &left));
+	assert_int_equal(back.units[0], 2);
+	assert_int_equal(left.units[0], COUNT_OF(services));
+	assert_int_equal(back.rows + left.rows, expired.rows);
+	expect_rest(
+	        store, expected(0, 0, 1) + expected(0, 2, 3), expected(1, 0, 2), expected(2, 0, 3));
+	options.is_dry_run = false;
+	CHECK_OK(store_undo_some(
+	        store, 9, (struct store_undo_options){ some + 1, 1, false }, &back, &left));
+	assert_int_equal(back.units[0], 0);
+	assert_int_equal(left.units[0], 2 + COUNT_OF(services));
+
+	CHECK_OK(store_undo_some(store, 9, options, &back, &left));
+	assert_int_equal(back.units[0], 2);
+	assert_int_equal(back.missing, 0);
+	assert_int_equal(back.bytes_detail + back.bytes_sums + left.bytes_detail + left.bytes_sums,
+	        expired.bytes_detail + expired.bytes_sums);
+	for (int restart = 0; restart < 2; restart++) {
+		expect_rest(store, expected(0, 0, 3), expected(1, 0, 2), expected(2, 0, 4));
+		CHECK_OK(store_run_items(store, 9, count_item, &count));
+		assert_int_equal(count, (restart + 1) * COUNT_OF(services));
+		source_free(&source);
+		store_free(store);
+		store = open_store(dir.path);
+		source = source_new(store, 1);
+	}
+
+	/* All that is left is the whole of it; what was brought back is not erased with it. */
+	options = (struct store_undo_options){ &shop, 1, false };
+	CHECK_OK(store_undo_some(store, 9, options, &back, &left));
+	CHECK_OK(store_erase(store, 9, NULL, &expired));
+	assert_int_equal(expired.units[0], left.units[0]);
+	expect_rest(
+	        store, expected(0, 0, 3), expected(1, 0, 2) + expected(1, 3, 4), expected(2, 0, 4));
+	assert_int_equal(store_undo_some(store, 9, options, &back, &left), -ENOENT);
+
+	run = run_of(10);
+	CHECK_OK(store_hide(store, &run, &shop, 1, &expired));
+	CHECK_OK(store_undo_some(store, 10, options, &back, &left));
+	assert_int_equal(left.units[0], 0);
+	assert_int_equal(store_run_items(store, 10, count_item, &count), -ENOENT);
+	source_free(&source);
+	store_free(store);
+}
+
 static void detail_goes_and_sums_stay(void **state)
 {
 	TEST_DIR(dir);
@@ -716,6 +799,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(inventory_tells_of_every_unit_and_its_bytes),
 		cmocka_unit_test(what_is_hidden_is_in_no_answer_until_it_is_undone),
+		cmocka_unit_test(some_of_a_run_comes_back_and_the_rest_stays_hidden),
 		cmocka_unit_test(detail_goes_and_sums_stay),
 		cmocka_unit_test(what_is_erased_stays_gone_and_its_number_is_not_given_anew),
 		cmocka_unit_test(space_comes_back_without_a_compaction),
