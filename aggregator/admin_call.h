@@ -36,6 +36,9 @@ int admin_failed(struct admin_call *call, const char *doing, int r);
 /* What went, or came back, as keys of the open object. */
 void admin_put_expired(const struct store_expired *expired, struct json_writer *json);
 
+/* Undoes what a selector and a range say, or only says it. -ENOENT: none of the runs is there. */
+int admin_undo_some(struct admin_call *call, const uint64_t *ids, uint32_t count);
+
 int admin_retention_list(struct admin_call *call);
 int admin_retention_get(struct admin_call *call);
 int admin_retention_set(struct admin_call *call);

@@ -145,27 +145,51 @@ static int undo_put(struct undoing *undoing)
 	return r < 0 ? r : keeper_write(keeper, NULL, 0, NULL, NULL, 0, NULL);
 }
 
+/* Is only some of it asked for, or what it would be? */
+static bool undo_is_of_some(const struct admin_call *call)
+{
+	static const char *const keys[] = { "selector", "from_ns", "to_ns", "dry_run" };
+	for (size_t i = 0; i < COUNT_OF(keys); i++)
+		if (json_body_find(call->body, keys[i]))
+			return true;
+	return false;
+}
+
+static int undo_refuse(struct admin_call *call, uint64_t run)
+{
+	char why[256] = "";
+	int r = undo_say_why(call, run, why);
+	return r < 0 ? admin_failed(call, "reading the audit log", r)
+	             : admin_refuse(call, WIRE_NOT_FOUND, "%s", why);
+}
+
+static int undo_all(struct admin_call *call, const uint64_t *runs, uint32_t count)
+{
+	struct undoing undoing = { .call = call };
+	int r = 0;
+	for (uint32_t i = 0; i < count && r == 0; i++)
+		r = undo_one(&undoing, runs[i]);
+	if (r < 0)
+		return r;
+	return undoing.undone_count > 0 ? undo_put(&undoing) : undo_refuse(call, undoing.gone[0]);
+}
+
 int admin_retention_undo(struct admin_call *call)
 {
-	const struct config_node *runs = json_body_find(call->body, "runs");
-	struct undoing undoing = { .call = call };
-	uint32_t count = json_body_count(runs);
-	char why[256] = "";
-	int r = 0;
+	const struct config_node *list = json_body_find(call->body, "runs");
+	uint64_t runs[UNDO_RUNS_MAX];
+	uint32_t count = json_body_count(list);
 	if (count > UNDO_RUNS_MAX)
 		return admin_refuse(
 		        call, WIRE_INVALID, "more than %d runs; undo some first", UNDO_RUNS_MAX);
-	if (!runs)
-		r = undo_one(&undoing, json_body_u64(call->body, "run", 0));
-	for (uint32_t i = 0; i < count && r == 0; i++) {
-		const char *text = config_node_text(config_node_item(runs, i));
-		r = undo_one(&undoing, text ? strtoull(text, NULL, 10) : 0);
+	for (uint32_t i = 0; i < count; i++) {
+		const char *text = config_node_text(config_node_item(list, i));
+		runs[i] = text ? strtoull(text, NULL, 10) : 0;
 	}
-	if (r < 0)
-		return r;
-	if (undoing.undone_count > 0)
-		return undo_put(&undoing);
-	r = undo_say_why(call, undoing.gone[0], why);
-	return r < 0 ? admin_failed(call, "reading the audit log", r)
-	             : admin_refuse(call, WIRE_NOT_FOUND, "%s", why);
+	if (count == 0)
+		runs[count++] = json_body_u64(call->body, "run", 0);
+	if (!undo_is_of_some(call))
+		return undo_all(call, runs, count);
+	int r = admin_undo_some(call, runs, count);
+	return r == -ENOENT ? undo_refuse(call, runs[0]) : r;
 }

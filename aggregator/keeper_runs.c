@@ -418,6 +418,92 @@ int keeper_undo(struct keeper *keeper, uint64_t run, const struct keeper_actor *
 	        ret_back->bytes_detail + ret_back->bytes_sums, details);
 }
 
+/* Stops at the first. */
+static int run_has_item(void *owner, const struct store_expire_item *item)
+{
+	(void)owner;
+	(void)item;
+	return 1;
+}
+
+/* The head of a run's document with its policies' bytes in proportion, and the items as they were:
+ * whoever looks for what it hides may find too much, and then brings back too much. */
+static int run_put_rest(const struct keeper_run *run, uint64_t left, uint64_t all, struct buf *to)
+{
+	const struct config_node *root = config_root(run->config);
+	const struct config_node *list = json_body_find(root, "policies");
+	struct reader items = run_items(run);
+	struct json_writer json = json_writer_of(to, false);
+	if (!list)
+		return -ENOENT;
+	json_object_begin(&json);
+	json_key_text(&json, "kind", run->kind);
+	json_key_text(&json, "actor", run->actor);
+	json_key(&json, "policies");
+	json_array_begin(&json);
+	for (uint32_t i = 0; i < json_body_count(list); i++) {
+		const struct config_node *one = config_node_item(list, i);
+		unsigned __int128 bytes = json_body_u64(one, "bytes", 0);
+		json_object_begin(&json);
+		json_key_text(&json, "policy", json_body_text(one, "policy"));
+		json_key_u64(&json, "bytes", (uint64_t)(all > 0 ? bytes * left / all : bytes));
+		json_object_end(&json);
+	}
+	json_array_end(&json);
+	json_object_end(&json);
+	buf_put_u8(to, 0);
+	size_t count = reader_left(&items);
+	buf_put(to, run->text.bytes + run->text.count - count, count);
+	return to->failed ? -ENOMEM : 0;
+}
+
+static void run_put_undone(uint64_t id, const char *selector, const struct store_expired *back,
+        const struct store_expired *left, struct buf *to)
+{
+	struct json_writer json = json_writer_of(to, false);
+	json_object_begin(&json);
+	json_key_u64(&json, "run", id);
+	json_key_text(&json, "selector", selector);
+	json_key_u64(&json, "rows", back->rows);
+	json_key_u64(&json, "missing", back->missing);
+	json_key_u64(&json, "bytes_left", left->bytes_detail + left->bytes_sums);
+	json_object_end(&json);
+	buf_put_u8(to, 0);
+}
+
+int keeper_undo_some(struct keeper *keeper, uint64_t run, struct store_undo_options options,
+        const char *selector, const struct keeper_actor *by, struct store_expired *ret_back,
+        struct store_expired *ret_left)
+{
+	char name[RUN_NAME_BYTES];
+	struct keeper_run before = { 0 };
+	struct audit_document document = { name, NULL, 0 };
+	AUTO_BUF details = { 0 };
+	AUTO_BUF rest = { 0 };
+	int r = store_undo_some(keeper->options.store, run, options, ret_back, ret_left);
+	if (r < 0)
+		return r;
+	uint64_t left = ret_left->bytes_detail + ret_left->bytes_sums;
+	uint64_t back = ret_back->bytes_detail + ret_back->bytes_sums;
+	bool is_over = store_run_items(keeper->options.store, run, run_has_item, NULL) == -ENOENT;
+	run_put_name(run, name);
+	run_put_undone(run, selector, ret_back, ret_left, &details);
+	/* Of a deletion on request, or where nothing can be read of it, it stays as it is. */
+	if (!is_over && keeper_run_get(keeper, run, &before) == 0) {
+		r = run_put_rest(&before, left, left + back, &rest);
+		keeper_run_fini(&before);
+	} else {
+		r = is_over ? 0 : -ENOENT;
+	}
+	if (r == 0 && !is_over)
+		document = (struct audit_document){ name, rest.bytes, rest.count };
+	if (details.failed || (r < 0 && r != -ENOENT))
+		return details.failed ? -ENOMEM : r;
+	return keeper_write(keeper, &document, r == 0, by,
+	        is_over ? "retention.undo" : "retention.undo_part", back,
+	        (const char *)details.bytes);
+}
+
 static void keeper_count_deleted(struct keeper *keeper, const char *policy, uint64_t bytes)
 {
 	(void)pthread_mutex_lock(&keeper->state_lock);

@@ -182,6 +182,11 @@ int keeper_confirm(struct keeper *keeper, const struct keeper_actor *by);
 int keeper_undo(struct keeper *keeper, uint64_t run, const struct keeper_actor *by,
         struct store_expired *ret_back);
 
+/* Of some of it; `selector` is for the log. What the run goes on to hide is counted as its. */
+int keeper_undo_some(struct keeper *keeper, uint64_t run, struct store_undo_options options,
+        const char *selector, const struct keeper_actor *by, struct store_expired *ret_back,
+        struct store_expired *ret_left);
+
 /*
  * Undoes every run that hides anything of a hold. Counts them.
  */

@@ -87,8 +87,7 @@ static const struct text_column plan_columns[] = {
 	{ "newest", TEXT_LEFT, 0, false },
 };
 
-/* "tenant/service"; the default tenant is not said. */
-static void plan_put_service(const json_t *row, struct text_table *table)
+void retention_put_service(const json_t *row, struct text_table *table)
 {
 	const char *tenant = json_reply_text(row, "tenant");
 	const char *service = json_reply_text(row, "service");
@@ -108,7 +107,7 @@ static int plan_put_rows(const json_t *root, const struct output *output, struct
 	for (size_t i = 0; i < shown; i++) {
 		const json_t *row = json_array_get(rows, i);
 		text_table_put(table, json_reply_text(row, "policy"));
-		plan_put_service(row, table);
+		retention_put_service(row, table);
 		text_table_put(table, json_reply_text(row, "tier"));
 		text_table_put(table, units_count(json_reply_u64(row, "windows_now")).text);
 		text_table_put(table, units_count(json_reply_u64(row, "series")).text);

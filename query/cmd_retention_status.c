@@ -1,4 +1,4 @@
-/* retention status and undo: how it stands, and bringing back what is only hidden. */
+/* retention status: how it stands, what waits, and what can be undone. */
 
 #include <errno.h>
 #include <stddef.h>
@@ -151,79 +151,4 @@ const struct command cmd_retention_status = {
 	.table = &status_table,
 	.args_size = sizeof(struct retention_status_args),
 	.run = cmd_retention_status_run,
-};
-
-/* ---- undo ---- */
-
-static const struct option_table undo_table = {
-	.program = "profleet retention undo",
-	.summary = "bring back what a run hides",
-	.usage = "RUN... [options]",
-	.description =
-	        "Makes visible again what runs of retention, an apply or a forget have hidden and "
-	        "not yet erased, and says what is gone already: what was erased cannot come back, "
-	        "but from a backup. For a grace (the aggregator's "
-	        "--retention-grace) nothing is hidden by policies after it, so that they can be "
-	        "put right.",
-	.examples = "profleet retention status\nprofleet retention undo 1767225600000\n",
-	.exit_codes = RETENTION_EXIT_CODES_TEXT,
-	.options = status_options,
-	.args_min = 1,
-	.args_max = 64,
-};
-
-static int put_undo(const json_t *root, const struct output *output, struct buf *to)
-{
-	char time[48];
-	size_t i;
-	json_t *gone;
-	uint64_t missing = json_reply_u64(root, "missing");
-	(void)output;
-	buf_printf(to, "back: ");
-	retention_put_expired(root, to);
-	buf_printf(to, "\n%s\n",
-	        missing > 0 ? "some of it is gone already:" : "nothing of it was gone yet");
-	if (missing > 0)
-		buf_printf(to, "  %s parts of windows were erased before\n",
-		        units_count(missing).text);
-	json_array_foreach(json_object_get(root, "gone"), i, gone)
-	        buf_printf(to, "%s\n", json_reply_text(gone, "why"));
-	if (json_reply_u64(root, "paused_until_ns") > 0)
-		buf_printf(to, "nothing is hidden by policies until %s\n",
-		        admin_time(root, "paused_until_ns", "", time));
-	return 0;
-}
-
-static int cmd_retention_undo_run(void *opaque, const struct option_args *words)
-{
-	const struct retention_status_args *args = opaque;
-	struct output output = output_of(&args->shared, args->out);
-	AUTO_BUF body = { 0 };
-	struct json_reply reply;
-	struct json_writer json = admin_body_begin(&body);
-	json_key(&json, "runs");
-	json_array_begin(&json);
-	for (uint32_t i = 0; i < words->count; i++) {
-		const char *run = words->items[i];
-		if (!*run || strspn(run, "0123456789") != strlen(run))
-			return complain(EXIT_CODE_USAGE,
-			        "%.64s: not a run; `profleet retention status` shows their numbers",
-			        run);
-		json_text(&json, run);
-	}
-	json_array_end(&json);
-	admin_body_end(&json);
-	int code = admin_ask(&args->shared, "retention.undo", &body, &reply);
-	if (code)
-		return code;
-	bool has_gone = json_array_size(json_object_get(reply.root, "gone")) > 0;
-	return admin_deliver(&reply, args->format == 1, &output, put_undo,
-	        has_gone ? EXIT_CODE_NO_DATA : EXIT_CODE_OK);
-}
-
-const struct command cmd_retention_undo = {
-	.name = "undo",
-	.table = &undo_table,
-	.args_size = sizeof(struct retention_status_args),
-	.run = cmd_retention_undo_run,
 };

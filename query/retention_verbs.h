@@ -6,6 +6,7 @@
 
 #include "core/buf.h"
 #include "query/command.h"
+#include "query/text.h"
 
 #define RETENTION_EXIT_CODES_TEXT                                                                  \
 	"0  done, or nothing to do\n"                                                              \
@@ -19,6 +20,9 @@
 
 /* What a reply says of what went or came back, on one line without its end. */
 void retention_put_expired(const json_t *root, struct buf *to);
+
+/* "tenant/service" of a row; the default tenant is not said. */
+void retention_put_service(const json_t *row, struct text_table *table);
 
 extern const struct command cmd_retention_list;
 extern const struct command cmd_retention_get;

@@ -66,6 +66,40 @@ def cart(fleet, address):
     return sum(fleet.folded(address, 'cpu{service="cart"}', *LONG, status=None).values())
 
 
+def web(fleet, address):
+    return sum(fleet.folded(address, 'cpu{service="web"}', *LONG, status=None).values())
+
+
+def some_of_a_run_is_undone(fleet, address, done, before):
+    """Asked first, then one service of some days, then what is left."""
+    run_id, hidden = str(done["runs"][0]), web(fleet, address)
+    would = fleet.json(address, "retention", "undo", run_id, "--dry-run")
+    check(not would["done"] and would["bytes"] == done["bytes"] and would["bytes_left"] == 0, would)
+    check({(row["service"], row["tier"]) for row in would["rows_back"]} >= {("cart", "detail"), ("web", "detail")},
+          would)
+    some = ["--only", '{service="cart"}', "--from", "now-20d"]
+    text = fleet.cli(address, "retention", "undo", run_id, *some, "--dry-run")
+    check("would come back" in text and "cart" in text and "web" not in text and "nothing was changed" in text, text)
+    check(cart(fleet, address) == before // 3, "nothing was changed")
+    for argv, status, words in ((["--only", '{service="none"}'], 6, "nothing of that is hidden"),
+                                (["--only", "cpu{"], 2, "selector"), (["--from", "now", "--to", "now-1d"], 2, "--from"),
+                                (["--from", "yesterday"], 2, "--from")):
+        fleet.cli(address, "retention", "undo", run_id, *argv, status=status)
+        check(words in fleet.stderr, fleet.stderr)
+    back = fleet.json(address, "retention", "undo", run_id, *some)
+    check(back["done"] and 0 < back["bytes"] < done["bytes"], back)
+    check(back["bytes"] + back["bytes_left"] == done["bytes"] and back["paused_until_ns"] > 0, back)
+    check(cart(fleet, address) == 2 * before // 3 and web(fleet, address) == hidden, "nine days ago, and no more")
+    left = next(one for one in fleet.json(address, "retention", "status")["runs"] if str(one["run"]) == run_id)
+    check(left["bytes"] == back["bytes_left"], f"status says what stays hidden: {left}")
+    said = fleet.json(address, "audit", "--action", "retention.undo_part")["records"][-1]
+    check(said["bytes"] == back["bytes"] and "cart" in json.dumps(said["details"]), said)
+    back = fleet.json(address, "retention", "undo", run_id, "--only", "{}")
+    check(back["bytes_left"] == 0 and cart(fleet, address) == before, back)
+    fleet.cli(address, "retention", "undo", run_id, "--dry-run", status=6)
+    check("was undone already" in fleet.stderr, fleet.stderr)
+
+
 def a_policy_is_planned_applied_and_undone(fleet, address):
     policies = write(fleet, "policies.yaml", POLICIES)
     before = cart(fleet, address)
@@ -105,6 +139,11 @@ def a_policy_is_planned_applied_and_undone(fleet, address):
                       str(plan["windows_now"]))
     check(done["bytes"] == plan["bytes_now"] and len(done["runs"]) == 1, done)
     check(cart(fleet, address) == before // 3, "two of three windows are hidden")
+
+    some_of_a_run_is_undone(fleet, address, done, before)
+    plan = fleet.json(address, "retention", "plan", "-f", policies)
+    done = fleet.json(address, "retention", "apply", "--plan", plan["plan"], "--yes", "--confirm",
+                      str(plan["windows_now"]))
 
     # And back.
     status = fleet.json(address, "retention", "status")
