@@ -16,7 +16,6 @@
 #include "query/complain.h"
 #include "query/flame_page.h"
 #include "query/group_frames.h"
-#include "query/groups.h"
 #include "query/output.h"
 #include "query/report.h"
 #include "query/rows.h"
@@ -341,14 +340,7 @@ static int cmd_tree_run(void *opaque, const struct option_args *words)
 	AUTO(source) source = NULL;
 	AUTO_BUF text = { 0 };
 
-	int code = groups_request(args->by, source_is_file(words->items[0]), &request);
-	if (code == 0)
-		code = range_resolve(
-		        &args->range, NULL, NULL, &request.from_ns[0], &request.to_ns[0]);
-	if (code == 0)
-		code = source_load(&args->shared, &request, &source);
-	if (code == 0)
-		code = group_frames(&request, source);
+	int code = group_frames_load(args->by, &args->range, &args->shared, &request, &source);
 	if (code)
 		return code;
 	if (format == FORMAT_FOLDED || format == FORMAT_PPROF || format == FORMAT_CSV)

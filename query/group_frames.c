@@ -167,7 +167,9 @@ static int group_frames_side(const struct source_request *request, const struct 
 	return r;
 }
 
-int group_frames(const struct source_request *request, struct source *source)
+/* Gives each side of a source that was asked for by labels such stacks, also where they were cut.
+ */
+static int group_frames(const struct source_request *request, struct source *source)
 {
 	struct answer *answers[SOURCE_SIDES_MAX] = { NULL };
 	int r = 0;
@@ -190,4 +192,21 @@ int group_frames(const struct source_request *request, struct source *source)
 			side->parts[part] = answers[i]->sides[0].parts[part];
 	}
 	return r < 0 ? rows_explain(r) : 0;
+}
+
+int group_frames_load(const char *by, const struct range_args *range,
+        const struct shared_args *shared, struct source_request *request,
+        struct source **ret_source)
+{
+	AUTO(source) source = NULL;
+	int code = groups_request(by, source_is_file(request->words[0]), request);
+	if (code == 0)
+		code = range_resolve(range, NULL, NULL, &request->from_ns[0], &request->to_ns[0]);
+	if (code == 0)
+		code = source_load(shared, request, &source);
+	if (code == 0)
+		code = group_frames(request, source);
+	if (code == 0)
+		*ret_source = TAKE(source);
+	return code;
 }

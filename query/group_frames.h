@@ -9,7 +9,10 @@
 #include "query/source.h"
 
 /*
- * Gives each side of a source that was asked for by labels such stacks, also where they were cut.
- * What nobody asked to group stays as it is. 0, or an exit code after complaining.
+ * source_load() of the one side of a request, of which words and question are set, grouped by the
+ * labels of --by (NULL: none) over a range. What nobody asked to group stays as it is. 0, or an
+ * exit code after complaining.
  */
-int group_frames(const struct source_request *request, struct source *source);
+int group_frames_load(const char *by, const struct range_args *range,
+        const struct shared_args *shared, struct source_request *request,
+        struct source **ret_source);
