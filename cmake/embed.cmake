@@ -9,6 +9,9 @@
 # profleet_embed_folder(FOLDER ext...) does it for every FOLDER/*.ext: query/flame.html becomes
 # embed_flame_html in "query/embed/flame_html.h". One .c file includes each header, or every
 # includer carries a copy.
+#
+# profleet_embed_joined(FOLDER NAME ext) does it for FOLDER/NAME_*.ext as one file NAME.ext: their bytes
+# one behind the other, in the order of their names.
 
 function(profleet_embed target file symbol header)
 	set(out ${CMAKE_BINARY_DIR}/${header})
@@ -36,4 +39,21 @@ function(profleet_embed_folder folder)
 			profleet_embed(${target} ${file} ${symbol} ${folder}/embed/${symbol}.h)
 		endforeach()
 	endforeach()
+endfunction()
+
+function(profleet_embed_joined folder name extension)
+	profleet_part_target(${folder} target compiles)
+	if(NOT compiles)
+		return()
+	endif()
+	file(GLOB files CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/${folder}/${name}_*.${extension})
+	list(SORT files)
+	set(joined ${CMAKE_BINARY_DIR}/${folder}/embed/${name}.${extension})
+	add_custom_command(
+		OUTPUT ${joined}
+		COMMAND ${CMAKE_COMMAND} "-DFILES=${files}" -DOUT=${joined} -P ${CMAKE_SOURCE_DIR}/cmake/join_files.cmake
+		DEPENDS ${files} ${CMAKE_SOURCE_DIR}/cmake/join_files.cmake
+		COMMENT "Joining ${name}.${extension}"
+		VERBATIM)
+	profleet_embed(${target} ${joined} ${name}_${extension} ${folder}/embed/${name}_${extension}.h)
 endfunction()

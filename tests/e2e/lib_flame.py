@@ -99,9 +99,16 @@ def read(name):
         return file.read()
 
 
+def script_of_page():
+    """The scripts as the build joins them (cmake/embed.cmake)."""
+    names = sorted(name for name in os.listdir(os.path.join(SOURCE, "query"))
+                   if name.startswith("flame_") and name.endswith(".js"))
+    return b"".join(read(name) for name in names)
+
+
 def page(meta, profile, encoding="gzip"):
     """The page's bytes. `profile` is what encode() gave, or bytes that are broken on purpose."""
-    style, script = read("flame.css"), read("flame.js")
+    style, script = read("flame.css"), script_of_page()
     packed = gzip.compress(profile, 6, mtime=0) if encoding == "gzip" else profile
     values = {
         "title": html.escape(meta.get("title", "")).encode(),
