@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "storage/sum_groups.h"
+
 void answer_sum_fini(struct answer_sum *work)
 {
 	selector_free(work->selector);
@@ -36,13 +38,8 @@ static int carry_string(const struct dict *from, uint32_t id, struct dict *to, u
 	return dict_string(to, bytes, count, ret_id);
 }
 
-/* Does a label tell groups apart? */
-static bool group_keeps(const struct wire_query *query, const char *label)
+static bool group_is_by(const struct wire_query *query, const char *label)
 {
-	if (query->group == WIRE_GROUP_SERIES)
-		return true;
-	if (query->group == WIRE_GROUP_INSTANCE)
-		return strcmp(label, "instance") == 0;
 	for (uint32_t i = 0; query->group == WIRE_GROUP_LABELS && i < query->by_count; i++)
 		if (query->by[i].count == strlen(label) &&
 		        memcmp(query->by[i].bytes, label, query->by[i].count) == 0)
@@ -50,18 +47,38 @@ static bool group_keeps(const struct wire_query *query, const char *label)
 	return false;
 }
 
+/* The bucket of a series as if it were a label. */
+static int group_put_bucket(const struct dict *from, const struct sum_labels *names, uint32_t id,
+        struct dict *to, struct label *ret_label)
+{
+	char text[16];
+	snprintf(text, sizeof(text), "%u", sum_labels_group(names, from, id).bucket);
+	int r = dict_cstring(to, WIRE_BY_BUCKET, &ret_label->name);
+	return r < 0 ? r : dict_cstring(to, text, &ret_label->value);
+}
+
+/* Does a label tell groups apart? */
+static bool group_keeps(const struct wire_query *query, const char *label)
+{
+	if (query->group == WIRE_GROUP_SERIES)
+		return true;
+	if (query->group == WIRE_GROUP_INSTANCE)
+		return strcmp(label, "instance") == 0;
+	return group_is_by(query, label);
+}
+
 /*
  * The series that stands for a store series under the asked grouping. Its values are in units
  * (period 1); only where nothing is grouped does it keep its period, so that an export can say it.
  */
-static int group_series(const struct dict *from, uint32_t id, const struct wire_query *query,
-        struct dict *to, uint32_t *ret_series)
+static int group_series(const struct dict *from, const struct sum_labels *names, uint32_t id,
+        const struct wire_query *query, struct dict *to, uint32_t *ret_series)
 {
 	uint32_t group = query->group;
 	const struct series *series = dict_get_series(from, id);
 	const struct label *labels = dict_get_labels(from, id);
 	struct series as = { .period = group == WIRE_GROUP_SERIES ? series->period : 1 };
-	struct label kept[DICT_LABELS_MAX];
+	struct label kept[DICT_LABELS_MAX + 1];
 	uint32_t kept_count = 0;
 
 	int r = carry_string(from, series->type, to, &as.type);
@@ -75,15 +92,19 @@ static int group_series(const struct dict *from, uint32_t id, const struct wire_
 			r = carry_string(from, labels[i].value, to, &kept[kept_count].value);
 		kept_count++;
 	}
+	if (r == 0 && group_is_by(query, WIRE_BY_BUCKET))
+		r = group_put_bucket(from, names, id, to, &kept[kept_count++]);
 	return r < 0 ? r : dict_series(to, &as, kept, kept_count, ret_series);
 }
 
 static int groups_make_part(struct answer_groups *groups, const struct store_match_part *part,
         const struct wire_query *query)
 {
+	struct sum_labels names = sum_labels_find(part->dict);
 	for (uint32_t i = 0; i < part->series_count; i++) {
 		uint32_t series;
-		int r = group_series(part->dict, part->series[i], query, groups->dict, &series);
+		int r = group_series(
+		        part->dict, &names, part->series[i], query, groups->dict, &series);
 		if (r < 0)
 			return r;
 		groups->of_series[part->first + i] = series;

@@ -272,6 +272,12 @@ struct wire_query {
 	uint64_t ticket;   /* by which the client may ask for its progress; 0: it will not */
 };
 
+/*
+ * In `by`, no name of a label: the hash of the label instance, 0 to 15, by which sums of hours and
+ * days still tell instances apart when all else of them is gone.
+ */
+#define WIRE_BY_BUCKET "instance%16"
+
 /* What the rows of an answer's sides are kept apart by. */
 enum wire_group {
 	WIRE_GROUP_TYPE = 1,     /* one series per (type, unit), without labels */

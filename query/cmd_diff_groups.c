@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "core/auto.h"
+#include "core/clock.h"
 #include "profile/naming.h"
 #include "query/cmd_diff_private.h"
 #include "query/complain.h"
@@ -29,7 +30,11 @@
 /* What is worth being called a change, as a part of A. */
 #define DIFF_EFFECT_MIN 0.10
 
+/* Over longer ranges instances are told apart by the hash groups that sums keep, at less cost. */
+#define DIFF_INSTANCES_NS (2 * 3600 * NS_PER_S)
+
 static const char diff_instance[] = "instance";
+static const char diff_untold[] = "not all of it tells instances apart any more";
 
 struct diff_group {
 	uint32_t series; /* of the answer's dict */
@@ -49,6 +54,7 @@ struct diff_groups {
 	bool *chosen; /* room to choose one */
 	bool has_rate;
 	uint64_t whole[2];    /* what rates, or shares, of the whole are of */
+	const char *cluster;  /* what the spread is over: a label, or WIRE_BY_BUCKET */
 	const char *untested; /* why none was; NULL */
 	uint32_t tested;
 };
@@ -217,7 +223,7 @@ static int diff_groups_take_side(
 		const json_t *series = json_array_get(list, i);
 		const json_t *labels = json_object_get(series, "labels");
 		struct diff_instance one = {
-			.name = json_reply_text(labels, diff_instance),
+			.name = json_reply_text(labels, groups->cluster),
 			.value = diff_sum_steps(series, "value"),
 			.coverage = diff_sum_steps(series, "coverage_ns"),
 		};
@@ -233,7 +239,7 @@ static int diff_groups_take_side(
 	/* Doubles of sums past 2^53 are a little off. */
 	double expected = (double)source->sides[side].value;
 	if (fabs(value - expected) > expected * 1e-9)
-		groups->untested = "not all of it tells instances apart any more";
+		groups->untested = diff_untold;
 	diff_groups_add_instances(groups, side, all, count);
 	return 0;
 }
@@ -250,12 +256,13 @@ static int diff_groups_ask(struct diff_groups *groups, struct client *client, ui
 		.sides = { { .selector = { side->words, (uint32_t)strlen(side->words) },
 		        .from_ns = side->from_ns,
 		        .to_ns = side->to_ns } },
-		.step_ns = side->to_ns - side->from_ns,
+		.step_ns = side->to_ns, /* one step: they begin at multiples */
 		.function = { "", 0 },
 	};
 	struct json_reply reply = { 0 };
 	memcpy(query.by, groups->request->by, sizeof(query.by));
-	query.by[query.by_count++] = (struct wire_text){ diff_instance, sizeof(diff_instance) - 1 };
+	query.by[query.by_count++] = (struct wire_text){ groups->cluster,
+		(uint32_t)strlen(groups->cluster) };
 	int code = json_reply_ask(client, &query, &reply);
 	if (code)
 		return code;
@@ -301,6 +308,33 @@ static void diff_groups_test(struct diff_groups *groups)
 	}
 }
 
+static int diff_groups_ask_by(
+        struct diff_groups *groups, struct client *client, const char *cluster)
+{
+	int code = 0;
+	groups->cluster = cluster;
+	groups->untested = NULL;
+	for (uint32_t i = 0; i < groups->count; i++)
+		memset(groups->items[i].spread, 0, sizeof(groups->items[i].spread));
+	for (uint32_t side = 0; side < 2 && code == 0; side++)
+		code = diff_groups_ask(groups, client, side);
+	return code;
+}
+
+/* By instances, or by what old sums have of them. */
+static int diff_groups_ask_both(struct diff_groups *groups, struct client *client)
+{
+	bool is_short = true;
+	for (uint32_t side = 0; side < 2; side++) {
+		const struct source_side *of = &groups->diff->source->sides[side];
+		is_short &= of->to_ns - of->from_ns <= DIFF_INSTANCES_NS;
+	}
+	int code = is_short ? diff_groups_ask_by(groups, client, diff_instance) : 0;
+	if (code == 0 && (!is_short || groups->untested == diff_untold))
+		code = diff_groups_ask_by(groups, client, WIRE_BY_BUCKET);
+	return code;
+}
+
 static int diff_groups_spread(struct diff_groups *groups)
 {
 	bool has_room = groups->request->by_count < WIRE_BY_MAX;
@@ -314,8 +348,8 @@ static int diff_groups_spread(struct diff_groups *groups)
 		groups->untested = "a group is one instance, or four labels leave no room for it";
 	else
 		code = client_open(&groups->diff->args->shared, &client);
-	for (uint32_t side = 0; side < 2 && has_room && code == 0; side++)
-		code = diff_groups_ask(groups, client, side);
+	if (has_room && code == 0)
+		code = diff_groups_ask_both(groups, client);
 	if (code == 0)
 		diff_groups_test(groups);
 	return code;
@@ -564,6 +598,12 @@ static int diff_groups_each(const struct diff_groups *groups, enum output_format
 	return 0;
 }
 
+static const char *diff_groups_clusters(const struct diff_groups *groups)
+{
+	bool is_hashed = groups->cluster && strcmp(groups->cluster, WIRE_BY_BUCKET) == 0;
+	return is_hashed ? "hash groups of instances" : "instances";
+}
+
 static void diff_groups_put_cut(const struct diff_groups *groups, struct buf *to)
 {
 	double hidden = 0;
@@ -581,9 +621,9 @@ static void diff_groups_put_cut(const struct diff_groups *groups, struct buf *to
 		buf_printf(to, "\nno significance: %s\n", groups->untested);
 	else
 		buf_printf(to,
-		        "\n%u tested over instances, at most %.0f %% of those called more or "
+		        "\n%u tested over %s, at most %.0f %% of those called more or "
 		        "less may be chance\n",
-		        groups->tested, 100 * SPREAD_FDR);
+		        groups->tested, diff_groups_clusters(groups), 100 * SPREAD_FDR);
 }
 
 static int diff_groups_put_json(const struct diff_groups *groups, struct buf *to)
@@ -595,7 +635,7 @@ static int diff_groups_put_json(const struct diff_groups *groups, struct buf *to
 	diff_json_head(&diff, &json);
 	json_key(&json, "significance");
 	json_object_begin(&json);
-	json_key_text(&json, "of", "instances");
+	json_key_text(&json, "of", diff_groups_clusters(groups));
 	json_key_u64(&json, "tested", groups->tested);
 	json_key_double(&json, "false_discovery_rate", SPREAD_FDR);
 	json_key_text(&json, "untested", groups->untested ? groups->untested : "");

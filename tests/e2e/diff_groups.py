@@ -88,6 +88,17 @@ def diff_by_region(fleet):
     check({r["region"]: r["verdict"] for r in rows} ==
           {"eu": "more", "us": "unknown", "ap": "only in A", "sa": "only in B"}, rows)
 
+    # Over a longer range by what sums keep of instances.
+    day = fleet.json(aggregator.address, "diff", *SIDES, "--from", "2026-01-01T00:00:00Z", "--to", "2026-01-02T00:00:00Z",
+                     "--by", "region")
+    check(day["significance"]["of"] == "hash groups of instances" and answer["significance"]["of"] == "instances", day)
+    hashed = {g["labels"]["region"]: g for g in day["groups"]}
+    check(hashed["eu"]["change"] == groups["eu"]["change"] and hashed["eu"]["verdict"] == "more", hashed["eu"])
+    check(hashed["us"]["verdict"] == "unknown", hashed["us"])
+    buckets = fleet.json(aggregator.address, "top", "cpu", *HOUR, "--by", "instance%16", "--groups", "0")
+    check(sum(g["value"] for g in buckets["groups"]) == buckets["side"]["value"], buckets["groups"])
+    check(1 < len(buckets["groups"]) <= 16, buckets["groups"])
+
     # Two labels; a group that is one instance; and swapped sides.
     both = diff("--by", "region,version")
     check(all(g["mark"] for g in both["groups"]) and len(both["groups"]) == 6, both["groups"])
