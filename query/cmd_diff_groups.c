@@ -617,6 +617,7 @@ static void diff_groups_put_cut(const struct diff_groups *groups, struct buf *to
 		        "%u of %u groups shown, the others add %+.2f %s; --groups 0 shows all",
 		        groups->shown, groups->count, (groups->has_rate ? 1000 : 100) * hidden,
 		        groups->has_rate ? "mcores" : "pp");
+	buf_printf(to, ", sorted by what they add to the change");
 	if (groups->untested)
 		buf_printf(to, "\nno significance: %s\n", groups->untested);
 	else

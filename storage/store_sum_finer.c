@@ -106,40 +106,33 @@ static bool finer_member(struct finer *finer, const struct detail_chunk *members
 	return true;
 }
 
-static int finer_take_series(struct finer *finer, uint32_t unit)
-{
-	struct sealed *sealed = &finer->walk->sealed;
-	struct hash128 series;
-	int r = 0;
-	for (uint32_t i = 0; i < sealed_members_count(sealed, unit) && r == 0; i++) {
-		struct detail_chunk members;
-		struct detail_heads heads;
-		r = sealed_get_members(sealed, unit, i, &members, &heads);
-		uint32_t count = r < 0 ? 0 : members.reports_count + members.losses_count;
-		for (uint32_t j = 0; j < count; j++)
-			if (finer_member(finer, &members, &heads, j, &series))
-				buf_put(&finer->series, &series, sizeof(series));
-	}
-	if (finer->series.failed)
-		return -ENOMEM;
-	if (finer->series.count)
-		qsort(finer->series.bytes, ARRAY_COUNT(struct hash128, finer->series),
-		        sizeof(struct hash128), finer_compare);
-	return r;
-}
-
-/* Of a unit in the window that is open: how many of its members are of the unit, or are not. */
+/* Of a unit: how many of its members are among the series, or are not. */
 struct finer_shares {
 	uint64_t own;
 	uint64_t others;
 };
 
-static int finer_count_shares(struct finer *finer, uint32_t unit, struct finer_shares *ret_shares)
+static void finer_take_member(struct finer *finer, struct hash128 series)
+{
+	buf_put(&finer->series, &series, sizeof(series));
+}
+
+static void finer_count_member(
+        const struct finer *finer, struct hash128 series, struct finer_shares *shares)
+{
+	bool is_own = finer->series.count > 0 && bsearch(&series, finer->series.bytes,
+	                                                 ARRAY_COUNT(struct hash128, finer->series),
+	                                                 sizeof(series), finer_compare);
+	shares->own += is_own;
+	shares->others += !is_own;
+}
+
+/* All members of a unit of the open window: taken (NULL), or counted. */
+static int finer_each_member(struct finer *finer, uint32_t unit, struct finer_shares *shares)
 {
 	struct sealed *sealed = &finer->walk->sealed;
 	struct hash128 series;
 	int r = 0;
-	*ret_shares = (struct finer_shares){ 0 };
 	for (uint32_t i = 0; i < sealed_members_count(sealed, unit) && r == 0; i++) {
 		struct detail_chunk members;
 		struct detail_heads heads;
@@ -148,14 +141,21 @@ static int finer_count_shares(struct finer *finer, uint32_t unit, struct finer_s
 		for (uint32_t j = 0; j < count; j++) {
 			if (!finer_member(finer, &members, &heads, j, &series))
 				continue;
-			bool is_own = finer->series.count > 0 &&
-			              bsearch(&series, finer->series.bytes,
-			                      ARRAY_COUNT(struct hash128, finer->series),
-			                      sizeof(series), finer_compare);
-			ret_shares->own += is_own;
-			ret_shares->others += !is_own;
+			if (shares)
+				finer_count_member(finer, series, shares);
+			else
+				finer_take_member(finer, series);
 		}
 	}
+	return r == 0 && finer->series.failed ? -ENOMEM : r;
+}
+
+static int finer_take_series(struct finer *finer, uint32_t unit)
+{
+	int r = finer_each_member(finer, unit, NULL);
+	if (r == 0 && finer->series.count)
+		qsort(finer->series.bytes, ARRAY_COUNT(struct hash128, finer->series),
+		        sizeof(struct hash128), finer_compare);
 	return r;
 }
 
@@ -182,7 +182,7 @@ static int finer_judge_unit(struct finer *finer, uint32_t unit, bool *ret_fits, 
 		*ret_fits &= of->is_void;
 		return 0;
 	}
-	int r = finer->has_all ? 0 : finer_count_shares(finer, unit, &shares);
+	int r = finer->has_all ? 0 : finer_each_member(finer, unit, &shares);
 	if (sealed_is_corrupt(&finer->walk->sealed, r)) {
 		*ret_fits = false;
 		return 0;

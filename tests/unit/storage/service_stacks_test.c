@@ -51,16 +51,7 @@ static struct completeness ask(
         struct store *store, const char *selector, uint64_t from_ns, uint64_t to_ns)
 {
 	AUTO(store_match) match = store_fixture_find(store, selector, from_ns, to_ns);
-	autofree uint32_t *groups = calloc((size_t)match->series_count + 1, sizeof(*groups));
-	struct store_sum sum;
-	struct store_sum_options options = {
-		.from_ns = from_ns,
-		.to_ns = to_ns,
-		.match = match,
-		.groups = groups,
-		.memory_max = 64 << 20,
-	};
-	CHECK_OK(store_sum(store, &options, &sum));
+	struct store_sum sum = store_fixture_sum_together(store, match, from_ns, to_ns);
 	struct completeness completeness = sum.completeness;
 	store_sum_fini(&sum);
 	return completeness;

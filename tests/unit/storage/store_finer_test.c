@@ -44,9 +44,10 @@ static void put(struct source *source, const char *service, const char *version,
 }
 
 /* Two services of two versions in every window of a day, sealed and rolled up. */
-static void fill(const char *path)
+static void fill(const char *path, store_classify classify)
 {
 	struct store *store = open_rolling(path);
+	store_set_classify(store, classify, NULL);
 	struct source source = source_new(store, 1);
 	for (uint64_t at = 0; at < DAY; at += WINDOW) {
 		source_begin(&source, at, 10 * SECOND);
@@ -70,19 +71,11 @@ static struct store_sum ask(struct store *store, const char *selector)
 	AUTO(store_match) match = store_fixture_find(store, selector, 0, DAY);
 	const struct store_match_part *part = &match->parts[0];
 	autofree uint32_t *groups = calloc((size_t)match->series_count + 1, sizeof(*groups));
-	struct store_sum sum;
 	assert_int_equal(match->parts_count, 1);
 	for (uint32_t i = 0; i < part->series_count; i++)
 		groups[i] = dict_label_value(
 		        part->dict, part->series[i], dict_find_string(part->dict, "version", 7));
-	struct store_sum_options options = {
-		.to_ns = DAY,
-		.match = match,
-		.groups = groups,
-		.memory_max = 64 << 20,
-	};
-	CHECK_OK(store_sum(store, &options, &sum));
-	return sum;
+	return store_fixture_sum_by(store, match, groups, 0, DAY);
 }
 
 /* Rows and all that completeness says but for damage and resolution. */
@@ -177,7 +170,7 @@ static void sums_of_a_day_are_read_from_what_it_was_made_of(void **state)
 	for (size_t i = 0; i < COUNT_OF(cases) * 2; i++) {
 		TEST_DIR(dir);
 		bool is_of_all = i % 2;
-		fill(dir.path);
+		fill(dir.path, NULL);
 		struct store *store = open_rolling(dir.path);
 		struct store_sum whole = ask(store, "cpu");
 		assert_int_equal(whole.completeness.resolution_finest_ns, DAY);
@@ -204,7 +197,7 @@ static void sums_of_a_day_are_read_from_what_it_was_made_of(void **state)
 static void a_damaged_hour_of_a_damaged_day_is_read_from_its_windows(void **state)
 {
 	TEST_DIR(dir);
-	fill(dir.path);
+	fill(dir.path, NULL);
 	struct store *store = open_rolling(dir.path);
 	struct store_sum whole = ask(store, "cpu");
 	store_free(store);
@@ -239,7 +232,7 @@ static void a_damaged_hour_of_a_damaged_day_is_read_from_its_windows(void **stat
 static void where_finer_windows_are_gone_the_unit_is_left_out_and_named(void **state)
 {
 	TEST_DIR(dir);
-	fill(dir.path);
+	fill(dir.path, NULL);
 	struct store *store = open_rolling(dir.path);
 	struct store_sum whole = ask(store, "cpu");
 	struct store_sum shop = ask(store, "cpu{service=\"shop\"}");
@@ -273,11 +266,55 @@ static void where_finer_windows_are_gone_the_unit_is_left_out_and_named(void **s
 	store_free(store);
 }
 
+static uint32_t class_of_version(
+        void *owner, const char *tenant, const struct dict *dict, uint32_t series)
+{
+	uint32_t version = dict_label_value(dict, series, dict_find_string(dict, "version", 7));
+	return strcmp(dict_text(dict, version), "1") == 0;
+}
+
+/* Units of a class each, in all levels, or (late) only where rows are. */
+static void units_that_are_parted_are_read_by_their_series(void **state)
+{
+	for (int is_late = 0; is_late < 2; is_late++) {
+		TEST_DIR(dir);
+		fill(dir.path, is_late ? NULL : class_of_version);
+		struct store *store = open_rolling(dir.path);
+		struct store_sum whole = ask(store, "cpu");
+		for (uint64_t at = 0; is_late && at < DAY; at += WINDOW) {
+			struct store_window_name name = { 0, 0, at, at + WINDOW };
+			struct store_resealed resealed;
+			CHECK_OK(store_reseal(store, name, class_of_version, NULL, &resealed));
+			assert_int_equal(resealed.units_made, 4);
+		}
+		store_free(store);
+		drop(dir.path, 1);
+		assert_int_equal(damage(dir.path, KV_SUMS_DAY, KEYS_BLOCK_SUMS, false), 1);
+		store = open_rolling(dir.path);
+		struct store_sum sum = ask(store, "cpu");
+		expect_exact(&whole, &sum);
+		assert_int_equal(sum.completeness.corrupt_replaced, 1);
+		assert_int_equal(sum.completeness.resolution_finest_ns, WINDOW);
+		store_sum_fini(&sum);
+		store_free(store);
+
+		/* With damaged members nobody can say whose they are: all of the day is read finer. */
+		assert_int_equal(damage(dir.path, KV_SUMS_DAY, KEYS_BLOCK_MEMBERS, false), 1);
+		store = open_rolling(dir.path);
+		sum = ask(store, "cpu");
+		expect_exact(&whole, &sum);
+		store_sum_fini(&sum);
+		store_sum_fini(&whole);
+		store_free(store);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(sums_of_a_day_are_read_from_what_it_was_made_of),
 		cmocka_unit_test(a_damaged_hour_of_a_damaged_day_is_read_from_its_windows),
+		cmocka_unit_test(units_that_are_parted_are_read_by_their_series),
 		cmocka_unit_test(where_finer_windows_are_gone_the_unit_is_left_out_and_named),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
