@@ -152,6 +152,7 @@ int keeper_copy_holds(const struct keeper *keeper, struct retention_holds **ret_
 int keeper_set_policies(struct keeper *keeper, struct retention_set *set, bool grace,
         const struct keeper_actor *by, const char *action, uint64_t bytes, const char *details);
 
+/* Takes the holds when it returns 0. -ENOSPC: more than can be read again. -ENOMEM, -EIO. */
 int keeper_set_holds(struct keeper *keeper, struct retention_holds *holds,
         const struct keeper_actor *by, const char *action, const char *details);
 
@@ -179,6 +180,7 @@ bool keeper_is_too_much(const struct retention_plan *plan, char *ret_why, size_t
 /* Ends a stop; `by` said so. */
 int keeper_confirm(struct keeper *keeper, const struct keeper_actor *by);
 
+/* All of a run: what store_undo() says, and then a record of it in the log. */
 int keeper_undo(struct keeper *keeper, uint64_t run, const struct keeper_actor *by,
         struct store_expired *ret_back);
 
@@ -200,6 +202,7 @@ struct keeper_run {
 	struct buf text;
 };
 void keeper_run_fini(struct keeper_run *run);
+/* The caller ends it. -ENOENT: no such run. -EBADMSG: its document cannot be read. */
 int keeper_run_get(struct keeper *keeper, uint64_t id, struct keeper_run *ret_run);
 
 /* Parts units of windows that hold series of several policies. Returns how many were parted. */

@@ -32,6 +32,7 @@ struct query_pool_options {
 	void *owner;
 };
 
+/* Starts the threads. -ENOMEM, -EAGAIN. */
 int query_pool_new(struct query_pool_options options, struct query_pool **ret_pool);
 void query_pool_stop(struct query_pool *pool); /* cancels what is there, waits for the threads */
 void query_pool_free(struct query_pool *pool);
@@ -44,6 +45,7 @@ DEFINE_AUTO(query_pool);
 int query_pool_submit(
         struct query_pool *pool, struct net_request *request, const uint8_t *bytes, size_t count);
 
+/* From any thread, for questions that come after. */
 void query_pool_set_bounds(struct query_pool *pool, uint64_t query_memory, uint64_t result_memory);
 
 void query_pool_set_name_memory(struct query_pool *pool, uint64_t name_memory);

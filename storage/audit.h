@@ -101,4 +101,5 @@ struct audit_verified {
 	struct sha256 last_hash;
 };
 
+/* Damage is in ret_verified and no failure. -ENOMEM. */
 int store_audit_verify(struct store *store, struct audit_verified *ret_verified);

@@ -62,6 +62,10 @@ void column_put_u64(const uint64_t *values, uint32_t count, enum column_effort e
 struct column column_open(struct reader *from, uint32_t count);
 struct column_wide column_open_wide(struct reader *from, uint32_t count);
 
+/*
+ * Decodes column->count values into `to`, which has room for them. -EBADMSG: what the bytes say is
+ * broken, or a value is above `max`. -ENOMEM.
+ */
 int column_get_u32(
         const struct column *column, uint32_t max, uint32_t *to, struct column_scratch *scratch);
 int column_get_u64(const struct column_wide *column, uint64_t max, uint64_t *to,

@@ -12,6 +12,12 @@ bool column_path_is_avx2(void);
 bool column_path_is_ssse3(void);
 
 /*
+ * Each codec: put appends the values to `to`, whose error is sticky; get decodes `count` values
+ * into `to`, which has room for them, from all of the bytes: -EBADMSG where they are not that, or a
+ * value is above `max`.
+ */
+
+/*
  * `is_for_zstd`: exceptions are avoided, since their positions do not get smaller by entropy
  * coding while sparse words do.
  */
@@ -24,6 +30,7 @@ void sparse_put(const uint32_t *values, uint32_t count, struct buf *packed, stru
 int sparse_get(
         const uint8_t *bytes, size_t bytes_count, uint32_t max, uint32_t *to, uint32_t count);
 
+/* What svb_put() would append. */
 size_t svb_bytes(const uint32_t *values, uint32_t count);
 void svb_put(const uint32_t *values, uint32_t count, struct buf *to);
 int svb_get(const uint8_t *bytes, size_t bytes_count, uint32_t max, uint32_t *to, uint32_t count);

@@ -121,6 +121,7 @@ struct detail_chunk {
 	} row;
 };
 
+/* Borrows the value. The key is part of the checksum. */
 int detail_chunk_open(struct kv_bytes key, struct kv_bytes value, struct detail_chunk *ret_chunk);
 
 /* Memory of one thread's reading, reused from chunk to chunk. NULL when out of memory. */

@@ -350,7 +350,12 @@ struct store_agent {
 	struct wire_agent_state state;
 };
 
-int store_agent_put(struct store *store, const struct store_agent *agent); /* not synced */
+/*
+ * Replaces what is known of (uuid, tenant), but for first_seen_ns when it was seen earlier. Not
+ * synced: it will speak again. -EINVAL: the tenant's name is too long. -ENOMEM, -EIO.
+ */
+int store_agent_put(struct store *store, const struct store_agent *agent);
+/* Each of them; those that cannot be read are counted as corrupt. Nonzero stops and is returned. */
 int store_agents(struct store *store, int (*visit)(void *owner, const struct store_agent *agent),
         void *owner);
 
@@ -366,6 +371,7 @@ struct store_counters {
 	uint64_t samples_folded; /* of stacks past service_stacks_max, kept with their ancestors */
 };
 
+/* All 0 for a tenant that nobody has heard of. Any thread; never fails. */
 int store_counters(struct store *store, const char *tenant, struct store_counters *ret_counters);
 
 struct store_size {
@@ -391,6 +397,7 @@ struct store_size {
 	uint64_t unreadable_overflow; /* how often one was met that there was no room to remember */
 };
 
+/* Any thread; never fails. */
 int store_size(struct store *store, struct store_size *ret_size);
 
 /*

@@ -57,4 +57,5 @@ int store_backup_verify(struct store_backup_options options, char *ret_error, si
 int store_backup_restore(
         struct store_backup_options options, const char *to, char *ret_error, size_t error_bytes);
 
+/* -ENOENT: there is none of that name. -EIO and the like; then it is no backup any more. */
 int store_backup_delete(struct store_backup_options options, char *ret_error, size_t error_bytes);

@@ -144,6 +144,7 @@ struct store_inventory_bytes {
 	uint64_t disk; /* files of the folder, the log included */
 };
 
+/* Reads every window's record, as store_inventory() does. -ENOMEM, -EIO. */
 int store_inventory_totals(struct store *store, struct store_inventory_bytes *ret_bytes);
 
 /* ---- hiding and erasing ---- */

@@ -109,6 +109,8 @@ struct summing {
 	struct summing_steps *steps; /* where sums are by steps of the range; else NULL */
 };
 
+/* With `options` set and the rest zeroed. -EINVAL: the match is in no order. -ENOMEM. Failed or
+ * not, summing_fini() ends it. */
 int summing_init(struct summing *summing);
 void summing_fini(struct summing *summing);
 /* An open batch: visit of the walk. */

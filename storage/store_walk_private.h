@@ -43,6 +43,10 @@ struct walk {
 	struct unreadable unreadable[ANSWER_UNREADABLE_MAX];
 };
 
+/*
+ * The whole range, from outside the gate. What cannot be read is counted in the walk. -ECANCELED,
+ * -ENOMEM, -EIO, or what a visit returned.
+ */
 int walk_run(struct walk *walk);
 /* From walk->at on, with walk->sealed as it is. */
 int walk_range(struct walk *walk);
@@ -78,6 +82,7 @@ struct places {
 	const struct store_match_part *part;
 };
 
+/* The caller frees `place`. -EINVAL: series are not ascending. -ENOMEM. */
 int places_init(struct places *places, const struct store_match_part *part);
 
 /* The place, or ID_NONE. */

@@ -53,6 +53,7 @@ struct sum_group_key {
 	uint64_t period;
 };
 
+/* Below 0, 0 or above, as memcmp(). */
 int sum_group_key_compare(const struct sum_group_key *a, const struct sum_group_key *b);
 
 struct sum_loss {
@@ -136,6 +137,7 @@ struct sum_block {
 	struct reader groups; /* from the groups' columns on */
 };
 
+/* Reads the head and no sums. The key is part of the checksum. */
 int sum_block_open(struct kv_bytes key, struct kv_bytes value, struct sum_block *ret_block);
 
 /* Memory of one thread's reading of one block at a time. NULL when out of memory. */
