@@ -22,8 +22,11 @@ static struct store *open_store(const char *path)
 }
 
 /* A sample of cart and one of shop in each of two windows, and coverage of mail, which has none. */
-static void fill(struct store *store, struct source *source)
+static struct store *open_filled(const char *path)
 {
+	struct store *store = open_store(path);
+	struct source of = source_new(store, 1);
+	struct source *source = &of;
 	for (uint32_t seq = 1; seq <= 2; seq++) {
 		source_begin(source, (seq - 1) * WINDOW_S * SECOND, 10 * SECOND);
 		CHECK_OK(batch_add_row(source->batch, source_series(source, "cart", "i0", 1),
@@ -35,6 +38,8 @@ static void fill(struct store *store, struct source *source)
 		assert_int_equal(source_append(source, store, seq), WIRE_OK);
 	}
 	CHECK_OK(store_seal(store, UINT64_MAX / 2));
+	source_free(source);
+	return store;
 }
 
 struct found {
@@ -89,10 +94,8 @@ static uint64_t total(struct store *store, const char *service)
 static void undoing_keeps_a_rollup_that_alone_has_another_unit(void **state)
 {
 	TEST_DIR(dir);
-	AUTO(store) store = open_store(dir.path);
-	struct source source = source_new(store, 1);
+	AUTO(store) store = open_filled(dir.path);
 	struct store_expired expired;
-	fill(store, &source);
 	hide_first(store, 1, "cart", STORE_PART_ALL);
 	CHECK_OK(store_roll(store, UINT64_MAX / 2));
 	hide_first(store, 2, "shop", STORE_PART_ALL);
@@ -101,32 +104,26 @@ static void undoing_keeps_a_rollup_that_alone_has_another_unit(void **state)
 	CHECK(expired.missing > 0); /* the rollup goes on without it */
 	CHECK_OK(store_roll(store, UINT64_MAX / 2));
 	assert_int_equal(total(store, "shop"), 200);
-	source_free(&source);
 }
 
 static void undoing_makes_a_rollup_anew_where_nothing_is_lost(void **state)
 {
 	TEST_DIR(dir);
-	AUTO(store) store = open_store(dir.path);
-	struct source source = source_new(store, 1);
+	AUTO(store) store = open_filled(dir.path);
 	struct store_expired expired;
-	fill(store, &source);
 	hide_first(store, 1, "cart", STORE_PART_ALL);
 	CHECK_OK(store_roll(store, UINT64_MAX / 2));
 	CHECK_OK(store_undo(store, 1, &expired));
 	CHECK_OK(store_roll(store, UINT64_MAX / 2));
 	assert_int_equal(total(store, "cart"), 20);
 	assert_int_equal(total(store, "shop"), 200);
-	source_free(&source);
 }
 
 static void a_rollup_takes_no_number_that_a_run_speaks_of(void **state)
 {
 	TEST_DIR(dir);
-	AUTO(store) store = open_store(dir.path);
-	struct source source = source_new(store, 1);
+	AUTO(store) store = open_filled(dir.path);
 	struct store_expired expired;
-	fill(store, &source);
 	hide_first(store, 1, "cart", STORE_PART_ALL);
 	CHECK_OK(store_roll(store, HOUR_S * SECOND));
 	hide(store, 2, find(store, 1, "shop").unit.window, STORE_UNIT_NONE, STORE_PART_ALL);
@@ -134,7 +131,6 @@ static void a_rollup_takes_no_number_that_a_run_speaks_of(void **state)
 	CHECK_OK(store_undo(store, 1, &expired));
 	CHECK_OK(store_roll(store, HOUR_S * SECOND));
 	assert_int_equal(find(store, 1, "shop").unit.hidden, 0);
-	source_free(&source);
 }
 
 /* Of mail's unit the detail is gone: coverage, as it has no rows. */
@@ -154,29 +150,23 @@ static int find_nothing(void *owner, const struct store_finding *finding)
 static void erased_detail_without_rows_is_no_damage(void **state)
 {
 	TEST_DIR(dir);
-	struct store *store = open_store(dir.path);
-	struct source source = source_new(store, 1);
+	struct store *store = open_filled(dir.path);
 	struct store_verify_options options = { .path = dir.path, .found = find_nothing };
 	struct store_verify_summary summary;
 	char error[256] = "";
-	fill(store, &source);
 	erase_detail_of_mail(store);
 	store_free(store);
 	CHECK_OK(store_verify(&options, &summary, error, sizeof(error)));
 	assert_int_equal(summary.damaged, 0);
-	source_free(&source);
 }
 
 static void a_window_is_not_cut_where_only_sums_have_its_coverage(void **state)
 {
 	TEST_DIR(dir);
-	AUTO(store) store = open_store(dir.path);
-	struct source source = source_new(store, 1);
+	AUTO(store) store = open_filled(dir.path);
 	uint64_t batches;
-	fill(store, &source);
 	erase_detail_of_mail(store);
 	assert_int_equal(store_delete_range(store, 30 * SECOND, 40 * SECOND, &batches), -ENODATA);
-	source_free(&source);
 }
 
 int main(void)
