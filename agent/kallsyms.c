@@ -20,6 +20,7 @@
 #include <string.h>
 
 #include "core/buf.h"
+#include "core/whole_file.h"
 
 #define KALLSYMS_FILE_BYTES_MAX   (256u << 20)
 #define KALLSYMS_SYMBOL_BYTES_MAX (1u << 20) /* the last symbol of a module has no true end */
@@ -58,21 +59,8 @@ static int kallsyms_read(const char *path, struct buf *to)
 
 	if (fd < 0)
 		return -errno;
-	for (;;) {
-		uint8_t *room = buf_reserve(to, 1 << 20);
-		if (!room)
-			return to->count >= KALLSYMS_FILE_BYTES_MAX - (1 << 20) ? -EBADMSG
-			                                                        : -ENOMEM;
-
-		ssize_t count = read(fd, room, 1 << 20);
-		if (count < 0 && errno == EINTR)
-			continue;
-		if (count < 0)
-			return -errno;
-		if (count == 0)
-			return 0;
-		to->count += (size_t)count;
-	}
+	int result = whole_file_read(fd, KALLSYMS_FILE_BYTES_MAX, to);
+	return result == -EFBIG ? -EBADMSG : result;
 }
 
 static bool kallsyms_parse_line(const char *at, const char *end, struct kallsyms_line *ret_line)
@@ -272,7 +260,7 @@ static void kallsyms_settle(struct kallsyms *kallsyms)
 
 int kallsyms_load(const char *path, struct kallsyms **ret_kallsyms)
 {
-	AUTO_BUF text = { .limit = KALLSYMS_FILE_BYTES_MAX };
+	AUTO_BUF text = { 0 };
 	AUTO(kallsyms) kallsyms = calloc(1, sizeof(*kallsyms));
 
 	if (!kallsyms)

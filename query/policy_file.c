@@ -9,9 +9,8 @@
 #include <unistd.h>
 
 #include "core/auto.h"
+#include "core/whole_file.h"
 #include "query/complain.h"
-
-#define POLICY_FILE_STEP_BYTES (64u << 10)
 
 int policy_file_read(const char *path, struct buf *to)
 {
@@ -23,24 +22,15 @@ int policy_file_read(const char *path, struct buf *to)
 	struct stat now;
 	if (fstat(fd, &now) == 0 && S_ISDIR(now.st_mode))
 		return complain(EXIT_CODE_USAGE, "%s: a folder; name a file", path);
-	to->limit = POLICY_FILE_BYTES_MAX;
-	for (;;) {
-		uint8_t *room = buf_reserve(to, POLICY_FILE_STEP_BYTES);
-		if (!room)
-			return complain(EXIT_CODE_USAGE, "%s: larger than policies may be (%u KiB)",
-			        path, (POLICY_FILE_BYTES_MAX - POLICY_FILE_STEP_BYTES) >> 10);
-		ssize_t count = read(fd, room, POLICY_FILE_STEP_BYTES);
-		if (count < 0 && errno == EINTR)
-			continue;
-		if (count < 0)
-			return complain(EXIT_CODE_FAILED, "%s: %s", path, strerrordesc_np(errno));
-		if (count == 0)
-			return 0;
-		if (memchr(room, 0, (size_t)count))
-			return complain(EXIT_CODE_USAGE,
-			        "%s: has a zero byte, so it is no YAML or JSON; is it the right "
-			        "file?",
-			        path);
-		to->count += (size_t)count;
-	}
+	int r = whole_file_read(fd, POLICY_FILE_BYTES_MAX, to);
+	if (r == -EFBIG)
+		return complain(EXIT_CODE_USAGE, "%s: larger than policies may be (%u KiB)", path,
+		        POLICY_FILE_BYTES_MAX >> 10);
+	if (r < 0)
+		return complain(EXIT_CODE_FAILED, "%s: %s", path, strerrordesc_np(-r));
+	if (to->count > 0 && memchr(to->bytes, 0, to->count))
+		return complain(EXIT_CODE_USAGE,
+		        "%s: has a zero byte, so it is no YAML or JSON; is it the right file?",
+		        path);
+	return 0;
 }

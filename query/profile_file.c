@@ -15,11 +15,11 @@
 
 #include "core/auto.h"
 #include "core/gzip.h"
+#include "core/whole_file.h"
 #include "profile/folded.h"
 #include "query/complain.h"
 
-#define PROFILE_FILE_STEP_BYTES (1u << 20)
-#define PROFILE_FILE_SNIFF      4096
+#define PROFILE_FILE_SNIFF 4096
 
 const char *profile_file_form_name(enum profile_file_form form)
 {
@@ -86,22 +86,14 @@ static int profile_file_slurp(const char *path, struct buf *to)
 	struct stat stat_now;
 	if (fstat(fd, &stat_now) == 0 && S_ISDIR(stat_now.st_mode))
 		return complain(EXIT_CODE_USAGE, "%s: a folder; name a file", path);
-	to->limit = PROFILE_FILE_BYTES_MAX;
-	for (;;) {
-		uint8_t *room = buf_reserve(to, PROFILE_FILE_STEP_BYTES);
-		if (!room)
-			return complain(EXIT_CODE_FAILED,
-			        "%s: larger than %llu MiB or than memory; split the file", path,
-			        PROFILE_FILE_BYTES_MAX >> 20);
-		ssize_t count = read(fd, room, PROFILE_FILE_STEP_BYTES);
-		if (count < 0 && errno == EINTR)
-			continue;
-		if (count < 0)
-			return complain(EXIT_CODE_FAILED, "%s: %s", path, strerrordesc_np(errno));
-		if (count == 0)
-			return 0;
-		to->count += (size_t)count;
-	}
+	int result = whole_file_read(fd, PROFILE_FILE_BYTES_MAX, to);
+	if (result == -EFBIG || result == -ENOMEM)
+		return complain(EXIT_CODE_FAILED,
+		        "%s: larger than %llu MiB or than memory; split the file", path,
+		        PROFILE_FILE_BYTES_MAX >> 20);
+	if (result < 0)
+		return complain(EXIT_CODE_FAILED, "%s: %s", path, strerrordesc_np(-result));
+	return 0;
 }
 
 int profile_file_split_label(const char *text, size_t *ret_name_count, const char **ret_value)
