@@ -375,50 +375,61 @@ static int source_count(struct source_side *side)
 	return 0;
 }
 
+static int source_begin_side(
+        const struct source_request *request, uint32_t index, struct source_side *side)
+{
+	int code = 0;
+	side->is_file = source_is_file(request->words[index]);
+	side->from_ns = request->from_ns[index];
+	side->to_ns = request->to_ns[index];
+	if (side->is_file)
+		side->words = strdup(request->words[index]);
+	else
+		code = source_selector(request->words[index], request->type, &side->words);
+	if (code == 0 && !side->words)
+		code = complain(EXIT_CODE_FAILED, "out of memory");
+	return code;
+}
+
+/* Reads a file, or takes what was answered, and chooses the type. */
+static int source_take_side(
+        const struct source_request *request, uint32_t index, struct source *source)
+{
+	struct source_side *side = &source->sides[index];
+	const char *type = request->type ? request->type : source->type;
+	int code = side->is_file ? source_read(request->words[index], type, side) : 0;
+	if (code)
+		return code;
+	assert(side->batch);
+	if (!side->is_file && side->batch->rows_count == 0 && side->completeness.series == 0)
+		return complain(EXIT_CODE_NO_DATA,
+		        "%s: no series matches in this range; `profleet series` lists what there "
+		        "is, --since looks further back",
+		        side->words);
+	return request->all_types ? 0 : source_choose(source, side, type, source->unit);
+}
+
 static int source_load_into(const struct shared_args *shared, const struct source_request *request,
         struct source *source)
 {
+	uint32_t count = request->sides_count;
 	int code = 0;
-	for (uint32_t i = 0; i < request->sides_count && code == 0; i++) {
-		struct source_side *side = &source->sides[i];
-		side->is_file = source_is_file(request->words[i]);
-		side->from_ns = request->from_ns[i];
-		side->to_ns = request->to_ns[i];
-		if (side->is_file)
-			side->words = strdup(request->words[i]);
-		else
-			code = source_selector(request->words[i], request->type, &side->words);
-		if (code == 0 && !side->words)
-			code = complain(EXIT_CODE_FAILED, "out of memory");
-	}
-	source->sides_count = request->sides_count;
+	for (uint32_t i = 0; i < count && code == 0; i++)
+		code = source_begin_side(request, i, &source->sides[i]);
+	source->sides_count = count;
 	if (code == 0)
 		code = source_ask(shared, request, source);
 
 	/* Selectors, then files, which may lack a type. */
-	for (int files = 0; files < 2; files++) {
-		for (uint32_t i = 0; i < request->sides_count && code == 0; i++) {
-			struct source_side *side = &source->sides[i];
-			if (side->is_file != (files == 1))
-				continue;
-			const char *type = request->type ? request->type : source->type;
-			if (side->is_file)
-				code = source_read(request->words[i], type, side);
-			assert(code || side->batch);
-			if (code == 0 && !side->is_file && side->batch->rows_count == 0 &&
-			        side->completeness.series == 0)
-				return complain(EXIT_CODE_NO_DATA,
-				        "%s: no series matches in this range; `profleet series` "
-				        "lists "
-				        "what there is, --since looks further back",
-				        side->words);
-			if (code == 0 && !request->all_types)
-				code = source_choose(source, side, type, source->unit);
-		}
-	}
+	for (uint32_t i = 0; i < count && code == 0; i++)
+		if (!source->sides[i].is_file)
+			code = source_take_side(request, i, source);
+	for (uint32_t i = 0; i < count && code == 0; i++)
+		if (source->sides[i].is_file)
+			code = source_take_side(request, i, source);
 	if (code == 0 && !request->all_types)
 		code = source_name_nothing(source);
-	for (uint32_t i = 0; i < request->sides_count && code == 0; i++)
+	for (uint32_t i = 0; i < count && code == 0; i++)
 		code = source_count(&source->sides[i]);
 	return code;
 }
