@@ -48,6 +48,10 @@ static int sealed_get(
 	struct store *store = sealed->store;
 	int reason = -EBADMSG;
 	buf_reset(to);
+	if (sealed->segment) {
+		int r = head_segment_get(sealed->segment, key, to);
+		return r == -ENOENT ? -EBADMSG : r;
+	}
 	sealed->is_passed_over = false;
 	sealed->is_doubted = false;
 	sealed->is_noted = false;
@@ -80,6 +84,8 @@ static int sealed_opened(
 {
 	struct store *store = sealed->store;
 	struct quarantine_key what = { family, key };
+	if (sealed->segment)
+		return result;
 	if (result == 0 && sealed->is_doubted)
 		quarantine_lift(store->quarantine, what);
 	if (!sealed_is_corrupt(sealed, result) || sealed->is_passed_over || sealed->sees_hidden)
@@ -94,7 +100,7 @@ void sealed_note_unreadable(struct sealed *sealed)
 	const struct key_block *tried = &sealed->tried;
 	uint8_t bytes[KEYS_BLOCK_BYTES];
 	struct kv_bytes key = { bytes, sizeof(bytes) };
-	if (sealed->is_noted)
+	if (sealed->is_noted || sealed->segment)
 		return;
 	sealed->is_noted = true;
 	if (tried->part == 0) {
@@ -156,26 +162,46 @@ static uint64_t sealed_sums_bytes(const struct sum_block *block, size_t bytes)
 	       (uint64_t)block->losses_count * sizeof(struct sum_loss);
 }
 
+static void sealed_turn_to(struct sealed *sealed, struct key_window key,
+        const struct head_segment *segment, uint8_t ret_key[KEYS_WINDOW_BYTES])
+{
+	window_fini(&sealed->window);
+	sealed->key = key;
+	sealed->segment = segment;
+	sealed->tried = (struct key_block){ .window = key, .unit = KEYS_UNIT_NONE };
+	sealed->generation = NULL;
+	keys_put_window(key, ret_key);
+}
+
+/* The window's record. */
+static int sealed_take_window(struct sealed *sealed, struct kv_bytes key, struct kv_bytes value)
+{
+	int r = window_get(key, value, sealed->key, &sealed->window);
+	if (r == -ENOMEM)
+		sealed->failed = r;
+	if (r < 0)
+		return r;
+	sealed->generation = store_generation(sealed->store, sealed->window.dictionary);
+	return sealed->generation ? 0 : -EBADMSG;
+}
+
+int sealed_open_segment(struct sealed *sealed, const struct head_segment *segment)
+{
+	uint8_t key_bytes[KEYS_WINDOW_BYTES];
+	struct kv_bytes key = { key_bytes, sizeof(key_bytes) };
+	sealed_turn_to(sealed, segment->key, segment, key_bytes);
+	return sealed_take_window(sealed, key, store_bytes(&segment->record));
+}
+
 int sealed_open(struct sealed *sealed, const struct window_entry *entry)
 {
 	uint8_t key_bytes[KEYS_WINDOW_BYTES];
 	struct kv_bytes key = { key_bytes, sizeof(key_bytes) };
-	window_fini(&sealed->window);
-	sealed->key = entry->key;
-	sealed->tried = (struct key_block){ .window = entry->key, .unit = KEYS_UNIT_NONE };
-	keys_put_window(entry->key, key_bytes);
-	sealed->generation = NULL;
+	sealed_turn_to(sealed, entry->key, NULL, key_bytes);
 	int r = sealed_get(sealed, KV_WINDOW, key, &sealed->detail_bytes);
 	if (r < 0)
 		return sealed_opened(sealed, KV_WINDOW, key, r);
-	struct kv_bytes value = { sealed->detail_bytes.bytes, sealed->detail_bytes.count };
-	r = window_get(key, value, entry->key, &sealed->window);
-	if (r == -ENOMEM)
-		sealed->failed = r;
-	sealed->generation = r < 0 ? NULL
-	                           : store_generation(sealed->store, sealed->window.dictionary);
-	if (r == 0 && !sealed->generation)
-		r = -EBADMSG;
+	r = sealed_take_window(sealed, key, store_bytes(&sealed->detail_bytes));
 	r = sealed_opened(sealed, KV_WINDOW, key, r);
 	if (r == 0 && !sealed->sees_hidden)
 		sealed_hide(sealed);

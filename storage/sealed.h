@@ -6,7 +6,8 @@
  *
  * Errors: -EBADMSG and -EPROTONOSUPPORT are a block that cannot be used or is missing: it is left
  * out and counted, sealed_is_corrupt() tells it from a database that cannot be read, which ends
- * what is being done. All calls are inside the gate, one thread's.
+ * what is being done. Blocks of an open window that are in memory (head_sums.h) are read alike. All
+ * calls are inside the gate, one thread's.
  */
 
 #include "storage/detail_chunk.h"
@@ -28,9 +29,10 @@ struct sealed {
 	struct store *store;
 	struct key_window key;
 	struct window window;
-	struct generation *generation; /* what the window's ids are of */
-	struct generation *pinned;     /* what sealed_load_dict() keeps in memory */
-	int failed;                    /* of the database, or -E2BIG */
+	struct generation *generation;      /* what the window's ids are of */
+	struct generation *pinned;          /* what sealed_load_dict() keeps in memory */
+	const struct head_segment *segment; /* blocks are these; NULL: the store's */
+	int failed;                         /* of the database, or -E2BIG */
 	/*
 	 * What blocks and what is decoded of them may take together; 0: whatever they need. A block
 	 * that needs more is -E2BIG, before it is decoded.
@@ -70,6 +72,9 @@ void sealed_fini(struct sealed *sealed);
 
 /* What is hidden is as if it were gone: units say so, and a window that is has no watchers. */
 int sealed_open(struct sealed *sealed, const struct window_entry *entry);
+
+/* Likewise of a window that is open, as far as its sums are in memory: nothing of it is hidden. */
+int sealed_open_segment(struct sealed *sealed, const struct head_segment *segment);
 
 /* What was read last is not what it should be, although it could be opened: notes that. */
 void sealed_note_unreadable(struct sealed *sealed);

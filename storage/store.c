@@ -33,6 +33,8 @@
 #define STORE_WINDOW_NS         (600 * NS_PER_S)
 #define STORE_SEAL_ROWS_MAX     (4u << 20)
 #define STORE_HEAD_BYTES_MAX    (UINT64_C(256) << 20)
+#define STORE_HEAD_SUMS_BYTES   (UINT64_C(64) << 20)
+#define STORE_HEAD_SUMS_MIN     (UINT64_C(256) << 10)
 #define STORE_GENERATION_NS     (7 * 86400 * NS_PER_S)
 #define STORE_GENERATION_NODES  (32u << 20)
 #define STORE_ROWS_AHEAD        16
@@ -363,6 +365,10 @@ static struct store *store_new(struct store_options options)
 		store->options.seal_rows_max = STORE_SEAL_ROWS_MAX;
 	if (store->options.head_bytes_max == 0)
 		store->options.head_bytes_max = STORE_HEAD_BYTES_MAX;
+	if (store->options.head_sums_bytes_max == 0)
+		store->options.head_sums_bytes_max = STORE_HEAD_SUMS_BYTES;
+	if (store->options.head_sums_min == 0)
+		store->options.head_sums_min = STORE_HEAD_SUMS_MIN;
 	if (store->options.generation_ns == 0)
 		store->options.generation_ns = STORE_GENERATION_NS;
 	if (store->options.generation_nodes == 0)
@@ -383,6 +389,7 @@ static struct store *store_new(struct store_options options)
 	pthread_mutex_init(&store->reclaiming, NULL);
 	pthread_mutex_init(&store->stats, NULL);
 	pthread_mutex_init(&store->pinning, NULL);
+	head_sums_init(&store->head_sums);
 	gate_init(&store->gate);
 
 	store->path = strdup(options.path);
@@ -438,6 +445,7 @@ void store_free(struct store *store)
 	quarantine_free(store->quarantine);
 	store_free_streams(store);
 	service_stacks_free(store->services);
+	head_sums_fini(&store->head_sums);
 	free(store->tenants);
 	store_free_generations(store);
 	for (uint32_t level = 0; level < WINDOW_LEVELS; level++)
@@ -508,6 +516,7 @@ int store_make_writable(struct store *store)
 	gate_lock(&store->gate);
 	store_take_back(store, id_map_count(store->stream_ids));
 	store->reopens++;
+	head_sums_drop(&store->head_sums, 0, UINT64_MAX);
 	quarantine_clear(store->quarantine); /* files may be others: all is to be looked at again */
 	int r = kv_reopen(store->kv);
 	if (r < 0)
@@ -1088,6 +1097,9 @@ static void store_group_is_kept(struct store *store, const struct group *group)
 			store_note_format(store, STORE_FORMAT_VALUES);
 		store_note_late(
 		        store, (struct key_batch){ start_ns, section->stream, section->seq });
+		head_sums_note(&store->head_sums,
+		        (struct key_batch){ start_ns, section->stream, section->seq },
+		        section->bytes);
 		head_sizes_add(&store->heads,
 		        (struct head_size){
 		                .from_ns = start_ns - start_ns % store->options.window_ns,
@@ -1322,6 +1334,12 @@ int store_size(struct store *store, struct store_size *ret_size)
 	size.names_put_away = store->names_put_away;
 	size.windows_moved = store->moved;
 	size.windows_unmovable = store->unmovable;
+	size.head_sums_memory = store->head_sums.memory;
+	size.head_sums_rows = store->head_sums.rows;
+	size.head_sums_built = store->head_sums.built;
+	size.head_sums_dropped = store->head_sums.dropped;
+	size.head_sums_refused = store->head_sums.refused;
+	size.head_sums_used = store->head_sums.used;
 	size.corrupt = store->corrupt;
 	size.unreadable = quarantine_count(store->quarantine);
 	size.unreadable_overflow = quarantine_overflow(store->quarantine);

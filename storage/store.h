@@ -46,8 +46,10 @@ struct store_options {
 	uint64_t seal_rows_max;  /* rows in memory while sealing; 0: 4 million */
 	uint64_t head_bytes_max; /* an open window of that size is sealed before its end; 0: 256 MiB
 	                          */
-	uint64_t roll_ns[2];     /* what is rolled up together; 0: an hour, a day */
-	uint64_t roll_stacks_max; /* of one unit in memory while rolling up; 0: 4 million */
+	uint64_t head_sums_bytes_max; /* sums of open windows in memory; 0: 64 MiB */
+	uint64_t head_sums_min;       /* fewer bytes of batches are not worth any; 0: 256 KiB */
+	uint64_t roll_ns[2];          /* what is rolled up together; 0: an hour, a day */
+	uint64_t roll_stacks_max;     /* of one unit in memory while rolling up; 0: 4 million */
 	/* Stacks seen less often in an hour, a day go to an ancestor, and are counted; 0: none. */
 	uint64_t fold_below[2];
 	/*
@@ -131,6 +133,14 @@ int store_append(struct store *store, struct store_append *appends, uint32_t cou
  * was sealed before a failure stays so.
  */
 int store_seal(struct store *store, uint64_t until_ns);
+
+/*
+ * Keeps sums of open windows in memory, so that questions need not decode their batches: of those
+ * that have grown enough since the last call, or did not grow any more. Cheap when there is nothing
+ * to do: to be called every second or so. A window without them is read batch by batch; answers are
+ * the same. Waits for a seal.
+ */
+void store_sum_heads(struct store *store);
 
 /*
  * Makes rollups of every hour that ends at or before `until_ns` from the sealed windows in it, and
@@ -393,6 +403,12 @@ struct store_size {
 	uint64_t rollups;             /* hours and days */
 	uint64_t collapsed;           /* of them days without addresses within functions */
 	uint64_t corrupt; /* records met since the open that could not be read and were left out */
+	uint64_t head_sums_memory;    /* bytes of sums of open windows */
+	uint64_t head_sums_rows;      /* that are in them */
+	uint64_t head_sums_built;     /* times that some were made, since the open */
+	uint64_t head_sums_dropped;   /* windows whose sums went, mostly since they were sealed */
+	uint64_t head_sums_refused;   /* times that some did not fit */
+	uint64_t head_sums_used;      /* times that a question read those of a window */
 	uint64_t unreadable;          /* different ones that are known now */
 	uint64_t unreadable_overflow; /* how often one was met that there was no room to remember */
 };

@@ -289,6 +289,7 @@ static int forget_commit(struct forget *forget)
 
 	store->batches_taken++;
 	gate_lock(&store->gate);
+	head_sums_drop(&store->head_sums, 0, UINT64_MAX); /* what was cut is open again */
 	r = store_write(store, forget->write, KV_SYNC, "deleting a range");
 	for (size_t i = 0; i < windows_count && r == 0; i++) {
 		forget_note_open(forget, &windows[i]);

@@ -307,6 +307,7 @@ static int forgetting_batches_stretch(
 		return r;
 	store->batches_taken++;
 	gate_lock(&store->gate);
+	head_sums_drop(&store->head_sums, forgetting->options->from_ns, forgetting->options->to_ns);
 	r = store_write(store, forgetting->write, KV_SYNC, "deleting from open batches");
 	gate_unlock(&store->gate);
 	return r;

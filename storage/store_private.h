@@ -27,6 +27,7 @@
 #include "storage/expiry.h"
 #include "storage/gate.h"
 #include "storage/head_sizes.h"
+#include "storage/head_sums.h"
 #include "storage/keys.h"
 #include "storage/kv.h"
 #include "storage/label_index.h"
@@ -206,6 +207,7 @@ struct store {
 	uint64_t batches_taken;  /* how often open batches were sealed or deleted; under sealing */
 	uint64_t agents_over_ns; /* agents without data were looked for with this; under writer */
 	struct head_sizes heads; /* what is open, by window; under writer */
+	struct head_sums head_sums;      /* sums of what is open */
 	struct service_stacks *services; /* new stacks of the window, by service; under writer */
 	/* What came into the window that is being sealed, since that began. */
 	struct {

@@ -79,6 +79,10 @@ void seal_fini(struct seal *seal)
 int seal_init(struct seal *seal)
 {
 	seal->member_ids = id_map_new(UINT32_MAX - 1);
+	if (seal->rows_max == 0)
+		seal->rows_max = seal->store->options.seal_rows_max;
+	if (seal->segment)
+		return seal->member_ids ? 0 : -ENOMEM;
 	seal->sums = kv_files_new(seal->store->kv, KV_SUMS);
 	seal->detail = kv_files_new(seal->store->kv, KV_DETAIL);
 	return seal->member_ids && seal->sums && seal->detail ? 0 : -ENOMEM;
@@ -249,6 +253,7 @@ static int seal_commit(struct seal *seal, struct window *window)
 		window_describe(window, &entry);
 		window_list_add(&store->windows, entry);
 		head_sizes_clear(&store->heads, seal->key.from_ns);
+		head_sums_drop(&store->head_sums, seal->key.from_ns, seal->key.to_ns);
 	}
 	gate_unlock(&store->gate);
 	if (r == 0 && kv_log_bytes(store->kv) >= SEAL_LOG_BYTES)
@@ -265,8 +270,7 @@ static int seal_commit(struct seal *seal, struct window *window)
 	return r;
 }
 
-/* The window's record, from what was written. */
-static int seal_describe(struct seal *seal, struct window *window)
+int seal_describe(struct seal *seal, struct window *window)
 {
 	const struct seal_interval *intervals = ARRAY(struct seal_interval, seal->intervals);
 	const struct seal_member *members = ARRAY(struct seal_member, seal->members);

@@ -8,7 +8,7 @@
 
 #include "storage/store_seal_private.h"
 
-#define SEAL_STRETCH_BYTES    (4u << 20)
+#define SEAL_STRETCH_BYTES    (256u << 10) /* an append waits for so much to be read */
 #define SEAL_UNIT_MEMBERS_MAX (64u << 10)
 
 static uint32_t seal_find_member(const struct seal *seal, uint32_t tenant, uint32_t series)
@@ -158,7 +158,7 @@ static int seal_put_batch(
 	if (seal->is_first && !seal->is_counting &&
 	        ARRAY_COUNT(uint32_t, seal->nodes) +
 	                        4 * ARRAY_COUNT(struct seal_item, seal->items) >
-	                seal->store->options.seal_rows_max) {
+	                seal->rows_max) {
 		seal->is_counting = true;
 		buf_fini(&seal->items);
 		buf_fini(&seal->nodes);
@@ -260,6 +260,7 @@ static int seal_collect_record(struct seal *seal, struct kv_bytes key_bytes, str
 		buf_put(&seal->intervals, &new, sizeof(new));
 		if (seal->intervals.failed)
 			return -ENOMEM;
+		seal->bytes_batches += key_bytes.count + value.count;
 	}
 	return seal_put_batch(seal, seal->batch, tenant, interval);
 }
@@ -296,9 +297,35 @@ static int seal_collect_stretch(struct seal *seal, struct key_batch *at, bool *r
 	return r < 0 ? r : kv_iterator_result(it);
 }
 
+/* Likewise of those that are listed, from that place on. One that is not there went meanwhile. */
+static int seal_collect_listed(struct seal *seal, size_t *at, bool *ret_is_done)
+{
+	uint64_t bytes = 0;
+	int r = 0;
+	AUTO_BUF value = { 0 };
+	if (seal->has_dictionary)
+		seal->labels = sum_labels_find(
+		        store_generation(seal->store, seal->dictionary)->dict);
+	for (; r == 0 && *at < seal->listed_count && bytes < SEAL_STRETCH_BYTES; ++*at) {
+		uint8_t key_bytes[KEYS_BATCH_BYTES];
+		struct kv_bytes key = { key_bytes, sizeof(key_bytes) };
+		keys_put_batch(seal->listed[*at], key_bytes);
+		buf_reset(&value);
+		r = kv_get(seal->store->kv, KV_BATCH, key, &value);
+		if (r == 0)
+			r = seal_collect_record(seal, key, store_bytes(&value));
+		else if (r == -ENOENT)
+			r = 0;
+		bytes += key.count + value.count;
+	}
+	*ret_is_done = *at == seal->listed_count;
+	return r;
+}
+
 int seal_collect(struct seal *seal)
 {
 	struct key_batch at = { .start_ns = seal->key.from_ns };
+	size_t listed_at = 0;
 	bool is_done = false;
 	int r = 0;
 	buf_reset(&seal->items);
@@ -308,7 +335,8 @@ int seal_collect(struct seal *seal)
 	seal->next_interval = 0;
 	while (r == 0 && !is_done) {
 		gate_enter(&seal->store->gate);
-		r = seal_collect_stretch(seal, &at, &is_done);
+		r = seal->is_listed ? seal_collect_listed(seal, &listed_at, &is_done)
+		                    : seal_collect_stretch(seal, &at, &is_done);
 		if (seal->has_dictionary)
 			seal->nodes_count = dict_mark(
 			        store_generation(seal->store, seal->dictionary)->dict)
@@ -396,9 +424,8 @@ int seal_make_units(struct seal *seal)
 		                               members[i - 1].tenant != member->tenant ||
 		                               members[i - 1].service != member->service ||
 		                               members[i - 1].type != member->type);
-		if (i > unit.members_first &&
-		        (i - unit.members_first >= SEAL_UNIT_MEMBERS_MAX ||
-		                unit.rows + member->rows > seal->store->options.seal_rows_max))
+		if (i > unit.members_first && (i - unit.members_first >= SEAL_UNIT_MEMBERS_MAX ||
+		                                      unit.rows + member->rows > seal->rows_max))
 			is_new = true;
 		if (is_new) {
 			unit.members_end = (uint32_t)i;

@@ -11,6 +11,7 @@
 
 #include "core/hash.h"
 #include "storage/detail_chunk.h"
+#include "storage/head_sums.h"
 #include "storage/store_private.h"
 #include "storage/sum_block.h"
 #include "storage/sum_groups.h"
@@ -84,6 +85,18 @@ struct seal {
 	store_classify classify;   /* NULL: all series are of one class */
 	void *classify_owner;
 	uint32_t unit_base; /* number of the first unit that is written */
+	uint64_t rows_max;  /* in memory; of a unit */
+	/*
+	 * Where the blocks stay in memory: they go there, as far as its own are below memory_max,
+	 * and there is no detail (store_head.c). NULL: into files.
+	 */
+	struct head_segment *segment;
+	uint64_t memory_max;
+	/* Only these batches are read, ascending; else all there are. */
+	bool is_listed;
+	const struct key_batch *listed;
+	size_t listed_count;
+	uint64_t bytes_batches; /* of the records that were collected */
 
 	/* Of the window. */
 	struct buf intervals; /* struct seal_interval, by key */
@@ -125,7 +138,7 @@ struct seal {
 };
 
 void seal_fini(struct seal *seal);
-/* Members, batch and files. -ENOMEM. */
+/* Members, and files where blocks go there. -ENOMEM. */
 int seal_init(struct seal *seal);
 
 /* The member of a (tenant, series) that there is, or a new one. In the gate. */
@@ -134,7 +147,9 @@ int seal_intern_member(struct seal *seal, uint32_t tenant, uint32_t series, uint
 /* Under writer. What was read is not what is there any more when kv was opened again. */
 bool seal_may_write(const struct seal *seal);
 
-/* Reads the window's batches: all of them, or those of the units of this round. */
+/* Reads the window's batches: all of them, or those of the units of this round. Of those that are
+ * `listed`.
+ */
 int seal_collect(struct seal *seal);
 int seal_rank_intervals(struct seal *seal);
 /* Members in order, and which unit each belongs to. */
@@ -150,3 +165,5 @@ int seal_sweep(struct seal *seal);
 int seal_take_blocks(struct seal *seal);
 int seal_write_rounds(struct seal *seal);
 int seal_write_watchers(struct seal *seal, uint32_t *ret_chunks);
+/* The window's record, from what was written. */
+int seal_describe(struct seal *seal, struct window *window);

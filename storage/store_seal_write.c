@@ -89,6 +89,10 @@ static int seal_put_bytes(
 {
 	if (block->failed)
 		return -ENOMEM;
+	if (seal->segment) {
+		seal->bytes_sums += key.count + block->count;
+		return head_segment_put(seal->segment, key, store_bytes(block), seal->memory_max);
+	}
 	struct kv_files *files = family == KV_SUMS ? seal->sums : seal->detail;
 	uint64_t *bytes = family == KV_SUMS ? &seal->bytes_sums : &seal->bytes_detail;
 	*bytes += key.count + block->count;
@@ -109,6 +113,8 @@ static int seal_begin_unit(struct seal *seal, uint32_t number)
 	const struct seal_unit *units = ARRAY(struct seal_unit, seal->units);
 	const struct seal_member *members = ARRAY(struct seal_member, seal->members);
 	int r = 0;
+	if (seal->segment)
+		return 0;
 	bool is_new = number > 0 && members[units[number - 1].members_first].class !=
 	                                    members[units[number].members_first].class;
 	if (is_new || kv_files_bytes(seal->sums) >= SEAL_FILE_BYTES)
@@ -611,7 +617,8 @@ static int seal_write_unit(struct seal *seal, uint32_t number, size_t *at)
 	r = r < 0 ? r : seal_write_members(&work);
 	r = r < 0 ? r : seal_make_dictionary(&work, &dictionary);
 	r = r < 0 ? r : seal_write_sums(&work);
-	r = r < 0 ? r : seal_write_detail(&work);
+	if (!seal->segment)
+		r = r < 0 ? r : seal_write_detail(&work);
 	unit->bytes_sums = seal->bytes_sums - unit->bytes_sums;
 	unit->bytes_detail = seal->bytes_detail - unit->bytes_detail;
 	return r;
@@ -644,7 +651,7 @@ int seal_write_rounds(struct seal *seal)
 		do {
 			rows += units[seal->units_end++].rows;
 		} while (seal->units_end < count &&
-		         rows + units[seal->units_end].rows <= seal->store->options.seal_rows_max);
+		         rows + units[seal->units_end].rows <= seal->rows_max);
 		r = seal_collect(seal);
 		r = r < 0 ? r : seal_write_round(seal);
 	}

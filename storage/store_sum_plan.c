@@ -5,7 +5,8 @@
  * rollup is used when all of it is wanted and its sums tell apart what the question does; then
  * whatever it was made of is left out, and what is not in its list of sources is read beside it. If
  * no rollup of a level can be used, the next finer level is tried, whose stretches are shorter, so
- * that no more is read at a time than necessary. Open batches are in no rollup.
+ * that no more is read at a time than necessary. Open batches are in no rollup; sums of
+ * them that are in memory (head_sums.h) are read beside whatever else there is.
  *
  * Finer levels may be gone. Where all that a rollup was made of is gone, it belongs to the range by
  * its start; where some of it is, what is there is read, and what is not is counted. A rollup that
@@ -26,6 +27,8 @@ void plan_fini(struct plan *plan)
 	buf_fini(&plan->windows);
 	buf_fini(&plan->used);
 	buf_fini(&plan->gone);
+	buf_fini(&plan->heads);
+	buf_fini(&plan->fresh);
 }
 
 /* ---- windows that overlap ---- */
@@ -38,7 +41,11 @@ struct plan_part {
 /* The first windows that overlap, of levels up to `level`, from the walk's position on. */
 static bool plan_find_part(const struct walk *walk, uint32_t level, struct plan_part *ret_part)
 {
-	bool is_found = false;
+	const struct head_window *head = head_sums_next(
+	        &walk->store->head_sums, walk->at.start_ns, walk->to_ns);
+	bool is_found = head;
+	if (head)
+		*ret_part = (struct plan_part){ head->from_ns, head->to_ns };
 	for (uint32_t i = 0; i <= level; i++) {
 		struct window_span span;
 		if (!window_list_span(
@@ -49,6 +56,24 @@ static bool plan_find_part(const struct walk *walk, uint32_t level, struct plan_
 		is_found = true;
 	}
 	return is_found;
+}
+
+/* As far as open windows reach that overlap it. */
+static bool plan_grow_to_heads(const struct walk *walk, struct plan_part *part)
+{
+	const struct head_sums *heads = &walk->store->head_sums;
+	const struct head_window *head;
+	bool has_grown = false;
+	uint64_t at_ns = part->from_ns;
+	while ((head = head_sums_next(heads, at_ns, part->to_ns))) {
+		has_grown |= head->from_ns < part->from_ns || head->to_ns > part->to_ns;
+		if (head->from_ns < part->from_ns)
+			part->from_ns = head->from_ns;
+		if (head->to_ns > part->to_ns)
+			part->to_ns = head->to_ns;
+		at_ns = head->to_ns;
+	}
+	return has_grown;
 }
 
 /* As far as windows of those levels reach that overlap it. */
@@ -71,6 +96,7 @@ static void plan_grow_part(const struct walk *walk, uint32_t level, struct plan_
 				at_ns = span.to_ns;
 			}
 		}
+		has_grown |= plan_grow_to_heads(walk, part);
 	} while (has_grown);
 }
 
@@ -361,7 +387,8 @@ static int plan_part(struct summing *summing, struct walk *walk, uint32_t level,
 			return 0;
 	}
 	*ret_is_made = true;
-	return r < 0 ? r : plan_sealed(summing, walk, part);
+	r = r < 0 ? r : plan_sealed(summing, walk, part);
+	return r < 0 ? r : plan_heads(summing, walk, part.from_ns, part.to_ns);
 }
 
 int plan_make(struct summing *summing, struct walk *walk)
@@ -370,6 +397,8 @@ int plan_make(struct summing *summing, struct walk *walk)
 	bool is_made = false;
 	int r = 0;
 	buf_reset(&plan->gone);
+	buf_reset(&plan->heads);
+	buf_reset(&plan->fresh);
 	plan->to_ns = walk->to_ns;
 	for (uint32_t level = WINDOW_LEVELS; level > 0 && !is_made && r == 0; level--) {
 		struct plan_part part;

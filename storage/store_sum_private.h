@@ -62,12 +62,21 @@ struct plan {
 	struct buf windows; /* struct plan_window: none: only open batches */
 	struct buf used;    /* struct plan_window: rollups that others are in */
 	struct buf gone;    /* struct key_window: of level 0, in nothing that can be read */
+	struct buf heads;   /* struct plan_head, ascending: open windows whose sums are read */
+	struct buf fresh;   /* struct key_batch: what of them is not in their sums */
+};
+
+/* An open window whose segments are among those of the plan, and its other batches. */
+struct plan_head {
+	uint64_t from_ns, to_ns;
+	size_t fresh_first, fresh_end;
 };
 
 struct plan_window {
 	struct key_window key;
 	/* All of it is wanted, also what the range cuts: finer it is not there. */
 	bool is_whole;
+	const struct head_segment *segment; /* or NULL: of the store */
 };
 
 struct summing {
@@ -187,7 +196,17 @@ bool summing_wants_unit(const struct summing *summing, const struct window_unit 
  */
 int summing_fits(struct summing *summing, struct walk *walk, const struct window_entry *window,
         bool *ret_fits);
+int summing_fits_segment(struct summing *summing, struct walk *walk,
+        const struct head_segment *segment, bool *ret_fits);
 
 /* The next stretch, into summing->plan. In the gate. */
 int plan_make(struct summing *summing, struct walk *walk);
 void plan_fini(struct plan *plan);
+
+/*
+ * Sums of open windows (store_sum_heads.c). Which of those that begin in [from_ns, to_ns) are read,
+ * into summing->plan.
+ */
+int plan_heads(struct summing *summing, struct walk *walk, uint64_t from_ns, uint64_t to_ns);
+/* What of the open batches from walk->at on to to_ns is in no sums of the plan. */
+int summing_open_batches(struct summing *summing, struct walk *walk, uint64_t to_ns);

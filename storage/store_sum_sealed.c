@@ -215,6 +215,16 @@ static int summing_add_folded(struct summing *summing, const struct sum_block *b
 	return r;
 }
 
+/* Are there any of the groups that are wanted? */
+static bool summing_has_rows(
+        const struct sum_block *block, const struct sum_group *groups, const int64_t *choices)
+{
+	for (uint32_t i = 0; i < block->groups_count; i++)
+		if (choices[i] >= 0 && groups[i].samples > 0)
+			return true;
+	return false;
+}
+
 /*
  * The rows of a unit from its sums, which fit. When something is wrong after a part was added,
  * nothing can be left out any more: that ends it. So what is corrupt for sealed_is_corrupt() has
@@ -245,7 +255,10 @@ static int summing_add_sums(struct summing *summing, struct sealed *sealed, uint
 	}
 	if (r < 0)
 		return r;
-	summing_note_resolution(summing, sealed->key.to_ns - sealed->key.from_ns);
+	if (!sealed->segment)
+		summing_note_resolution(summing, sealed->key.to_ns - sealed->key.from_ns);
+	else if (summing_has_rows(block, groups, choices))
+		summing_note_resolution(summing, 0); /* what is open is there row by row as well */
 	r = summing_add_folded(summing, block, groups, choices);
 	if (r < 0)
 		return r;
@@ -537,12 +550,11 @@ static int summing_fits_unit(struct summing *summing, struct sealed *sealed, uin
 	return r;
 }
 
-int summing_fits(struct summing *summing, struct walk *walk, const struct window_entry *window,
-        bool *ret_fits)
+/* Of what was opened, if it could be. */
+static int summing_fits_opened(struct summing *summing, struct walk *walk, int r, bool *ret_fits)
 {
 	struct sealed *sealed = &walk->sealed;
 	bool fits = true;
-	int r = sealed_open(sealed, window);
 	if (r == 0)
 		summing_turn_to(summing, sealed->generation);
 	for (uint32_t i = 0; r == 0 && fits && i < sealed->window.units_count; i++) {
@@ -553,6 +565,19 @@ int summing_fits(struct summing *summing, struct walk *walk, const struct window
 	}
 	*ret_fits = fits;
 	return r;
+}
+
+int summing_fits(struct summing *summing, struct walk *walk, const struct window_entry *window,
+        bool *ret_fits)
+{
+	return summing_fits_opened(summing, walk, sealed_open(&walk->sealed, window), ret_fits);
+}
+
+int summing_fits_segment(struct summing *summing, struct walk *walk,
+        const struct head_segment *segment, bool *ret_fits)
+{
+	return summing_fits_opened(
+	        summing, walk, sealed_open_segment(&walk->sealed, segment), ret_fits);
 }
 
 static int summing_add_members(struct summing *summing, struct walk *walk, uint32_t unit)
@@ -684,7 +709,8 @@ int summing_window(struct summing *summing, struct walk *walk, const struct plan
 {
 	struct sealed *sealed = &walk->sealed;
 	struct window_entry entry = { .key = window->key };
-	int r = sealed_open(sealed, &entry);
+	int r = window->segment ? sealed_open_segment(sealed, window->segment)
+	                        : sealed_open(sealed, &entry);
 	if (r < 0)
 		return walk_forgive(walk, r);
 	summing_turn_to(summing, sealed->generation);
@@ -739,7 +765,7 @@ int summing_stretch(void *owner, struct walk *walk, bool may_break)
 	if (count == 0 && gone_count == 0 && may_break)
 		return walk_batches(walk, to_ns, true);
 	summing->is_pending = true;
-	r = walk_batches(walk, to_ns, false);
+	r = summing_open_batches(summing, walk, to_ns);
 	for (size_t i = 0; i < count && r == 0; i++)
 		r = summing->steps ? steps_window(summing, walk, &windows[i])
 		                   : summing_window(summing, walk, &windows[i]);

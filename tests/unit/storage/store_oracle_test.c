@@ -106,6 +106,7 @@ struct reached {
 	uint64_t windows, rollups, generations, coarsest_ns;
 	uint64_t hidden[STORE_EXPIRE_LEVELS], erased[STORE_EXPIRE_LEVELS];
 	uint64_t undone, parted, forgotten, folded, unanswerable, held, moved;
+	uint64_t heads_built, heads_used, heads_refused;
 };
 
 struct program {
@@ -263,6 +264,9 @@ static void program_open(struct program *program)
 	options.write_buffers_bytes = 1 << 20; /* the log is made as long at once */
 	options.window_ns = windows_s[rng_below(rng, COUNT_OF(windows_s))] * SECOND;
 	options.seal_rows_max = rng_below(rng, 2) ? 30 : 0;
+	/* Any batch is worth sums in memory, as long as they are few. */
+	options.head_sums_min = 1;
+	options.head_sums_bytes_max = rng_below(rng, 3) ? 0 : 2000;
 	/* Some live through many generations of the dictionary, by size or by age. */
 	options.generation_nodes = rng_below(rng, 3) ? 0 : 30;
 	options.generation_ns = 200 * SECOND;
@@ -664,6 +668,27 @@ static void program_seal(struct program *program)
 	for (uint32_t i = 0; i < MODEL_SECTIONS_MAX && failure == FAIL_NOT; i++)
 		CHECK(!program->model->sections[i].is_there ||
 		        !program->model->sections[i].is_open || until != UINT64_MAX);
+}
+
+/* ---- sums of what is open ---- */
+
+static void program_sum_heads(struct program *program)
+{
+	enum failure failure = program_may_fail(program, 300);
+	struct store_size size;
+	store_sum_heads(program->store);
+	program_mend(program, failure);
+	CHECK_OK(store_size(program->store, &size));
+	CHECK(size.head_sums_rows == 0 || size.head_sums_memory > 0);
+}
+
+static void program_note_heads(struct program *program)
+{
+	struct store_size size;
+	CHECK_OK(store_size(program->store, &size));
+	program->reached->heads_built += size.head_sums_built;
+	program->reached->heads_used += size.head_sums_used;
+	program->reached->heads_refused += size.head_sums_refused;
 }
 
 /* ---- rolling up ---- */
@@ -1860,6 +1885,7 @@ static void program_collect(struct program *program)
 
 static void program_restart(struct program *program)
 {
+	program_note_heads(program);
 	store_free(program->store);
 	if (rng_below(&program->rng, 8) == 0)
 		program_verify(program);
@@ -1928,7 +1954,8 @@ static const struct {
 	{ "restart", program_restart, 6 },
 	{ "totals", program_check_totals, 15 },
 	{ "windows", program_check_windows, 7 },
-	{ "query", program_query, 458 },
+	{ "sum heads", program_sum_heads, 80 },
+	{ "query", program_query, 378 },
 };
 
 /* Room for another group of sections. */
@@ -2000,6 +2027,7 @@ static void program_run(uint64_t seed, struct position *at, struct reached *reac
 		program_step(program);
 	program_check_totals(program);
 	program_check_windows(program);
+	program_note_heads(program);
 	source_free(&program->all);
 	for (uint32_t i = 0; i < GROUP_MAX; i++)
 		source_free(&program->sources[i]);
@@ -2025,6 +2053,10 @@ static void check_reached(const struct reached *reached)
 	        reached->unanswerable);
 	CHECK(reached->windows > 0 && reached->rollups > 0 && reached->coarsest_ns > 60 * SECOND);
 	CHECK(reached->generations > 3 && reached->undone > 0 && reached->parted > 0);
+	print_message("sums of open windows: %" PRIu64 " made, %" PRIu64 " times used, %" PRIu64
+	              " refused\n",
+	        reached->heads_built, reached->heads_used, reached->heads_refused);
+	CHECK(reached->heads_built > 0 && reached->heads_used > 0 && reached->heads_refused > 0);
 	CHECK(reached->held > 0 && reached->folded > 0 && reached->unanswerable > 0);
 	for (uint32_t level = 0; level < STORE_EXPIRE_LEVELS; level++)
 		CHECK(reached->hidden[level] > 0 && reached->erased[level] > 0);
