@@ -42,9 +42,10 @@
 #define STOP_TIMEOUT_MS 30000
 #define FILES_WANTED    65536
 /* An agent's interval, its sending, and a little for clocks that are not quite alike. */
-#define SEAL_GRACE_NS (30 * NS_PER_S)
-#define SEAL_EVERY_MS 30000
-#define SEAL_LATE_NS  (600 * NS_PER_S)
+#define SEAL_GRACE_NS  (30 * NS_PER_S)
+#define SEAL_EVERY_MS  30000
+#define HEADS_EVERY_MS 1000
+#define SEAL_LATE_NS   (600 * NS_PER_S)
 /*
  * The C library gives each of a few dozen threads a heap of its own, and what one has freed the
  * others cannot use: an import of 4 million rows took 188 MB with 16 heaps and 146 with two. One
@@ -185,6 +186,7 @@ static int aggregator_open_store(struct aggregator *aggregator)
 		.seal_rows_max = budget->sealing / SEAL_ROW_BYTES,
 		.roll_stacks_max = budget->sealing / ROLL_STACK_BYTES,
 		.head_bytes_max = config->seal_size,
+		.head_sums_bytes_max = budget->open_sums,
 		.late_ns = SEAL_LATE_NS,
 		.fold_below = { config->fold_hour, config->fold_day },
 		.collapse_after_ns = config->collapse_after_ns,
@@ -279,6 +281,7 @@ static int aggregator_open_workers(struct aggregator *aggregator)
 		                .grace_ns = SEAL_GRACE_NS,
 		                .roll_grace_ns = config->roll_grace_ns,
 		                .every_ms = SEAL_EVERY_MS,
+		                .heads_every_ms = HEADS_EVERY_MS,
 		        },
 		        &aggregator->sealer);
 	if (r == 0)

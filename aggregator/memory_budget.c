@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #define MIB            (UINT64_C(1) << 20)
-#define BUDGET_PARTS   11
+#define BUDGET_PARTS   12
 #define CGROUP_MAX     "/sys/fs/cgroup/memory.max"
 #define CGROUP_MAX_OLD "/sys/fs/cgroup/memory/memory.limit_in_bytes"
 
@@ -112,7 +112,8 @@ int memory_budget_divide(const struct aggregator_config *config, struct memory_b
 		{ &budget.block_cache, config->block_cache, 4, 4 * MIB, UINT64_MAX, 1 },
 		{ &budget.symbols, config->symbol_cache, 4, 4 * MIB, UINT64_MAX, 1 },
 		{ &budget.dictionary, 0, 10, 8 * MIB, UINT64_MAX, 1 },
-		{ &budget.old_dictionaries, 0, 8, 8 * MIB, UINT64_MAX, 1 },
+		{ &budget.old_dictionaries, 0, 6, 8 * MIB, UINT64_MAX, 1 },
+		{ &budget.open_sums, 0, 2, 4 * MIB, 1024 * MIB, 1 },
 		{ &budget.sealing, 0, 4, 8 * MIB, 512 * MIB, 1 },
 		{ &budget.write_buffers, 0, 2, 8 * MIB, 64 * MIB, 1 },
 	};

@@ -4,8 +4,8 @@
  * memory_budget divides what the aggregator may use among its parts: one number bounds them all.
  *
  *	memory = queue + sessions + results + names + questions at once * one question
- *	         + block cache + symbols + dictionary + older dictionaries + sealing
- *	         + write buffers
+ *	         + block cache + symbols + dictionary + older dictionaries
+ *	         + sums of open windows + sealing + write buffers
  *
  * A part that the operator named keeps what he said; the others share what is left in fixed
  * proportions. Bounds, not reservations: a part may use less, never more.
@@ -27,6 +27,7 @@ struct memory_budget {
 	uint64_t symbols;
 	uint64_t dictionary;       /* its newest generation */
 	uint64_t old_dictionaries; /* older generations that questions read */
+	uint64_t open_sums;        /* sums of windows that are open */
 	uint64_t sealing;
 	uint64_t write_buffers;
 };

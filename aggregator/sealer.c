@@ -121,28 +121,53 @@ static void sealer_turn(struct sealer *sealer)
 	sealer_note_seal(sealer, store_seal(store, sealer_until(now_ns, sealer->options.grace_ns)));
 	sealer_note_roll(
 	        sealer, store_roll(store, sealer_until(now_ns, sealer->options.roll_grace_ns)));
+	store_sum_heads(store);
 	sealer_note_collect(sealer, store_collect(store));
 	sealer_count(sealer);
 	sealer_name_unreadable(store);
 }
 
-/* false: stop. *ret_wanted: how many turns were asked for when this one begins. */
-static bool sealer_wait(struct sealer *sealer, uint64_t *ret_wanted)
+static struct timespec sealer_in(uint32_t ms)
 {
 	struct timespec until;
-	bool is_stopping;
 	(void)clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += sealer->options.every_ms / 1000;
-	until.tv_nsec += (long)(sealer->options.every_ms % 1000) * 1000000;
+	until.tv_sec += ms / 1000;
+	until.tv_nsec += (long)(ms % 1000) * 1000000;
 	if (until.tv_nsec >= 1000000000) {
 		until.tv_sec++;
 		until.tv_nsec -= 1000000000;
 	}
+	return until;
+}
+
+static bool sealer_is_before(struct timespec a, struct timespec b)
+{
+	return a.tv_sec != b.tv_sec ? a.tv_sec < b.tv_sec : a.tv_nsec < b.tv_nsec;
+}
+
+/*
+ * Until the next turn, making sums of what is open meanwhile. false: stop. *ret_wanted: how many
+ * turns were asked for when this one begins.
+ */
+static bool sealer_wait(struct sealer *sealer, uint64_t *ret_wanted)
+{
+	struct timespec turn = sealer_in(sealer->options.every_ms);
+	uint32_t heads_ms = sealer->options.heads_every_ms;
+	struct timespec heads = sealer_in(heads_ms);
 	pthread_mutex_lock(&sealer->mutex);
-	while (!sealer->is_stopping && sealer->turns_wanted == sealer->turns_done &&
-	        pthread_cond_timedwait(&sealer->wake, &sealer->mutex, &until) == 0)
-		;
-	is_stopping = sealer->is_stopping;
+	while (!sealer->is_stopping && sealer->turns_wanted == sealer->turns_done) {
+		bool is_heads = heads_ms > 0 && sealer_is_before(heads, turn);
+		if (pthread_cond_timedwait(
+		            &sealer->wake, &sealer->mutex, is_heads ? &heads : &turn) == 0)
+			continue;
+		if (!is_heads)
+			break;
+		pthread_mutex_unlock(&sealer->mutex);
+		store_sum_heads(sealer->options.store);
+		heads = sealer_in(heads_ms);
+		pthread_mutex_lock(&sealer->mutex);
+	}
+	bool is_stopping = sealer->is_stopping;
 	*ret_wanted = sealer->turns_wanted;
 	pthread_mutex_unlock(&sealer->mutex);
 	return !is_stopping;

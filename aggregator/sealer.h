@@ -3,7 +3,8 @@
 /*
  * sealer makes windows compact some time after they ended, and rolls them up to hours and days: a
  * small thread that asks the store for it again and again, beside ingest and queries; then it has
- * names forgotten that no data is left of. What it does is in storage/store.h; a failure is logged
+ * names forgotten that no data is left of. More often it has sums made of what is open, for
+ * questions about the last minutes. What it does is in storage/store.h; a failure is logged
  * once and tried again at the next turn.
  */
 
@@ -21,6 +22,7 @@ struct sealer_options {
 	uint64_t grace_ns;      /* after the end of a window, for what is on its way */
 	uint64_t roll_grace_ns; /* after the end of an hour and of a day */
 	uint32_t every_ms;
+	uint32_t heads_every_ms; /* sums of what is open; 0: only with the rest */
 };
 
 /* -ENOMEM, -EAGAIN (no thread). */

@@ -14,7 +14,7 @@ static uint64_t sum_of(const struct memory_budget *budget, uint32_t threads)
 {
 	return budget->ingest_queue + budget->sessions + budget->results + budget->names +
 	       budget->query * threads + budget->block_cache + budget->symbols +
-	       budget->dictionary + budget->old_dictionaries + budget->sealing +
+	       budget->dictionary + budget->old_dictionaries + budget->open_sums + budget->sealing +
 	       budget->write_buffers;
 }
 
