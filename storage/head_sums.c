@@ -210,19 +210,27 @@ static bool head_window_reserve(struct head_sums *heads, struct head_window *win
 	return true;
 }
 
+void head_sums_begin_notes(struct head_sums *heads)
+{
+	pthread_mutex_lock(&heads->mutex);
+}
+
+void head_sums_end_notes(struct head_sums *heads)
+{
+	pthread_mutex_unlock(&heads->mutex);
+}
+
 void head_sums_note(struct head_sums *heads, struct key_batch key, uint64_t bytes)
 {
 	for (uint32_t i = 0; i < heads->windows_count; i++) {
 		struct head_window *window = heads->windows[i];
 		if (key.start_ns < window->from_ns || key.start_ns >= window->to_ns)
 			continue;
-		pthread_mutex_lock(&heads->mutex);
 		if (window->fresh_count >= HEAD_FRESH_MAX || !head_window_reserve(heads, window))
 			window->is_incomplete = true;
 		else
 			window->fresh[window->fresh_count++] = key;
 		window->fresh_bytes += bytes;
-		pthread_mutex_unlock(&heads->mutex);
 	}
 }
 

@@ -103,7 +103,12 @@ struct head_window *head_sums_add(struct head_sums *heads, uint64_t from_ns, uin
 /* Every window that overlaps [from_ns, to_ns). */
 void head_sums_drop(struct head_sums *heads, uint64_t from_ns, uint64_t to_ns);
 
-/* An append was written. Under the writer. */
+/*
+ * A group was written: each of its batches, between begin and end, so that readers see all of it.
+ * Under the writer.
+ */
+void head_sums_begin_notes(struct head_sums *heads);
+void head_sums_end_notes(struct head_sums *heads);
 void head_sums_note(struct head_sums *heads, struct key_batch key, uint64_t bytes);
 /* What is fresh, into `to`: struct key_batch in any order. false: that is not known. */
 bool head_sums_get_fresh(struct head_sums *heads, const struct head_window *window, struct buf *to);

@@ -1088,6 +1088,7 @@ static void store_group_is_kept(struct store *store, const struct group *group)
 	newest->kept = mark;
 	newest->series_published = mark.series;
 	store_unstage(store, group, true);
+	head_sums_begin_notes(&store->head_sums);
 	for (uint32_t i = 0; i < group->count; i++) {
 		const struct section *section = &group->sections[i];
 		if (!section->batch)
@@ -1107,6 +1108,7 @@ static void store_group_is_kept(struct store *store, const struct group *group)
 		                .batches = 1,
 		        });
 	}
+	head_sums_end_notes(&store->head_sums);
 
 	pthread_mutex_lock(&store->stats);
 	for (uint32_t i = 0; i < group->count; i++) {

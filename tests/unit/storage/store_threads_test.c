@@ -1,8 +1,9 @@
 /*
- * One writer, one who seals, several readers, at once; made for ThreadSanitizer. What a reader sees
- * lies between what was acknowledged before he asked and what was begun when he had his answer,
- * whole groups only, and every name he is given is the one that belongs to the number, also while
- * groups fail and are taken back and the database is closed and opened again under him.
+ * One writer, one who seals and makes sums of what is open, several readers, at once; made for
+ * ThreadSanitizer. What a reader sees lies between what was acknowledged before he asked and what
+ * was begun when he had his answer, whole groups only, and every name he is given is the one that
+ * belongs to the number, also while groups fail and are taken back and the database is closed and
+ * opened again under him.
  */
 
 #include <errno.h>
@@ -15,6 +16,7 @@
 #define GROUPS     400
 #define READERS    3
 #define FAILS_EACH 50 /* groups */
+#define HEADS_EACH 5
 
 static _Atomic uint64_t begun;
 static _Atomic uint64_t acknowledged;
@@ -70,6 +72,11 @@ static void *read_until_over(void *argument)
 		check_names(store, &sum);
 		store_sum_fini(&sum);
 
+		before = acknowledged;
+		value = store_fixture_total(store, "cpu", 0, UINT64_MAX);
+		after = begun;
+		CHECK(value % 2 == 0 && value / 2 >= before && value / 2 <= after);
+
 		uint64_t scanned = 0;
 		struct store_counters counters;
 		struct store_size size;
@@ -83,11 +90,14 @@ static void *read_until_over(void *argument)
 	return NULL;
 }
 
-/* All the time, also what is just being appended to: most of that comes late. */
+/* All the time, after a few turns of sums of what is open; also what is just being appended to:
+ * most of that comes late. */
 static void *seal_until_over(void *argument)
 {
 	while (!is_over) {
 		/* Fails when the disk does, or when the store is opened again under it. */
+		for (uint32_t i = 0; i < HEADS_EACH; i++)
+			store_sum_heads(argument);
 		int r = store_seal(argument, UINT64_MAX);
 		CHECK(r == 0 || r == -EIO || r == -EAGAIN);
 	}
@@ -99,6 +109,7 @@ static void readers_see_whole_acknowledged_groups_with_their_names(void **state)
 	TEST_DIR(dir);
 	struct store_options options = store_fixture_options(dir.path);
 	options.window_ns = 20 * SECOND;
+	options.head_sums_min = 1;
 	AUTO(store) store = store_fixture_open_with(options);
 	struct source sources[2] = { source_new(store, 1), source_new(store, 2) };
 	pthread_t readers[READERS];
@@ -122,6 +133,9 @@ static void readers_see_whole_acknowledged_groups_with_their_names(void **state)
 	CHECK_OK(pthread_join(sealer, NULL));
 	for (uint32_t i = 0; i < READERS; i++)
 		CHECK_OK(pthread_join(readers[i], NULL));
+	struct store_size size;
+	CHECK_OK(store_size(store, &size));
+	CHECK(size.head_sums_built > 0 && size.head_sums_used > 0);
 	assert_int_equal(store_fixture_value(store, "cpu", 0, UINT64_MAX), 2 * GROUPS);
 	source_free(&sources[0]);
 	source_free(&sources[1]);
