@@ -126,8 +126,8 @@ static void head_sums_remove(struct head_sums *heads, uint32_t at)
 	free(window->fresh);
 	free(window);
 	heads->windows_count--;
-	memmove(&heads->windows[at], &heads->windows[at + 1],
-	        (heads->windows_count - at) * sizeof(heads->windows[0]));
+	for (uint32_t i = at; i < heads->windows_count; i++)
+		heads->windows[i] = heads->windows[i + 1];
 }
 
 void head_sums_fini(struct head_sums *heads)
@@ -179,10 +179,9 @@ struct head_window *head_sums_add(struct head_sums *heads, uint64_t from_ns, uin
 	window->to_ns = to_ns;
 	window->stamp = ++heads->stamps;
 	uint32_t at = head_sums_place(heads, from_ns);
-	memmove(&heads->windows[at + 1], &heads->windows[at],
-	        (heads->windows_count - at) * sizeof(heads->windows[0]));
+	for (uint32_t i = heads->windows_count++; i > at; i--)
+		heads->windows[i] = heads->windows[i - 1];
 	heads->windows[at] = window;
-	heads->windows_count++;
 	heads->memory += head_window_memory(window);
 	return window;
 }
