@@ -386,9 +386,11 @@ static void head_build(struct store *store, uint64_t from_ns)
 void store_sum_heads(struct store *store)
 {
 	uint64_t due[HEAD_WINDOWS_MAX];
-	pthread_mutex_lock(&store->sealing);
+	turn_lock_enter(&store->sealing);
 	uint32_t count = head_list_due(store, due);
-	for (uint32_t i = 0; i < count; i++)
+	for (uint32_t i = 0; i < count; i++) {
 		head_build(store, due[i]);
-	pthread_mutex_unlock(&store->sealing);
+		turn_lock_pass(&store->sealing);
+	}
+	turn_lock_leave(&store->sealing);
 }

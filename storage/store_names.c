@@ -213,9 +213,9 @@ bool store_make_names_room(struct store *store, uint64_t bytes)
 
 int store_load_pinned(struct store *store, struct generation *generation)
 {
-	struct dict_mark mark = dict_mark_of_generation(generation);
+	/* Of one that is in memory the dict may grow meanwhile, and is not looked at. */
 	if (!generation->dict && generation != store->newest &&
-	        !store_make_names_room(store, names_estimate(&mark)))
+	        !store_make_names_room(store, names_estimate(&generation->kept)))
 		return -ENOBUFS;
 	return store_load_names(store, generation);
 }
