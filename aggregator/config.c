@@ -233,7 +233,9 @@ static const struct option_spec aggregator_options[] = {
 	        .max = 1u << 31,
 	        .value_name = "N",
 	        .help = "New stacks that one service may bring within ten minutes. Further ones "
-	                "are kept under their deepest caller that is known, and counted." },
+	                "are kept under their deepest caller that is known, counted, and told by "
+	                "every "
+	                "answer that has some of them, for as long as it is kept." },
 	{ .name = "seal-size",
 	        .kind = OPTION_BYTES,
 	        .offset = AT(seal_size),
