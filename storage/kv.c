@@ -24,6 +24,20 @@
  * RocksDB reports failure as malloc'd text of the form "IO error: No space left on device: While
  * appending to file: ...". kv_result() makes it a code by its words; there is nothing else to go by
  * in the C API. Its own recovery from a full disk has no handle in C either, hence kv_reopen().
+ *
+ * Two of its mistakes on a full disk are kept from happening here:
+ *
+ * Giving back files is the one change of the manifest whose failure it does not note. With the
+ * next change it begins a new manifest, and when that fails as well, takes it for the one in use;
+ * whatever looks for files to remove then removes the one that is, and nothing can ever be opened
+ * again. So after the first such failure nothing more is given back, or written, or removed, until
+ * the database is opened again (kv->hurt), and only one thread gives back files at a time.
+ *
+ * A merge of which nothing is left (of keys below a deleted range) begins a table all the same. If
+ * that fails while it is written all is well, but if it fails when it is synced, an assertion ends
+ * the process; and its few hundred bytes are not written before the sync, as files are written by
+ * the mebibyte. So they are not buffered: each block of a table is one write, with one of a few
+ * bytes for its checksum, and so is each piece of the log, of 32 KiB.
  */
 
 #include "storage/kv.h"
@@ -64,6 +78,8 @@
 #define KV_FILES_MAX           4096 /* taken in at once */
 /* A folder that cannot be: RocksDB then goes on without its text log. */
 #define KV_NO_LOG_FOLDER "/dev/null/none"
+/* Never: between failures there is nothing to be found by going over the folder. */
+#define KV_FULL_SCAN_PERIOD_US (100ULL * 365 * 24 * 3600 * 1000000)
 
 /* Names are on the disk: they never change. RocksDB insists on one called default. */
 static const char *const kv_family_names[KV_FAMILIES] = {
@@ -135,8 +151,12 @@ struct kv {
 
 	_Atomic uint64_t made; /* files beside the database, for their names */
 
+	pthread_mutex_t deleting; /* whoever gives back files: one at a time */
+	_Atomic int hurt;         /* 0, or how giving back failed since the last opening */
+
 	pthread_mutex_t error_mutex;
 	char error[KV_ERROR_BYTES];
+	char hurt_text[KV_ERROR_BYTES];
 };
 
 struct kv_files {
@@ -219,6 +239,27 @@ static int kv_refuse(struct kv *kv, const char *doing)
 	return -EIO;
 }
 
+/* Giving back files failed since the last opening: with its code, and in its words. */
+static int kv_refuse_hurt(struct kv *kv)
+{
+	pthread_mutex_lock(&kv->error_mutex);
+	snprintf(kv->error, sizeof(kv->error), "%s", kv->hurt_text);
+	pthread_mutex_unlock(&kv->error_mutex);
+	return kv->hurt;
+}
+
+/* RocksDB may no longer know which of its files are in use: none goes until it is opened again. */
+static void kv_set_hurt(struct kv *kv, int failure)
+{
+	char *text = NULL;
+	rocksdb_disable_file_deletions(kv->db, &text);
+	free(text); /* it never fails */
+	pthread_mutex_lock(&kv->error_mutex);
+	snprintf(kv->hurt_text, sizeof(kv->hurt_text), "%s", kv->error);
+	pthread_mutex_unlock(&kv->error_mutex);
+	kv->hurt = failure;
+}
+
 static void kv_make_family_options(struct kv *kv, uint64_t memtables_bytes)
 {
 	for (int i = 0; i < KV_FAMILIES; i++) {
@@ -277,6 +318,10 @@ static void kv_make_options(struct kv *kv, struct kv_options options)
 	rocksdb_options_set_max_manifest_file_size(kv->options, 16u << 20);
 	/* An open writes a new one of a few kilobytes: no room of 4 MiB has to be found for it. */
 	rocksdb_options_set_manifest_preallocation_size(kv->options, 64u << 10);
+	/* See above: a table must not fail for want of room when it is synced. */
+	rocksdb_options_set_writable_file_max_buffer_size(kv->options, 0);
+	rocksdb_options_set_delete_obsolete_files_period_micros(
+	        kv->options, KV_FULL_SCAN_PERIOD_US);
 	rocksdb_options_set_stats_dump_period_sec(kv->options, 0);
 	rocksdb_options_set_stats_persist_period_sec(kv->options, 0);
 
@@ -423,6 +468,7 @@ static void kv_disconnect(struct kv *kv)
 	rocksdb_close(kv->db);
 	kv->db = NULL;
 	kv->writable = false;
+	kv->hurt = 0;
 	kv->strangers_count = 0;
 }
 
@@ -593,6 +639,7 @@ static struct kv *kv_new(struct kv_options options)
 	kv->path = path;
 	kv->acked_fd = -1;
 	pthread_mutex_init(&kv->error_mutex, NULL);
+	pthread_mutex_init(&kv->deleting, NULL);
 	kv_make_options(kv, options);
 	return kv;
 }
@@ -691,6 +738,7 @@ void kv_free(struct kv *kv)
 		if (kv->acked_fd >= 0)
 			close(kv->acked_fd);
 		pthread_mutex_destroy(&kv->error_mutex);
+		pthread_mutex_destroy(&kv->deleting);
 	}
 	free(kv->path);
 	free(kv);
@@ -719,6 +767,11 @@ int kv_reopen(struct kv *kv)
 bool kv_is_writable(const struct kv *kv)
 {
 	return kv->writable;
+}
+
+bool kv_is_hurt(const struct kv *kv)
+{
+	return kv->hurt < 0;
 }
 
 /* Sums what the files of the folder hold, or only those whose name ends in `suffix`. */
@@ -807,6 +860,8 @@ int kv_write(struct kv *kv, struct kv_batch *batch, enum kv_durability durabilit
 	char *text = NULL;
 	if (!kv->db || !kv->writable)
 		return kv_refuse(kv, "writing to");
+	if (kv->hurt)
+		return kv_refuse_hurt(kv);
 	rocksdb_write(kv->db, kv->write[durability], batch->batch, &text);
 	int r = kv_result(kv, "writing to", text);
 	return r == 0 && durability == KV_SYNC ? kv_acked_write(kv) : r;
@@ -1010,9 +1065,17 @@ int kv_delete_files(struct kv *kv, enum kv_family family, struct kv_bytes from, 
 	kv_put_before(to, &before);
 	if (before.failed)
 		return -ENOMEM;
-	rocksdb_delete_file_in_range_cf(kv->db, kv->families[family], from.bytes, from.count,
-	        (const char *)before.bytes, before.count, &text);
-	return kv_result(kv, "deleting from", text);
+	pthread_mutex_lock(&kv->deleting);
+	int r = kv->hurt ? kv_refuse_hurt(kv) : 0;
+	if (r == 0) {
+		rocksdb_delete_file_in_range_cf(kv->db, kv->families[family], from.bytes,
+		        from.count, (const char *)before.bytes, before.count, &text);
+		r = kv_result(kv, "deleting from", text);
+		if (r < 0)
+			kv_set_hurt(kv, r);
+	}
+	pthread_mutex_unlock(&kv->deleting);
+	return r;
 }
 
 /* Is there a key in [from, to)? */

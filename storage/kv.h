@@ -82,6 +82,8 @@ int kv_open_reader(struct kv_options options, struct kv **ret_kv, bool *ret_is_w
  */
 int kv_reopen(struct kv *kv);
 bool kv_is_writable(const struct kv *kv);
+/* Giving back files failed, so nothing is written before kv_reopen(). */
+bool kv_is_hurt(const struct kv *kv);
 
 /* How much room kv_reopen() should find: it rewrites what is only in the log so far. */
 uint64_t kv_reopen_bytes(struct kv *kv);
@@ -145,6 +147,7 @@ bool kv_iterator_skip(struct kv_iterator *iterator, struct kv_bytes behind);
 /*
  * Gives back the files that hold nothing but [from, to), at once and without reading them. `to` is
  * not empty. Only after a written kv_delete_range() of the same range, and before any other write.
+ * After a failure nothing is written or given back any more before kv_reopen(): kv_is_hurt().
  */
 int kv_delete_files(struct kv *kv, enum kv_family family, struct kv_bytes from, struct kv_bytes to);
 

@@ -499,8 +499,9 @@ static void store_take_back(struct store *store, uint32_t slots_count)
 
 int store_make_writable(struct store *store)
 {
-	if (!store->is_broken)
+	if (!store->is_broken && !kv_is_hurt(store->kv))
 		return 0;
+	store->is_broken = true;
 
 	uint64_t needed = kv_reopen_bytes(store->kv);
 	uint64_t available = kv_free_bytes(store->kv);

@@ -1,9 +1,13 @@
 /*
- * What the store cannot show of its database: which files go when a range of keys is given back.
+ * What the store cannot show of its database: which files go when a range of keys is given back,
+ * and what a full disk leaves of it.
  */
 
 #include <errno.h>
+#include <signal.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "storage/kv.h"
 #include "tests/lib/test.h"
@@ -87,12 +91,78 @@ static void files_within_a_range_go_at_once(void **state)
 	assert_int_equal(kv_files_disk_bytes(kv, KV_DICT), 0);
 }
 
+/* A full disk for this process: no file grows past the limit. */
+static void limit_files(rlim_t bytes)
+{
+	struct rlimit limit;
+	CHECK_OK(getrlimit(RLIMIT_FSIZE, &limit));
+	limit.rlim_cur = bytes;
+	CHECK_OK(setrlimit(RLIMIT_FSIZE, &limit));
+}
+
+/*
+ * RocksDB takes the manifest that it could not begin for the one that is in use, and whatever
+ * looks for files to remove then removes the one that is: nothing could be opened any more.
+ */
+static void a_disk_that_is_full_when_files_go_does_not_take_the_manifest(void **state)
+{
+	TEST_DIR(dir);
+	char copy[300];
+	AUTO(kv) kv = open_kv(&dir);
+	put_file(kv, "a");
+	put_file(kv, "b");
+	put_file(kv, "c");
+	limit_files(0);
+	CHECK(kv_delete_files(kv, KV_DICT, key_of("a"), key_of("b")) < 0);
+	CHECK(kv_delete_files(kv, KV_DICT, key_of("b"), key_of("c")) < 0);
+	limit_files(RLIM_INFINITY);
+	snprintf(copy, sizeof(copy), "%s/copy", dir.path);
+	(void)kv_checkpoint(kv, copy); /* which looks for files to remove at its end */
+	CHECK_OK(kv_reopen(kv));
+	CHECK(has(kv, key_of("c")));
+}
+
+static void put_key(struct kv *kv, const char *key)
+{
+	AUTO(kv_batch) write = kv_batch_new();
+	kv_put(kv, write, KV_BATCH, key_of(key), key_of("value"));
+	CHECK_OK(kv_write(kv, write, KV_SYNC));
+	CHECK_OK(kv_flush(kv));
+}
+
+/*
+ * A merge of which nothing is left begins a file all the same. Where that file fails only at its
+ * end, an assertion of RocksDB ends the process.
+ */
+static void a_merge_of_nothing_on_a_full_disk_is_survived(void **state)
+{
+	TEST_DIR(dir);
+	AUTO(kv) kv = open_kv(&dir);
+	put_key(kv, "a");
+	AUTO(kv_batch) write = kv_batch_new();
+	kv_delete_range(kv, write, KV_BATCH, key_of("a"), key_of("b"));
+	CHECK_OK(kv_write(kv, write, KV_SYNC));
+	CHECK_OK(kv_flush(kv));
+	for (rlim_t bytes = 0; bytes < 2048; bytes += 64) {
+		limit_files(bytes);
+		(void)kv_settle(kv, KV_BATCH, key_of("a"), key_of("b"));
+		limit_files(RLIM_INFINITY);
+		CHECK_OK(kv_reopen(kv));
+	}
+	CHECK_OK(kv_settle(kv, KV_BATCH, key_of("a"), key_of("b")));
+	assert_int_equal(kv_files_disk_bytes(kv, KV_BATCH), 0);
+}
+
 int main(void)
 {
+	struct sigaction ignore = { .sa_handler = SIG_IGN };
+	CHECK_OK(sigaction(SIGXFSZ, &ignore, NULL));
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_end_of_a_range_stays_when_its_files_go),
 		cmocka_unit_test(an_end_with_zeroes_stays_as_well),
 		cmocka_unit_test(files_within_a_range_go_at_once),
+		cmocka_unit_test(a_disk_that_is_full_when_files_go_does_not_take_the_manifest),
+		cmocka_unit_test(a_merge_of_nothing_on_a_full_disk_is_survived),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
