@@ -4,12 +4,11 @@
  */
 
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/resource.h>
 
 #include "storage/kv.h"
+#include "tests/lib/fault.h"
 #include "tests/lib/test.h"
 
 static struct kv *open_kv(const struct test_dir *dir)
@@ -91,15 +90,6 @@ static void files_within_a_range_go_at_once(void **state)
 	assert_int_equal(kv_files_disk_bytes(kv, KV_DICT), 0);
 }
 
-/* A full disk for this process: no file grows past the limit. */
-static void limit_files(rlim_t bytes)
-{
-	struct rlimit limit;
-	CHECK_OK(getrlimit(RLIMIT_FSIZE, &limit));
-	limit.rlim_cur = bytes;
-	CHECK_OK(setrlimit(RLIMIT_FSIZE, &limit));
-}
-
 /*
  * RocksDB takes the manifest that it could not begin for the one that is in use, and whatever
  * looks for files to remove then removes the one that is: nothing could be opened any more.
@@ -112,10 +102,10 @@ static void a_disk_that_is_full_when_files_go_does_not_take_the_manifest(void **
 	put_file(kv, "a");
 	put_file(kv, "b");
 	put_file(kv, "c");
-	limit_files(0);
+	fault_limit_files(0);
 	CHECK(kv_delete_files(kv, KV_DICT, key_of("a"), key_of("b")) < 0);
 	CHECK(kv_delete_files(kv, KV_DICT, key_of("b"), key_of("c")) < 0);
-	limit_files(RLIM_INFINITY);
+	fault_limit_files(FAULT_FILES_ANY);
 	snprintf(copy, sizeof(copy), "%s/copy", dir.path);
 	(void)kv_checkpoint(kv, copy); /* which looks for files to remove at its end */
 	CHECK_OK(kv_reopen(kv));
@@ -143,10 +133,10 @@ static void a_merge_of_nothing_on_a_full_disk_is_survived(void **state)
 	kv_delete_range(kv, write, KV_BATCH, key_of("a"), key_of("b"));
 	CHECK_OK(kv_write(kv, write, KV_SYNC));
 	CHECK_OK(kv_flush(kv));
-	for (rlim_t bytes = 0; bytes < 2048; bytes += 64) {
-		limit_files(bytes);
+	for (uint64_t bytes = 0; bytes < 2048; bytes += 64) {
+		fault_limit_files(bytes);
 		(void)kv_settle(kv, KV_BATCH, key_of("a"), key_of("b"));
-		limit_files(RLIM_INFINITY);
+		fault_limit_files(FAULT_FILES_ANY);
 		CHECK_OK(kv_reopen(kv));
 	}
 	CHECK_OK(kv_settle(kv, KV_BATCH, key_of("a"), key_of("b")));
@@ -155,8 +145,6 @@ static void a_merge_of_nothing_on_a_full_disk_is_survived(void **state)
 
 int main(void)
 {
-	struct sigaction ignore = { .sa_handler = SIG_IGN };
-	CHECK_OK(sigaction(SIGXFSZ, &ignore, NULL));
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_end_of_a_range_stays_when_its_files_go),
 		cmocka_unit_test(an_end_with_zeroes_stays_as_well),

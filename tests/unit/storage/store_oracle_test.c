@@ -13,9 +13,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -312,21 +310,13 @@ static void program_verify(struct program *program)
 
 enum failure { FAIL_NOT, FAIL_MEMORY, FAIL_DISK };
 
-static void limit_files(rlim_t bytes)
-{
-	struct rlimit limit;
-	CHECK_OK(getrlimit(RLIMIT_FSIZE, &limit));
-	limit.rlim_cur = bytes;
-	CHECK_OK(setrlimit(RLIMIT_FSIZE, &limit));
-}
-
 static enum failure program_fail(struct program *program, enum failure failure, uint32_t within)
 {
 	if (failure == FAIL_MEMORY)
 		fault_arm(FAULT_ALLOC, (uint32_t)rng_below(&program->rng, within), ENOMEM);
 	/* No file may grow, or some a little: what is written at the end of a file fails then. */
 	if (failure == FAIL_DISK)
-		limit_files(rng_below(&program->rng, 2) ? rng_below(&program->rng, 8192) : 0);
+		fault_limit_files(rng_below(&program->rng, 2) ? rng_below(&program->rng, 8192) : 0);
 	return failure;
 }
 
@@ -346,7 +336,7 @@ static void program_mend(struct program *program, enum failure failure)
 	if (failure == FAIL_MEMORY)
 		(void)fault_disarm();
 	if (failure == FAIL_DISK)
-		limit_files(RLIM_INFINITY);
+		fault_limit_files(FAULT_FILES_ANY);
 	program->is_hurt |= failure == FAIL_DISK;
 }
 
@@ -2123,14 +2113,12 @@ static void run_workers(struct shared *shared, uint64_t seeds)
 
 static void random_programs_agree_with_the_model(void **state)
 {
-	struct sigaction ignore = { .sa_handler = SIG_IGN };
 	const char *one = getenv("PROFLEET_SEED");
 	const char *count = getenv("PROFLEET_SEEDS");
 	struct reached reached = { 0 };
 	struct shared *shared = mmap(
 	        NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	CHECK(shared != MAP_FAILED);
-	CHECK_OK(sigaction(SIGXFSZ, &ignore, NULL));
 	name_instances();
 	/* Nothing of the database has begun yet, so a child is a process like this one. */
 	if (one)
