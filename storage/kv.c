@@ -35,9 +35,9 @@
  *
  * A merge of which nothing is left (of keys below a deleted range) begins a table all the same. If
  * that fails while it is written all is well, but if it fails when it is synced, an assertion ends
- * the process; and its few hundred bytes are not written before the sync, as files are written by
- * the mebibyte. So they are not buffered: each block of a table is one write, with one of a few
- * bytes for its checksum, and so is each piece of the log, of 32 KiB.
+ * the process; and all of it is a few hundred bytes, which wait in a buffer for the sync. So the
+ * buffer is one page, and its properties are made longer than that (kv_lengthen_properties), as
+ * what is longer than the buffer is written at once.
  */
 
 #include "storage/kv.h"
@@ -61,6 +61,7 @@
 #include "storage/table_file.h"
 
 #define KV_ERROR_BYTES         512
+#define KV_NAME_BYTES          256
 #define KV_FAMILIES_MAX        64
 #define KV_LOG_BYTES_MAX       (64u << 20)
 #define KV_MANIFEST_BYTES_MAX  (256u << 20) /* of one that is looked at */
@@ -68,6 +69,7 @@
 #define KV_MERGE_MARGIN_BYTES  (16u << 20) /* what merging a few files may take for a while */
 #define KV_RECOVERY_POINT      2           /* rocksdb_point_in_time_recovery has no name in C */
 #define KV_INFO_LEVEL_NONE     6           /* one above the highest, which are headers */
+#define KV_BUFFER_BYTES        4096
 #define KV_BLOOM_BITS          10
 #define KV_DICT_BLOCK_BYTES    (1u << 20)
 #define KV_DICT_ZSTD_LEVEL     6
@@ -142,6 +144,7 @@ struct kv {
 
 	rocksdb_options_t *options;
 	rocksdb_options_t *family_options[KV_FAMILIES];
+	rocksdb_options_t *made_options[KV_FAMILIES]; /* of files made beside the database */
 	rocksdb_block_based_table_options_t *table;
 	rocksdb_block_based_table_options_t *table_large;
 	rocksdb_block_based_table_options_t *table_dict;
@@ -150,6 +153,8 @@ struct kv {
 	rocksdb_writeoptions_t *write[2]; /* by enum kv_durability */
 
 	_Atomic uint64_t made; /* files beside the database, for their names */
+
+	_Atomic bool is_torn; /* a write failed: the log may end with a part of it */
 
 	pthread_mutex_t deleting; /* whoever gives back files: one at a time */
 	_Atomic int hurt;         /* 0, or how giving back failed since the last opening */
@@ -260,36 +265,83 @@ static void kv_set_hurt(struct kv *kv, int failure)
 	kv->hurt = failure;
 }
 
+static void kv_end_no_merge(void *state)
+{
+	(void)state;
+}
+
+static char *kv_full_merge(void *state, const char *key, size_t key_bytes, const char *before,
+        size_t before_bytes, const char *const *operands, const size_t *operands_bytes,
+        int operands_count, unsigned char *ret_success, size_t *ret_bytes)
+{
+	*ret_success = 0;
+	*ret_bytes = 0;
+	return NULL;
+}
+
+static char *kv_partial_merge(void *state, const char *key, size_t key_bytes,
+        const char *const *operands, const size_t *operands_bytes, int operands_count,
+        unsigned char *ret_success, size_t *ret_bytes)
+{
+	*ret_success = 0;
+	*ret_bytes = 0;
+	return NULL;
+}
+
+static const char *kv_long_name(void *state)
+{
+	static const char name[KV_BUFFER_BYTES + 1] = { [0 ... KV_BUFFER_BYTES - 1] = '-' };
+	return name;
+}
+
+/*
+ * The one text of a table's properties that is ours to choose and means nothing to anybody is the
+ * name of a merge operator. Nothing is ever merged by it.
+ */
+static void kv_lengthen_properties(rocksdb_options_t *options)
+{
+	rocksdb_options_set_merge_operator(
+	        options, rocksdb_mergeoperator_create(NULL, kv_end_no_merge, kv_full_merge,
+	                         kv_partial_merge, NULL, kv_long_name));
+}
+
+static rocksdb_options_t *kv_make_options_of(
+        const struct kv *kv, enum kv_family i, uint64_t memtables_bytes)
+{
+	rocksdb_options_t *options = rocksdb_options_create();
+	bool is_bulk = i == KV_BATCH || i == KV_SYMBOLS || i == KV_SUMS || i == KV_DETAIL ||
+	               i == KV_SUMS_HOUR || i == KV_SUMS_DAY;
+
+	rocksdb_options_set_block_based_table_factory(options, is_bulk        ? kv->table_large
+	                                                       : i == KV_DICT ? kv->table_dict
+	                                                                      : kv->table);
+	rocksdb_options_set_write_buffer_size(
+	        options, is_bulk ? memtables_bytes / 2 : memtables_bytes / 8);
+	rocksdb_options_set_target_file_size_base(options, 32u << 20);
+	rocksdb_options_set_level_compaction_dynamic_level_bytes(options, 1);
+	/* Batches and symbols come packed; dictionary deltas are the ones that gain. */
+	/*
+	 * A dictionary is written once and stays where its first flush put it, above the
+	 * lowest level, so it is packed well from the beginning; it is only ever read from
+	 * end to end, so in large pieces, in which a name finds those that are like it.
+	 */
+	int packing = is_bulk        ? rocksdb_no_compression
+	              : i == KV_DICT ? rocksdb_zstd_compression
+	                             : rocksdb_lz4_compression;
+	rocksdb_options_set_compression(options, packing);
+	rocksdb_options_set_bottommost_compression(options, packing);
+	if (i == KV_DICT)
+		rocksdb_options_set_compression_options(
+		        options, KV_ZSTD_WINDOW_DEFAULT, KV_DICT_ZSTD_LEVEL, 0, 0);
+	return options;
+}
+
 static void kv_make_family_options(struct kv *kv, uint64_t memtables_bytes)
 {
 	for (int i = 0; i < KV_FAMILIES; i++) {
-		rocksdb_options_t *options = rocksdb_options_create();
-		bool is_bulk = i == KV_BATCH || i == KV_SYMBOLS || i == KV_SUMS || i == KV_DETAIL ||
-		               i == KV_SUMS_HOUR || i == KV_SUMS_DAY;
-
-		rocksdb_options_set_block_based_table_factory(options, is_bulk ? kv->table_large
-		                                                       : i == KV_DICT
-		                                                               ? kv->table_dict
-		                                                               : kv->table);
-		rocksdb_options_set_write_buffer_size(
-		        options, is_bulk ? memtables_bytes / 2 : memtables_bytes / 8);
-		rocksdb_options_set_target_file_size_base(options, 32u << 20);
-		rocksdb_options_set_level_compaction_dynamic_level_bytes(options, 1);
-		/* Batches and symbols come packed; dictionary deltas are the ones that gain. */
-		/*
-		 * A dictionary is written once and stays where its first flush put it, above the
-		 * lowest level, so it is packed well from the beginning; it is only ever read from
-		 * end to end, so in large pieces, in which a name finds those that are like it.
-		 */
-		int packing = is_bulk        ? rocksdb_no_compression
-		              : i == KV_DICT ? rocksdb_zstd_compression
-		                             : rocksdb_lz4_compression;
-		rocksdb_options_set_compression(options, packing);
-		rocksdb_options_set_bottommost_compression(options, packing);
-		if (i == KV_DICT)
-			rocksdb_options_set_compression_options(
-			        options, KV_ZSTD_WINDOW_DEFAULT, KV_DICT_ZSTD_LEVEL, 0, 0);
-		kv->family_options[i] = options;
+		kv->made_options[i] = kv_make_options_of(kv, (enum kv_family)i, memtables_bytes);
+		kv->family_options[i] = kv_make_options_of(kv, (enum kv_family)i, memtables_bytes);
+		kv_lengthen_properties(kv->family_options[i]);
 	}
 }
 
@@ -318,8 +370,8 @@ static void kv_make_options(struct kv *kv, struct kv_options options)
 	rocksdb_options_set_max_manifest_file_size(kv->options, 16u << 20);
 	/* An open writes a new one of a few kilobytes: no room of 4 MiB has to be found for it. */
 	rocksdb_options_set_manifest_preallocation_size(kv->options, 64u << 10);
-	/* See above: a table must not fail for want of room when it is synced. */
-	rocksdb_options_set_writable_file_max_buffer_size(kv->options, 0);
+	/* A table must not fail for want of room only when it is synced: see above. */
+	rocksdb_options_set_writable_file_max_buffer_size(kv->options, KV_BUFFER_BYTES);
 	rocksdb_options_set_delete_obsolete_files_period_micros(
 	        kv->options, KV_FULL_SCAN_PERIOD_US);
 	rocksdb_options_set_stats_dump_period_sec(kv->options, 0);
@@ -455,6 +507,65 @@ static int kv_acked_check(struct kv *kv, uint64_t acked)
 	return -ENODATA;
 }
 
+/* All of a file; NULL when it cannot be had. */
+static uint8_t *kv_read_file(int folder_fd, const char *name, size_t *ret_count)
+{
+	struct stat status;
+	autoclose int fd = openat(folder_fd, name, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &status) < 0 || status.st_size > KV_MANIFEST_BYTES_MAX)
+		return NULL;
+	size_t count = (size_t)status.st_size;
+	autofree uint8_t *bytes = malloc(count + 1);
+	if (!bytes || pread(fd, bytes, count, 0) != (ssize_t)count)
+		return NULL;
+	bytes[count] = 0;
+	*ret_count = count;
+	return TAKE(bytes);
+}
+
+/* The log that was written to last; false: there is none. */
+static bool kv_newest_log(const struct kv *kv, char name[static KV_NAME_BYTES])
+{
+	unsigned long newest = 0;
+	DIR *folder = opendir(kv->path);
+	if (!folder)
+		return false;
+	for (struct dirent *entry; (entry = readdir(folder));) {
+		char *end;
+		unsigned long number = strtoul(entry->d_name, &end, 10);
+		if (number <= newest || strcmp(end, ".log") != 0)
+			continue;
+		newest = number;
+		snprintf(name, KV_NAME_BYTES, "%s", entry->d_name);
+	}
+	closedir(folder);
+	return newest > 0;
+}
+
+/*
+ * Cuts off the write that failed. RocksDB would leave it out as well, but begins the next log with
+ * a write of its own then, for which it reserves tens of megabytes, and where there are fewer it
+ * takes all there are and fails with what it writes next.
+ */
+static void kv_cut_log(struct kv *kv)
+{
+	char name[KV_NAME_BYTES];
+	size_t count;
+	size_t end;
+	if (!kv_newest_log(kv, name))
+		return;
+	autoclose int folder = open(kv->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	autofree uint8_t *bytes = folder < 0 ? NULL : kv_read_file(folder, name, &count);
+	if (!bytes || log_file_end(bytes, count, &end) < 0 || end == count)
+		return;
+	/* As RocksDB does it; whoever has opened the folder meanwhile is left alone. */
+	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+	autoclose int lock_fd = openat(folder, "LOCK", O_RDWR | O_CLOEXEC);
+	autoclose int fd = openat(folder, name, O_WRONLY | O_CLOEXEC);
+	if (lock_fd >= 0 && fd >= 0 && fcntl(lock_fd, F_SETLK, &lock) == 0)
+		(void)!ftruncate(fd, (off_t)end); /* or RocksDB leaves it out */
+}
+
 static void kv_disconnect(struct kv *kv)
 {
 	if (!kv->db)
@@ -466,9 +577,12 @@ static void kv_disconnect(struct kv *kv)
 	for (size_t i = 0; i < kv->strangers_count; i++)
 		rocksdb_column_family_handle_destroy(kv->strangers[i]);
 	rocksdb_close(kv->db);
+	if (kv->is_torn)
+		kv_cut_log(kv);
 	kv->db = NULL;
 	kv->writable = false;
 	kv->hurt = 0;
+	kv->is_torn = false;
 	kv->strangers_count = 0;
 }
 
@@ -516,22 +630,6 @@ static void kv_take_handles(struct kv *kv, const struct kv_opening *opening)
 	kv->strangers_count = opening->count - opening->ours_count;
 	for (size_t i = 0; i < kv->strangers_count; i++)
 		kv->strangers[i] = opening->handles[opening->ours_count + i];
-}
-
-/* All of a file; NULL when it cannot be had. */
-static uint8_t *kv_read_file(int folder_fd, const char *name, size_t *ret_count)
-{
-	struct stat status;
-	autoclose int fd = openat(folder_fd, name, O_RDONLY | O_CLOEXEC);
-	if (fd < 0 || fstat(fd, &status) < 0 || status.st_size > KV_MANIFEST_BYTES_MAX)
-		return NULL;
-	size_t count = (size_t)status.st_size;
-	autofree uint8_t *bytes = malloc(count + 1);
-	if (!bytes || pread(fd, bytes, count, 0) != (ssize_t)count)
-		return NULL;
-	bytes[count] = 0;
-	*ret_count = count;
-	return TAKE(bytes);
 }
 
 /* -EBADMSG: what is behind a damaged place of the manifest would be forgotten. */
@@ -726,8 +824,10 @@ void kv_free(struct kv *kv)
 		rocksdb_readoptions_destroy(kv->read);
 		rocksdb_writeoptions_destroy(kv->write[KV_UNSYNCED]);
 		rocksdb_writeoptions_destroy(kv->write[KV_SYNC]);
-		for (int i = 0; i < KV_FAMILIES; i++)
+		for (int i = 0; i < KV_FAMILIES; i++) {
 			rocksdb_options_destroy(kv->family_options[i]);
+			rocksdb_options_destroy(kv->made_options[i]);
+		}
 		rocksdb_block_based_options_destroy(kv->table);
 		rocksdb_block_based_options_destroy(kv->table_large);
 		rocksdb_block_based_options_destroy(kv->table_dict);
@@ -864,6 +964,8 @@ int kv_write(struct kv *kv, struct kv_batch *batch, enum kv_durability durabilit
 		return kv_refuse_hurt(kv);
 	rocksdb_write(kv->db, kv->write[durability], batch->batch, &text);
 	int r = kv_result(kv, "writing to", text);
+	if (r < 0)
+		kv->is_torn = true;
 	return r == 0 && durability == KV_SYNC ? kv_acked_write(kv) : r;
 }
 
@@ -1189,7 +1291,7 @@ static int kv_files_begin(struct kv_files *files)
 	if (r < 0)
 		return r;
 	files->writer = rocksdb_sstfilewriter_create(
-	        files->env, files->kv->family_options[files->family]);
+	        files->env, files->kv->made_options[files->family]);
 	rocksdb_sstfilewriter_open(files->writer, name, &text);
 	files->bytes = 0;
 	return kv_result(files->kv, "making a file for", text);

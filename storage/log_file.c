@@ -15,7 +15,9 @@
 
 #define LOG_BLOCK_BYTES 32768
 #define LOG_HEAD_BYTES  7
-#define LOG_KINDS       4
+#define LOG_KINDS       4 /* a whole write, or the first, one in the middle, the last of one */
+#define LOG_KIND_WHOLE  1
+#define LOG_KIND_LAST   4
 #define LOG_CRC_POLYNOM 0x82f63b78u
 #define LOG_MASK_DELTA  0xa282ead8u
 #define LOG_KIND_AT     6
@@ -63,22 +65,44 @@ static bool log_has_record(const struct log_crc *crc, const uint8_t *bytes, size
 	return true;
 }
 
-int log_file_check(const uint8_t *bytes, size_t count)
+/* Where the first record is that is not good; *ret_whole: behind the last whole write before it. */
+static size_t log_walk(
+        const struct log_crc *crc, const uint8_t *bytes, size_t count, size_t *ret_whole)
 {
-	struct log_crc crc;
 	size_t at = 0;
 	size_t record_bytes;
-	log_crc_init(&crc);
+	*ret_whole = 0;
 	while (at < count) {
-		if (LOG_BLOCK_BYTES - at % LOG_BLOCK_BYTES < LOG_HEAD_BYTES)
+		if (LOG_BLOCK_BYTES - at % LOG_BLOCK_BYTES < LOG_HEAD_BYTES) {
 			at += LOG_BLOCK_BYTES - at % LOG_BLOCK_BYTES;
-		else if (log_has_record(&crc, bytes, count, at, &record_bytes))
-			at += record_bytes;
-		else
+			continue;
+		}
+		if (!log_has_record(crc, bytes, count, at, &record_bytes))
 			break;
+		uint8_t kind = bytes[at + LOG_KIND_AT];
+		at += record_bytes;
+		if (kind == LOG_KIND_WHOLE || kind == LOG_KIND_LAST)
+			*ret_whole = at;
 	}
+	return at < count ? at : count;
+}
+
+int log_file_end(const uint8_t *bytes, size_t count, size_t *ret_end)
+{
+	struct log_crc crc;
+	size_t whole;
+	size_t record_bytes;
+	log_crc_init(&crc);
+	size_t at = log_walk(&crc, bytes, count, &whole);
 	for (size_t behind = at + 1; behind < count; behind++)
 		if (log_has_record(&crc, bytes, count, behind, &record_bytes))
 			return -EBADMSG;
+	*ret_end = whole;
 	return 0;
+}
+
+int log_file_check(const uint8_t *bytes, size_t count)
+{
+	size_t end;
+	return log_file_end(bytes, count, &end);
 }

@@ -15,3 +15,6 @@
 
 /* 0, also for an end that is torn. -EBADMSG: good records lie behind one that is not. */
 int log_file_check(const uint8_t *bytes, size_t count);
+
+/* The same, and where the last write ends that is there as a whole: behind it nothing is good. */
+int log_file_end(const uint8_t *bytes, size_t count, size_t *ret_end);

@@ -133,7 +133,7 @@ static void a_merge_of_nothing_on_a_full_disk_is_survived(void **state)
 	kv_delete_range(kv, write, KV_BATCH, key_of("a"), key_of("b"));
 	CHECK_OK(kv_write(kv, write, KV_SYNC));
 	CHECK_OK(kv_flush(kv));
-	for (uint64_t bytes = 0; bytes < 2048; bytes += 64) {
+	for (uint64_t bytes = 0; bytes <= 8192; bytes += 4096) {
 		fault_limit_files(bytes);
 		(void)kv_settle(kv, KV_BATCH, key_of("a"), key_of("b"));
 		fault_limit_files(FAULT_FILES_ANY);

@@ -79,10 +79,30 @@ static void room_that_was_reserved_behind_it_is_no_damage(void **state)
 	assert_int_equal(log_file_check(larger, count + 100000), -EBADMSG);
 }
 
+/* Wherever it is torn, its end is where a write ends, and all of that is good. */
+static void a_torn_log_ends_with_its_last_whole_write(void **state)
+{
+	size_t count;
+	size_t end = 0;
+	autofree uint8_t *bytes = make_manifest(&count);
+	size_t last = last_record(bytes, count);
+	CHECK_OK(log_file_end(bytes, count, &end));
+	assert_int_equal(end, count);
+	for (size_t cut = last; cut < count; cut++) {
+		CHECK_OK(log_file_end(bytes, cut, &end));
+		assert_int_equal(end, last);
+	}
+	bytes[20] ^= 1;
+	assert_int_equal(log_file_end(bytes, count, &end), -EBADMSG);
+	CHECK_OK(log_file_end(NULL, 0, &end));
+	assert_int_equal(end, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_torn_log_is_good_and_a_changed_one_is_not),
+		cmocka_unit_test(a_torn_log_ends_with_its_last_whole_write),
 		cmocka_unit_test(room_that_was_reserved_behind_it_is_no_damage),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

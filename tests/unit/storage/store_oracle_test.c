@@ -314,9 +314,9 @@ static enum failure program_fail(struct program *program, enum failure failure, 
 {
 	if (failure == FAIL_MEMORY)
 		fault_arm(FAULT_ALLOC, (uint32_t)rng_below(&program->rng, within), ENOMEM);
-	/* No file may grow, or some a little: what is written at the end of a file fails then. */
+	/* No file has a block, or one, or two. */
 	if (failure == FAIL_DISK)
-		fault_limit_files(rng_below(&program->rng, 2) ? rng_below(&program->rng, 8192) : 0);
+		fault_limit_files(rng_below(&program->rng, 3) * 4096);
 	return failure;
 }
 
