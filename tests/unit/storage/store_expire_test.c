@@ -13,6 +13,8 @@
 #define WINDOW_S 60
 #define WINDOWS  4
 #define PERIOD   UINT64_C(10)
+/* A dozen tables of the database, small as they are, have properties of a page each. */
+#define TABLES_BYTES (UINT64_C(12) * 4096)
 
 static const char *const services[] = { "cart", "shop", "mail" };
 
@@ -453,7 +455,7 @@ static void space_comes_back_without_a_compaction(void **state)
 	CHECK_OK(store_flush(store));
 	CHECK_OK(store_inventory_totals(store, &after));
 	assert_int_equal(after.detail + after.sums[0] + after.windows, 0);
-	if (disk_bytes(store) > before / 10)
+	if (disk_bytes(store) > before / 10 + TABLES_BYTES)
 		fail_msg("%llu -> %llu", (unsigned long long)before,
 		        (unsigned long long)disk_bytes(store));
 	expect_totals(store, 0, 0, 0);
@@ -479,7 +481,8 @@ static void units_that_share_a_file_give_back_their_space_as_well(void **state)
 	CHECK_OK(store_hide(store, &run, items, WINDOWS, &expired));
 	CHECK_OK(store_erase(store, 1, NULL, &expired));
 	CHECK_OK(store_flush(store));
-	CHECK(disk_bytes(store) < before - (expired.bytes_detail + expired.bytes_sums) * 9 / 10);
+	uint64_t erased = expired.bytes_detail + expired.bytes_sums;
+	CHECK(disk_bytes(store) < before - erased * 9 / 10 + TABLES_BYTES);
 	expect_totals(store, cart, 0, mail);
 	source_free(&source);
 }
