@@ -16,6 +16,7 @@
 #include "query/complain.h"
 #include "query/json_reply.h"
 #include "query/output.h"
+#include "query/report.h"
 #include "query/rows.h"
 #include "query/text.h"
 #include "query/units.h"
@@ -119,12 +120,7 @@ static int agents_put_table(
 	}
 	text_table_print(table, wide ? 0 : output->width, output->color, to);
 	size_t count = json_array_size(list);
-	if (shown == count)
-		buf_printf(to, "\nall %s agent%s shown\n", units_count(count).text,
-		        count == 1 ? "" : "s");
-	else
-		buf_printf(to, "\n%s of %s agents shown; --limit 0 shows all\n",
-		        units_count(shown).text, units_count(count).text);
+	report_put_shown(shown, count, count == 1 ? "agent" : "agents", to);
 	return 0;
 }
 

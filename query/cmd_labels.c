@@ -97,11 +97,7 @@ static int labels_put_table(
 	size_t count = json_array_size(view->list);
 	if (view->has_recorded)
 		buf_printf(to, "\n" REPORT_RECORDED);
-	if (view->shown == count)
-		buf_printf(to, "\nall %s %s shown\n", units_count(count).text, view->what);
-	else
-		buf_printf(to, "\n%s of %s %s shown; --limit 0 shows all\n",
-		        units_count(view->shown).text, units_count(count).text, view->what);
+	report_put_shown(view->shown, count, view->what, to);
 	return 0;
 }
 

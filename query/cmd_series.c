@@ -139,11 +139,7 @@ static int series_put_table(
 	size_t count = json_array_size(list);
 	if (series_has_recorded(list))
 		buf_printf(to, "\n" REPORT_RECORDED);
-	if (shown == count)
-		buf_printf(to, "\nall %s series shown\n", units_count(count).text);
-	else
-		buf_printf(to, "\n%s of %s series shown; --limit 0 shows all\n",
-		        units_count(shown).text, units_count(count).text);
+	report_put_shown(shown, count, "series", to);
 	return 0;
 }
 

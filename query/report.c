@@ -480,3 +480,12 @@ void report_json_side(const struct source *source, uint32_t index, struct json_w
 	report_json_completeness(side, all, json);
 	json_object_end(json);
 }
+
+void report_put_shown(size_t shown, size_t count, const char *what, struct buf *to)
+{
+	if (shown == count)
+		buf_printf(to, "\nall %s %s shown\n", units_count(count).text, what);
+	else
+		buf_printf(to, "\n%s of %s %s shown; --limit 0 shows all\n",
+		        units_count(shown).text, units_count(count).text, what);
+}

@@ -52,3 +52,6 @@ void report_json_side(const struct source *source, uint32_t side, struct json_wr
 /* `part / whole`, or null of nothing. */
 void report_json_share(
         struct json_writer *json, const char *key, uint64_t part, uint64_t whole, double scale);
+
+/* How many of a list are above: "all 3 series shown", or that --limit cut it. */
+void report_put_shown(size_t shown, size_t count, const char *what, struct buf *to);
