@@ -15,7 +15,9 @@
 #include <string.h>
 
 #include "core/auto.h"
+#include "core/buf.h"
 #include "core/clock.h"
+#include "core/hash.h"
 #include "profile/naming.h"
 #include "query/cmd_diff_private.h"
 #include "query/complain.h"
@@ -40,7 +42,9 @@ struct diff_group {
 	uint32_t series; /* of the answer's dict */
 	uint64_t value[2];
 	uint64_t coverage_ns[2];
+	bool is_large; /* enough to be tested */
 	struct spread_sums spread[2];
+	struct spread_pairs pairs;
 	struct spread_test test;
 	double adds; /* to the rate of the whole, or to its share */
 };
@@ -53,16 +57,19 @@ struct diff_groups {
 	uint32_t shown;
 	bool *chosen; /* room to choose one */
 	bool has_rate;
-	uint64_t whole[2];    /* what rates, or shares, of the whole are of */
-	const char *cluster;  /* what the spread is over: a label, or WIRE_BY_BUCKET */
-	const char *untested; /* why none was; NULL */
-	uint32_t tested;
+	uint64_t whole[2];       /* what rates, or shares, of the whole are of */
+	const char *cluster;     /* what the spread is over: a label, or WIRE_BY_BUCKET */
+	struct buf instances[2]; /* struct diff_instance */
+	const char *untested;    /* why none was; NULL */
+	uint32_t tested, paired;
 };
 
 static void diff_groups_fini(struct diff_groups *groups)
 {
 	free(groups->items);
 	free(groups->chosen);
+	for (int side = 0; side < 2; side++)
+		buf_fini(&groups->instances[side]);
 }
 
 int diff_groups_request(const struct diff_args *args, bool has_file, enum output_format format,
@@ -144,10 +151,10 @@ static int diff_groups_make(struct diff_groups *groups)
 
 /* One instance of one group, on one side. */
 struct diff_instance {
-	struct diff_group *group;
-	const char *name; /* of the reply */
+	struct diff_group *group; /* NULL: of none that is listed */
+	struct hash128 name;
 	double value;
-	double coverage;
+	double of; /* what the value is divided by */
 };
 
 static struct diff_group *diff_groups_find(struct diff_groups *groups, const json_t *labels)
@@ -169,34 +176,82 @@ static struct diff_group *diff_groups_find(struct diff_groups *groups, const jso
 	return NULL;
 }
 
+static int diff_compare_names(const void *left, const void *right)
+{
+	const struct diff_instance *a = left, *b = right;
+	return memcmp(&a->name, &b->name, sizeof(a->name));
+}
+
 static int diff_compare_instances(const void *left, const void *right)
 {
 	const struct diff_instance *a = left, *b = right;
-	return strcmp(a->name, b->name);
+	if (a->group != b->group)
+		return a->group < b->group ? -1 : 1;
+	return diff_compare_names(a, b);
 }
 
-/* Each group's x over n: CPU over seconds of its own instances, or its share of each instance. */
-static void diff_groups_add_instances(
-        struct diff_groups *groups, uint32_t side, struct diff_instance *all, size_t count)
+/* Shares are of the whole instance, of which each group has a part, or nothing. */
+static void diff_groups_share(struct diff_groups *groups, uint32_t side)
 {
-	if (groups->has_rate) {
-		for (size_t i = 0; i < count; i++)
-			if (all[i].group && all[i].coverage > 0)
-				spread_add(
-				        &all[i].group->spread[side], all[i].value, all[i].coverage);
-		return;
-	}
-	qsort(all, count, sizeof(*all), diff_compare_instances);
+	struct buf *instances = &groups->instances[side];
+	size_t count = ARRAY_COUNT(struct diff_instance, *instances);
+	AUTO_BUF shares = { 0 };
+	if (count > 1)
+		qsort(instances->bytes, count, sizeof(struct diff_instance), diff_compare_names);
+	const struct diff_instance *all = ARRAY(struct diff_instance, *instances);
 	for (size_t first = 0, end; first < count; first = end) {
 		double whole = 0;
-		for (end = first; end < count && strcmp(all[end].name, all[first].name) == 0; end++)
+		for (end = first; end < count && diff_compare_names(&all[end], &all[first]) == 0;
+		        end++)
 			whole += all[end].value;
-		for (uint32_t i = 0; i < groups->count && whole > 0; i++) {
-			double value = 0;
+		for (uint32_t i = 0; i < groups->count; i++) {
+			struct diff_instance one = { &groups->items[i], all[first].name, 0, whole };
+			if (!one.group->is_large)
+				continue;
 			for (size_t j = first; j < end; j++)
-				value += all[j].group == &groups->items[i] ? all[j].value : 0;
-			spread_add(&groups->items[i].spread[side], value, whole);
+				one.value += all[j].group == one.group ? all[j].value : 0;
+			buf_put(&shares, &one, sizeof(one));
 		}
+	}
+	buf_reset(instances);
+	if (shares.failed)
+		instances->failed = true;
+	else if (shares.count)
+		buf_put(instances, shares.bytes, shares.count);
+}
+
+/* Of both sides, by group and name: each by itself, and those that are on both as pairs. */
+static void diff_groups_add_instances(struct diff_groups *groups)
+{
+	const struct diff_instance *all[2];
+	size_t count[2], at[2] = { 0, 0 };
+	for (int side = 0; side < 2; side++) {
+		struct buf *instances = &groups->instances[side];
+		count[side] = ARRAY_COUNT(struct diff_instance, *instances);
+		if (count[side] > 1)
+			qsort(instances->bytes, count[side], sizeof(struct diff_instance),
+			        diff_compare_instances);
+		all[side] = ARRAY(struct diff_instance, *instances);
+	}
+	while (at[0] < count[0] || at[1] < count[1]) {
+		int order = at[0] == count[0] ? 1
+		            : at[1] == count[1]
+		                    ? -1
+		                    : diff_compare_instances(&all[0][at[0]], &all[1][at[1]]);
+		double x[2] = { 0, 0 }, n[2] = { 0, 0 };
+		struct diff_group *group = all[order > 0][at[order > 0]].group;
+		for (int side = 0; side < 2; side++) {
+			if (order != 0 && (order > 0) != (side == 1))
+				continue;
+			x[side] = all[side][at[side]].value;
+			n[side] = all[side][at[side]].of;
+			at[side]++;
+			group->pairs.n[side] += n[side];
+			if (n[side] > 0)
+				spread_add(&group->spread[side], x[side], n[side]);
+		}
+		if (n[0] > 0 && n[1] > 0)
+			spread_add_pair(&group->pairs, x, n);
 	}
 }
 
@@ -214,34 +269,33 @@ static int diff_groups_take_side(
 {
 	const struct source *source = groups->diff->source;
 	const json_t *list = json_object_get(reply->root, "series");
-	size_t count = 0;
 	double value = 0;
-	autofree struct diff_instance *all = calloc(json_array_size(list) + 1, sizeof(*all));
-	if (!all)
-		return complain(EXIT_CODE_FAILED, "out of memory");
 	for (size_t i = 0; i < json_array_size(list); i++) {
 		const json_t *series = json_array_get(list, i);
 		const json_t *labels = json_object_get(series, "labels");
+		const char *name = json_reply_text(labels, groups->cluster);
 		struct diff_instance one = {
-			.name = json_reply_text(labels, groups->cluster),
+			.name = hash128_bytes(name, strlen(name)),
 			.value = diff_sum_steps(series, "value"),
-			.coverage = diff_sum_steps(series, "coverage_ns"),
+			.of = diff_sum_steps(series, "coverage_ns"),
 		};
 		if (strcmp(json_reply_text(series, "type"), source->type) != 0 ||
 		        strcmp(json_reply_text(series, "unit"), source->unit) != 0)
 			continue;
-		if (!*one.name)
+		if (!*name)
 			groups->untested = "series without the label instance";
 		one.group = diff_groups_find(groups, labels);
 		value += one.value;
-		all[count++] = one;
+		if (!groups->has_rate || (one.group && one.group->is_large))
+			buf_put(&groups->instances[side], &one, sizeof(one));
 	}
 	/* Doubles of sums past 2^53 are a little off. */
 	double expected = (double)source->sides[side].value;
 	if (fabs(value - expected) > expected * 1e-9)
 		groups->untested = diff_untold;
-	diff_groups_add_instances(groups, side, all, count);
-	return 0;
+	if (!groups->has_rate)
+		diff_groups_share(groups, side);
+	return groups->instances[side].failed ? complain(EXIT_CODE_FAILED, "out of memory") : 0;
 }
 
 static int diff_groups_ask(struct diff_groups *groups, struct client *client, uint32_t index)
@@ -290,15 +344,21 @@ static void diff_groups_test(struct diff_groups *groups)
 	struct spread_test tests[SPREAD_TESTS_MAX];
 	uint32_t of[SPREAD_TESTS_MAX];
 	uint32_t count = 0;
-	double period = (double)source->sides[0].completeness.period_max;
+	bool is_share = !groups->has_rate;
+	uint64_t period_a = source->sides[0].completeness.period_max;
+	uint64_t period_b = source->sides[1].completeness.period_max;
+	double period = (double)(period_a > period_b ? period_a : period_b);
 	if (!report_knows_samples(&source->sides[0]) || !report_knows_samples(&source->sides[1]))
 		period = 0;
 	for (uint32_t i = 0; i < groups->count; i++) {
 		struct diff_group *group = &groups->items[i];
 		group->test.untested = groups->untested ? "" : "not among the 20 largest";
-		if (groups->untested || !diff_groups_is_large(groups, group))
+		if (groups->untested || !group->is_large)
 			continue;
-		tests[count] = spread_compare(group->spread, period, !groups->has_rate);
+		bool is_paired = spread_is_paired(&group->pairs);
+		tests[count] = is_paired ? spread_compare_pairs(&group->pairs, period, is_share)
+		                         : spread_compare(group->spread, period, is_share);
+		groups->paired += is_paired && !tests[count].untested;
 		of[count++] = i;
 	}
 	spread_correct(tests, count);
@@ -314,10 +374,10 @@ static int diff_groups_ask_by(
 	int code = 0;
 	groups->cluster = cluster;
 	groups->untested = NULL;
-	for (uint32_t i = 0; i < groups->count; i++)
-		memset(groups->items[i].spread, 0, sizeof(groups->items[i].spread));
-	for (uint32_t side = 0; side < 2 && code == 0; side++)
+	for (uint32_t side = 0; side < 2 && code == 0; side++) {
+		buf_reset(&groups->instances[side]);
 		code = diff_groups_ask(groups, client, side);
+	}
 	return code;
 }
 
@@ -332,6 +392,8 @@ static int diff_groups_ask_both(struct diff_groups *groups, struct client *clien
 	int code = is_short ? diff_groups_ask_by(groups, client, diff_instance) : 0;
 	if (code == 0 && (!is_short || groups->untested == diff_untold))
 		code = diff_groups_ask_by(groups, client, WIRE_BY_BUCKET);
+	if (code == 0)
+		diff_groups_add_instances(groups);
 	return code;
 }
 
@@ -344,6 +406,8 @@ static int diff_groups_spread(struct diff_groups *groups)
 		                    sizeof(diff_instance) - 1) != 0;
 	AUTO(client) client = NULL;
 	int code = 0;
+	for (uint32_t i = 0; i < groups->count; i++)
+		groups->items[i].is_large = diff_groups_is_large(groups, &groups->items[i]);
 	if (!has_room)
 		groups->untested = "a group is one instance, or four labels leave no room for it";
 	else
@@ -622,9 +686,11 @@ static void diff_groups_put_cut(const struct diff_groups *groups, struct buf *to
 		buf_printf(to, "\nno significance: %s\n", groups->untested);
 	else
 		buf_printf(to,
-		        "\n%u tested over %s, at most %.0f %% of those called more or "
+		        "\n%u tested over %s, %u of them by the same before and after, at most "
+		        "%.0f %% of those called more or "
 		        "less may be chance\n",
-		        groups->tested, diff_groups_clusters(groups), 100 * SPREAD_FDR);
+		        groups->tested, diff_groups_clusters(groups), groups->paired,
+		        100 * SPREAD_FDR);
 }
 
 static int diff_groups_put_json(const struct diff_groups *groups, struct buf *to)
@@ -638,6 +704,7 @@ static int diff_groups_put_json(const struct diff_groups *groups, struct buf *to
 	json_object_begin(&json);
 	json_key_text(&json, "of", diff_groups_clusters(groups));
 	json_key_u64(&json, "tested", groups->tested);
+	json_key_u64(&json, "paired", groups->paired);
 	json_key_double(&json, "false_discovery_rate", SPREAD_FDR);
 	json_key_text(&json, "untested", groups->untested ? groups->untested : "");
 	json_object_end(&json);

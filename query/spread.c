@@ -127,30 +127,74 @@ static const char *spread_untested(const struct spread_sums sides[2], double per
 	return NULL;
 }
 
-struct spread_test spread_compare(const struct spread_sums sides[2], double period, bool is_share)
+/* `variance` and degrees are those over instances. */
+static struct spread_test spread_judge(const struct spread_sums sides[2], double period,
+        bool is_share, double variance, double degrees)
 {
-	struct spread_test test = { .untested = spread_untested(sides, period) };
-	if (test.untested)
-		return test;
+	struct spread_test test = { .degrees = degrees };
 	double a = sides[0].x / sides[0].n;
 	double b = sides[1].x / sides[1].n;
 	double pooled = (sides[0].x + sides[1].x) / (sides[0].n + sides[1].n);
 	double sampling = pooled * (is_share ? 1 - pooled : 1) * period *
 	                  (1 / sides[0].n + 1 / sides[1].n);
-	double variance = spread_variance(&sides[0]) + spread_variance(&sides[1]);
 	variance = variance > sampling ? variance : sampling;
 	if (!(variance > 0)) {
 		/* All of the side, or instances that are as one to the last bit. */
 		test.untested = "instances do not differ";
 		return test;
 	}
-	test.degrees = spread_degrees(sides);
 	test.p = student_p((b - a) / sqrt(variance), test.degrees);
 	test.q = test.p;
 	test.effect = log(b / a);
 	test.error = sqrt(variance) / pooled;
 	test.effect_error = student_t(0.05, test.degrees) * test.error;
 	return test;
+}
+
+struct spread_test spread_compare(const struct spread_sums sides[2], double period, bool is_share)
+{
+	struct spread_test test = { .untested = spread_untested(sides, period) };
+	return test.untested ? test
+	                     : spread_judge(sides, period, is_share,
+	                               spread_variance(&sides[0]) + spread_variance(&sides[1]),
+	                               spread_degrees(sides));
+}
+
+void spread_add_pair(struct spread_pairs *pairs, const double x[2], const double n[2])
+{
+	for (int i = 0; i < 2; i++)
+		spread_add(&pairs->sides[i], x[i], n[i]);
+	pairs->xx += x[0] * x[1];
+	pairs->xn += x[0] * n[1];
+	pairs->nx += n[0] * x[1];
+	pairs->nn += n[0] * n[1];
+}
+
+bool spread_is_paired(const struct spread_pairs *pairs)
+{
+	return pairs->sides[0].count > 1 && pairs->sides[0].n >= 0.8 * pairs->n[0] &&
+	       pairs->sides[1].n >= 0.8 * pairs->n[1];
+}
+
+struct spread_test spread_compare_pairs(
+        const struct spread_pairs *pairs, double period, bool is_share)
+{
+	const struct spread_sums *a = &pairs->sides[0], *b = &pairs->sides[1];
+	struct spread_test test = { .untested = spread_untested(pairs->sides, period) };
+	if (test.untested)
+		return test;
+	double m = (double)a->count;
+	double of_a = a->x / a->n;
+	double of_b = b->x / b->n;
+	double common = m / (m - 1) / (a->n * b->n) *
+	                (pairs->xx - of_b * pairs->xn - of_a * pairs->nx + of_a * of_b * pairs->nn);
+	double variance = spread_variance(a) + spread_variance(b) - 2 * common;
+	/* Weights n / N of both sides, which add up to 2. */
+	double weights = a->nn / (a->n * a->n) + b->nn / (b->n * b->n) +
+	                 2 * pairs->nn / (a->n * b->n);
+	double degrees = 4 / weights - 1;
+	return spread_judge(pairs->sides, period, is_share, variance > 0 ? variance : 0,
+	        degrees > 1 ? degrees : 1);
 }
 
 static int spread_by_p(const void *left, const void *right)

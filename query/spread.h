@@ -21,6 +21,20 @@ struct spread_sums {
 
 void spread_add(struct spread_sums *sums, double x, double n);
 
+/*
+ * Instances that are on both sides, before and after: what they have in common in both is no
+ * difference.
+ */
+struct spread_pairs {
+	struct spread_sums sides[2]; /* of these instances alone */
+	double xx, xn, nx, nn;       /* sums of A's times B's */
+	double n[2];                 /* of all instances of the sides */
+};
+
+void spread_add_pair(struct spread_pairs *pairs, const double x[2], const double n[2]);
+/* Do they make up so much of both sides (four fifths) that the others can be left out? */
+bool spread_is_paired(const struct spread_pairs *pairs);
+
 /* Fewer samples than this on both sides together are not tested. */
 #define SPREAD_SAMPLES_MIN 20.0
 /* So many tests are made at most: beyond it the spread would have to be shared between them. */
@@ -44,6 +58,9 @@ struct spread_test {
  * knows: then sampling has no say in the variance. is_share: x is part of n.
  */
 struct spread_test spread_compare(const struct spread_sums sides[2], double period, bool is_share);
+/* The same over pairs alone. */
+struct spread_test spread_compare_pairs(
+        const struct spread_pairs *pairs, double period, bool is_share);
 
 /* q values of all that were tested (Benjamini and Hochberg), and what could have been seen. */
 void spread_correct(struct spread_test *tests, uint32_t count);

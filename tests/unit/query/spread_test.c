@@ -58,6 +58,26 @@ static void the_numbers_are_those_of_the_formulas(void **state)
 	}
 }
 
+static void the_same_instances_are_compared_with_themselves(void **state)
+{
+	static const struct instance again[] = { { 99, 1000 }, { 118, 1050 }, { 115, 950 },
+		{ 104, 1000 } };
+	struct spread_pairs pairs = { .n = { 4000, 4000 } };
+	for (size_t i = 0; i < COUNT_OF(again); i++)
+		spread_add_pair(&pairs, (double[2]){ before[i].x, again[i].x },
+		        (double[2]){ before[i].n, again[i].n });
+	assert_true(spread_is_paired(&pairs));
+	struct spread_test test = spread_compare_pairs(&pairs, 0, false);
+	assert_null(test.untested);
+	check_near(test.degrees, 2.9887815518853222);
+	check_near(test.p, 0.0011020626400214395);
+	check_near(test.error, 0.00784131627323461);
+	/* Together they say less: instances differ more from each other than from before. */
+	assert_true(spread_compare(pairs.sides, 0, false).p > test.p);
+	pairs.n[0] = 5100;
+	assert_false(spread_is_paired(&pairs));
+}
+
 static void what_cannot_be_told_has_no_p(void **state)
 {
 	struct spread_sums both = sums_of(before, COUNT_OF(before));
@@ -111,6 +131,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_numbers_are_those_of_the_formulas),
+		cmocka_unit_test(the_same_instances_are_compared_with_themselves),
 		cmocka_unit_test(what_cannot_be_told_has_no_p),
 		cmocka_unit_test(many_tests_make_each_of_them_harder),
 	};
