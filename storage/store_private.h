@@ -219,6 +219,7 @@ struct store {
 		uint32_t count;
 		uint32_t capacity;
 	} late;
+	uint32_t deletions_in_memory; /* of batches, since a flush; under writer */
 	uint64_t *unsealable; /* windows that are left open, by their from_ns; under sealing */
 	uint32_t unsealable_count;
 	struct key_window *unrollable; /* windows that no rollup can be made of; under sealing */

@@ -38,6 +38,11 @@
 #define SEAL_LOG_BYTES      (8u << 20)   /* a log that is worth a flush */
 #define SEAL_MUCH_BYTES     (128u << 10) /* of batches that came late */
 #define SEAL_BATCHES_BYTES  (64u << 10)  /* of batches in files that is worth a merge */
+/*
+ * Each seal deletes a range of batches, all of them from the beginning of time, and whoever begins
+ * to read batches sorts those that are in memory: a thousand are ten milliseconds.
+ */
+#define SEAL_DELETIONS_MAX 64
 
 static void seal_chunk_fini(struct seal_chunk *chunk)
 {
@@ -256,8 +261,11 @@ static int seal_commit(struct seal *seal, struct window *window)
 		head_sums_drop(&store->head_sums, seal->key.from_ns, seal->key.to_ns);
 	}
 	gate_unlock(&store->gate);
-	if (r == 0 && kv_log_bytes(store->kv) >= SEAL_LOG_BYTES)
+	if (r == 0 && (++store->deletions_in_memory >= SEAL_DELETIONS_MAX ||
+	                      kv_log_bytes(store->kv) >= SEAL_LOG_BYTES)) {
 		kv_flush_begin(store->kv);
+		store->deletions_in_memory = 0;
+	}
 	if (r == 0 && spared_count == 0) {
 		uint8_t from[KEYS_TIME_BYTES];
 		uint8_t to[KEYS_TIME_BYTES];
