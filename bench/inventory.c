@@ -5,9 +5,9 @@
  *	cmake --build build/release --target bench.inventory
  *	build/release/bin/bench.inventory /dev/shm/large 50000 50
  *
- * Then an aggregator on that folder is asked with the command line; VmHWM in its /proc/PID/status
- * is what it took. Windows are of ten minutes, the last one ended an hour ago. Each has a unit for
- *each service, of two instances with three rows each.
+ * Then an aggregator on that folder is asked with the command line; VmHWM in its
+ * /proc/PID/status is what it took. Windows are of ten minutes, the last one ended an hour ago.
+ * Each has a unit for each service, of two instances with three rows each.
  */
 
 #include <errno.h>
