@@ -78,11 +78,8 @@ static void dict_encode_frame(
 		buf_put_zigzag(to, frame->start_line);
 }
 
-void dict_encode(const struct dict *dict, struct dict_mark from, struct buf *to)
+void dict_encode_head(const struct dict *dict, struct dict_mark from, struct buf *to)
 {
-	from = dict_mark_from_first(from);
-	assert(dict_mark_is_within(from, dict->count));
-
 	buf_put_varint(to, from.strings);
 	buf_put_varint(to, from.modules);
 	buf_put_varint(to, from.frames);
@@ -93,7 +90,10 @@ void dict_encode(const struct dict *dict, struct dict_mark from, struct buf *to)
 	buf_put_varint(to, dict->count.frames - from.frames);
 	buf_put_varint(to, dict->count.nodes - from.nodes);
 	buf_put_varint(to, dict->count.series - from.series);
+}
 
+void dict_encode_names(const struct dict *dict, struct dict_mark from, struct buf *to)
+{
 	for (uint32_t i = from.strings; i < dict->count.strings; i++)
 		buf_put_varint(to, dict->strings[i].count);
 	for (uint32_t i = from.strings; i < dict->count.strings; i++)
@@ -108,18 +108,10 @@ void dict_encode(const struct dict *dict, struct dict_mark from, struct buf *to)
 		buf_put_varint(to, module->offset);
 		buf_put_varint(to, module->flags);
 	}
+}
 
-	struct frame_neighbours before = { 0 };
-	for (uint32_t i = from.frames; i < dict->count.frames; i++)
-		dict_encode_frame(&dict->frames[i], &before, to);
-
-	uint32_t frame = 0;
-	for (uint32_t i = from.nodes; i < dict->count.nodes; i++) {
-		buf_put_varint(to, i - dict->nodes.all[i].parent);
-		buf_put_zigzag(to, (int64_t)dict->nodes.all[i].frame - (int64_t)frame);
-		frame = dict->nodes.all[i].frame;
-	}
-
+void dict_encode_series(const struct dict *dict, struct dict_mark from, struct buf *to)
+{
 	for (uint32_t i = from.series; i < dict->count.series; i++) {
 		const struct series *series = &dict->series[i];
 		buf_put_varint(to, series->type);
@@ -131,6 +123,26 @@ void dict_encode(const struct dict *dict, struct dict_mark from, struct buf *to)
 			buf_put_varint(to, dict->labels[series->labels_first + j].value);
 		}
 	}
+}
+
+void dict_encode(const struct dict *dict, struct dict_mark from, struct buf *to)
+{
+	from = dict_mark_from_first(from);
+	assert(dict_mark_is_within(from, dict->count));
+	dict_encode_head(dict, from, to);
+	dict_encode_names(dict, from, to);
+
+	struct frame_neighbours before = { 0 };
+	for (uint32_t i = from.frames; i < dict->count.frames; i++)
+		dict_encode_frame(&dict->frames[i], &before, to);
+
+	uint32_t frame = 0;
+	for (uint32_t i = from.nodes; i < dict->count.nodes; i++) {
+		buf_put_varint(to, i - dict->nodes.all[i].parent);
+		buf_put_zigzag(to, (int64_t)dict->nodes.all[i].frame - (int64_t)frame);
+		frame = dict->nodes.all[i].frame;
+	}
+	dict_encode_series(dict, from, to);
 }
 
 static uint32_t dict_decode_id(struct reader *from)
@@ -270,7 +282,7 @@ static int dict_decode_nodes(struct dict *dict, uint32_t count, struct reader *f
 	return 0;
 }
 
-static int dict_decode_series(struct dict *dict, uint32_t count, struct reader *from)
+int dict_decode_series(struct dict *dict, uint32_t count, struct reader *from)
 {
 	for (uint32_t i = 0; i < count; i++) {
 		struct series series = { 0 };
@@ -296,7 +308,13 @@ static int dict_decode_series(struct dict *dict, uint32_t count, struct reader *
 	return 0;
 }
 
-static int dict_decode_all(struct dict *dict, struct reader *from)
+int dict_decode_names(struct dict *dict, struct dict_mark added, struct reader *from)
+{
+	int r = dict_decode_strings(dict, added.strings, from);
+	return r < 0 ? r : dict_decode_modules(dict, added.modules, from);
+}
+
+int dict_decode_head(const struct dict *dict, struct reader *from, struct dict_mark *ret_added)
 {
 	struct dict_mark mark = {
 		.strings = dict_decode_id(from),
@@ -313,8 +331,8 @@ static int dict_decode_all(struct dict *dict, struct reader *from)
 		.series = dict_decode_id(from),
 	};
 	/* The least that so many entries can take: a count beyond it is refused before any work. */
-	uint64_t bytes_min = (uint64_t)added.strings + 6 * (uint64_t)added.modules + added.frames +
-	                     2 * (uint64_t)added.nodes + 4 * (uint64_t)added.series;
+	uint64_t bytes_min = (uint64_t)added.strings + 6 * (uint64_t)added.modules +
+	                     4 * (uint64_t)added.series;
 	if (from->failed || !dict_mark_equal(mark, dict->count) || bytes_min > reader_left(from))
 		return -EBADMSG;
 	if (added.strings > dict->limits.strings - mark.strings ||
@@ -323,9 +341,22 @@ static int dict_decode_all(struct dict *dict, struct reader *from)
 	        added.nodes > dict->limits.nodes - mark.nodes ||
 	        added.series > dict->limits.series - mark.series)
 		return -ENOSPC;
+	*ret_added = added;
+	return 0;
+}
 
-	int r = dict_decode_strings(dict, added.strings, from);
-	r = r < 0 ? r : dict_decode_modules(dict, added.modules, from);
+static int dict_decode_all(struct dict *dict, struct reader *from)
+{
+	struct dict_mark added;
+	int r = dict_decode_head(dict, from, &added);
+	if (r < 0)
+		return r;
+	/* Here frames and nodes have a least as well. */
+	uint64_t bytes_min = (uint64_t)added.strings + 6 * (uint64_t)added.modules + added.frames +
+	                     2 * (uint64_t)added.nodes + 4 * (uint64_t)added.series;
+	if (bytes_min > reader_left(from))
+		return -EBADMSG;
+	r = dict_decode_names(dict, added, from);
 	r = r < 0 ? r : dict_decode_frames(dict, added.frames, from);
 	r = r < 0 ? r : dict_decode_nodes(dict, added.nodes, from);
 	return r < 0 ? r : dict_decode_series(dict, added.series, from);

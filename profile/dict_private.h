@@ -2,7 +2,7 @@
 
 /*
  * What the files of dict share: dict.c keeps the things, dict_node.c the trie, dict_codec.c writes
- * and reads them, dict_remap.c carries them from one dict to another.
+ * and reads them, dict_packer.c in fewer bytes, dict_remap.c carries them from one dict to another.
  */
 
 #include "profile/dict.h"
@@ -90,6 +90,17 @@ uint32_t dict_nodes_chains(const struct dict_nodes *nodes);
 /* Labels as they must be stored. */
 int dict_series_sorted(struct dict *dict, const struct series *series, const struct label *labels,
         uint32_t labels_count, uint32_t *ret_id);
+
+/*
+ * Parts of an encoding (dict_codec.c): which range it is of; strings and modules; series. The least
+ * that frames and nodes take is for the caller to check.
+ */
+void dict_encode_head(const struct dict *dict, struct dict_mark from, struct buf *to);
+void dict_encode_names(const struct dict *dict, struct dict_mark from, struct buf *to);
+void dict_encode_series(const struct dict *dict, struct dict_mark from, struct buf *to);
+int dict_decode_head(const struct dict *dict, struct reader *from, struct dict_mark *ret_added);
+int dict_decode_names(struct dict *dict, struct dict_mark added, struct reader *from);
+int dict_decode_series(struct dict *dict, uint32_t count, struct reader *from);
 
 /* A zeroed mark means the beginning, where the first entries already are. */
 struct dict_mark dict_mark_from_first(struct dict_mark mark);

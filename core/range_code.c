@@ -1,0 +1,58 @@
+/*
+ * The rare parts of the range coder.
+ *
+ * A carry goes straight into the bytes that are written already: they are all in memory, and it
+ * seldom goes further than one. The number that the bytes are is less than one, and the interval
+ * lies in it, so no carry goes past the first byte.
+ */
+
+#include "core/range_code.h"
+
+#include <assert.h>
+
+void range_carry(struct range_writer *writer)
+{
+	const struct buf *to = writer->to;
+	if (to->failed)
+		return;
+	size_t at = to->count;
+	do {
+		assert(at > writer->first);
+		at--;
+		to->bytes[at]++;
+	} while (to->bytes[at] == 0);
+}
+
+/* Any number in the interval will do: the one with most zeroes at its end, which are left out. */
+void range_end(struct range_writer *writer)
+{
+	uint64_t low = writer->low;
+	uint64_t end = low + writer->range;
+	unsigned int kept = 0;
+	uint64_t number = 0;
+	for (; kept <= 32; kept += 8) {
+		uint64_t unit = UINT64_C(1) << (32 - kept);
+		number = (low + unit - 1) & ~(unit - 1);
+		if (number < end)
+			break;
+	}
+	if (number >> 32)
+		range_carry(writer);
+	for (unsigned int i = 0; i < kept; i += 8)
+		buf_put_u8(writer->to, (uint8_t)(number >> (24 - i)));
+}
+
+struct range_reader range_reader_of(const struct reader *from)
+{
+	struct range_reader reader = { .at = from->at, .end = from->end, .range = UINT32_MAX };
+	for (unsigned int i = 0; i < sizeof(reader.code); i++)
+		reader.code = reader.code << 8 | range_next_byte(&reader);
+	/* The interval has no such place. */
+	reader.failed |= from->failed || reader.code == UINT32_MAX;
+	return reader;
+}
+
+bool range_is_at_end(const struct range_reader *reader)
+{
+	return !reader->failed && reader->at == reader->end;
+}

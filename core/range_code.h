@@ -1,0 +1,152 @@
+#pragma once
+
+/*
+ * range_code writes decisions in as many bits as they were unlikely: a range coder over bits whose
+ * probabilities learn.
+ *
+ * The state is an interval of 32 bits, which each decision narrows to its part of it. A chance is
+ * 16 bits wide and moves a 32nd of the way to what came. Numbers of which nothing is known are
+ * written in their bits (range_put_bits).
+ *
+ * Writer and reader must go through the same chances in the same order. Reading is of bytes that
+ * nobody vouches for: any bytes are decisions of some kind. What is past the end is zeroes, and
+ * more of these than a writer may have left out sets `failed`, to be checked once.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/buf.h"
+#include "core/reader.h"
+
+#define RANGE_CHANCE_BITS 16
+#define RANGE_CHANCE_EVEN (1u << (RANGE_CHANCE_BITS - 1))
+#define RANGE_LEARN_SHIFT 5
+#define RANGE_MIN         (1u << 24)
+#define RANGE_BITS_MAX    16 /* at once */
+/* How many bytes a writer may leave out, as they are zeroes. */
+#define RANGE_TAIL_BYTES 4
+
+/* How likely a 0 is, of 65536. Never 0 nor all of it. */
+typedef uint16_t range_chance;
+
+static inline void range_learn(range_chance *chance, unsigned int bit)
+{
+	if (bit)
+		*chance -= *chance >> RANGE_LEARN_SHIFT;
+	else
+		*chance += ((1u << RANGE_CHANCE_BITS) - *chance) >> RANGE_LEARN_SHIFT;
+}
+
+struct range_writer {
+	struct buf *to;
+	size_t first; /* of its bytes in the buf: no carry goes before */
+	uint32_t low;
+	uint32_t range;
+};
+
+static inline struct range_writer range_writer_of(struct buf *to)
+{
+	return (struct range_writer){ .to = to, .first = to->count, .range = UINT32_MAX };
+}
+
+/* One more to the number that the bytes so far are. */
+void range_carry(struct range_writer *writer);
+/* A writer is not used again. */
+void range_end(struct range_writer *writer);
+
+static inline void range_advance(struct range_writer *writer, uint32_t by)
+{
+	writer->low += by;
+	if (writer->low < by)
+		range_carry(writer);
+}
+
+static inline void range_write_out(struct range_writer *writer)
+{
+	while (writer->range < RANGE_MIN) {
+		buf_put_u8(writer->to, (uint8_t)(writer->low >> 24));
+		writer->low <<= 8;
+		writer->range <<= 8;
+	}
+}
+
+static inline void range_put(struct range_writer *writer, range_chance chance, unsigned int bit)
+{
+	uint32_t bound = (writer->range >> RANGE_CHANCE_BITS) * chance;
+	if (bit) {
+		range_advance(writer, bound);
+		writer->range -= bound;
+	} else {
+		writer->range = bound;
+	}
+	range_write_out(writer);
+}
+
+/* `value` has no bit above `count`, which is at most RANGE_BITS_MAX. */
+static inline void range_put_bits(struct range_writer *writer, uint32_t value, unsigned int count)
+{
+	writer->range >>= count;
+	range_advance(writer, value * writer->range);
+	range_write_out(writer);
+}
+
+struct range_reader {
+	const uint8_t *at;
+	const uint8_t *end;
+	uint32_t code; /* less than the range */
+	uint32_t range;
+	uint32_t beyond; /* bytes that were past the end */
+	bool failed;
+};
+
+static inline uint32_t range_next_byte(struct range_reader *reader)
+{
+	if (reader->at < reader->end)
+		return *reader->at++;
+	if (++reader->beyond > RANGE_TAIL_BYTES)
+		reader->failed = true;
+	return 0;
+}
+
+/* All that is left of the bytes. */
+struct range_reader range_reader_of(const struct reader *from);
+/* Everything was read. */
+bool range_is_at_end(const struct range_reader *reader);
+
+static inline void range_read_in(struct range_reader *reader)
+{
+	while (reader->range < RANGE_MIN) {
+		reader->code = reader->code << 8 | range_next_byte(reader);
+		reader->range <<= 8;
+	}
+}
+
+static inline unsigned int range_get(struct range_reader *reader, range_chance chance)
+{
+	uint32_t bound = (reader->range >> RANGE_CHANCE_BITS) * chance;
+	unsigned int bit = reader->code >= bound;
+	if (bit) {
+		reader->code -= bound;
+		reader->range -= bound;
+	} else {
+		reader->range = bound;
+	}
+	range_read_in(reader);
+	return bit;
+}
+
+/* What no writer can have written, as the interval is not cut evenly, fails the reader. */
+static inline uint32_t range_get_bits(struct range_reader *reader, unsigned int count)
+{
+	reader->range >>= count;
+	uint32_t value = reader->code / reader->range;
+	if (value >> count) {
+		reader->failed = true;
+		value = 0;
+		reader->code = 0;
+	}
+	reader->code -= value * reader->range;
+	range_read_in(reader);
+	return value;
+}
