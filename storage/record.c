@@ -18,7 +18,11 @@
 #define RECORD_PACK_BYTES_MIN 64
 
 /* Fewer rows stay in their plain form. */
-#define RECORD_PACK_ROWS_MIN 32
+#define RECORD_PACK_ROWS_MIN  32
+#define RECORD_PACK_NODES_MIN 64
+/* What a packer may go over before it writes a delta: so much, or so many times the delta. */
+#define RECORD_UNSEEN_NODES_MAX 1000000
+#define RECORD_UNSEEN_RATIO_MAX 16
 
 enum record_batch_flags { RECORD_PACKED = 1, RECORD_LOSS_OF_NONE = 2, RECORD_GENERATION = 4 };
 
@@ -250,20 +254,41 @@ int record_unpack_batch(const struct record_batch *record, uint64_t start_ns, st
 	return r;
 }
 
-void record_put_dict(
-        const struct dict *dict, struct dict_mark from, struct kv_bytes key, struct buf *to)
+bool record_dict_is_packed(
+        const struct dict_packer *packer, const struct dict *dict, struct dict_mark from)
 {
-	record_begin(to);
-	dict_encode(dict, from, to);
+	uint64_t added = dict_mark(dict).nodes - from.nodes;
+	uint64_t unseen = dict_packer_unseen(packer, from);
+	return added >= RECORD_PACK_NODES_MIN &&
+	       (unseen <= RECORD_UNSEEN_NODES_MAX || unseen / RECORD_UNSEEN_RATIO_MAX <= added);
+}
+
+void record_put_dict(struct dict_packer *packer, const struct dict *dict, struct dict_mark from,
+        struct kv_bytes key, struct buf *to)
+{
+	if (record_dict_is_packed(packer, dict, from)) {
+		record_begin_version(RECORD_VERSION_DICT, to);
+		dict_encode_packed(packer, dict, from, to);
+	} else {
+		dict_packer_forget(packer, from);
+		record_begin(to);
+		dict_encode(dict, from, to);
+	}
 	record_seal(to, key);
 }
 
-int record_get_dict(struct kv_bytes key, struct kv_bytes value, struct dict *dict)
+int record_get_dict(
+        struct kv_bytes key, struct kv_bytes value, struct dict_packer *packer, struct dict *dict)
 {
 	struct reader reader;
+	uint8_t version = 0;
 	struct dict_mark before = dict_mark(dict);
-	int r = record_open(key, value, &reader);
-	r = r < 0 ? r : dict_decode(dict, &reader);
+	int r = record_open_version(key, value, RECORD_VERSION_DICT, &version, &reader);
+	if (r < 0)
+		return r;
+	dict_packer_forget(packer, before);
+	r = version == RECORD_VERSION_DICT ? dict_decode_packed(packer, dict, &reader)
+	                                   : dict_decode(dict, &reader);
 	if (r == 0 && reader_left(&reader) > 0) {
 		dict_truncate(dict, before);
 		r = -EBADMSG;

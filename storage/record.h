@@ -19,6 +19,7 @@
 #include "core/buf.h"
 #include "core/reader.h"
 #include "profile/batch.h"
+#include "profile/dict_packer.h"
 #include "storage/kv.h"
 #include "storage/seq_set.h"
 #include "storage/store.h"
@@ -30,6 +31,9 @@
 #define RECORD_VERSION_COMPACT 2
 /* Of batches whose columns are packed, which those of more than a few rows are. */
 #define RECORD_VERSION_BATCH 2
+
+/* Of deltas of the dict that are packed, which those of more than a few nodes are. */
+#define RECORD_VERSION_DICT 2
 
 /* What one batch may take unpacked, and how many rows: more is refused before it is written. */
 #define RECORD_BATCH_BYTES_MAX (256u << 20)
@@ -77,12 +81,19 @@ int record_get_batch(struct kv_bytes key, struct kv_bytes value, struct record_b
 int record_unpack_batch(const struct record_batch *record, uint64_t start_ns, struct buf *scratch,
         struct batch *batch);
 
-/* What a group added to the dict since `from`. */
-void record_put_dict(
-        const struct dict *dict, struct dict_mark from, struct kv_bytes key, struct buf *to);
+/*
+ * Is what was added to the dict since `from` so much that it is packed, which not every reader
+ * knows? Not where the packer would have to go over too much for it first.
+ */
+bool record_dict_is_packed(
+        const struct dict_packer *packer, const struct dict *dict, struct dict_mark from);
+/* What a group added to the dict since `from`. A packer is for one dict as long as that grows. */
+void record_put_dict(struct dict_packer *packer, const struct dict *dict, struct dict_mark from,
+        struct kv_bytes key, struct buf *to);
 /* Appends to a dict that stands where the writer's stood. -EBADMSG, -ENOSPC (its limits), -ENOMEM.
  */
-int record_get_dict(struct kv_bytes key, struct kv_bytes value, struct dict *dict);
+int record_get_dict(
+        struct kv_bytes key, struct kv_bytes value, struct dict_packer *packer, struct dict *dict);
 
 /*
  * A generation of the dict. One that no longer grows says how far it got, and one that windows

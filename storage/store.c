@@ -982,19 +982,11 @@ static int store_put_batches(struct store *store, const struct group *group, str
 
 static int store_put_dict(struct store *store, struct kv_batch *write)
 {
-	AUTO_BUF value = { 0 };
-	uint8_t key_bytes[KEYS_DICT_BYTES];
-	struct kv_bytes key = { key_bytes, sizeof(key_bytes) };
-	const struct generation *newest = store->newest;
+	struct generation *newest = store->newest;
 	struct dict_mark mark = dict_mark(newest->dict);
 	if (memcmp(&mark, &newest->kept, sizeof(mark)) == 0)
 		return 0;
-	keys_put_dict((struct key_dict){ newest->id, newest->chunks_count }, key_bytes);
-	record_put_dict(newest->dict, newest->kept, key, &value);
-	if (value.failed)
-		return -ENOMEM;
-	kv_put(store->kv, write, KV_DICT, key, store_bytes(&value));
-	return 0;
+	return store_put_additions(store, newest, newest->chunks_count, newest->kept, write);
 }
 
 /* Every stream of the group; one that occurs twice is put twice, alike. */
@@ -1084,8 +1076,10 @@ static void store_group_is_kept(struct store *store, const struct group *group)
 {
 	struct generation *newest = store->newest;
 	struct dict_mark mark = dict_mark(newest->dict);
-	if (memcmp(&mark, &newest->kept, sizeof(mark)) != 0)
+	if (memcmp(&mark, &newest->kept, sizeof(mark)) != 0) {
 		newest->chunks_count++;
+		store_note_additions(store, newest);
+	}
 	newest->kept = mark;
 	newest->series_published = mark.series;
 	store_unstage(store, group, true);

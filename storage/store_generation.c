@@ -29,6 +29,7 @@ static void generation_free(struct generation *generation)
 	if (!generation)
 		return;
 	label_index_free(generation->index);
+	dict_packer_free(generation->packer);
 	dict_free(generation->dict);
 	free(generation);
 }
@@ -159,6 +160,8 @@ static void store_count_names(struct store *store, struct generation *generation
 		store->names_memory -= generation->memory;
 		generation->memory = dict_memory(generation->dict) +
 		                     label_index_memory(generation->index);
+		if (generation->packer)
+			generation->memory += dict_packer_memory(generation->packer);
 		store->names_memory += generation->memory;
 	}
 	pthread_mutex_unlock(&store->pinning);
@@ -228,6 +231,14 @@ static const char *store_delta_problem(int result)
 	}
 }
 
+/* Under writer, or at open. */
+static int generation_need_packer(struct generation *generation)
+{
+	if (!generation->packer)
+		generation->packer = dict_packer_new();
+	return generation->packer ? 0 : -ENOMEM;
+}
+
 /* The deltas that are not in memory yet. */
 static int store_load_deltas(struct store *store, struct generation *generation)
 {
@@ -241,7 +252,7 @@ static int store_load_deltas(struct store *store, struct generation *generation)
 		end = (struct kv_bytes){ 0 };
 	AUTO(kv_iterator) it = kv_iterator_new(
 	        store->kv, KV_DICT, (struct kv_bytes){ from, sizeof(from) }, end);
-	if (!it)
+	if (!it || generation_need_packer(generation) < 0)
 		return -ENOMEM;
 	for (; kv_iterator_is_valid(it); kv_iterator_next(it)) {
 		struct kv_bytes key = kv_iterator_key(it);
@@ -249,7 +260,9 @@ static int store_load_deltas(struct store *store, struct generation *generation)
 		int r = keys_get_dict(key.bytes, key.count, &of);
 		if (r == 0 && of.ordinal != generation->chunks_count)
 			r = -EBADMSG;
-		r = r < 0 ? r : record_get_dict(key, kv_iterator_value(it), generation->dict);
+		r = r < 0 ? r
+		          : record_get_dict(key, kv_iterator_value(it), generation->packer,
+		                    generation->dict);
 		if (r < 0) {
 			store_set_error(store,
 			        "%s: dictionary delta %" PRIu64 " of generation %" PRIu32 ": %s",
@@ -455,23 +468,43 @@ int store_keep_generation(struct store *store)
 	return r;
 }
 
-static int store_write_additions(struct store *store, const struct generation *generation,
-        struct dict_mark from, const char *doing)
+int store_put_additions(struct store *store, struct generation *generation, uint64_t ordinal,
+        struct dict_mark kept, struct kv_batch *write)
 {
 	uint8_t key_bytes[KEYS_DICT_BYTES];
 	struct kv_bytes key = { key_bytes, sizeof(key_bytes) };
-	AUTO(kv_batch) write = kv_batch_new();
 	AUTO_BUF value = { 0 };
-	if (!write)
+	if (generation_need_packer(generation) < 0)
 		return -ENOMEM;
-	keys_put_dict((struct key_dict){ generation->id, generation->chunks_count - 1 }, key_bytes);
-	record_put_dict(generation->dict, from, key, &value);
+	generation->is_packed = record_dict_is_packed(generation->packer, generation->dict, kept);
+	keys_put_dict((struct key_dict){ generation->id, ordinal }, key_bytes);
+	record_put_dict(generation->packer, generation->dict, kept, key, &value);
 	if (value.failed)
 		return -ENOMEM;
 	kv_put(store->kv, write, KV_DICT, key, store_bytes(&value));
+	return generation->is_packed ? store_put_format(store, write, STORE_FORMAT_DICT) : 0;
+}
+
+void store_note_additions(struct store *store, const struct generation *generation)
+{
+	if (generation->is_packed)
+		store_note_format(store, STORE_FORMAT_DICT);
+}
+
+static int store_write_additions(struct store *store, struct generation *generation,
+        struct dict_mark from, const char *doing)
+{
+	AUTO(kv_batch) write = kv_batch_new();
+	int r = write ? store_put_additions(
+	                        store, generation, generation->chunks_count - 1, from, write)
+	              : -ENOMEM;
 	/* Of one that is closed the record says how much there is. */
-	int r = generation->is_closed ? store_put_generation(store, write, generation) : 0;
-	return r < 0 ? r : store_write(store, write, KV_SYNC, doing);
+	if (r == 0 && generation->is_closed)
+		r = store_put_generation(store, write, generation);
+	r = r < 0 ? r : store_write(store, write, KV_SYNC, doing);
+	if (r == 0)
+		store_note_additions(store, generation);
+	return r;
 }
 
 int store_keep_additions(struct store *store, struct generation *generation, const char *doing)
@@ -510,6 +543,8 @@ static int store_write_generation(
 	}
 	store_note_format(store, STORE_FORMAT_LEVELS);
 	store->has_generation_record = true;
+	dict_packer_free(before->packer);
+	before->packer = NULL;
 	store_count_names(store, before);
 	return 0;
 }

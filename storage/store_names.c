@@ -46,6 +46,7 @@ struct names_reading {
 	struct store *store;
 	struct generation *generation;
 	struct dict *dict;
+	struct dict_packer *packer;
 	uint64_t chunks_count;
 	uint64_t chunks_wanted;
 };
@@ -79,7 +80,7 @@ static int names_read_some(struct names_reading *reading)
 		int r = keys_get_dict(key.bytes, key.count, &of);
 		if (r == 0 && of.ordinal != reading->chunks_count)
 			r = -EBADMSG;
-		r = r < 0 ? r : record_get_dict(key, value, reading->dict);
+		r = r < 0 ? r : record_get_dict(key, value, reading->packer, reading->dict);
 		if (r == -EBADMSG || r == -EPROTONOSUPPORT)
 			return names_note_damage(reading, r);
 		if (r < 0)
@@ -133,13 +134,15 @@ int store_load_names(struct store *store, struct generation *generation)
 		return 0;
 	AUTO(dict) dict = dict_new(store->options.limits);
 	AUTO(label_index) index = label_index_new();
+	AUTO(dict_packer) packer = dict_packer_new();
 	struct names_reading reading = {
 		.store = store,
 		.generation = generation,
 		.dict = dict,
+		.packer = packer,
 		.chunks_wanted = generation->chunks_count,
 	};
-	if (!dict || !index)
+	if (!dict || !index || !packer)
 		return -ENOMEM;
 	int r = names_read(&reading);
 	if (generation->dict)
@@ -179,14 +182,17 @@ static bool names_put_away_one(struct store *store)
 {
 	struct dict *dict = NULL;
 	struct label_index *index = NULL;
+	struct dict_packer *packer = NULL;
 	gate_lock(&store->gate);
 	pthread_mutex_lock(&store->pinning);
 	struct generation *generation = names_find_unused(store);
 	if (generation) {
 		dict = generation->dict;
 		index = generation->index;
+		packer = generation->packer;
 		generation->dict = NULL;
 		generation->index = NULL;
+		generation->packer = NULL;
 		store->names_memory -= generation->memory;
 		generation->memory = 0;
 		store->names_put_away++;
@@ -194,6 +200,7 @@ static bool names_put_away_one(struct store *store)
 	pthread_mutex_unlock(&store->pinning);
 	gate_unlock(&store->gate);
 	label_index_free(index);
+	dict_packer_free(packer);
 	dict_free(dict);
 	return generation != NULL;
 }

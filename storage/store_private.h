@@ -46,14 +46,15 @@
  * the second were those whose windows neither had levels nor said how large their units are. A
  * second generation of the dictionary makes it one of the third as well. What is sealed or rolled
  * up from the fourth on has the values of groups apart from the sums, which older readers cannot
- * read.
+ * read. From the fifth on deltas of the dictionary are packed.
  */
 enum {
 	STORE_FORMAT_OPEN = 1,
 	STORE_FORMAT_SEALED = 2,
 	STORE_FORMAT_LEVELS = 3,
 	STORE_FORMAT_VALUES = 4, /* and packed batches */
-	STORE_FORMAT_NEWEST = STORE_FORMAT_VALUES,
+	STORE_FORMAT_DICT = 5,   /* packed deltas */
+	STORE_FORMAT_NEWEST = STORE_FORMAT_DICT,
 };
 
 /* No open batch starts before the first or behind the last; none at all: first > last. */
@@ -85,7 +86,10 @@ struct generation {
 	/* NULL: they are not in memory (store_names.c). Index before dict. */
 	struct dict *_Atomic dict;
 	struct label_index *_Atomic index;
-	uint64_t memory;          /* under pinning: of both, when it is in names_memory */
+	/* Of who adds to it, under writer; goes with the dict. NULL: nobody did. */
+	struct dict_packer *packer;
+	bool is_packed;           /* the last delta, when it was put */
+	uint64_t memory;          /* under pinning: of all three, when it is in names_memory */
 	_Atomic uint64_t used_at; /* by names_uses */
 	struct dict_mark kept;    /* of the dict, on disk */
 	uint64_t chunks_count;    /* deltas on disk */
@@ -377,6 +381,13 @@ int store_keep_generation(struct store *store);
  * failure that is taken back. Under writer, not in the gate.
  */
 int store_keep_additions(struct store *store, struct generation *generation, const char *doing);
+/*
+ * What was added to it since `kept`, as the delta of this ordinal, with the format that it needs.
+ * Under writer. store_note_additions() once it is written. -ENOMEM.
+ */
+int store_put_additions(struct store *store, struct generation *generation, uint64_t ordinal,
+        struct dict_mark kept, struct kv_batch *write);
+void store_note_additions(struct store *store, const struct generation *generation);
 /* A batch of it was appended. Under stats. */
 void generation_note_open(struct generation *generation, uint64_t start_ns);
 

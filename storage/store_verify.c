@@ -286,15 +286,27 @@ int verify_turn_to(struct verify *verify, uint32_t generation)
 	return -EBADMSG;
 }
 
+/* Deltas come in order of their generations: one packer at a time is enough. */
+static int verify_turn_packer(struct verify *verify, uint32_t generation)
+{
+	if (verify->packer && verify->packer_generation == generation)
+		return 0;
+	dict_packer_free(verify->packer);
+	verify->packer = dict_packer_new();
+	verify->packer_generation = generation;
+	return verify->packer ? 0 : -ENOMEM;
+}
+
 static int verify_dict_delta(
         struct verify *verify, struct key_dict of, struct kv_bytes key, struct kv_bytes value)
 {
 	struct verify_place place = { .family = "dict" };
 	struct verify_dict *to = verify_dict_of(verify, of.generation);
 	struct reader payload;
-	int r = 0;
+	uint8_t version;
 	if (!to)
 		return -ENOMEM;
+	int r = verify_turn_packer(verify, of.generation);
 	if (of.ordinal != to->chunks_count) {
 		verify_put(
 		        &place, "deltas %" PRIu64 " to %" PRIu64, to->chunks_count, of.ordinal - 1);
@@ -310,8 +322,8 @@ static int verify_dict_delta(
 	verify_put(&place, "delta %" PRIu64, of.ordinal);
 	if (of.generation)
 		verify_put(&place, " of generation %" PRIu32, of.generation);
-	r = to->is_whole ? record_get_dict(key, value, to->dict)
-	                 : record_open(key, value, &payload);
+	r = to->is_whole ? record_get_dict(key, value, verify->packer, to->dict)
+	                 : record_open_version(key, value, RECORD_VERSION_DICT, &version, &payload);
 	if (r != -ENOSPC && !verify_is_damage(r))
 		return r;
 	to->is_whole = false;
@@ -741,6 +753,7 @@ static void verify_fini(struct verify *verify)
 	free(verify->streams);
 	free(verify->tenants);
 	batch_free(verify->batch);
+	dict_packer_free(verify->packer);
 	for (uint32_t i = 0; i < verify->dicts_count; i++)
 		dict_free(verify->dicts[i].dict);
 	free(verify->dicts);

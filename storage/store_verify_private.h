@@ -48,6 +48,8 @@ struct verify {
 	struct kv *kv;
 
 	struct verify_dict *dicts;
+	struct dict_packer *packer; /* of the dict that is being read */
+	uint32_t packer_generation;
 	uint32_t dicts_count;
 	uint32_t dicts_capacity;
 	/* Of the generation that is turned to: borrowed. */

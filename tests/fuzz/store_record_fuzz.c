@@ -91,8 +91,10 @@ static void try_batch(struct kv_bytes value)
 static void try_dict(struct kv_bytes value)
 {
 	AUTO(dict) dict = make_dict();
+	AUTO(dict_packer) packer = dict_packer_new();
 	struct dict_mark before = dict_mark(dict);
-	if (record_get_dict(key, value, dict) < 0) {
+	assert(packer);
+	if (record_get_dict(key, value, packer, dict) < 0) {
 		struct dict_mark after = dict_mark(dict);
 		assert(memcmp(&before, &after, sizeof(before)) == 0);
 	}
