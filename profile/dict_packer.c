@@ -45,6 +45,14 @@
 #define PACKER_KEY_GRANDPARENT UINT64_C(0xc2b2ae3d27d4eb4f)
 #define PACKER_KEY_MODULE      UINT64_C(0x165667b19e3779f9)
 
+/* What the frame of the newest node was before that. */
+enum newest {
+	NEWEST_CALLER,     /* some node was below one that has it */
+	NEWEST_NOT_CALLER, /* none was */
+	NEWEST_NEW,
+	NEWESTS,
+};
+
 /* What a new frame is like. */
 enum likeness {
 	LIKE_TWIN, /* what was called here before: the same function of another build */
@@ -73,9 +81,9 @@ struct frame_chances {
 };
 
 struct chances {
-	range_chance follows[PACKER_PAST];
+	range_chance follows[PACKER_PAST][NEWESTS];
 	range_chance is_foretold[2][PACKER_PAST];
-	range_chance is_new[PACKER_PAST];
+	range_chance is_new[PACKER_PAST][NEWESTS];
 	range_chance is_twin;
 	range_chance has_function;
 	range_chance has_kin;
@@ -103,7 +111,8 @@ struct places {
 /* Of a frame that some node has: what is looked at for each node, close together. */
 struct brief {
 	uint32_t function;
-	uint32_t module;
+	uint32_t module : 31;
+	uint32_t is_caller : 1; /* some node is below one that has it */
 };
 
 struct packer_module {
@@ -145,6 +154,7 @@ struct dict_packer {
 		uint64_t parent_name;
 		uint32_t module;
 		uint32_t frame;
+		enum newest was;
 	} newest;
 	struct chances chances;
 };
@@ -781,8 +791,13 @@ static void packer_learn_callee(
 }
 
 static void packer_learn(
-        struct dict_packer *packer, const struct surroundings *around, uint32_t frame)
+        struct dict_packer *packer, const struct surroundings *around, uint32_t frame, bool is_new)
 {
+	if (around->parent_frame != ID_NONE)
+		packer->briefs[around->parent_frame].is_caller = 1;
+	packer->newest.was = is_new                            ? NEWEST_NEW
+	                     : packer->briefs[frame].is_caller ? NEWEST_CALLER
+	                                                       : NEWEST_NOT_CALLER;
 	packer_learn_callee(packer, around, frame);
 	packer->newest.name = packer_name(packer, frame);
 	packer->newest.parent_name = around->parent_name;
@@ -796,7 +811,8 @@ static void packer_learn(
 static uint32_t coder_parent(struct coder *coder, uint32_t id, uint32_t parent)
 {
 	struct chances *chances = &coder->packer->chances;
-	if (coder_bit(coder, &chances->follows[coder->packer->past], parent + 1 == id))
+	if (coder_bit(coder, &chances->follows[coder->packer->past][coder->packer->newest.was],
+	            parent + 1 == id))
 		return id - 1;
 	uint64_t distance = coder_number(coder, &chances->distance, (uint64_t)id - 2 - parent);
 	if (id < 2 || distance > id - 2) {
@@ -814,20 +830,22 @@ static uint32_t coder_node_frame(struct coder *coder, uint32_t parent, uint32_t 
 	struct surroundings around = packer_surroundings(packer, coder->dict, parent);
 	packer_foretell(packer, &around);
 	bool is_hinted = around.foretold != ID_NONE;
+	bool is_new = false;
 	bool is_foretold = is_hinted &&
 	                   coder_bit(coder, &chances->is_foretold[around.has_become][packer->past],
 	                           frame == around.foretold);
 	if (is_foretold) {
 		frame = around.foretold;
 	} else {
-		bool is_new = coder->mode != CODER_READ && places_get(&packer->frames, frame) == 0;
-		is_new = coder_bit(coder, &chances->is_new[packer->past], is_new);
+		is_new = coder->mode != CODER_READ && places_get(&packer->frames, frame) == 0;
+		is_new = coder_bit(
+		        coder, &chances->is_new[packer->past][packer->newest.was], is_new);
 		frame = is_new ? coder_new_frame(coder, &around, frame)
 		               : coder_known_frame(coder, &around, frame);
 	}
 	if (coder->result < 0 || packer->failed)
 		return ID_NONE;
-	packer_learn(packer, &around, frame);
+	packer_learn(packer, &around, frame, is_new);
 	packer->past = packer->past * 3 % PACKER_PAST + (is_foretold ? 2 : is_hinted);
 	return frame;
 }

@@ -72,7 +72,7 @@
 #define KV_BUFFER_BYTES        4096
 #define KV_BLOOM_BITS          10
 #define KV_DICT_BLOCK_BYTES    (1u << 20)
-#define KV_DICT_ZSTD_LEVEL     6
+#define KV_DICT_ZSTD_LEVEL     12
 #define KV_ZSTD_WINDOW_DEFAULT (-14) /* for zlib, and of no effect on zstd */
 #define KV_ONES_BYTES          64
 #define KV_ACKED_NAME          "profleet-acked"
