@@ -420,6 +420,12 @@ static inline uint64_t packer_name(const struct dict_packer *packer, uint32_t fr
 	return function ? function : UINT64_C(1) << 32 | frame;
 }
 
+/* What is below an address that nobody named is not looked up: it costs more than it tells. */
+static inline bool packer_is_function(uint64_t name)
+{
+	return name <= UINT32_MAX;
+}
+
 static struct packer_module *packer_module_of(struct dict_packer *packer, uint32_t module)
 {
 	uint32_t before = packer->modules_capacity;
@@ -741,7 +747,9 @@ static inline uint64_t packer_key(uint64_t parent_name, uint64_t grandparent_nam
 static struct surroundings packer_surroundings(
         const struct dict_packer *packer, const struct dict *dict, uint32_t parent)
 {
-	struct surroundings around = { .parent_frame = ID_NONE, .foretold = ID_NONE };
+	struct surroundings around = {
+		.parent_frame = ID_NONE, .callee = ID_NONE, .foretold = ID_NONE
+	};
 	uint64_t grandparent_name = 0;
 	if (parent != DICT_NODE_ROOT && parent + 1 == packer->seen) {
 		around.parent_frame = packer->newest.frame;
@@ -756,6 +764,8 @@ static struct surroundings packer_surroundings(
 		if (node.parent != DICT_NODE_ROOT)
 			grandparent_name = packer_name(packer, dict->nodes.all[node.parent].frame);
 	}
+	if (!packer_is_function(around.parent_name))
+		return around;
 	around.key = packer_key(around.parent_name, grandparent_name);
 	around.callee = packer->callees[around.key].frame - 1;
 	around.function = packer->callees[around.key].function;
@@ -784,6 +794,8 @@ static void packer_learn_callee(
         struct dict_packer *packer, const struct surroundings *around, uint32_t frame)
 {
 	uint32_t function = packer->briefs[frame].function;
+	if (!packer_is_function(around->parent_name))
+		return;
 	packer->callees[around->key] = (struct callee){ frame + 1, function };
 	if (function && function == around->function && frame != around->foretold)
 		*packer_twin(packer, around->callee, around->parent_module) =
@@ -804,7 +816,9 @@ static void packer_learn(
 	packer->newest.module = packer->briefs[frame].module;
 	packer->newest.frame = frame;
 	/* Mostly what comes next is below it. */
-	__builtin_prefetch(&packer->callees[packer_key(packer->newest.name, around->parent_name)]);
+	if (packer_is_function(packer->newest.name))
+		__builtin_prefetch(
+		        &packer->callees[packer_key(packer->newest.name, around->parent_name)]);
 }
 
 /* ID_NONE: it is of none that there is. */
@@ -868,8 +882,10 @@ static inline void coder_fetch_ahead(const struct coder *coder, uint32_t nodes)
 	struct node grandparent = all[parent.parent];
 	if (parent.frame >= packer->briefs_capacity || grandparent.frame >= packer->briefs_capacity)
 		return; /* the root, or new */
-	__builtin_prefetch(&packer->callees[packer_key(
-	        packer_name(packer, parent.frame), packer_name(packer, grandparent.frame))]);
+	uint64_t name = packer_name(packer, parent.frame);
+	if (packer_is_function(name))
+		__builtin_prefetch(
+		        &packer->callees[packer_key(name, packer_name(packer, grandparent.frame))]);
 }
 
 /* Up to so many nodes, which the dict has. */
