@@ -117,6 +117,7 @@ struct brief {
 
 struct packer_module {
 	struct ranks frames;
+	bool has_twins;   /* below its frames something became another */
 	uint64_t address; /* of the newest frame */
 	uint64_t shift;   /* of the newest frame that was like one of another build */
 };
@@ -782,8 +783,10 @@ static struct twin *packer_twin(struct dict_packer *packer, uint32_t frame, uint
 static void packer_foretell(struct dict_packer *packer, struct surroundings *around)
 {
 	around->foretold = around->callee;
-	if (around->function == 0)
-		return; /* without a function nothing is known to be the same */
+	/* Without a function nothing is known to be the same. */
+	if (around->function == 0 || around->parent_module >= packer->modules_capacity ||
+	        !packer->modules[around->parent_module].has_twins)
+		return;
 	const struct twin *twin = packer_twin(packer, around->callee, around->parent_module);
 	around->has_become = twin->frame == around->callee + 1;
 	if (around->has_become)
@@ -797,9 +800,16 @@ static void packer_learn_callee(
 	if (!packer_is_function(around->parent_name))
 		return;
 	packer->callees[around->key] = (struct callee){ frame + 1, function };
-	if (function && function == around->function && frame != around->foretold)
-		*packer_twin(packer, around->callee, around->parent_module) =
-		        (struct twin){ .frame = around->callee + 1, .became = frame };
+	if (function == 0 || function != around->function || frame == around->foretold)
+		return;
+	struct packer_module *module = packer_module_of(packer, around->parent_module);
+	if (!module) {
+		packer->failed = true;
+		return;
+	}
+	module->has_twins = true;
+	*packer_twin(packer, around->callee, around->parent_module) =
+	        (struct twin){ .frame = around->callee + 1, .became = frame };
 }
 
 static void packer_learn(
