@@ -262,6 +262,8 @@ static void program_open(struct program *program)
 	options.write_buffers_bytes = 1 << 20; /* the log is made as long at once */
 	options.window_ns = windows_s[rng_below(rng, COUNT_OF(windows_s))] * SECOND;
 	options.seal_rows_max = rng_below(rng, 2) ? 30 : 0;
+	/* Some are sealed before their end, by size, and what comes then is sealed beside them. */
+	options.head_bytes_max = rng_below(rng, 3) ? 0 : 1000;
 	/* Any batch is worth sums in memory, as long as they are few. */
 	options.head_sums_min = 1;
 	options.head_sums_bytes_max = rng_below(rng, 3) ? 0 : 2000;
