@@ -298,7 +298,8 @@ static void units_that_are_parted_are_read_by_their_series(void **state)
 		store_sum_fini(&sum);
 		store_free(store);
 
-		/* With damaged members nobody can say whose they are: all of the day is read finer. */
+		/* With damaged members nobody can say whose they are: all of the day is read finer.
+		 */
 		assert_int_equal(damage(dir.path, KV_SUMS_DAY, KEYS_BLOCK_MEMBERS, false), 1);
 		store = open_rolling(dir.path);
 		sum = ask(store, "cpu");
