@@ -58,6 +58,7 @@
 
 #include "core/hash.h"
 #include "storage/log_file.h"
+#include "storage/log_tail.h"
 #include "storage/table_file.h"
 
 #define KV_ERROR_BYTES         512
@@ -75,6 +76,7 @@
 #define KV_DICT_ZSTD_LEVEL     12
 #define KV_ZSTD_WINDOW_DEFAULT (-14) /* for zlib, and of no effect on zstd */
 #define KV_ONES_BYTES          64
+#define KV_PAGE_BYTES          4096
 #define KV_ACKED_NAME          "profleet-acked"
 #define KV_MADE_NAME           "profleet-made-"
 #define KV_FILES_MAX           4096 /* taken in at once */
@@ -153,6 +155,7 @@ struct kv {
 	rocksdb_writeoptions_t *write[2]; /* by enum kv_durability */
 
 	_Atomic uint64_t made; /* files beside the database, for their names */
+	struct log_tail tail;  /* of who writes synced */
 
 	_Atomic bool is_torn; /* a write failed: the log may end with a part of it */
 
@@ -955,6 +958,19 @@ void kv_delete_range(struct kv *kv, struct kv_batch *batch, enum kv_family famil
 		        from.count, to.bytes, to.count);
 }
 
+/*
+ * What is only in the log, to fill a page of it: a byte that says so, the count of bytes as a
+ * varint, and these. A count of 126 has one byte, of 128 two: there is no such entry of 130 bytes.
+ */
+static void kv_fill_page(struct kv *kv, struct kv_batch *batch)
+{
+	static const char zeroes[KV_PAGE_BYTES];
+	uint64_t bytes = log_tail_fill(&kv->tail, kv->path, kv_batch_bytes(batch));
+	if (bytes < 2)
+		return;
+	rocksdb_writebatch_put_log_data(batch->batch, zeroes, bytes < 130 ? bytes - 2 : bytes - 3);
+}
+
 int kv_write(struct kv *kv, struct kv_batch *batch, enum kv_durability durability)
 {
 	char *text = NULL;
@@ -962,7 +978,11 @@ int kv_write(struct kv *kv, struct kv_batch *batch, enum kv_durability durabilit
 		return kv_refuse(kv, "writing to");
 	if (kv->hurt)
 		return kv_refuse_hurt(kv);
+	if (durability == KV_SYNC)
+		kv_fill_page(kv, batch);
 	rocksdb_write(kv->db, kv->write[durability], batch->batch, &text);
+	if (durability == KV_SYNC)
+		log_tail_check(&kv->tail, kv->path);
 	int r = kv_result(kv, "writing to", text);
 	if (r < 0)
 		kv->is_torn = true;

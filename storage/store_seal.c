@@ -35,7 +35,7 @@
 
 #define SEAL_ATTEMPTS       3
 #define SEAL_UNSEALABLE_MAX 1024
-#define SEAL_LOG_BYTES      (8u << 20)   /* a log that is worth a flush */
+#define SEAL_LOG_BYTES      (16u << 20)  /* a log that is worth a flush */
 #define SEAL_MUCH_BYTES     (128u << 10) /* of batches that came late */
 #define SEAL_BATCHES_BYTES  (64u << 10)  /* of batches in files that is worth a merge */
 /*
