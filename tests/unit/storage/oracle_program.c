@@ -6,6 +6,7 @@
 #include "tests/unit/storage/oracle_program.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 
 #include "core/hash.h"
@@ -13,14 +14,14 @@
 #include "tests/lib/fault.h"
 
 /* Two of one bucket that are told apart by nothing that sums keep. */
-static char instances[MODEL_INSTANCES][16];
+static char instances[MODEL_INSTANCES][24];
 
-void oracle_name_instances(void)
+void oracle_name_instances(uint64_t seed)
 {
 	uint64_t bucket[MODEL_INSTANCES];
 	uint32_t named = 0;
-	for (uint32_t i = 0; named < MODEL_INSTANCES; i++) {
-		snprintf(instances[named], sizeof(instances[named]), "pod-%u", i);
+	for (uint64_t i = seed * 1000; named < MODEL_INSTANCES; i++) {
+		snprintf(instances[named], sizeof(instances[named]), "pod-%" PRIu64, i);
 		bucket[named] = hash64_bytes(instances[named], strlen(instances[named])) % 16;
 		named += named != 3 || bucket[3] == bucket[0];
 	}

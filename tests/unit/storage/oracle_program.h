@@ -89,8 +89,8 @@ struct program {
 
 /* ---- names in the store's words ---- */
 
-/* Once, before any program. */
-void oracle_name_instances(void);
+/* Before a program: other names for each seed, so that there are some of every bucket. */
+void oracle_name_instances(uint64_t seed);
 const char *oracle_instance(uint32_t instance);
 uint32_t oracle_version_of(uint32_t series);
 uint32_t oracle_region_of(uint32_t series);

@@ -11,7 +11,7 @@
 
 #include "tests/unit/storage/store_steps.h"
 
-/* What is asked for. */
+/* What is asked for; @ and a number stand for the name of that instance. */
 static const char *const selectors[] = {
 	"cpu",
 	"{}",
@@ -21,11 +21,11 @@ static const char *const selectors[] = {
 	"cpu{absent=\"\"}",
 	"cpu{version=\"v1\"}",
 	"cpu{region!=\"r1\",service=~\"service[02]\"}",
-	"cpu{service=~\"service[02]\",instance!=\"pod-1\"}",
-	"cpu{instance!~\"pod-[01]\"}",
+	"cpu{service=~\"service[02]\",instance!=\"@1\"}",
+	"cpu{instance!~\"@0|@1\"}",
 	"cpu{absent!=\"\"}",
 	"cpu{service=\"nobody\"}",
-	"cpu{service=~\".*\",instance=\"pod-2\"}",
+	"cpu{service=~\".*\",instance=\"@2\"}",
 };
 
 /* How matched series are told apart. */
@@ -268,11 +268,26 @@ static void check_match(struct program *program, const struct model_question *qu
 	}
 }
 
+static void expand(const char *text, char *to, size_t to_bytes)
+{
+	size_t count = 0;
+	for (; *text && count + 32 < to_bytes; text++) {
+		if (*text == '@')
+			count += (size_t)snprintf(to + count, to_bytes - count, "%s",
+			        oracle_instance((uint32_t)(*++text - '0')));
+		else
+			to[count++] = *text;
+	}
+	assert_int_equal(*text, 0);
+	to[count] = 0;
+}
+
 void program_query(struct program *program)
 {
 	static struct model_answer expected;
 	static struct model_answer answer;
-	const char *text = selectors[rng_below(&program->rng, COUNT_OF(selectors))];
+	char text[256];
+	expand(selectors[rng_below(&program->rng, COUNT_OF(selectors))], text, sizeof(text));
 	struct model_question question = { 0 };
 	AUTO(selector) selector = NULL;
 	AUTO(store_match) match = NULL;

@@ -140,6 +140,7 @@ static uint64_t steps_count(void)
 
 static void program_init(struct program *program, uint64_t seed)
 {
+	oracle_name_instances(seed);
 	rng_init(&program->rng, seed);
 	clock_virtual_init(&program->clock, 1700000000 * SECOND);
 	program->folds = rng_below(&program->rng, 4) == 0;
@@ -280,7 +281,6 @@ static void random_programs_agree_with_the_model(void **state)
 	struct shared *shared = mmap(
 	        NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	CHECK(shared != MAP_FAILED);
-	oracle_name_instances();
 	/* Nothing of the database has begun yet, so a child is a process like this one. */
 	if (one)
 		program_run(strtoull(one, NULL, 10), &shared->workers[0], &reached);
