@@ -876,7 +876,7 @@ static uint32_t coder_node_frame(struct coder *coder, uint32_t parent, uint32_t 
 
 /*
  * What nodes further on will look at is anywhere in memory: it is asked for before it is needed. A
- * frame that is new by then is looked for in the wrong place, which costs no more than that.
+ * frame that is new by then has no place yet.
  */
 static inline void coder_fetch_ahead(const struct coder *coder, uint32_t nodes)
 {
@@ -886,8 +886,11 @@ static inline void coder_fetch_ahead(const struct coder *coder, uint32_t nodes)
 	uint32_t near = packer->seen + PACKER_FETCH_NEAR;
 	if (far >= nodes)
 		return;
-	__builtin_prefetch(&packer->briefs[all[far].frame]);
-	__builtin_prefetch(&packer->frames.all[all[far].frame]);
+	uint32_t frame = all[far].frame;
+	if (frame < packer->briefs_capacity && frame < packer->frames.capacity) {
+		__builtin_prefetch(&packer->briefs[frame]);
+		__builtin_prefetch(&packer->frames.all[frame]);
+	}
 	struct node parent = all[all[near].parent];
 	struct node grandparent = all[parent.parent];
 	if (parent.frame >= packer->briefs_capacity || grandparent.frame >= packer->briefs_capacity)
