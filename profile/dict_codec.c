@@ -314,7 +314,8 @@ int dict_decode_names(struct dict *dict, struct dict_mark added, struct reader *
 	return r < 0 ? r : dict_decode_modules(dict, added.modules, from);
 }
 
-int dict_decode_head(const struct dict *dict, struct reader *from, struct dict_mark *ret_added)
+int dict_decode_head(const struct dict *dict, struct dict_least least, struct reader *from,
+        struct dict_mark *ret_added)
 {
 	struct dict_mark mark = {
 		.strings = dict_decode_id(from),
@@ -332,6 +333,7 @@ int dict_decode_head(const struct dict *dict, struct reader *from, struct dict_m
 	};
 	/* The least that so many entries can take: a count beyond it is refused before any work. */
 	uint64_t bytes_min = (uint64_t)added.strings + 6 * (uint64_t)added.modules +
+	                     least.frame * added.frames + least.node * added.nodes +
 	                     4 * (uint64_t)added.series;
 	if (from->failed || !dict_mark_equal(mark, dict->count) || bytes_min > reader_left(from))
 		return -EBADMSG;
@@ -348,15 +350,8 @@ int dict_decode_head(const struct dict *dict, struct reader *from, struct dict_m
 static int dict_decode_all(struct dict *dict, struct reader *from)
 {
 	struct dict_mark added;
-	int r = dict_decode_head(dict, from, &added);
-	if (r < 0)
-		return r;
-	/* Here frames and nodes have a least as well. */
-	uint64_t bytes_min = (uint64_t)added.strings + 6 * (uint64_t)added.modules + added.frames +
-	                     2 * (uint64_t)added.nodes + 4 * (uint64_t)added.series;
-	if (bytes_min > reader_left(from))
-		return -EBADMSG;
-	r = dict_decode_names(dict, added, from);
+	int r = dict_decode_head(dict, (struct dict_least){ .frame = 1, .node = 2 }, from, &added);
+	r = r < 0 ? r : dict_decode_names(dict, added, from);
 	r = r < 0 ? r : dict_decode_frames(dict, added.frames, from);
 	r = r < 0 ? r : dict_decode_nodes(dict, added.nodes, from);
 	return r < 0 ? r : dict_decode_series(dict, added.series, from);

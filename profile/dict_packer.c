@@ -978,7 +978,7 @@ static int dict_decode_packed_all(
         struct dict_packer *packer, struct dict *dict, struct reader *from)
 {
 	struct dict_mark added;
-	int r = dict_decode_head(dict, from, &added);
+	int r = dict_decode_head(dict, (struct dict_least){ 0 }, from, &added);
 	r = r < 0 ? r : dict_decode_names(dict, added, from);
 	r = r < 0 ? r : dict_decode_series(dict, added.series, from);
 	if (r < 0)

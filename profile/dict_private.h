@@ -93,12 +93,16 @@ int dict_series_sorted(struct dict *dict, const struct series *series, const str
 
 /*
  * Parts of an encoding (dict_codec.c): which range it is of; strings and modules; series. The least
- * that frames and nodes take is for the caller to check.
+ * bytes that a frame and a node take are the caller's, as they are written in more than one way.
  */
+struct dict_least {
+	uint64_t frame, node;
+};
 void dict_encode_head(const struct dict *dict, struct dict_mark from, struct buf *to);
 void dict_encode_names(const struct dict *dict, struct dict_mark from, struct buf *to);
 void dict_encode_series(const struct dict *dict, struct dict_mark from, struct buf *to);
-int dict_decode_head(const struct dict *dict, struct reader *from, struct dict_mark *ret_added);
+int dict_decode_head(const struct dict *dict, struct dict_least least, struct reader *from,
+        struct dict_mark *ret_added);
 int dict_decode_names(struct dict *dict, struct dict_mark added, struct reader *from);
 int dict_decode_series(struct dict *dict, uint32_t count, struct reader *from);
 
