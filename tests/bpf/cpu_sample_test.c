@@ -693,6 +693,11 @@ static void cycles_are_sampled_where_there_is_a_counter_and_refused_clearly_else
 	rig_close(&rig);
 }
 
+static double timeval_seconds(struct timeval of)
+{
+	return (double)of.tv_sec + (double)of.tv_usec / 1e6;
+}
+
 static void a_stalled_reader_loses_nothing_uncounted(void **state)
 {
 	struct rig rig = { 0 };
@@ -710,16 +715,20 @@ static void a_stalled_reader_loses_nothing_uncounted(void **state)
 	rig_check_identity(&rig);
 	assert_true(rig.state.lost[LOSS_RING_FULL] > 100);
 
-	/* And the loss is known to be the child's: what is there and what is not is its CPU time.
+	/*
+	 * And the loss is known to be the child's: what is there and what is not is its CPU time.
+	 * In the kernel it was before it had its name, too.
 	 */
 	uint64_t named = rig_losses_of(rig.batch, "unread");
 	uint64_t seen = rig_samples_of(rig.batch, "comm", "unread");
-	double expected = ((double)usage.ru_utime.tv_sec + (double)usage.ru_utime.tv_usec / 1e6) *
-	                  HZ;
-	print_message("%llu lost, %llu of them the child's, of which %.0f samples are expected\n",
-	        (unsigned long long)rig.state.lost[LOSS_RING_FULL], (unsigned long long)named,
-	        expected);
-	assert_true(fabs((double)(named + seen) - expected) < 0.1 * expected);
+	double user = timeval_seconds(usage.ru_utime) * HZ;
+	double kernel = timeval_seconds(usage.ru_stime) * HZ;
+	print_message("%llu lost, %llu of them the child's, of which %.0f samples are expected, "
+	              "and up to %.0f in the kernel\n",
+	        (unsigned long long)rig.state.lost[LOSS_RING_FULL], (unsigned long long)named, user,
+	        kernel);
+	assert_true((double)(named + seen) > 0.9 * user);
+	assert_true((double)(named + seen) < 1.1 * (user + kernel));
 	rig_close(&rig);
 }
 
@@ -788,7 +797,7 @@ static void a_lower_limit_of_the_kernel_is_followed_and_recorded(void **state)
 		rig_drain(&rig);
 	uint32_t hz = sampler_state(rig.sampler).hz;
 	assert_in_range(hz, 50, 150);
-	uint64_t cpu_ns = rig_watch(&rig, child_burn("slow", 30));
+	uint64_t cpu_ns = rig_watch(&rig, child_burn("slow", 60));
 	rig_check_identity(&rig);
 
 	/* Values times their series' own period is the CPU time, whatever the rate was. */
@@ -801,7 +810,12 @@ static void a_lower_limit_of_the_kernel_is_followed_and_recorded(void **state)
 			assert_int_equal(series->period, NS_PER_S / hz);
 		}
 	}
-	assert_true(fabs((double)ns - (double)cpu_ns) < 0.2 * (double)cpu_ns);
+	/* A hundred samples, each of which may hit or miss where others run on the same processor.
+	 */
+	double expected = (double)cpu_ns / NS_PER_S * hz;
+	double seen = (double)ns / NS_PER_S * hz;
+	print_message("%.0f samples of %.0f expected\n", seen, expected);
+	assert_true(fabs(seen - expected) < 0.1 * expected + 4 * sqrt(expected));
 	rig_close(&rig);
 }
 
