@@ -14,7 +14,7 @@ from lib_fleet import Agent, Aggregator, check, compile_c, cpu_seconds, have, ne
 
 HZ = 199
 CPU_SECONDS = 12
-SHARES = {"burn_half": 0.5, "burn_three": 0.3, "burn_two": 0.2}
+SHARES = {"spin_half": 0.5, "spin_three": 0.3, "spin_two": 0.2}
 
 # Each call does the same work; only how often each is called differs.
 BURN = """
@@ -23,12 +23,12 @@ static volatile uint64_t sink;
 #define BURN(name) __attribute__((noinline)) void name(void) \\
 	{ uint64_t x = sink | 1; for (int i = 0; i < 20000; i++) { x ^= x << 13; x ^= x >> 7; x ^= x << 17; } \\
 	  sink = x; __asm__ volatile("" ::: "memory"); }
-BURN(burn_half) BURN(burn_three) BURN(burn_two)
+BURN(spin_half) BURN(spin_three) BURN(spin_two)
 __attribute__((noinline)) void work(void)
 {
-	for (int i = 0; i < 5; i++) burn_half();
-	for (int i = 0; i < 3; i++) burn_three();
-	for (int i = 0; i < 2; i++) burn_two();
+	for (int i = 0; i < 5; i++) spin_half();
+	for (int i = 0; i < 3; i++) spin_three();
+	for (int i = 0; i < 2; i++) spin_two();
 	__asm__ volatile("" ::: "memory");
 }
 int main(void) { for (;;) work(); }
@@ -101,9 +101,9 @@ def known_shares_are_found(fleet):
     for name, share in SHARES.items():
         within_error(name, round(leaves.get(name, 0) / period), round(user / period), share)
 
-    # The callers are there too: burn_* was called by work, which main called.
-    full = sum(value for stack, value in rows.items() if "main;work;burn_" in stack)
-    check(full >= 0.97 * total_ns, f"only {full / total_ns:.1%} of the samples show main;work;burn_*")
+    # The callers are there too: spin_* was called by work, which main called.
+    full = sum(value for stack, value in rows.items() if "main;work;spin_" in stack)
+    check(full >= 0.97 * total_ns, f"only {full / total_ns:.1%} of the samples show main;work;spin_*")
 
     if perf:
         theirs, their_total = perf_leaves(perf[1])
