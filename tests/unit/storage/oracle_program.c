@@ -290,6 +290,16 @@ const struct told *program_find_told(
 	return NULL;
 }
 
+struct model_unit *program_add_told(struct model_window *window, const struct told *told)
+{
+	struct model_unit *unit = model_add_unit(window, told->unit);
+	unit->class = told->class;
+	unit->service = told->service;
+	unit->parts = told->parts;
+	unit->rows = told->rows;
+	return unit;
+}
+
 bool program_is_told(struct program *program, const struct store_window_name *window)
 {
 	for (uint32_t i = 0; i < program->told_count; i++)

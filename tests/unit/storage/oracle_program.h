@@ -130,6 +130,8 @@ bool program_must_again(struct program *program, int result, enum failure failur
 void program_look(struct program *program, uint64_t from_ns, uint64_t to_ns, bool at_series);
 const struct told *program_find_told(
         struct program *program, const struct store_window_name *window, uint32_t unit);
+/* A unit of the model as the store told of it, without shares. */
+struct model_unit *program_add_told(struct model_window *window, const struct told *told);
 bool program_is_told(struct program *program, const struct store_window_name *window);
 void program_check_windows(struct program *program);
 

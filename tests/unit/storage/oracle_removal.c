@@ -328,11 +328,7 @@ static void program_settle_parted(
 		if (!model_is_same(&told->window, &window->name) || told->unit == STORE_UNIT_NONE ||
 		        model_unit(window, told->unit))
 			continue;
-		struct model_unit *unit = model_add_unit(window, told->unit);
-		unit->class = told->class;
-		unit->service = told->service;
-		unit->parts = told->parts;
-		unit->rows = told->rows;
+		struct model_unit *unit = program_add_told(window, told);
 		for (uint32_t j = 0; j < pool.shares_count; j++) {
 			struct model_share *share = &pool.shares[j];
 			if (share->series & told->series)

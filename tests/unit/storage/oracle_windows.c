@@ -145,11 +145,7 @@ static void program_take_sealed_window(
 		window->batches = told->batches;
 		if (told->unit == STORE_UNIT_NONE)
 			continue;
-		struct model_unit *unit = model_add_unit(window, told->unit);
-		unit->class = told->class;
-		unit->service = told->service;
-		unit->parts = told->parts;
-		unit->rows = told->rows;
+		struct model_unit *unit = program_add_told(window, told);
 		for (uint32_t s = 0; s < MODEL_SERIES; s++)
 			CHECK(!(told->series >> s & 1) ||
 			        oracle_class_of(s, program->divisor) == told->class);
@@ -325,11 +321,7 @@ static void program_share_out(struct program *program, struct model_window *wind
 		if (told->unit == STORE_UNIT_NONE || !model_is_same(&told->window, &window->name))
 			continue;
 		bool is_last = i + 1 == program->told_count || !is_alike(told, told + 1);
-		struct model_unit *unit = model_add_unit(window, told->unit);
-		unit->class = told->class;
-		unit->service = told->service;
-		unit->parts = told->parts;
-		unit->rows = told->rows;
+		struct model_unit *unit = program_add_told(window, told);
 		add_parts(unit, inputs, count, is_last, &at);
 		assert_int_equal(model_unit_series(unit), told->series);
 		if (is_last)
