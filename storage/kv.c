@@ -80,6 +80,7 @@
 #define KV_ACKED_NAME          "profleet-acked"
 #define KV_MADE_NAME           "profleet-made-"
 #define KV_FILES_MAX           4096 /* taken in at once */
+#define KV_TAKE_TRIES          3    /* see kv_files_take() */
 /* A folder that cannot be: RocksDB then goes on without its text log. */
 #define KV_NO_LOG_FOLDER "/dev/null/none"
 /* Never: between failures there is nothing to be found by going over the folder. */
@@ -205,7 +206,7 @@ static int kv_code(const char *text)
 		{ "Disk quota exceeded", -ENOSPC }, { "/LOCK: ", -EBUSY },
 		{ "lock hold by current process", -EBUSY }, { "Permission denied", -EACCES },
 		{ "Read-only file system", -EROFS }, { "Corruption", -EBADMSG },
-		{ "Invalid argument", -EINVAL },
+		{ "Invalid argument", -EINVAL }, { "Operation failed. Try again.", -EAGAIN },
 		{ "Not implemented", -EROFS }, /* "... in read only mode" */
 	};
 
@@ -217,8 +218,9 @@ static int kv_code(const char *text)
 
 static void kv_set_error(struct kv *kv, const char *doing, const char *text)
 {
+	const char *remedy = kv_code(text) == -ENOSPC ? ": make room there" : "";
 	pthread_mutex_lock(&kv->error_mutex);
-	snprintf(kv->error, sizeof(kv->error), "%s %s: %s", doing, kv->path, text);
+	snprintf(kv->error, sizeof(kv->error), "%s %s: %s%s", doing, kv->path, text, remedy);
 	pthread_mutex_unlock(&kv->error_mutex);
 }
 
@@ -1346,6 +1348,11 @@ uint64_t kv_files_bytes(const struct kv_files *files)
 	return files->bytes;
 }
 
+/*
+ * RocksDB flushes first what the files are put over, and then looks whether it did. When another
+ * change wrote the manifest for that flush it can look too early: nothing is taken, and it asks to
+ * be tried again. The C API has no code for that, only its words.
+ */
 int kv_files_take(struct kv_files *files)
 {
 	struct kv *kv = files->kv;
@@ -1357,10 +1364,16 @@ int kv_files_take(struct kv_files *files)
 		return kv_refuse(kv, "adding files to");
 	rocksdb_ingestexternalfileoptions_t *options = rocksdb_ingestexternalfileoptions_create();
 	rocksdb_ingestexternalfileoptions_set_move_files(options, 1);
-	rocksdb_ingest_external_file_cf(kv->db, kv->families[files->family],
-	        (const char *const *)files->names, files->names_count, options, &text);
+	for (int tries = 0; tries < KV_TAKE_TRIES; tries++) {
+		text = NULL;
+		rocksdb_ingest_external_file_cf(kv->db, kv->families[files->family],
+		        (const char *const *)files->names, files->names_count, options, &text);
+		r = kv_result(kv, "adding files to", text);
+		if (r != -EAGAIN)
+			break;
+	}
 	rocksdb_ingestexternalfileoptions_destroy(options);
-	r = kv_result(kv, "adding files to", text);
+	r = r == -EAGAIN ? -EIO : r;
 	files->is_taken = r == 0;
 	return r;
 }
