@@ -36,7 +36,7 @@ install(FILES ${CMAKE_SOURCE_DIR}/deploy/systemd/profleet-agent.service
 	DESTINATION lib/systemd/system)
 install(FILES ${CMAKE_SOURCE_DIR}/deploy/systemd/agent.yaml
 	${CMAKE_SOURCE_DIR}/deploy/systemd/aggregator.yaml
-	DESTINATION ${CMAKE_INSTALL_SYSCONFDIR}/profleet)
+	DESTINATION ${CMAKE_INSTALL_DATADIR}/profleet/examples)
 
 add_custom_target(bench)
 file(GLOB benches CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/bench/*.c)

@@ -20,7 +20,7 @@ def installed_tree(fleet):
                 "share/bash-completion/completions/profleet", "share/zsh/vendor-completions/_profleet|"
                 "share/zsh/site-functions/_profleet", "share/fish/vendor_completions.d/profleet.fish",
                 "lib/systemd/system/profleet-agent.service", "lib/systemd/system/profleet-aggregator.service",
-                "etc/profleet/agent.yaml", "etc/profleet/aggregator.yaml"]
+                "share/profleet/examples/agent.yaml", "share/profleet/examples/aggregator.yaml"]
     for choices in expected:
         found = [path for choice in choices.split("|") for path in (choice, choice + ".gz")
                  if os.path.isfile(os.path.join(prefix, path)) and os.path.getsize(os.path.join(prefix, path)) > 0]
@@ -34,10 +34,10 @@ def installed_tree(fleet):
             for word in words:
                 check(word in done.stdout, f"{program} {option} says {word}")
     # The configuration that is installed is one that the programs accept.
-    runs = [["profleet-aggregator", "--config", f"{prefix}/etc/profleet/aggregator.yaml", "--data",
+    runs = [["profleet-aggregator", "--config", f"{prefix}/share/profleet/examples/aggregator.yaml", "--data",
              f"{fleet.dir}/data", "--check-config"]]
     if os.geteuid() == 0:
-        runs.append(["profleet-agent", "--config", f"{prefix}/etc/profleet/agent.yaml", "--duration", "200ms",
+        runs.append(["profleet-agent", "--config", f"{prefix}/share/profleet/examples/agent.yaml", "--duration", "200ms",
                      "--output", f"{fleet.dir}/out.folded", "--state-dir", fleet.dir])
     for program, *options in runs:
         done = subprocess.run([f"{prefix}/bin/{program}", *options], capture_output=True, text=True, check=False,
