@@ -1306,6 +1306,16 @@ static void store_size_generation(const struct generation *generation, struct st
 	size->dict.series += mark.series;
 }
 
+void store_size_head_sums(const struct store *store, struct store_size *size)
+{
+	size->head_sums_memory = store->head_sums.memory;
+	size->head_sums_rows = store->head_sums.rows;
+	size->head_sums_built = store->head_sums.built;
+	size->head_sums_dropped = store->head_sums.dropped;
+	size->head_sums_refused = store->head_sums.refused;
+	size->head_sums_used = store->head_sums.used;
+}
+
 int store_size(struct store *store, struct store_size *ret_size)
 {
 	struct store_size size = { 0 };
@@ -1331,12 +1341,7 @@ int store_size(struct store *store, struct store_size *ret_size)
 	size.names_put_away = store->names_put_away;
 	size.windows_moved = store->moved;
 	size.windows_unmovable = store->unmovable;
-	size.head_sums_memory = store->head_sums.memory;
-	size.head_sums_rows = store->head_sums.rows;
-	size.head_sums_built = store->head_sums.built;
-	size.head_sums_dropped = store->head_sums.dropped;
-	size.head_sums_refused = store->head_sums.refused;
-	size.head_sums_used = store->head_sums.used;
+	store_size_head_sums(store, &size);
 	size.corrupt = store->corrupt;
 	size.unreadable = quarantine_count(store->quarantine);
 	size.unreadable_overflow = quarantine_overflow(store->quarantine);

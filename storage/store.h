@@ -415,6 +415,9 @@ struct store_size {
 
 /* Any thread; never fails. */
 int store_size(struct store *store, struct store_size *ret_size);
+/* The head_sums_* of it alone. No file and no database is looked at: for whoever asks again and
+ * again. */
+void store_size_head_sums(const struct store *store, struct store_size *size);
 
 /*
  * How much of the store is known to be unreadable; and names what was not named before, up to count

@@ -242,13 +242,25 @@ static bool program_has_expired(struct program *program, const struct told *told
 	return true;
 }
 
+/* As the model has them, which program_check_windows() holds against the store: they never change.
+ */
+static uint32_t program_told_series(struct program *program, const struct told *told)
+{
+	struct model_window *window = model_find(program->model, &told->window);
+	CHECK(window);
+	const struct model_unit *unit = model_unit(window, told->unit);
+	CHECK(unit || told->unit == STORE_UNIT_NONE);
+	return unit ? model_unit_series(unit) : 0;
+}
+
 void program_retain(struct program *program)
 {
 	static struct store_expire_item items[MODEL_ITEMS_MAX];
 	uint32_t count = 0;
-	program_look(program, 0, 0, true);
+	program_look(program, 0, 0, false);
 	for (uint32_t i = 0; i < program->told_count && count < MODEL_ITEMS_MAX; i++) {
-		const struct told *told = &program->told[i];
+		struct told *told = &program->told[i];
+		told->series = program_told_series(program, told);
 		uint32_t seen = told->parts & ~told->hidden;
 		uint32_t parts = 0;
 		if (program_is_held(program, told)) {

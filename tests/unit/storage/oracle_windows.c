@@ -182,12 +182,22 @@ static uint32_t program_find_new(struct program *program, uint32_t level, struct
 	return count;
 }
 
+/* At the new window and what overlaps it. They are in order: those of one time are looked at once.
+ */
+static void program_look_at_new(struct program *program, const struct told *new, uint32_t i)
+{
+	const struct store_window_name *window = &new[i].window;
+	if (i == 0 || new[i - 1].window.from_ns != window->from_ns ||
+	        new[i - 1].window.to_ns != window->to_ns)
+		program_look(program, window->from_ns, window->to_ns, true);
+}
+
 static void program_take_sealed(struct program *program)
 {
 	struct told new[NEW_MAX];
 	uint32_t count = program_find_new(program, 0, new);
 	for (uint32_t i = 0; i < count; i++) {
-		program_look(program, new[i].window.from_ns, new[i].window.to_ns, true);
+		program_look_at_new(program, new, i);
 		program_take_sealed_window(program, &new[i].window, new[i].generation);
 		program->reached->windows++;
 	}
@@ -223,14 +233,14 @@ void program_sum_heads(struct program *program)
 	struct store_size size;
 	store_sum_heads(program->store);
 	program_mend(program, failure);
-	CHECK_OK(store_size(program->store, &size));
+	store_size_head_sums(program->store, &size);
 	CHECK(size.head_sums_rows == 0 || size.head_sums_memory > 0);
 }
 
 void program_note_heads(struct program *program)
 {
 	struct store_size size;
-	CHECK_OK(store_size(program->store, &size));
+	store_size_head_sums(program->store, &size);
 	program->reached->heads_built += size.head_sums_built;
 	program->reached->heads_used += size.head_sums_used;
 	program->reached->heads_refused += size.head_sums_refused;
@@ -533,7 +543,7 @@ void program_roll(struct program *program)
 		struct told new[NEW_MAX];
 		uint32_t count = program_find_new(program, level, new);
 		for (uint32_t i = 0; i < count; i++) {
-			program_look(program, new[i].window.from_ns, new[i].window.to_ns, true);
+			program_look_at_new(program, new, i);
 			program_take_rollup(program, new[i]);
 			program->reached->rollups++;
 		}

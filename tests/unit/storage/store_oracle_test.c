@@ -25,13 +25,23 @@
 #define ORACLE_STEPS_CI ORACLE_STEPS
 #endif
 
-#define WORKERS      2
-#define ENOUGH_SEEDS 20 /* for everything to have happened */
+#define WORKERS_MAX  2
+#define ENOUGH_SEEDS 12 /* for everything to have happened */
 
 struct shared {
-	uint64_t next_seed;
-	struct position workers[WORKERS];
+	uint64_t next;
+	struct position workers[WORKERS_MAX];
 };
+
+/*
+ * Which seeds are run: all by several workers, or every so many of them by one. A part of the seeds
+ * is a test of its own, so that who runs many tests can run others beside it.
+ */
+static struct {
+	uint64_t part;
+	uint64_t parts;
+	uint32_t workers;
+} share = { 1, 1, WORKERS_MAX };
 
 /* ---- steps ---- */
 
@@ -212,10 +222,14 @@ static void check_reached(const struct reached *reached)
 static void work(struct shared *shared, uint32_t worker, uint64_t seeds)
 {
 	struct reached reached = { 0 };
+	uint64_t count = 0;
 	uint64_t seed;
-	while ((seed = __atomic_add_fetch(&shared->next_seed, 1, __ATOMIC_RELAXED)) <= seeds)
+	while ((seed = share.part + share.parts * __atomic_fetch_add(&shared->next, 1,
+	                                                  __ATOMIC_RELAXED)) <= seeds) {
 		program_run(seed, &shared->workers[worker], &reached);
-	if (seeds >= ENOUGH_SEEDS)
+		count++;
+	}
+	if (count >= ENOUGH_SEEDS)
 		check_reached(&reached);
 }
 
@@ -247,11 +261,11 @@ static void tell_what_comes(int from)
 
 static void run_workers(struct shared *shared, uint64_t seeds)
 {
-	pid_t workers[WORKERS];
+	pid_t workers[WORKERS_MAX];
 	int ends[2];
 	bool is_well = true;
 	CHECK_OK(pipe(ends));
-	for (uint32_t worker = 0; worker < WORKERS; worker++) {
+	for (uint32_t worker = 0; worker < share.workers; worker++) {
 		(void)fflush(NULL);
 		workers[worker] = fork();
 		CHECK(workers[worker] >= 0);
@@ -265,7 +279,7 @@ static void run_workers(struct shared *shared, uint64_t seeds)
 	}
 	close(ends[1]);
 	tell_what_comes(ends[0]);
-	for (uint32_t worker = 0; worker < WORKERS; worker++) {
+	for (uint32_t worker = 0; worker < share.workers; worker++) {
 		int status;
 		assert_int_equal(waitpid(workers[worker], &status, 0), workers[worker]);
 		is_well &= tell_end(&shared->workers[worker], status);
@@ -289,8 +303,16 @@ static void random_programs_agree_with_the_model(void **state)
 	munmap(shared, sizeof(*shared));
 }
 
-int main(void)
+/* Without arguments all seeds; with PART PARTS every PARTSth of them, from PART on. */
+int main(int count, char **arguments)
 {
+	if (count == 3) {
+		share.part = strtoull(arguments[1], NULL, 10);
+		share.parts = strtoull(arguments[2], NULL, 10);
+		share.workers = 1;
+	}
+	if (share.part == 0 || share.part > share.parts)
+		return EXIT_FAILURE;
 	/* Many small files and syncs: in memory where there is a file system there. */
 	if (access("/dev/shm", W_OK) == 0)
 		(void)setenv("TMPDIR", "/dev/shm", 0);
