@@ -225,27 +225,49 @@ static struct spool_entry spool_entry_of(const struct spool_item *item)
 	};
 }
 
+/* A bit for each shard that something sent earlier still waits for. */
+struct spool_shards {
+	uint8_t bits[WIRE_SHARDS_MAX / 8];
+};
+
+static struct spool_shards spool_waiting(const struct spool *spool)
+{
+	struct spool_shards waiting = { { 0 } };
+
+	for (uint32_t i = 0; i < spool->count; i++) {
+		const struct spool_file_name *name = &spool->items[i]->name;
+
+		if (name->sent)
+			waiting.bits[name->shard / 8] |= (uint8_t)(1u << name->shard % 8);
+	}
+	return waiting;
+}
+
+/* What was sent goes again; anything new only where nothing waits, and for the shards of now. */
+static bool spool_may_go(const struct spool *spool, const struct spool_shards *waiting,
+        const struct spool_item *item)
+{
+	const struct spool_file_name *name = &item->name;
+	bool waits = waiting->bits[name->shard / 8] & 1u << name->shard % 8;
+
+	return name->sent || (!waits && name->shards == spool->shards);
+}
+
 int spool_take(
         struct spool *spool, struct spool_entry *ret_entries, uint32_t count, uint64_t bytes_max)
 {
-	uint8_t waiting[WIRE_SHARDS_MAX / 8] = { 0 };
+	struct spool_shards waiting = spool_waiting(spool);
 	uint32_t taken = 0;
 	uint64_t bytes = 0;
 	bool numbered = false;
 	int result = 0;
 
-	for (uint32_t i = 0; i < spool->count; i++) {
-		const struct spool_file_name *name = &spool->items[i]->name;
-
+	for (uint32_t i = 0; i < spool->count; i++)
 		spool_unload(spool->items[i]);
-		if (name->sent)
-			waiting[name->shard / 8] |= (uint8_t)(1u << name->shard % 8);
-	}
 	for (uint32_t i = 0; i < spool->count && taken < count;) {
 		struct spool_item *item = spool->items[i];
-		bool waits = waiting[item->name.shard / 8] & 1u << item->name.shard % 8;
 
-		if (!item->name.sent && (waits || item->name.shards != spool->shards)) {
+		if (!spool_may_go(spool, &waiting, item)) {
 			i++;
 			continue;
 		}

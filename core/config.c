@@ -164,6 +164,24 @@ static int config_node_append(struct config_node *parent, char *key, struct conf
 static int config_read_node(struct config_reading *reading, const yaml_event_t *event,
         uint32_t depth, struct config_node **ret_node);
 
+/* The key that the event is; it becomes the event of the value. On failure it is gone. */
+static int config_read_key(struct config_reading *reading, const struct config_node *parent,
+        yaml_event_t *event, char **ret_key)
+{
+	autofree char *key = NULL;
+	size_t line = event->start_mark.line + 1;
+	int r = event->type == YAML_SCALAR_EVENT
+	                ? config_scalar_text(reading, event, &key)
+	                : config_refuse(reading, line, "a key must be plain text");
+	if (r == 0 && config_node_find(parent, key))
+		r = config_refuse(reading, line, "%.64s: this key stands here twice", key);
+	yaml_event_delete(event);
+	r = r < 0 ? r : config_next(reading, event);
+	if (r == 0)
+		*ret_key = TAKE(key);
+	return r;
+}
+
 static int config_read_children(
         struct config_reading *reading, uint32_t depth, struct config_node *parent)
 {
@@ -177,21 +195,10 @@ static int config_read_children(
 			return r;
 		bool ended = event.type == YAML_SEQUENCE_END_EVENT ||
 		             event.type == YAML_MAPPING_END_EVENT;
-		if (!ended && parent->kind == CONFIG_MAP) {
-			size_t line = event.start_mark.line + 1;
-			if (event.type != YAML_SCALAR_EVENT)
-				r = config_refuse(reading, line, "a key must be plain text");
-			else
-				r = config_scalar_text(reading, &event, &key);
-			if (r == 0 && config_node_find(parent, key))
-				r = config_refuse(
-				        reading, line, "%.64s: this key stands here twice", key);
-			yaml_event_delete(&event);
-			if (r == 0)
-				r = config_next(reading, &event);
-			if (r < 0)
-				return r;
-		}
+		if (!ended && parent->kind == CONFIG_MAP)
+			r = config_read_key(reading, parent, &event, &key);
+		if (r < 0)
+			return r;
 		if (!ended)
 			r = config_read_node(reading, &event, depth + 1, &child);
 		yaml_event_delete(&event);

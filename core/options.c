@@ -62,21 +62,46 @@ static const struct option_spec *options_find_short(const struct option_table *t
 	return NULL;
 }
 
+/* Is all there that a value of its kind needs? */
+static void options_check_value(const struct option_spec *spec)
+{
+	assert(spec->kind >= OPTION_FLAG && spec->kind <= OPTION_CUSTOM);
+	assert(spec->kind != OPTION_ENUM || (spec->choices && spec->choices[0]));
+	assert(spec->kind != OPTION_CUSTOM || spec->parse_yaml);
+}
+
+/* Of an option that every program has. */
+static bool options_is_always(const char *name)
+{
+	for (size_t i = 0; i < COUNT_OF(options_always); i++)
+		if (strcmp(name, options_always[i]) == 0)
+			return true;
+	return false;
+}
+
+/* What holds for any kind. */
+static void options_check_spec(const struct option_spec *spec)
+{
+	assert(spec->help);
+	assert(spec->max == 0 || spec->min <= spec->max);
+	assert(!(spec->file_only && spec->line_only));
+	assert(spec->short_name != 'h');
+}
+
+static void options_check_name(const struct option_table *table, const struct option_spec *spec)
+{
+	assert(options_find(table, spec->name, strlen(spec->name)) == spec);
+	assert(!options_is_always(spec->name));
+}
+
 /* A table that contradicts itself is our mistake, and shows at the first start of the program. */
 static void options_check_table(const struct option_table *table)
 {
 	size_t count = 0;
 	for (const struct option_spec *spec = table->options; spec->name; spec++, count++) {
-		assert(spec->kind >= OPTION_FLAG && spec->kind <= OPTION_CUSTOM);
-		assert(spec->help);
-		assert(spec->kind != OPTION_ENUM || (spec->choices && spec->choices[0]));
-		assert(spec->kind != OPTION_CUSTOM || spec->parse_yaml);
-		assert(spec->max == 0 || spec->min <= spec->max);
-		assert(!(spec->file_only && spec->line_only));
-		assert(spec->short_name != 'h');
-		assert(options_find(table, spec->name, strlen(spec->name)) == spec);
-		for (size_t i = 0; i < COUNT_OF(options_always); i++)
-			assert(strcmp(spec->name, options_always[i]) != 0);
+		options_check_value(spec);
+		options_check_spec(spec);
+		options_check_name(table, spec);
 	}
 	assert(count <= OPTIONS_COUNT_MAX);
 	assert(table->args_min <= table->args_max);

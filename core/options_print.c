@@ -457,53 +457,76 @@ static void options_man_option(struct buf *out, const struct option_spec *spec, 
 	buf_put_u8(out, '\n');
 }
 
-void options_print_man(const struct option_table *table)
+static void options_man_name(struct buf *out, const struct option_table *table)
 {
-	AUTO_BUF out = { 0 };
+	buf_printf(out, ".SH NAME\n");
+	for (const char *c = table->program; *c; c++)
+		buf_printf(out, *c == ' ' || *c == '-' ? "\\-" : "%c", *c);
+	buf_printf(out, " \\- ");
+	options_man_words(out, table->summary ? table->summary : table->program);
+	buf_put_u8(out, '\n');
+}
+
+/* What the program is called, what it is for, and how it is called. */
+static void options_man_head(struct buf *out, const struct option_table *table)
+{
+	/* The page of "profleet diff" is profleet-diff(1). */
+	buf_printf(out, ".TH \"");
+	for (const char *c = table->program; *c; c++)
+		buf_put_u8(out, *c == ' ' ? '-' : (uint8_t)toupper((unsigned char)*c));
+	buf_printf(out, "\" 1 \"\" \"profleet %s\" \"profleet manual\"\n", PROFLEET_VERSION);
+
+	options_man_name(out, table);
+	buf_printf(out, ".SH SYNOPSIS\n.nh\n\\fB");
+	options_man_words(out, table->program);
+	buf_printf(out, "\\fR ");
+	options_man_words(out, table->usage ? table->usage : "[options]");
+	buf_printf(out, "\n.hy\n");
+}
+
+/* What stands on a command line. */
+static void options_man_line(struct buf *out, const struct option_table *table)
+{
 	bool has_file = options_has_file(table);
 	const char *notes[4];
 	size_t notes_count = options_notes(table, notes);
 
-	/* The page of "profleet diff" is profleet-diff(1). */
-	buf_printf(&out, ".TH \"");
-	for (const char *c = table->program; *c; c++)
-		buf_put_u8(&out, *c == ' ' ? '-' : (uint8_t)toupper((unsigned char)*c));
-	buf_printf(&out, "\" 1 \"\" \"profleet %s\" \"profleet manual\"\n", PROFLEET_VERSION);
+	buf_printf(out, ".SH OPTIONS\n");
+	for (const struct option_spec *spec = table->options; spec->name; spec++) {
+		if (!options_stands_in_file_only(spec))
+			options_man_option(out, spec, has_file);
+	}
+	for (const struct option_spec *spec = options_always_shown; spec->name; spec++)
+		options_man_option(out, spec, false);
+	for (size_t i = 0; i < notes_count; i++) {
+		buf_printf(out, ".PP\n");
+		options_man_words(out, notes[i]);
+		buf_put_u8(out, '\n');
+	}
+}
 
-	buf_printf(&out, ".SH NAME\n");
-	for (const char *c = table->program; *c; c++)
-		buf_printf(&out, *c == ' ' || *c == '-' ? "\\-" : "%c", *c);
-	buf_printf(&out, " \\- ");
-	options_man_words(&out, table->summary ? table->summary : table->program);
+/* What stands only in a file. */
+static void options_man_file(struct buf *out, const struct option_table *table)
+{
+	if (options_has_file_only(table))
+		buf_printf(out, ".SH \"CONFIGURATION FILE\"\nKeys without an option:\n");
+	for (const struct option_spec *spec = table->options; spec->name; spec++) {
+		if (options_stands_in_file_only(spec))
+			options_man_option(out, spec, false);
+	}
+}
 
-	buf_printf(&out, "\n.SH SYNOPSIS\n.nh\n\\fB");
-	options_man_words(&out, table->program);
-	buf_printf(&out, "\\fR ");
-	options_man_words(&out, table->usage ? table->usage : "[options]");
-	buf_printf(&out, "\n.hy\n");
+void options_print_man(const struct option_table *table)
+{
+	AUTO_BUF out = { 0 };
 
+	options_man_head(&out, table);
 	if (table->description) {
 		buf_printf(&out, ".SH DESCRIPTION\n");
 		options_man_paragraphs(&out, table->description);
 	}
-	buf_printf(&out, ".SH OPTIONS\n");
-	for (const struct option_spec *spec = table->options; spec->name; spec++) {
-		if (!options_stands_in_file_only(spec))
-			options_man_option(&out, spec, has_file);
-	}
-	for (const struct option_spec *spec = options_always_shown; spec->name; spec++)
-		options_man_option(&out, spec, false);
-	for (size_t i = 0; i < notes_count; i++) {
-		buf_printf(&out, ".PP\n");
-		options_man_words(&out, notes[i]);
-		buf_put_u8(&out, '\n');
-	}
-	if (options_has_file_only(table))
-		buf_printf(&out, ".SH \"CONFIGURATION FILE\"\nKeys without an option:\n");
-	for (const struct option_spec *spec = table->options; spec->name; spec++) {
-		if (options_stands_in_file_only(spec))
-			options_man_option(&out, spec, false);
-	}
+	options_man_line(&out, table);
+	options_man_file(&out, table);
 	if (table->examples) {
 		buf_printf(&out, ".SH EXAMPLES\n");
 		options_man_lines(&out, table->examples, table->examples + strlen(table->examples));

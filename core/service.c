@@ -68,18 +68,21 @@ static enum service_event service_take_signals(void)
 	return event;
 }
 
+/* Until a moment, for poll(): rounded up, so that it is not asked again for the rest of one. */
+static int service_left_ms(uint64_t until_ns)
+{
+	uint64_t now_ns = clock_monotonic_ns(clock_real());
+	return now_ns >= until_ns ? 0 : (int)((until_ns - now_ns + NS_PER_MS - 1) / NS_PER_MS);
+}
+
 enum service_event service_wait(int timeout_ms)
 {
 	assert(service_signal_fd >= 0);
 	uint64_t until_ns = clock_monotonic_ns(clock_real()) +
 	                    (uint64_t)(timeout_ms < 0 ? 0 : timeout_ms) * NS_PER_MS;
 	for (;;) {
-		uint64_t now_ns = clock_monotonic_ns(clock_real());
-		uint64_t left_ms = now_ns >= until_ns
-		                           ? 0
-		                           : (until_ns - now_ns + NS_PER_MS - 1) / NS_PER_MS;
 		struct pollfd signals = { .fd = service_signal_fd, .events = POLLIN };
-		int ready = poll(&signals, 1, timeout_ms < 0 ? -1 : (int)left_ms);
+		int ready = poll(&signals, 1, timeout_ms < 0 ? -1 : service_left_ms(until_ns));
 		if (ready == 0)
 			return SERVICE_TIMEOUT;
 		if (ready < 0) {

@@ -475,24 +475,39 @@ static void batch_encode_run(const struct row *rows, uint32_t count, struct buf 
 		batch_encode_values(rows + i, batch_part(i, count), to);
 }
 
-void batch_assert_settled(const struct batch *batch)
+static void batch_assert_rows(const struct batch *batch, struct dict_mark mark)
 {
-	struct dict_mark mark = dict_mark(batch->dict);
 	for (uint32_t i = 0; i < batch->rows_count; i++) {
 		const struct row *row = &batch->rows[i];
 		assert(row->series < mark.series && row->node < mark.nodes && row->value > 0);
 		assert(i == 0 || row_key(row - 1) < row_key(row));
 	}
+}
+
+static void batch_assert_coverage(const struct batch *batch, struct dict_mark mark)
+{
 	for (uint32_t i = 0; i < batch->coverage_count; i++) {
 		const struct coverage *coverage = &batch->coverage[i];
 		assert(coverage->series < mark.series);
 		assert(i == 0 || coverage[-1].series < coverage->series);
 	}
+}
+
+static void batch_assert_losses(const struct batch *batch, struct dict_mark mark)
+{
 	for (uint32_t i = 0; i < batch->losses_count; i++) {
 		const struct loss *loss = &batch->losses[i];
 		assert(loss->series < mark.series || loss->series == SERIES_NONE);
 		assert(i == 0 || loss_key(loss - 1) < loss_key(loss));
 	}
+}
+
+void batch_assert_settled(const struct batch *batch)
+{
+	struct dict_mark mark = dict_mark(batch->dict);
+	batch_assert_rows(batch, mark);
+	batch_assert_coverage(batch, mark);
+	batch_assert_losses(batch, mark);
 }
 
 void batch_encode_rest(const struct batch *batch, struct buf *to)

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/auto.h"
 #include "profile/selector_private.h"
 
 #define PATTERN_NESTING_MAX 64
@@ -197,50 +198,74 @@ static int pattern_escape(struct pattern *pattern)
 	}
 }
 
+static bool class_holds_word(int byte)
+{
+	return class_holds_by_name('w', byte);
+}
+
+static bool class_holds_space(int byte)
+{
+	return class_holds_by_name('s', byte) || byte == '\v';
+}
+
+static bool class_holds_alnum(int byte)
+{
+	return is_letter(byte) || is_digit(byte);
+}
+
+static bool class_holds_upper(int byte)
+{
+	return byte >= 'A' && byte <= 'Z';
+}
+
+static bool class_holds_lower(int byte)
+{
+	return byte >= 'a' && byte <= 'z';
+}
+
+static bool class_holds_punct(int byte)
+{
+	return is_printable(byte) && !class_holds_alnum(byte);
+}
+
+static bool class_holds_xdigit(int byte)
+{
+	return hex_digit(byte) >= 0;
+}
+
+static const struct named_class {
+	const char *rest; /* behind "[:" or "[:^" */
+	bool (*holds)(int byte);
+} named_classes[] = {
+	{ "digit:]", is_digit },
+	{ "word:]", class_holds_word },
+	{ "space:]", class_holds_space },
+	{ "alpha:]", is_letter },
+	{ "alnum:]", class_holds_alnum },
+	{ "upper:]", class_holds_upper },
+	{ "lower:]", class_holds_lower },
+	{ "punct:]", class_holds_punct },
+	{ "xdigit:]", class_holds_xdigit },
+};
+
 /* [:alpha:] and the like, whose name starts here. */
 static void pattern_named_class(struct pattern *pattern, struct pattern_class *class)
 {
 	bool is_other = pattern_skip(pattern, "^");
-	char name = 0;
+	const struct named_class *named = NULL;
 
-	if (pattern_skip(pattern, "digit:]"))
-		name = 'd';
-	else if (pattern_skip(pattern, "word:]"))
-		name = 'w';
-	else if (pattern_skip(pattern, "space:]"))
-		name = 's';
-	else if (pattern_skip(pattern, "alpha:]"))
-		name = 'a';
-	else if (pattern_skip(pattern, "alnum:]"))
-		name = 'n';
-	else if (pattern_skip(pattern, "upper:]"))
-		name = 'u';
-	else if (pattern_skip(pattern, "lower:]"))
-		name = 'l';
-	else if (pattern_skip(pattern, "punct:]"))
-		name = 'p';
-	else if (pattern_skip(pattern, "xdigit:]"))
-		name = 'x';
-	if (!name) {
+	for (size_t i = 0; !named && i < COUNT_OF(named_classes); i++)
+		if (pattern_skip(pattern, named_classes[i].rest))
+			named = &named_classes[i];
+	if (!named) {
 		pattern_fail(pattern,
 		        "unknown class name; known are [:digit:] [:word:] [:space:] "
 		        "[:alpha:] [:alnum:] [:upper:] [:lower:] [:punct:] [:xdigit:]");
 		return;
 	}
-	for (int byte = 0; byte < 128; byte++) {
-		bool is_upper = byte >= 'A' && byte <= 'Z';
-		bool is_in = name == 'a'   ? is_letter(byte)
-		             : name == 'n' ? is_letter(byte) || is_digit(byte)
-		             : name == 'u' ? is_upper
-		             : name == 'l' ? is_letter(byte) && !is_upper
-		             : name == 'p'
-		                     ? is_printable(byte) && !is_letter(byte) && !is_digit(byte)
-		             : name == 'x' ? hex_digit(byte) >= 0
-		             : name == 's' ? class_holds_by_name('s', byte) || byte == '\v'
-		                           : class_holds_by_name(name, byte);
-		if (is_in != is_other)
+	for (int byte = 0; byte < 128; byte++)
+		if (named->holds(byte) != is_other)
 			class->holds[byte] = true;
-	}
 	if (is_other)
 		class->beyond = true;
 }

@@ -186,35 +186,48 @@ static void completion_zsh_text(const char *text, struct buf *to)
 	}
 }
 
+/* What follows the option: its name, and what zsh may offer for it. */
+static void completion_zsh_value(const struct option_spec *spec, struct buf *to)
+{
+	if (spec->kind == OPTION_FLAG)
+		return;
+	buf_put_u8(to, ':');
+	completion_zsh_text(spec->value_name ? spec->value_name : spec->name, to);
+	buf_put_u8(to, ':');
+	if (spec->kind == OPTION_ENUM) {
+		buf_put_u8(to, '(');
+		for (size_t i = 0; spec->choices[i]; i++)
+			buf_printf(to, "%s%s", i ? " " : "", spec->choices[i]);
+		buf_put_u8(to, ')');
+	} else if (completion_is_file(spec)) {
+		buf_printf(to, "_files");
+	}
+}
+
+static void completion_zsh_begin(const struct option_spec *spec, struct buf *to)
+{
+	buf_printf(to, " \\\n\t\t'%s", spec->kind == OPTION_LIST ? "*" : "");
+}
+
+static void completion_zsh_rest(const struct option_spec *spec, struct buf *to)
+{
+	buf_put_u8(to, '[');
+	completion_zsh_text(spec->help, to);
+	buf_put_u8(to, ']');
+	completion_zsh_value(spec, to);
+	buf_put_u8(to, '\'');
+}
+
 static void completion_zsh_option(const struct option_spec *spec, struct buf *to)
 {
-	for (int form = 0; form < 2; form++) {
-		if (form == 1 && !spec->short_name)
-			return;
-		buf_printf(to, " \\\n\t\t'");
-		if (spec->kind == OPTION_LIST)
-			buf_put_u8(to, '*');
-		if (form == 0)
-			buf_printf(to, "--%s%s[", spec->name, spec->kind == OPTION_FLAG ? "" : "=");
-		else
-			buf_printf(to, "-%c[", spec->short_name);
-		completion_zsh_text(spec->help, to);
-		buf_put_u8(to, ']');
-		if (spec->kind != OPTION_FLAG) {
-			buf_put_u8(to, ':');
-			completion_zsh_text(spec->value_name ? spec->value_name : spec->name, to);
-			buf_put_u8(to, ':');
-		}
-		if (spec->kind == OPTION_ENUM) {
-			buf_put_u8(to, '(');
-			for (size_t i = 0; spec->choices[i]; i++)
-				buf_printf(to, "%s%s", i ? " " : "", spec->choices[i]);
-			buf_put_u8(to, ')');
-		} else if (completion_is_file(spec)) {
-			buf_printf(to, "_files");
-		}
-		buf_put_u8(to, '\'');
-	}
+	completion_zsh_begin(spec, to);
+	buf_printf(to, "--%s%s", spec->name, spec->kind == OPTION_FLAG ? "" : "=");
+	completion_zsh_rest(spec, to);
+	if (!spec->short_name)
+		return;
+	completion_zsh_begin(spec, to);
+	buf_printf(to, "-%c", spec->short_name);
+	completion_zsh_rest(spec, to);
 }
 
 static void completion_zsh_command(const struct command *command, struct buf *to)

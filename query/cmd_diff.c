@@ -498,6 +498,28 @@ static bool diff_has_file(const struct option_args *words)
 	return source_is_file(words->items[0]) || source_is_file(words->items[1]);
 }
 
+/* The answer by function, in one of the forms that are made here. */
+static int diff_answer_functions(
+        struct diff *diff, enum output_format format, const struct output *output, struct buf *text)
+{
+	AUTO(names) names = names_new();
+	if (names && diff->source->is_canonical)
+		names_use_canon(names);
+	AUTO(functions) functions = names ? functions_new(names) : NULL;
+	if (!functions)
+		return rows_explain(-ENOMEM);
+	int code = diff_count(diff, names, functions);
+	if (code)
+		return code;
+	if (format == FORMAT_JSON)
+		diff_put_json(diff, text);
+	else if (format == FORMAT_CSV)
+		diff_put_csv(diff, text);
+	else
+		diff_put_table(diff, format == FORMAT_WIDE, output, text);
+	return output_deliver(output, text, EXIT_CODE_OK);
+}
+
 static int cmd_diff_run(void *opaque, const struct option_args *words)
 {
 	const struct diff_args *args = opaque;
@@ -544,22 +566,7 @@ static int cmd_diff_run(void *opaque, const struct option_args *words)
 		code = diff_groups_put(&diff, &request, format, &output, &text);
 		return code ? code : output_deliver(&output, &text, EXIT_CODE_OK);
 	}
-	AUTO(names) names = names_new();
-	if (names && source->is_canonical)
-		names_use_canon(names);
-	AUTO(functions) functions = names ? functions_new(names) : NULL;
-	if (!functions)
-		return rows_explain(-ENOMEM);
-	code = diff_count(&diff, names, functions);
-	if (code)
-		return code;
-	if (format == FORMAT_JSON)
-		diff_put_json(&diff, &text);
-	else if (format == FORMAT_CSV)
-		diff_put_csv(&diff, &text);
-	else
-		diff_put_table(&diff, format == FORMAT_WIDE, &output, &text);
-	return output_deliver(&output, &text, EXIT_CODE_OK);
+	return diff_answer_functions(&diff, format, &output, &text);
 }
 
 const struct command cmd_diff = {

@@ -189,6 +189,26 @@ static bool push_costs_step(struct push_costs *costs, const struct push_step *st
 	return costs->bytes <= limits->bytes_max && costs->nodes_count <= limits->nodes_max;
 }
 
+/* Puts the row or the coverage that is next into the section. */
+static void push_section_take(struct push_section *section, const struct push_step *step,
+        uint32_t *row, uint32_t *coverage)
+{
+	if (step->row) {
+		if (section->rows_count++ == 0)
+			section->rows_first = *row;
+		(*row)++;
+	} else {
+		if (section->coverage_count++ == 0)
+			section->coverage_first = *coverage;
+		(*coverage)++;
+	}
+}
+
+static bool push_section_is_empty(const struct push_section *section)
+{
+	return section->rows_count == 0 && section->coverage_count == 0;
+}
+
 static int push_plan_walk(const struct batch *batch, const struct push_plan_limits *limits,
         struct push_costs *costs, struct push_plan *plan)
 {
@@ -199,7 +219,7 @@ static int push_plan_walk(const struct batch *batch, const struct push_plan_limi
 	push_costs_begin(costs);
 	while (row < batch->rows_count || coverage < batch->coverage_count) {
 		struct push_step step = push_step_at(batch, row, coverage);
-		bool empty = section.rows_count == 0 && section.coverage_count == 0;
+		bool empty = push_section_is_empty(&section);
 		if (step.series != series)
 			shard = push_plan_shard(batch->dict, step.series, limits);
 		series = step.series;
@@ -217,20 +237,9 @@ static int push_plan_walk(const struct batch *batch, const struct push_plan_limi
 			return -E2BIG;
 
 		section.shard = shard;
-		if (step.row) {
-			section.rows_first = section.rows_count ? section.rows_first : row;
-			section.rows_count++;
-			row++;
-		} else {
-			section.coverage_first = section.coverage_count ? section.coverage_first
-			                                                : coverage;
-			section.coverage_count++;
-			coverage++;
-		}
+		push_section_take(&section, &step, &row, &coverage);
 	}
-	if (section.rows_count == 0 && section.coverage_count == 0)
-		return 0;
-	return push_plan_append(plan, section);
+	return push_section_is_empty(&section) ? 0 : push_plan_append(plan, section);
 }
 
 int push_plan_make(

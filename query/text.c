@@ -291,15 +291,10 @@ static void text_end_line(struct buf *to, size_t line_start)
 	buf_put_u8(to, '\n');
 }
 
-void text_table_print(const struct text_table *table, uint32_t width, bool color, struct buf *to)
+/* Of each column, what its widest cell takes, as far as it may. Returns what all of it takes. */
+static uint32_t text_table_measure(const struct text_table *table, uint32_t width, uint32_t *widths)
 {
 	uint32_t count = table->columns_count;
-	autofree uint32_t *widths = calloc(count, sizeof(*widths));
-	if (table->failed || !widths) {
-		to->failed = true;
-		return;
-	}
-	assert(table->cells_count % count == 0);
 
 	for (uint32_t i = 0; i < count; i++)
 		widths[i] = text_width(table->columns[i].title, strlen(table->columns[i].title));
@@ -315,7 +310,14 @@ void text_table_print(const struct text_table *table, uint32_t width, bool color
 			widths[i] = spec->width_max;
 		sum += widths[i];
 	}
-	for (uint32_t i = 0; i < count && width && sum > width; i++) {
+	return sum;
+}
+
+/* Columns that may be cut give until the table fits, from the left, and none of them all it has. */
+static void text_table_narrow(
+        const struct text_table *table, uint32_t sum, uint32_t width, uint32_t *widths)
+{
+	for (uint32_t i = 0; i < table->columns_count && sum > width; i++) {
 		if (!table->columns[i].flexible)
 			continue;
 		uint32_t others = sum - widths[i];
@@ -326,6 +328,21 @@ void text_table_print(const struct text_table *table, uint32_t width, bool color
 			sum = others + fits;
 		}
 	}
+}
+
+void text_table_print(const struct text_table *table, uint32_t width, bool color, struct buf *to)
+{
+	uint32_t count = table->columns_count;
+	autofree uint32_t *widths = calloc(count, sizeof(*widths));
+	if (table->failed || !widths) {
+		to->failed = true;
+		return;
+	}
+	assert(table->cells_count % count == 0);
+
+	uint32_t sum = text_table_measure(table, width, widths);
+	if (width)
+		text_table_narrow(table, sum, width, widths);
 
 	size_t start = to->count;
 	for (uint32_t i = 0; i < count; i++) {

@@ -56,11 +56,17 @@ INLINE void pfor_unpack_row(
 	out[row] = (value & pfor_mask(width)) + base;
 }
 
+/* With a width the compiler knows, so that every row has its shifts as constants. */
+INLINE void pfor_unpack_rows(const uint8_t *words, uint32_t width, uint32_t base, uint32_t *to)
+{
+	UNROLL_ROWS
+	for (uint32_t row = 0; row < ROWS; row++)
+		pfor_unpack_row(words, row, width, base, to);
+}
+
 #define WIDTH_CASE(number)                                                                         \
 	case number:                                                                               \
-		UNROLL_ROWS                                                                        \
-		for (uint32_t row = 0; row < ROWS; row++)                                          \
-			pfor_unpack_row(words, row, number, base, to);                             \
+		pfor_unpack_rows(words, number, base, to);                                         \
 		break;
 
 INLINE void pfor_unpack_block(const uint8_t *words, uint32_t width, uint32_t base, uint32_t *to)

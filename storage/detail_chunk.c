@@ -67,6 +67,15 @@ static void detail_put_wide(struct detail_writer *writer, uint32_t count)
 	column_put_u64(writer->wide, count, writer->effort, writer->scratch, writer->to);
 }
 
+static void detail_check_intervals(const struct detail_contents *contents)
+{
+	for (uint32_t i = 0; i < contents->intervals_count; i++) {
+		const struct detail_interval *interval = &contents->intervals[i];
+		assert(interval->duration_ns <= UINT64_MAX - interval->start_ns);
+		assert(i == 0 || interval_is_before(interval - 1, interval));
+	}
+}
+
 static int detail_put_directory(const struct detail_contents *contents, struct buf *to)
 {
 	uint64_t first_ns = contents->intervals_count ? UINT64_MAX : 0;
@@ -76,13 +85,10 @@ static int detail_put_directory(const struct detail_contents *contents, struct b
 	uint32_t series_first = 0;
 	uint32_t series_last = 0;
 
+	detail_check_intervals(contents);
 	for (uint32_t i = 0; i < contents->intervals_count; i++) {
 		const struct detail_interval *interval = &contents->intervals[i];
-		uint64_t end_ns;
-		bool is_past = __builtin_add_overflow(
-		        interval->start_ns, interval->duration_ns, &end_ns);
-		assert(!is_past);
-		assert(i == 0 || interval_is_before(interval - 1, interval));
+		uint64_t end_ns = interval->start_ns + interval->duration_ns;
 		first_ns = interval->start_ns < first_ns ? interval->start_ns : first_ns;
 		last_ns = end_ns > last_ns ? end_ns : last_ns;
 	}
@@ -146,21 +152,34 @@ static void detail_put_intervals(struct detail_writer *writer)
 	detail_put_wide(writer, count);
 }
 
+static void detail_check_report(
+        const struct detail_contents *contents, uint32_t index, uint32_t rows_first)
+{
+	const struct detail_report *report = &contents->reports[index];
+	assert(index == 0 || report_is_before(report - 1, report));
+	assert(report->interval < contents->intervals_count);
+	assert(report->rows_first == rows_first);
+	assert(report->has_coverage || report->coverage_ns == 0);
+}
+
+static void detail_check_reports(const struct detail_contents *contents)
+{
+	uint32_t rows = 0;
+	for (uint32_t i = 0; i < contents->reports_count; i++) {
+		detail_check_report(contents, i, rows);
+		rows += contents->reports[i].rows_count;
+	}
+	assert(rows == contents->rows_count);
+}
+
 static void detail_put_reports(struct detail_writer *writer)
 {
 	const struct detail_report *reports = writer->contents->reports;
 	uint32_t count = writer->contents->reports_count;
-	uint32_t rows = 0;
 
-	for (uint32_t i = 0; i < count; i++) {
-		assert(i == 0 || report_is_before(&reports[i - 1], &reports[i]));
-		assert(reports[i].interval < writer->contents->intervals_count);
-		assert(reports[i].rows_first == rows);
-		assert(reports[i].has_coverage || reports[i].coverage_ns == 0);
-		rows += reports[i].rows_count;
+	detail_check_reports(writer->contents);
+	for (uint32_t i = 0; i < count; i++)
 		writer->narrow[i] = i ? reports[i].series - reports[i - 1].series : 0;
-	}
-	assert(rows == writer->contents->rows_count);
 	detail_put_narrow(writer, count);
 
 	for (uint32_t i = 0; i < count; i++) {

@@ -57,6 +57,20 @@ static void seq_set_remove(struct seq_set *set, uint32_t index)
 	set->ranges_count--;
 }
 
+/* A range of its own, before that which is there. */
+static int seq_set_insert(struct seq_set *set, uint32_t index, uint64_t seq)
+{
+	int r = seq_set_reserve(set, set->ranges_count + 1);
+	if (r < 0)
+		return r;
+	assert(set->ranges);
+	memmove(set->ranges + index + 1, set->ranges + index,
+	        (set->ranges_count - index) * sizeof(*set->ranges));
+	set->ranges[index] = (struct seq_range){ .first = seq, .last = seq };
+	set->ranges_count++;
+	return 0;
+}
+
 int seq_set_add(struct seq_set *set, uint64_t seq)
 {
 	assert(seq > 0);
@@ -78,14 +92,9 @@ int seq_set_add(struct seq_set *set, uint64_t seq)
 	} else if (joins_after) {
 		after->first = seq;
 	} else {
-		int r = seq_set_reserve(set, set->ranges_count + 1);
+		int r = seq_set_insert(set, below, seq);
 		if (r < 0)
 			return r;
-		assert(set->ranges);
-		memmove(set->ranges + below + 1, set->ranges + below,
-		        (set->ranges_count - below) * sizeof(*set->ranges));
-		set->ranges[below] = (struct seq_range){ .first = seq, .last = seq };
-		set->ranges_count++;
 	}
 
 	if (set->ranges_count > SEQ_SET_RANGES_MAX) {

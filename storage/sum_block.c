@@ -169,15 +169,40 @@ static bool sum_writer_has_failed(const struct sum_writer *writer)
 	return has_failed;
 }
 
+static bool sum_writer_has_room(const struct sum_writer *writer, const struct sum_group *group)
+{
+	return writer->instances.count / sizeof(uint32_t) + group->instances_count <=
+	               SUMS_INSTANCES_MAX &&
+	       writer->reasons.count / sizeof(uint32_t) + group->losses_count <= SUMS_LOSSES_MAX;
+}
+
+/* As long as all groups have the same period it stands once; then 0 does. */
+static void sum_writer_see_period(struct sum_writer *writer, uint64_t period)
+{
+	if (writer->groups_count == 0)
+		writer->period = period;
+	else if (writer->period != period)
+		writer->period = 0;
+}
+
+/* In the order of the groups, in which stacks of about the same total are neighbours. */
+static void sum_writer_put_column(struct sum_writer *writer, const uint64_t *values)
+{
+	enum column_effort effort = writer->options.effort;
+	uint32_t count = writer->options.dictionary.count;
+	for (uint32_t i = 0; i < count; i++)
+		writer->ordered[i] = values[writer->order[i]];
+	column_put_u64(writer->ordered, count, effort == COLUMN_FAST ? COLUMN_ZEROES : effort,
+	        &writer->scratch, &writer->values);
+}
+
 int sum_writer_put(struct sum_writer *writer, const struct sum_group *group, const uint64_t *values)
 {
 	assert(writer->groups_count == 0 || sum_group_key_compare(&writer->last, &group->key) < 0);
 	assert(writer->groups_count < SUMS_GROUPS_MAX);
 	assert(group->key.period > 0);
 
-	if (writer->instances.count / sizeof(uint32_t) + group->instances_count >
-	                SUMS_INSTANCES_MAX ||
-	        writer->reasons.count / sizeof(uint32_t) + group->losses_count > SUMS_LOSSES_MAX)
+	if (!sum_writer_has_room(writer, group))
 		return -E2BIG;
 	uint64_t samples = 0;
 	for (uint32_t i = 0; i < writer->options.dictionary.count; i++)
@@ -186,16 +211,9 @@ int sum_writer_put(struct sum_writer *writer, const struct sum_group *group, con
 	assert(group->folded <= samples);
 	if (__builtin_add_overflow(writer->put, samples, &writer->put))
 		return -EOVERFLOW;
-	if (writer->groups_count == 0)
-		writer->period = group->key.period;
-	else if (writer->period != group->key.period)
-		writer->period = 0;
+	sum_writer_see_period(writer, group->key.period);
 	sum_writer_put_facts(writer, group, samples);
-	for (uint32_t i = 0; i < writer->options.dictionary.count; i++)
-		writer->ordered[i] = values[writer->order[i]];
-	enum column_effort effort = writer->options.effort;
-	column_put_u64(writer->ordered, writer->options.dictionary.count,
-	        effort == COLUMN_FAST ? COLUMN_ZEROES : effort, &writer->scratch, &writer->values);
+	sum_writer_put_column(writer, values);
 	writer->last = group->key;
 	writer->groups_count++;
 	return sum_writer_has_failed(writer) ? -ENOMEM : 0;

@@ -60,6 +60,39 @@ static void merge_fini(struct merge *merge)
 	buf_fini(&merge->instances);
 }
 
+/* The stacks of a source as its dictionary has them: ascending, wherever that lies. */
+static int merge_get_nodes(
+        struct merge_source *source, const struct sum_source *from, uint32_t nodes_count)
+{
+	const struct sum_block *block = from->block;
+	uint32_t count = block->dictionary_count;
+
+	if (block->is_dictionary_elsewhere) {
+		if (from->dictionary.count != count ||
+		        sum_dictionary_hash(from->dictionary) != block->dictionary_hash)
+			return -EBADMSG;
+		if (count)
+			memcpy(source->nodes, from->dictionary.nodes, count * sizeof(uint32_t));
+	} else {
+		int r = sum_block_get_dictionary(block, source->memory, source->nodes);
+		if (r < 0)
+			return r;
+	}
+	/* Ascending: the last one says it for all. */
+	return count > 0 && source->nodes[count - 1] >= nodes_count ? -EBADMSG : 0;
+}
+
+/* A stack that is not kept counts for another one. */
+static void merge_fold_nodes(const struct merge *merge, struct merge_source *source)
+{
+	for (uint32_t i = 0; i < source->block->dictionary_count; i++) {
+		uint32_t node = merge->options.fold(merge->options.owner, source->nodes[i]);
+		assert(node < merge->options.nodes_count);
+		source->folded[i] = node != source->nodes[i] && !merge->options.is_fold_silent;
+		source->nodes[i] = node;
+	}
+}
+
 static int merge_open_source(struct merge *merge, const struct sum_source *from, uint32_t index)
 {
 	struct merge_source *source = &merge->sources[index];
@@ -72,22 +105,9 @@ static int merge_open_source(struct merge *merge, const struct sum_source *from,
 	if (!source->memory || !source->nodes || !source->places || !source->folded)
 		return -ENOMEM;
 
-	if (from->block->is_dictionary_elsewhere) {
-		if (from->dictionary.count != count ||
-		        sum_dictionary_hash(from->dictionary) != from->block->dictionary_hash)
-			return -EBADMSG;
-		if (count)
-			memcpy(source->nodes, from->dictionary.nodes, count * sizeof(uint32_t));
-	} else {
-		int got = sum_block_get_dictionary(from->block, source->memory, source->nodes);
-		if (got < 0)
-			return got;
-	}
-	/* Ascending: the last one says it for all. */
-	if (count > 0 && source->nodes[count - 1] >= merge->options.nodes_count)
-		return -EBADMSG;
 	const uint32_t *order;
-	int r = sum_block_get_order(from->block, source->memory, &order);
+	int r = merge_get_nodes(source, from, merge->options.nodes_count);
+	r = r < 0 ? r : sum_block_get_order(from->block, source->memory, &order);
 	if (r < 0)
 		return r;
 	/* `places` is not needed before the union is made. */
@@ -95,12 +115,8 @@ static int merge_open_source(struct merge *merge, const struct sum_source *from,
 		memcpy(source->places, source->nodes, count * sizeof(uint32_t));
 	for (uint32_t i = 0; i < count; i++)
 		source->nodes[i] = source->places[order[i]];
-	for (uint32_t i = 0; merge->options.fold && i < count; i++) {
-		uint32_t node = merge->options.fold(merge->options.owner, source->nodes[i]);
-		assert(node < merge->options.nodes_count);
-		source->folded[i] = node != source->nodes[i] && !merge->options.is_fold_silent;
-		source->nodes[i] = node;
-	}
+	if (merge->options.fold)
+		merge_fold_nodes(merge, source);
 	r = sum_block_get_groups(from->block, source->memory, &source->groups);
 	return r < 0 ? r
 	             : sum_block_open_values(

@@ -210,6 +210,82 @@ static void open_while_full(struct load *load, const char *path)
 	check_exact(load);
 }
 
+/* What writes beside appends: other things in each cycle. */
+static int write_otherwise(struct load *load, uint32_t cycle, uint32_t groups)
+{
+	static const uint8_t blob[200000];
+	char build_id[32];
+	int r = 0;
+	if (groups % 3 == cycle % 3 && cycle > 1)
+		r = cycle % 2 ? store_flush(load->store) : store_seal(load->store, UINT64_MAX);
+	if (r == 0 && cycle % 2 == 0 && cycle > 1)
+		r = store_roll(load->store, UINT64_MAX);
+	if (r < 0 || cycle % 4 != 3)
+		return r;
+	snprintf(build_id, sizeof(build_id), "%u-%u", cycle, groups);
+	return store_symbols_put(load->store, build_id, blob, sizeof(blob));
+}
+
+static void write_until_full(struct load *load, uint32_t cycle)
+{
+	uint32_t groups = 0;
+	uint64_t before = 0;
+	int r = 0;
+
+	fill_disk((UINT64_C(30) << 20) + rng_below(&load->rng, UINT64_C(10) << 20));
+	for (; r == 0 && groups < GROUPS_MAX; groups++) {
+		before = load->seq;
+		/* The fuller the disk already is, the sooner. */
+		if (groups == 8)
+			fill_disk(UINT64_MAX);
+		r = write_otherwise(load, cycle, groups);
+		if (r == 0)
+			r = load_append(load);
+	}
+	if (r != -ENOSPC)
+		fail_msg("cycle %u: %d, %s", cycle, r, store_error(load->store));
+	assert_int_equal(load->seq, before);
+	print_message("cycle %u after %u groups: %s\n", cycle, groups, store_error(load->store));
+}
+
+/*
+ * The same refusal again and again, and exact answers in between. But a seal gives back the room of
+ * what it could not finish, and appends may go on in it.
+ */
+static void append_while_full(struct load *load)
+{
+	bool was_seal = strstr(store_error(load->store), "making a file");
+	for (int tries = 0; tries < 3; tries++) {
+		struct dict_mark mark = dict_mark(store_dict(load->store));
+		int r = load_append(load);
+		if (r == 0 && was_seal)
+			continue;
+		assert_int_equal(r, -ENOSPC);
+		CHECK(strlen(store_error(load->store)) > 0);
+		struct dict_mark after = dict_mark(store_dict(load->store));
+		assert_memory_equal(&mark, &after, sizeof(mark));
+		check_exact(load);
+	}
+}
+
+/* Old data goes, so that the next cycle has room; the sums go with it. */
+static void begin_anew(struct load *load, const char *path, uint32_t cycle)
+{
+	uint64_t batches;
+	CHECK_OK(store_delete_range(load->store, 0, UINT64_MAX, &batches));
+	CHECK(store_fixture_value(load->store, "cpu", 0, UINT64_MAX) == 0);
+	source_free(&load->source);
+	store_free(load->store);
+	load->store = open_store(path);
+	load->source = source_new(load->store, (uint8_t)(cycle + 2));
+	load->tenant[0] = (char)('a' + cycle);
+	load->source.stream.tenant = load->tenant;
+	load->series = source_series(&load->source, "cart", "a", 1);
+	load->stacks_count = 0;
+	load->seq = 0;
+	load->samples = 0;
+}
+
 static void a_full_disk_stops_writing_only_and_only_while_it_is_full(void **state)
 {
 	char path[400];
@@ -222,52 +298,8 @@ static void a_full_disk_stops_writing_only_and_only_while_it_is_full(void **stat
 	rng_init(&load->rng, seed ? strtoull(seed, NULL, 10) : 1);
 
 	for (uint32_t cycle = 0; cycle < CYCLES; cycle++) {
-		uint32_t groups = 0;
-		uint64_t before = 0;
-		int r = 0;
-
-		fill_disk((UINT64_C(30) << 20) + rng_below(&load->rng, UINT64_C(10) << 20));
-		for (; r == 0 && groups < GROUPS_MAX; groups++) {
-			before = load->seq;
-			/* The fuller the disk already is, the sooner. */
-			if (groups == 8)
-				fill_disk(UINT64_MAX);
-			if (groups % 3 == cycle % 3 && cycle > 1)
-				r = cycle % 2 ? store_flush(load->store)
-				              : store_seal(load->store, UINT64_MAX);
-			if (r == 0 && cycle % 2 == 0 && cycle > 1)
-				r = store_roll(load->store, UINT64_MAX);
-			if (r == 0 && cycle % 4 == 3) {
-				static const uint8_t blob[200000];
-				char build_id[32];
-				snprintf(build_id, sizeof(build_id), "%u-%u", cycle, groups);
-				r = store_symbols_put(load->store, build_id, blob, sizeof(blob));
-			}
-			if (r == 0)
-				r = load_append(load);
-		}
-		if (r != -ENOSPC)
-			fail_msg("cycle %u: %d, %s", cycle, r, store_error(load->store));
-		assert_int_equal(load->seq, before);
-		print_message(
-		        "cycle %u after %u groups: %s\n", cycle, groups, store_error(load->store));
-
-		/*
-		 * The same refusal again and again, and exact answers in between. But a seal gives
-		 * back the room of what it could not finish, and appends may go on in it.
-		 */
-		bool was_seal = strstr(store_error(load->store), "making a file");
-		for (int tries = 0; tries < 3; tries++) {
-			struct dict_mark mark = dict_mark(store_dict(load->store));
-			r = load_append(load);
-			if (r == 0 && was_seal)
-				continue;
-			assert_int_equal(r, -ENOSPC);
-			CHECK(strlen(store_error(load->store)) > 0);
-			struct dict_mark after = dict_mark(store_dict(load->store));
-			assert_memory_equal(&mark, &after, sizeof(mark));
-			check_exact(load);
-		}
+		write_until_full(load, cycle);
+		append_while_full(load);
 		back_up(load, false);
 		check_exact(load);
 
@@ -281,20 +313,7 @@ static void a_full_disk_stops_writing_only_and_only_while_it_is_full(void **stat
 		if (cycle % 2 == 0)
 			back_up(load, true);
 
-		/* Old data goes, so that the next cycle has room; the sums go with it. */
-		uint64_t batches;
-		CHECK_OK(store_delete_range(load->store, 0, UINT64_MAX, &batches));
-		CHECK(store_fixture_value(load->store, "cpu", 0, UINT64_MAX) == 0);
-		source_free(&load->source);
-		store_free(load->store);
-		load->store = open_store(path);
-		load->source = source_new(load->store, (uint8_t)(cycle + 2));
-		load->tenant[0] = (char)('a' + cycle);
-		load->source.stream.tenant = load->tenant;
-		load->series = source_series(&load->source, "cart", "a", 1);
-		load->stacks_count = 0;
-		load->seq = 0;
-		load->samples = 0;
+		begin_anew(load, path, cycle);
 	}
 	source_free(&load->source);
 	store_free(load->store);

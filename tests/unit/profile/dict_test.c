@@ -550,84 +550,69 @@ static void a_delta_cut_anywhere_is_refused_and_leaves_nothing(void **state)
 	check_dicts_equal(receiver, empty);
 }
 
+/* Marks 1 1 0 1 0, then the counts of strings, modules, frames, nodes, series, then entries. */
+static const struct encoding_case {
+	const char *what;
+	uint8_t bytes[48];
+	size_t count;
+	int result;
+} encoding_cases[] = {
+	{ "nothing new", { 1, 1, 0, 1, 0, 0, 0, 0, 0, 0 }, 10, 0 },
+	{ "another mark", { 2, 1, 0, 1, 0, 0, 0, 0, 0, 0 }, 10, -EBADMSG },
+	{ "one string", { 1, 1, 0, 1, 0, 1, 0, 0, 0, 0, 1, 'a' }, 12, 0 },
+	{ "the empty string again", { 1, 1, 0, 1, 0, 1, 0, 0, 0, 0, 0 }, 11, -EBADMSG },
+	{ "a string twice", { 1, 1, 0, 1, 0, 2, 0, 0, 0, 0, 1, 1, 'a', 'a' }, 14, -EBADMSG },
+	{ "a string longer than the rest", { 1, 1, 0, 1, 0, 1, 0, 0, 0, 0, 9, 'a' }, 12, -EBADMSG },
+	{ "a string longer than any", { 1, 1, 0, 1, 0, 1, 0, 0, 0, 0, 0x80, 0x80, 4 }, 13,
+	        -EBADMSG },
+	{ "more strings than bytes", { 1, 1, 0, 1, 0, 9, 0, 0, 0, 0, 1, 'a' }, 12, -EBADMSG },
+	{ "four billion nodes", { 1, 1, 0, 1, 0, 0, 0, 0, 0xfe, 0xff, 0xff, 0xff, 0x0f, 0, 1, 1 },
+	        16, -EBADMSG },
+	{ "no module again", { 1, 1, 0, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0 }, 16, -EBADMSG },
+	{ "a module", { 1, 1, 0, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1 }, 16, 0 },
+	{ "a module of no name", { 1, 1, 0, 1, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0 }, 16, -EBADMSG },
+	{ "a frame", { 1, 1, 0, 1, 0, 0, 0, 1, 0, 0, 3 }, 11, 0 },
+	{ "a frame of no kind", { 1, 1, 0, 1, 0, 0, 0, 1, 0, 0, 0 }, 11, -EBADMSG },
+	{ "a frame of kind 5", { 1, 1, 0, 1, 0, 0, 0, 1, 0, 0, 5 }, 11, -EBADMSG },
+	{ "an unknown bit", { 1, 1, 0, 1, 0, 0, 0, 1, 0, 0, 0x83, 0x80, 1 }, 13, -EBADMSG },
+	{ "both flags", { 1, 1, 0, 1, 0, 0, 0, 1, 0, 0, 0x83, 0x30 }, 12, 0 },
+	{ "bit 13", { 1, 1, 0, 1, 0, 0, 0, 1, 0, 0, 0x83, 0x40 }, 12, -EBADMSG },
+	{ "a frame of no module", { 1, 1, 0, 1, 0, 0, 0, 1, 0, 0, 0x0b, 1 }, 12, -EBADMSG },
+	{ "a function that is not there", { 1, 1, 0, 1, 0, 0, 0, 1, 0, 0, 0x23, 2 }, 12, -EBADMSG },
+	{ "a function below 0", { 1, 1, 0, 1, 0, 0, 0, 1, 0, 0, 0x23, 1 }, 12, -EBADMSG },
+	{ "a frame twice", { 1, 1, 0, 1, 0, 0, 0, 2, 0, 0, 3, 3 }, 12, -EBADMSG },
+	{ "a node", { 1, 1, 0, 1, 0, 0, 0, 1, 1, 0, 3, 1, 0 }, 13, 0 },
+	{ "a node that is its parent", { 1, 1, 0, 1, 0, 0, 0, 1, 1, 0, 3, 0, 0 }, 13, -EBADMSG },
+	{ "a node beyond the root", { 1, 1, 0, 1, 0, 0, 0, 1, 1, 0, 3, 2, 0 }, 13, -EBADMSG },
+	{ "a node of no frame", { 1, 1, 0, 1, 0, 0, 0, 1, 1, 0, 3, 1, 2 }, 13, -EBADMSG },
+	{ "a node twice", { 1, 1, 0, 1, 0, 0, 0, 1, 2, 0, 3, 1, 0, 2, 0 }, 15, -EBADMSG },
+	{ "a series", { 1, 1, 0, 1, 0, 0, 0, 0, 0, 1, 0, 0, 1, 0 }, 14, 0 },
+	{ "a series without a period", { 1, 1, 0, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0 }, 14, -EBADMSG },
+	{ "a series of no type", { 1, 1, 0, 1, 0, 0, 0, 0, 0, 1, 1, 0, 1, 0 }, 14, -EBADMSG },
+	{ "65 labels", { 1, 1, 0, 1, 0, 0, 0, 0, 0, 1, 0, 0, 1, 65 }, 14, -EBADMSG },
+	{ "two labels", { 1, 1, 0, 1, 0, 2, 0, 0, 0, 1, 1, 1, 'a', 'b', 0, 0, 1, 2, 1, 1, 2, 1 },
+	        22, 0 },
+	{ "labels out of order",
+	        { 1, 1, 0, 1, 0, 2, 0, 0, 0, 1, 1, 1, 'a', 'b', 0, 0, 1, 2, 2, 1, 1, 1 }, 22,
+	        -EBADMSG },
+	{ "a label twice", { 1, 1, 0, 1, 0, 2, 0, 0, 0, 1, 1, 1, 'a', 'b', 0, 0, 1, 2, 1, 1, 1, 2 },
+	        22, -EBADMSG },
+	{ "a label without a value",
+	        { 1, 1, 0, 1, 0, 2, 0, 0, 0, 1, 1, 1, 'a', 'b', 0, 0, 1, 1, 1, 0 }, 20, -EBADMSG },
+	{ "a label without a name",
+	        { 1, 1, 0, 1, 0, 2, 0, 0, 0, 1, 1, 1, 'a', 'b', 0, 0, 1, 1, 0, 1 }, 20, -EBADMSG },
+};
+
 static void bytes_that_are_no_encoding_are_refused(void **state)
 {
-	/* Marks 1 1 0 1 0, then the counts of strings, modules, frames, nodes, series, then
-	 * entries. */
-	static const struct {
-		const char *what;
-		uint8_t bytes[48];
-		size_t count;
-		int result;
-	} cases[] = {
-		{ "nothing new", { 1, 1, 0, 1, 0, 0, 0, 0, 0, 0 }, 10, 0 },
-		{ "another mark", { 2, 1, 0, 1, 0, 0, 0, 0, 0, 0 }, 10, -EBADMSG },
-		{ "one string", { 1, 1, 0, 1, 0, 1, 0, 0, 0, 0, 1, 'a' }, 12, 0 },
-		{ "the empty string again", { 1, 1, 0, 1, 0, 1, 0, 0, 0, 0, 0 }, 11, -EBADMSG },
-		{ "a string twice", { 1, 1, 0, 1, 0, 2, 0, 0, 0, 0, 1, 1, 'a', 'a' }, 14,
-		        -EBADMSG },
-		{ "a string longer than the rest", { 1, 1, 0, 1, 0, 1, 0, 0, 0, 0, 9, 'a' }, 12,
-		        -EBADMSG },
-		{ "a string longer than any", { 1, 1, 0, 1, 0, 1, 0, 0, 0, 0, 0x80, 0x80, 4 }, 13,
-		        -EBADMSG },
-		{ "more strings than bytes", { 1, 1, 0, 1, 0, 9, 0, 0, 0, 0, 1, 'a' }, 12,
-		        -EBADMSG },
-		{ "four billion nodes",
-		        { 1, 1, 0, 1, 0, 0, 0, 0, 0xfe, 0xff, 0xff, 0xff, 0x0f, 0, 1, 1 }, 16,
-		        -EBADMSG },
-		{ "no module again", { 1, 1, 0, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0 }, 16,
-		        -EBADMSG },
-		{ "a module", { 1, 1, 0, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1 }, 16, 0 },
-		{ "a module of no name", { 1, 1, 0, 1, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0 }, 16,
-		        -EBADMSG },
-		{ "a frame", { 1, 1, 0, 1, 0, 0, 0, 1, 0, 0, 3 }, 11, 0 },
-		{ "a frame of no kind", { 1, 1, 0, 1, 0, 0, 0, 1, 0, 0, 0 }, 11, -EBADMSG },
-		{ "a frame of kind 5", { 1, 1, 0, 1, 0, 0, 0, 1, 0, 0, 5 }, 11, -EBADMSG },
-		{ "an unknown bit", { 1, 1, 0, 1, 0, 0, 0, 1, 0, 0, 0x83, 0x80, 1 }, 13, -EBADMSG },
-		{ "both flags", { 1, 1, 0, 1, 0, 0, 0, 1, 0, 0, 0x83, 0x30 }, 12, 0 },
-		{ "bit 13", { 1, 1, 0, 1, 0, 0, 0, 1, 0, 0, 0x83, 0x40 }, 12, -EBADMSG },
-		{ "a frame of no module", { 1, 1, 0, 1, 0, 0, 0, 1, 0, 0, 0x0b, 1 }, 12, -EBADMSG },
-		{ "a function that is not there", { 1, 1, 0, 1, 0, 0, 0, 1, 0, 0, 0x23, 2 }, 12,
-		        -EBADMSG },
-		{ "a function below 0", { 1, 1, 0, 1, 0, 0, 0, 1, 0, 0, 0x23, 1 }, 12, -EBADMSG },
-		{ "a frame twice", { 1, 1, 0, 1, 0, 0, 0, 2, 0, 0, 3, 3 }, 12, -EBADMSG },
-		{ "a node", { 1, 1, 0, 1, 0, 0, 0, 1, 1, 0, 3, 1, 0 }, 13, 0 },
-		{ "a node that is its parent", { 1, 1, 0, 1, 0, 0, 0, 1, 1, 0, 3, 0, 0 }, 13,
-		        -EBADMSG },
-		{ "a node beyond the root", { 1, 1, 0, 1, 0, 0, 0, 1, 1, 0, 3, 2, 0 }, 13,
-		        -EBADMSG },
-		{ "a node of no frame", { 1, 1, 0, 1, 0, 0, 0, 1, 1, 0, 3, 1, 2 }, 13, -EBADMSG },
-		{ "a node twice", { 1, 1, 0, 1, 0, 0, 0, 1, 2, 0, 3, 1, 0, 2, 0 }, 15, -EBADMSG },
-		{ "a series", { 1, 1, 0, 1, 0, 0, 0, 0, 0, 1, 0, 0, 1, 0 }, 14, 0 },
-		{ "a series without a period", { 1, 1, 0, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0 }, 14,
-		        -EBADMSG },
-		{ "a series of no type", { 1, 1, 0, 1, 0, 0, 0, 0, 0, 1, 1, 0, 1, 0 }, 14,
-		        -EBADMSG },
-		{ "65 labels", { 1, 1, 0, 1, 0, 0, 0, 0, 0, 1, 0, 0, 1, 65 }, 14, -EBADMSG },
-		{ "two labels",
-		        { 1, 1, 0, 1, 0, 2, 0, 0, 0, 1, 1, 1, 'a', 'b', 0, 0, 1, 2, 1, 1, 2, 1 },
-		        22, 0 },
-		{ "labels out of order",
-		        { 1, 1, 0, 1, 0, 2, 0, 0, 0, 1, 1, 1, 'a', 'b', 0, 0, 1, 2, 2, 1, 1, 1 },
-		        22, -EBADMSG },
-		{ "a label twice",
-		        { 1, 1, 0, 1, 0, 2, 0, 0, 0, 1, 1, 1, 'a', 'b', 0, 0, 1, 2, 1, 1, 1, 2 },
-		        22, -EBADMSG },
-		{ "a label without a value",
-		        { 1, 1, 0, 1, 0, 2, 0, 0, 0, 1, 1, 1, 'a', 'b', 0, 0, 1, 1, 1, 0 }, 20,
-		        -EBADMSG },
-		{ "a label without a name",
-		        { 1, 1, 0, 1, 0, 2, 0, 0, 0, 1, 1, 1, 'a', 'b', 0, 0, 1, 1, 0, 1 }, 20,
-		        -EBADMSG },
-	};
-
-	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+	for (size_t i = 0; i < COUNT_OF(encoding_cases); i++) {
+		const struct encoding_case *one = &encoding_cases[i];
 		AUTO(dict) dict = dict_new(dict_limits_default);
 		AUTO(dict) empty = dict_new(dict_limits_default);
-		struct reader from = reader_of(cases[i].bytes, cases[i].count);
+		struct reader from = reader_of(one->bytes, one->count);
 		int r = dict_decode(dict, &from);
-		if (r != cases[i].result)
-			fail_msg("%s: %d, not %d", cases[i].what, r, cases[i].result);
+		if (r != one->result)
+			fail_msg("%s: %d, not %d", one->what, r, one->result);
 		if (r < 0)
 			check_dicts_equal(dict, empty);
 		else

@@ -114,82 +114,72 @@ static void print_frame(const struct dict *dict, uint32_t id, struct buf *to)
 	buf_put_u8(to, 0);
 }
 
+static const struct naming_case {
+	const char *what;
+	struct made_frame made;
+	const char *at_function;
+	const char *at_address;
+} naming_cases[] = {
+	{ "named by the source",
+	        { .kind = FRAME_NATIVE, .module = "app", .build_id = "aa11", .address = 0x1010 },
+	        "native app! app_main", "native app!aa11 app_main @1010" },
+	{ "beyond every function",
+	        { .kind = FRAME_NATIVE, .module = "app", .build_id = "aa11", .address = 0x1200 },
+	        "native app! ", "native app!aa11  @1200" },
+	{ "a build the source lacks",
+	        { .kind = FRAME_NATIVE, .module = "app", .build_id = "ff", .address = 0x1010 },
+	        "native app! ", "native app!ff  @1010" },
+	{ "no build-id", { .kind = FRAME_NATIVE, .module = "app", .address = 0x1010 },
+	        "native app! ", "native app!  @1010" },
+	{ "no module", { .kind = FRAME_NATIVE, .address = 0x1010 }, "native ! ",
+	        "native !  @1010" },
+	{ "a mapping leads to the offset",
+	        { .kind = FRAME_NATIVE,
+	                .module = "/usr/bin/app",
+	                .build_id = "aa11",
+	                .address = 0x7f0110,
+	                .start = 0x7f0000,
+	                .limit = 0x7f2000,
+	                .offset = 0x1000 },
+	        "native app! app_work", "native /usr/bin/app!aa11 app_work @7f0110" },
+	{ "an address outside its mapping is taken as it is",
+	        { .kind = FRAME_NATIVE,
+	                .module = "app",
+	                .build_id = "aa11",
+	                .address = 0x1010,
+	                .start = 0x7f0000,
+	                .limit = 0x7f2000,
+	                .offset = 0x1000 },
+	        "native app! app_main", "native app!aa11 app_main @1010" },
+	{ "named when it came",
+	        { .kind = FRAME_NATIVE,
+	                .module = "app",
+	                .build_id = "aa11",
+	                .function = "known",
+	                .address = 0x1010 },
+	        "native app! known", "native app!aa11 known @1010" },
+	{ "kernel", { .kind = FRAME_KERNEL, .module = "vmlinux", .function = "do_syscall_64" },
+	        "kernel vmlinux! do_syscall_64", "kernel vmlinux! do_syscall_64" },
+	{ "kernel without a name", { .kind = FRAME_KERNEL, .module = "vmlinux" },
+	        "kernel vmlinux! ", "kernel vmlinux! " },
+	{ "managed",
+	        { .kind = FRAME_MANAGED,
+	                .flags = FRAME_INLINED,
+	                .function = "handle",
+	                .file = "app.py",
+	                .line = 12,
+	                .address = 5 },
+	        "managed ! handle", "managed ! handle @5 app.py:12 inlined" },
+	{ "truncated", { .kind = FRAME_TRUNCATED }, "truncated ! ", "truncated ! " },
+	{ "a folder as module", { .kind = FRAME_MANAGED, .module = "odd/", .function = "f" },
+	        "managed odd/! f", "managed odd/! f" },
+};
+
 static void a_frame_becomes_what_its_level_says(void **state)
 {
-	static const struct {
-		const char *what;
-		struct made_frame made;
-		const char *at_function;
-		const char *at_address;
-	} cases[] = {
-		{ "named by the source",
-		        { .kind = FRAME_NATIVE,
-		                .module = "app",
-		                .build_id = "aa11",
-		                .address = 0x1010 },
-		        "native app! app_main", "native app!aa11 app_main @1010" },
-		{ "beyond every function",
-		        { .kind = FRAME_NATIVE,
-		                .module = "app",
-		                .build_id = "aa11",
-		                .address = 0x1200 },
-		        "native app! ", "native app!aa11  @1200" },
-		{ "a build the source lacks",
-		        { .kind = FRAME_NATIVE,
-		                .module = "app",
-		                .build_id = "ff",
-		                .address = 0x1010 },
-		        "native app! ", "native app!ff  @1010" },
-		{ "no build-id", { .kind = FRAME_NATIVE, .module = "app", .address = 0x1010 },
-		        "native app! ", "native app!  @1010" },
-		{ "no module", { .kind = FRAME_NATIVE, .address = 0x1010 }, "native ! ",
-		        "native !  @1010" },
-		{ "a mapping leads to the offset",
-		        { .kind = FRAME_NATIVE,
-		                .module = "/usr/bin/app",
-		                .build_id = "aa11",
-		                .address = 0x7f0110,
-		                .start = 0x7f0000,
-		                .limit = 0x7f2000,
-		                .offset = 0x1000 },
-		        "native app! app_work", "native /usr/bin/app!aa11 app_work @7f0110" },
-		{ "an address outside its mapping is taken as it is",
-		        { .kind = FRAME_NATIVE,
-		                .module = "app",
-		                .build_id = "aa11",
-		                .address = 0x1010,
-		                .start = 0x7f0000,
-		                .limit = 0x7f2000,
-		                .offset = 0x1000 },
-		        "native app! app_main", "native app!aa11 app_main @1010" },
-		{ "named when it came",
-		        { .kind = FRAME_NATIVE,
-		                .module = "app",
-		                .build_id = "aa11",
-		                .function = "known",
-		                .address = 0x1010 },
-		        "native app! known", "native app!aa11 known @1010" },
-		{ "kernel",
-		        { .kind = FRAME_KERNEL, .module = "vmlinux", .function = "do_syscall_64" },
-		        "kernel vmlinux! do_syscall_64", "kernel vmlinux! do_syscall_64" },
-		{ "kernel without a name", { .kind = FRAME_KERNEL, .module = "vmlinux" },
-		        "kernel vmlinux! ", "kernel vmlinux! " },
-		{ "managed",
-		        { .kind = FRAME_MANAGED,
-		                .flags = FRAME_INLINED,
-		                .function = "handle",
-		                .file = "app.py",
-		                .line = 12,
-		                .address = 5 },
-		        "managed ! handle", "managed ! handle @5 app.py:12 inlined" },
-		{ "truncated", { .kind = FRAME_TRUNCATED }, "truncated ! ", "truncated ! " },
-		{ "a folder as module",
-		        { .kind = FRAME_MANAGED, .module = "odd/", .function = "f" },
-		        "managed odd/! f", "managed odd/! f" },
-	};
 	struct source source = source_new();
 
-	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+	for (size_t i = 0; i < COUNT_OF(naming_cases); i++) {
 		for (int level = NAMING_FUNCTION; level <= NAMING_ADDRESS; level++) {
 			AUTO(dict) from_dict = dict_new(dict_limits_default);
 			AUTO(dict) to_dict = dict_new(dict_limits_default);
@@ -199,8 +189,8 @@ static void a_frame_becomes_what_its_level_says(void **state)
 			struct series series = { .period = 7 };
 			uint32_t series_id, node;
 
-			print_message("%s, level %d\n", cases[i].what, level);
-			uint32_t frame = make_frame(from_dict, &cases[i].made);
+			print_message("%s, level %d\n", naming_cases[i].what, level);
+			uint32_t frame = make_frame(from_dict, &naming_cases[i].made);
 			CHECK_OK(dict_node(from_dict, DICT_NODE_ROOT, frame, &node));
 			CHECK_OK(dict_series(from_dict, &series, NULL, 0, &series_id));
 			CHECK_OK(batch_add_row(from, series_id, node, 3));
@@ -212,9 +202,9 @@ static void a_frame_becomes_what_its_level_says(void **state)
 			struct node named = dict_get_node(to_dict, to->rows[0].node);
 			assert_int_equal(named.parent, DICT_NODE_ROOT);
 			print_frame(to_dict, named.frame, &printed);
-			assert_string_equal((char *)printed.bytes, level == NAMING_FUNCTION
-			                                                   ? cases[i].at_function
-			                                                   : cases[i].at_address);
+			assert_string_equal((char *)printed.bytes,
+			        level == NAMING_FUNCTION ? naming_cases[i].at_function
+			                                 : naming_cases[i].at_address);
 			/* Nothing is in the answer's dict but what the answer needs. */
 			assert_int_equal(dict_mark(to_dict).frames, 1);
 		}

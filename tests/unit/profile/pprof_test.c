@@ -305,6 +305,42 @@ static int compare_labels(const void *left, const void *right)
 	return order ? order : (a->str != 0) - (b->str != 0);
 }
 
+static void say_head(const Pprof__Profile *profile, struct buf *to)
+{
+	for (size_t i = 0; i < profile->n_sample_type; i++)
+		buf_printf(to, "%s/%s ", said(profile, profile->sample_type[i]->type),
+		        said(profile, profile->sample_type[i]->unit));
+	buf_printf(to, "at %" PRId64 " for %" PRId64, profile->time_nanos, profile->duration_nanos);
+	if (profile->period > 1 && profile->period_type)
+		buf_printf(to, " every %" PRId64 " %s/%s", profile->period,
+		        said(profile, profile->period_type->type),
+		        said(profile, profile->period_type->unit));
+	buf_printf(to, "\n");
+}
+
+/* Its stack and its labels, sorted. */
+static char *say_sample(const Pprof__Profile *profile, const Pprof__Sample *sample)
+{
+	AUTO_BUF line = { 0 };
+	size_t count;
+
+	for (size_t j = 0; j < sample->n_location_id; j++)
+		say_location(profile, sample->location_id[j], &line);
+	if (sample->n_label > 0)
+		qsort(sample->label, sample->n_label, sizeof(Pprof__Label *), compare_labels);
+	for (size_t j = 0; j < sample->n_label; j++) {
+		const Pprof__Label *label = sample->label[j];
+		if (label->str)
+			buf_printf(&line, " {%s=\"%s\"}", said(profile, label->key),
+			        said(profile, label->str));
+		else
+			buf_printf(&line, " {%s=%" PRId64 " %s}", said(profile, label->key),
+			        label->num, said(profile, label->num_unit));
+	}
+	buf_put_u8(&line, 0);
+	return (char *)buf_take(&line, &count);
+}
+
 /* One line for the head, then one per sample, equal stacks added up, zero samples left out. */
 static char *say(const struct buf *bytes)
 {
@@ -314,43 +350,18 @@ static char *say(const struct buf *bytes)
 	CHECK(profile);
 	assert_int_equal(profile->base.n_unknown_fields, 0);
 	said_profile = profile;
-	for (size_t i = 0; i < profile->n_sample_type; i++)
-		buf_printf(&to, "%s/%s ", said(profile, profile->sample_type[i]->type),
-		        said(profile, profile->sample_type[i]->unit));
-	buf_printf(
-	        &to, "at %" PRId64 " for %" PRId64, profile->time_nanos, profile->duration_nanos);
-	if (profile->period > 1 && profile->period_type)
-		buf_printf(&to, " every %" PRId64 " %s/%s", profile->period,
-		        said(profile, profile->period_type->type),
-		        said(profile, profile->period_type->unit));
-	buf_printf(&to, "\n");
+	say_head(profile, &to);
 
 	struct said_sample *samples = calloc(profile->n_sample + 1, sizeof(*samples));
 	size_t kept = 0;
 	CHECK(samples);
 	for (size_t i = 0; i < profile->n_sample; i++) {
 		const Pprof__Sample *s = profile->sample[i];
-		AUTO_BUF line = { 0 };
 
-		for (size_t j = 0; j < s->n_location_id; j++)
-			say_location(profile, s->location_id[j], &line);
-		if (s->n_label > 0)
-			qsort(s->label, s->n_label, sizeof(Pprof__Label *), compare_labels);
-		for (size_t j = 0; j < s->n_label; j++) {
-			if (s->label[j]->str)
-				buf_printf(&line, " {%s=\"%s\"}", said(profile, s->label[j]->key),
-				        said(profile, s->label[j]->str));
-			else
-				buf_printf(&line, " {%s=%" PRId64 " %s}",
-				        said(profile, s->label[j]->key), s->label[j]->num,
-				        said(profile, s->label[j]->num_unit));
-		}
-		buf_put_u8(&line, 0);
 		CHECK(s->n_value <= 8);
 		for (size_t j = 0; j < s->n_value; j++)
 			samples[i].values[j] = s->value[j];
-		size_t count;
-		samples[i].text = (char *)buf_take(&line, &count);
+		samples[i].text = say_sample(profile, s);
 	}
 	qsort(samples, profile->n_sample, sizeof(*samples), compare_said);
 	for (size_t i = 1; i < profile->n_sample; i++) {

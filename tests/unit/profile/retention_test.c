@@ -417,6 +417,33 @@ static struct retention_set *policies_of(struct rng *rng)
 	return parse((const char *)text.bytes);
 }
 
+static bool policy_matches(
+        const struct retention_set *set, uint32_t index, const struct dict *dict, uint32_t series)
+{
+	return selector_matches(set->policies[index].selector, dict, series);
+}
+
+/* The longest among those that match at the highest priority; forever when none does. */
+static uint64_t longest_of_highest(
+        const struct retention_set *set, int tier, const struct dict *dict, uint32_t series)
+{
+	uint32_t highest = 0;
+	uint64_t longest = 0;
+	bool matched = false;
+	for (uint32_t p = 0; p < set->count; p++) {
+		if (!policy_matches(set, p, dict, series))
+			continue;
+		matched = true;
+		if (set->policies[p].priority > highest)
+			highest = set->policies[p].priority;
+	}
+	for (uint32_t p = 0; p < set->count; p++)
+		if (set->policies[p].priority == highest && policy_matches(set, p, dict, series) &&
+		        set->policies[p].tiers.keep_ns[tier] > longest)
+			longest = set->policies[p].tiers.keep_ns[tier];
+	return matched ? longest : RETENTION_FOREVER;
+}
+
 static void whatever_the_policies_are_the_precedence_holds(void **state)
 {
 	AUTO(dict) dict = dict_new(dict_limits_default);
@@ -430,27 +457,9 @@ static void whatever_the_policies_are_the_precedence_holds(void **state)
 			struct retention_outcome outcome = retention_evaluate(set,
 			        &retention_limits_none,
 			        (struct retention_subject){ "", dict, all[i] });
-			uint32_t highest = 0;
-			bool matched = false;
-			for (uint32_t p = 0; p < set->count; p++) {
-				if (!selector_matches(set->policies[p].selector, dict, all[i]))
-					continue;
-				matched = true;
-				if (set->policies[p].priority > highest)
-					highest = set->policies[p].priority;
-			}
 			for (int tier = 0; tier < RETENTION_TIERS; tier++) {
-				/* The longest among those that match at the highest priority. */
-				uint64_t longest = 0;
-				for (uint32_t p = 0; p < set->count; p++)
-					if (set->policies[p].priority == highest &&
-					        selector_matches(
-					                set->policies[p].selector, dict, all[i]) &&
-					        set->policies[p].tiers.keep_ns[tier] > longest)
-						longest = set->policies[p].tiers.keep_ns[tier];
-				if (!matched)
-					longest = RETENTION_FOREVER;
-				if (outcome.keep.keep_ns[tier] != longest)
+				if (outcome.keep.keep_ns[tier] !=
+				        longest_of_highest(set, tier, dict, all[i]))
 					fail_msg("seed %lu, series %zu, tier %d",
 					        (unsigned long)seed, i, tier);
 				if (tier > 0)

@@ -60,113 +60,99 @@ static void a_selector_prints_in_its_normal_form(void **state)
 	}
 }
 
+static const struct mistake {
+	const char *text;
+	const char *error;
+} mistakes[] = {
+	{ "", "at 0: expected a profile type such as cpu, or { that begins the matchers" },
+	{ "\"cpu\"", "at 0: expected a profile type such as cpu, or { that begins the "
+	             "matchers" },
+	{ "cpu service", "at 4: expected { that begins the matchers, or nothing, after the type" },
+	{ "cpu{a=\"1\"} x", "at 11: expected nothing behind the }" },
+	{ "cpu{", "at 4: expected a label name such as service, or } that ends the "
+	          "selector" },
+	{ "cpu{,}", "at 4: expected a label name such as service, or } that ends the "
+	            "selector" },
+	{ "cpu{a=\"1\",,}", "at 10: expected a label name such as service, or } that ends "
+	                    "the selector" },
+	{ "cpu{service}", "at 11: expected one of = != =~ !~ after \"service\"" },
+	{ "cpu{  service \"cart\"}", "at 14: expected one of = != =~ !~ after \"service\"" },
+	{ "cpu{service==\"cart\"}", "at 11: expected one of = != =~ !~ after \"service\"" },
+	{ "cpu{service!\"cart\"}", "at 11: expected one of = != =~ !~ after \"service\"" },
+	{ "cpu{service=cart}", "at 12: expected a value in quotes after \"service=\"" },
+	{ "cpu{service=~}", "at 13: expected a value in quotes after \"service=~\"" },
+	{ "cpu{service=\"cart}", "at 12: a value is not ended; expected a closing \"" },
+	{ "cpu{service='cart\"}", "at 12: a value is not ended; expected a closing '" },
+	{ "cpu{\"service", "at 4: a name is not ended; expected a closing \"" },
+	{ "cpu{a=\"1\" b=\"2\"}", "at 10: expected , or } after a matcher" },
+	{ "cpu{a=\"1\"", "at 9: expected , or } after a matcher" },
+	{ "cpu{a=\"x\ny\"}", "at 8: a line break inside quotes; write \\n" },
+	{ "cpu{a=~\"1\\.9\"}", "at 9: unknown escape in quotes; write \\\\ for one backslash (a "
+	                       "pattern's \\. is \"\\\\.\", or `\\.` in backticks)" },
+	{ "cpu{a=\"\\x4\"}", "at 7: broken escape; they are \\ooo \\xHH \\uHHHH \\UHHHHHHHH" },
+	{ "cpu{a=\"\\ud800\"}", "at 7: broken escape; they are \\ooo \\xHH \\uHHHH \\UHHHHHHHH" },
+	{ "cpu{a=\"\\777\"}", "at 7: broken escape; they are \\ooo \\xHH \\uHHHH \\UHHHHHHHH" },
+	{ "cpu{a=\"\\x00\"}", "at 7: a zero byte cannot be asked for" },
+	{ "cpu{\"\"=\"a\"}", "at 4: a label has a name" },
+	{ "{\"\"}", "at 1: a type has a name" },
+	{ "cpu{\"wall\"}", "at 4: the type is named twice" },
+	{ "{__name__=\"cpu\"}", "at 1: __name__ is no label here; write the type before the {" },
+	{ "cpu{a=~\"(\"}", "at 7: pattern of \"a\", character 1: expected ) that ends the group" },
+	{ "cpu{a=~\")\"}",
+	        "at 7: pattern of \"a\", character 0: ) without its (; write \\) for the "
+	        "character" },
+	{ "cpu{a=~\"[a\"}", "at 7: pattern of \"a\", character 2: expected ] that ends the class" },
+	{ "cpu{a=~\"[z-a]\"}",
+	        "at 7: pattern of \"a\", character 4: this range ends before it begins" },
+	{ "cpu{a=~\"[[:bogus:]]\"}",
+	        "at 7: pattern of \"a\", character 3: unknown class name; known are "
+	        "[:digit:] [:word:] "
+	        "[:space:] [:alpha:] [:alnum:] [:upper:] [:lower:] [:punct:] [:xdigit:]" },
+	{ "cpu{a=~\"[ä]\"}", "at 7: pattern of \"a\", character 1: only ASCII inside [...]; write "
+	                     "(a|b) for other characters" },
+	{ "cpu{a=~\"*\"}", "at 7: pattern of \"a\", character 0: nothing to repeat; write \\* for "
+	                   "the character" },
+	{ "cpu{a=~\"a|+\"}",
+	        "at 7: pattern of \"a\", character 2: nothing to repeat; write \\+ for "
+	        "the character" },
+	{ "cpu{a=~\"a**\"}", "at 7: pattern of \"a\", character 2: a repeat of a repeat; put the "
+	                     "inner one into (...)" },
+	{ "cpu{a=~\"a{2}{3}\"}",
+	        "at 7: pattern of \"a\", character 4: a repeat of a repeat; put the "
+	        "inner one into (...)" },
+	{ "cpu{a=~\"a{3,2}\"}", "at 7: pattern of \"a\", character 1: {3,2} has its ends the wrong "
+	                        "way round" },
+	{ "cpu{a=~\"a{1001}\"}", "at 7: pattern of \"a\", character 1: more than 1000 repeats" },
+	{ "cpu{a=~\"((a{100}){100}){100}\"}", "at 7: pattern of \"a\", character 14: the "
+	                                      "repeats unfold to more than 4096 parts" },
+	{ "cpu{a=~`\\bword`}", "at 7: pattern of \"a\", character 1: \\b is not "
+	                       "understood; known are \\d \\w \\s "
+	                       "\\D \\W \\S \\n \\t \\xHH and escaped punctuation" },
+	{ "cpu{a=~`(a)\\1`}", "at 7: pattern of \"a\", character 4: \\1 is not understood; "
+	                      "known are \\d \\w \\s "
+	                      "\\D \\W \\S \\n \\t \\xHH and escaped punctuation" },
+	{ "cpu{a=~`(?=a)`}", "at 7: pattern of \"a\", character 1: of the (?...) forms "
+	                     "only (?:...), (?P<name>...) "
+	                     "and, as the first thing, (?i) are understood" },
+	{ "cpu{a=~`(?<!a)`}", "at 7: pattern of \"a\", character 1: of the (?...) forms "
+	                      "only (?:...), (?P<name>...) "
+	                      "and, as the first thing, (?i) are understood" },
+	{ "cpu{a=~`a\\`}",
+	        "at 7: pattern of \"a\", character 2: a backslash at the end; write \\\\ "
+	        "for a backslash" },
+};
+
 static void a_mistake_is_told_with_its_place_and_its_remedy(void **state)
 {
-	static const struct {
-		const char *text;
-		const char *error;
-	} cases[] = {
-		{ "", "at 0: expected a profile type such as cpu, or { that begins the matchers" },
-		{ "\"cpu\"", "at 0: expected a profile type such as cpu, or { that begins the "
-		             "matchers" },
-		{ "cpu service",
-		        "at 4: expected { that begins the matchers, or nothing, after the type" },
-		{ "cpu{a=\"1\"} x", "at 11: expected nothing behind the }" },
-		{ "cpu{", "at 4: expected a label name such as service, or } that ends the "
-		          "selector" },
-		{ "cpu{,}", "at 4: expected a label name such as service, or } that ends the "
-		            "selector" },
-		{ "cpu{a=\"1\",,}", "at 10: expected a label name such as service, or } that ends "
-		                    "the selector" },
-		{ "cpu{service}", "at 11: expected one of = != =~ !~ after \"service\"" },
-		{ "cpu{  service \"cart\"}",
-		        "at 14: expected one of = != =~ !~ after \"service\"" },
-		{ "cpu{service==\"cart\"}", "at 11: expected one of = != =~ !~ after \"service\"" },
-		{ "cpu{service!\"cart\"}", "at 11: expected one of = != =~ !~ after \"service\"" },
-		{ "cpu{service=cart}", "at 12: expected a value in quotes after \"service=\"" },
-		{ "cpu{service=~}", "at 13: expected a value in quotes after \"service=~\"" },
-		{ "cpu{service=\"cart}", "at 12: a value is not ended; expected a closing \"" },
-		{ "cpu{service='cart\"}", "at 12: a value is not ended; expected a closing '" },
-		{ "cpu{\"service", "at 4: a name is not ended; expected a closing \"" },
-		{ "cpu{a=\"1\" b=\"2\"}", "at 10: expected , or } after a matcher" },
-		{ "cpu{a=\"1\"", "at 9: expected , or } after a matcher" },
-		{ "cpu{a=\"x\ny\"}", "at 8: a line break inside quotes; write \\n" },
-		{ "cpu{a=~\"1\\.9\"}",
-		        "at 9: unknown escape in quotes; write \\\\ for one backslash (a "
-		        "pattern's \\. is \"\\\\.\", or `\\.` in backticks)" },
-		{ "cpu{a=\"\\x4\"}",
-		        "at 7: broken escape; they are \\ooo \\xHH \\uHHHH \\UHHHHHHHH" },
-		{ "cpu{a=\"\\ud800\"}",
-		        "at 7: broken escape; they are \\ooo \\xHH \\uHHHH \\UHHHHHHHH" },
-		{ "cpu{a=\"\\777\"}",
-		        "at 7: broken escape; they are \\ooo \\xHH \\uHHHH \\UHHHHHHHH" },
-		{ "cpu{a=\"\\x00\"}", "at 7: a zero byte cannot be asked for" },
-		{ "cpu{\"\"=\"a\"}", "at 4: a label has a name" },
-		{ "{\"\"}", "at 1: a type has a name" },
-		{ "cpu{\"wall\"}", "at 4: the type is named twice" },
-		{ "{__name__=\"cpu\"}",
-		        "at 1: __name__ is no label here; write the type before the {" },
-		{ "cpu{a=~\"(\"}",
-		        "at 7: pattern of \"a\", character 1: expected ) that ends the group" },
-		{ "cpu{a=~\")\"}",
-		        "at 7: pattern of \"a\", character 0: ) without its (; write \\) for the "
-		        "character" },
-		{ "cpu{a=~\"[a\"}",
-		        "at 7: pattern of \"a\", character 2: expected ] that ends the class" },
-		{ "cpu{a=~\"[z-a]\"}",
-		        "at 7: pattern of \"a\", character 4: this range ends before it begins" },
-		{ "cpu{a=~\"[[:bogus:]]\"}",
-		        "at 7: pattern of \"a\", character 3: unknown class name; known are "
-		        "[:digit:] [:word:] "
-		        "[:space:] [:alpha:] [:alnum:] [:upper:] [:lower:] [:punct:] [:xdigit:]" },
-		{ "cpu{a=~\"[ä]\"}",
-		        "at 7: pattern of \"a\", character 1: only ASCII inside [...]; write "
-		        "(a|b) for other characters" },
-		{ "cpu{a=~\"*\"}",
-		        "at 7: pattern of \"a\", character 0: nothing to repeat; write \\* for "
-		        "the character" },
-		{ "cpu{a=~\"a|+\"}",
-		        "at 7: pattern of \"a\", character 2: nothing to repeat; write \\+ for "
-		        "the character" },
-		{ "cpu{a=~\"a**\"}",
-		        "at 7: pattern of \"a\", character 2: a repeat of a repeat; put the "
-		        "inner one into (...)" },
-		{ "cpu{a=~\"a{2}{3}\"}",
-		        "at 7: pattern of \"a\", character 4: a repeat of a repeat; put the "
-		        "inner one into (...)" },
-		{ "cpu{a=~\"a{3,2}\"}",
-		        "at 7: pattern of \"a\", character 1: {3,2} has its ends the wrong "
-		        "way round" },
-		{ "cpu{a=~\"a{1001}\"}",
-		        "at 7: pattern of \"a\", character 1: more than 1000 repeats" },
-		{ "cpu{a=~\"((a{100}){100}){100}\"}", "at 7: pattern of \"a\", character 14: the "
-		                                      "repeats unfold to more than 4096 parts" },
-		{ "cpu{a=~`\\bword`}", "at 7: pattern of \"a\", character 1: \\b is not "
-		                       "understood; known are \\d \\w \\s "
-		                       "\\D \\W \\S \\n \\t \\xHH and escaped punctuation" },
-		{ "cpu{a=~`(a)\\1`}", "at 7: pattern of \"a\", character 4: \\1 is not understood; "
-		                      "known are \\d \\w \\s "
-		                      "\\D \\W \\S \\n \\t \\xHH and escaped punctuation" },
-		{ "cpu{a=~`(?=a)`}", "at 7: pattern of \"a\", character 1: of the (?...) forms "
-		                     "only (?:...), (?P<name>...) "
-		                     "and, as the first thing, (?i) are understood" },
-		{ "cpu{a=~`(?<!a)`}", "at 7: pattern of \"a\", character 1: of the (?...) forms "
-		                      "only (?:...), (?P<name>...) "
-		                      "and, as the first thing, (?i) are understood" },
-		{ "cpu{a=~`a\\`}",
-		        "at 7: pattern of \"a\", character 2: a backslash at the end; write \\\\ "
-		        "for a backslash" },
-	};
-
-	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+	for (size_t i = 0; i < COUNT_OF(mistakes); i++) {
 		AUTO(selector) selector = NULL;
 		char error[512];
 
-		print_message("%s\n", cases[i].text);
+		print_message("%s\n", mistakes[i].text);
 		assert_int_equal(
-		        selector_parse(cases[i].text, &selector, error, sizeof(error)), -EINVAL);
+		        selector_parse(mistakes[i].text, &selector, error, sizeof(error)), -EINVAL);
 		assert_null(selector);
-		assert_string_equal(error, cases[i].error);
+		assert_string_equal(error, mistakes[i].error);
 	}
 }
 

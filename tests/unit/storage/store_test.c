@@ -398,14 +398,24 @@ static void a_sum_is_per_group_in_units_with_its_completeness(void **state)
 	assert_int_equal(got->corrupt, 0);
 	store_sum_fini(&sum);
 
-	/* What matches nothing is an empty answer, not an error. */
-	sum = store_fixture_sum(store, "cpu{service=\"nobody\"}", 0, UINT64_MAX);
+	source_free(&source);
+	source_free(&other);
+}
+
+static void what_matches_nothing_is_an_empty_answer(void **state)
+{
+	TEST_DIR(dir);
+	AUTO(store) store = store_fixture_open(dir.path);
+	struct source source = source_new(store, 1);
+	fill(&source, source_series(&source, "cart", "a", 10), "work", 100 * SECOND, 1);
+	assert_int_equal(source_append(&source, store, 1), WIRE_OK);
+
+	struct store_sum sum = store_fixture_sum(store, "cpu{service=\"nobody\"}", 0, UINT64_MAX);
 	assert_int_equal(sum.parts[0].rows_count, 0);
 	assert_int_equal(sum.completeness.observers, 0);
 	assert_int_equal(sum.completeness.intervals, 0);
 	store_sum_fini(&sum);
 	source_free(&source);
-	source_free(&other);
 }
 
 static void a_recorded_fleet_is_known_by_its_label(void **state)
@@ -947,6 +957,7 @@ int main(void)
 		cmocka_unit_test(
 		        a_full_dictionary_gives_way_to_another_unless_that_is_too_small_as_well),
 		cmocka_unit_test(a_sum_is_per_group_in_units_with_its_completeness),
+		cmocka_unit_test(what_matches_nothing_is_an_empty_answer),
 		cmocka_unit_test(a_recorded_fleet_is_known_by_its_label),
 		cmocka_unit_test(a_sum_knows_its_bounds),
 		cmocka_unit_test(a_deleted_range_is_gone_and_stays_so),
