@@ -291,6 +291,8 @@ static inline enum kv_family store_sums_family(struct key_window key)
  * has it. store_note_format() once it is written. -ENOMEM.
  */
 int store_put_format(struct store *store, struct kv_batch *write, uint32_t version);
+/* At open: the folder is of a format that can be read, or new; then it becomes one. */
+int store_check_format(struct store *store);
 void store_note_format(struct store *store, uint32_t version);
 /* The same for a batch that is put; where it is not noted, the next one says it again. */
 int store_put_format_of(struct store *store, const struct batch *batch, struct kv_batch *write);
@@ -324,6 +326,18 @@ int store_scan_sealed(struct store *store, const struct window_entry *window,
 
 /* The index of a tenant, made when it is new. Under writer. -ENOMEM. */
 int store_tenant(struct store *store, const char *name, uint32_t *ret_tenant);
+/* Counters of all of them, from the disk. At open, or with the gate locked. */
+int store_load_counters(struct store *store);
+
+/*
+ * `from` in ids of the newest generation, which gets what it lacks. Under writer, with the gate
+ * locked. -ENOSPC: past a limit of the dict. -EINVAL: it refers to what its own dict lacks. After
+ * any failure dict and remap are to be truncated.
+ */
+int store_translate(struct store *store, const char *tenant, struct dict_remap *remap,
+        const struct batch *from, struct batch *to);
+/* Forgets what is in memory and not on disk. Under writer, with the gate locked. */
+void store_take_back(struct store *store, uint32_t slots_count);
 
 /* Streams. Under writer, with the gate locked where something is added or taken away. */
 int store_load_streams(struct store *store);
