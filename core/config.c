@@ -173,7 +173,7 @@ static int config_read_key(struct config_reading *reading, const struct config_n
 	int r = event->type == YAML_SCALAR_EVENT
 	                ? config_scalar_text(reading, event, &key)
 	                : config_refuse(reading, line, "a key must be plain text");
-	if (r == 0 && config_node_find(parent, key))
+	if (key && config_node_find(parent, key))
 		r = config_refuse(reading, line, "%.64s: this key stands here twice", key);
 	yaml_event_delete(event);
 	r = r < 0 ? r : config_next(reading, event);
