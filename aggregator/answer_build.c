@@ -14,18 +14,36 @@
 #include "aggregator/answer_sum.h"
 #include "profile/naming.h"
 
+/* One question. */
+struct build {
+	struct store *store;
+	const struct wire_query *query;
+	const struct answer_build_options *options;
+	struct answer *answer;
+	struct dict *dicts[ANSWER_SIDES_MAX]; /* in the middle */
+	struct answer_sum sums[ANSWER_SIDES_MAX];
+};
+
 struct store_symbols_source {
 	struct naming_source source;
-	struct store *store;
-	const struct answer_build_options *options;
+	struct build *build;
 	const struct batch *middle;
 	const struct batch *named;
 };
 
+static void build_fini(struct build *build)
+{
+	for (uint32_t i = 0; i < ANSWER_SIDES_MAX; i++) {
+		dict_free(build->dicts[i]);
+		answer_sum_fini(&build->sums[i]);
+	}
+	answer_free(build->answer);
+}
+
 static const struct symbols *store_symbols_source_find(
         struct naming_source *source, const char *build_id)
 {
-	return store_symbols_find(((struct store_symbols_source *)source)->store, build_id);
+	return store_symbols_find(((struct store_symbols_source *)source)->build->store, build_id);
 }
 
 static size_t batch_memory(const struct batch *batch)
@@ -34,16 +52,23 @@ static size_t batch_memory(const struct batch *batch)
 	       batch->coverage_capacity * sizeof(*batch->coverage);
 }
 
+/* With what is known of all sides. */
+static int build_pause(const struct build *build, size_t memory)
+{
+	for (uint32_t i = 0; i < build->query->sides_count; i++)
+		memory += answer_sum_bytes(&build->sums[i]);
+	return answer_pause(build->store, build->options, memory);
+}
+
 static int store_symbols_source_pause(struct naming_source *source)
 {
 	struct store_symbols_source *from = (struct store_symbols_source *)source;
-	return answer_pause(
-	        from->store, from->options, batch_memory(from->middle) + batch_memory(from->named));
+	return build_pause(from->build, batch_memory(from->middle) + batch_memory(from->named));
 }
 
-static int middle_fill_part(struct store *store, const struct answer_sum *work, uint32_t part,
-        const struct answer_build_options *options, struct batch *middle)
+static int middle_fill_part(struct build *build, uint32_t side, uint32_t part, struct batch *middle)
 {
+	const struct answer_sum *work = &build->sums[side];
 	AUTO(dict_remap) remap = dict_remap_new(work->match->parts[part].dict, middle->dict);
 	if (!remap)
 		return -ENOMEM;
@@ -56,8 +81,7 @@ static int middle_fill_part(struct store *store, const struct answer_sum *work, 
 		uint64_t period = dict_get_series(middle->dict, series)->period;
 		uint32_t node;
 		if (i % NAMING_ROWS_EACH == 0)
-			r = answer_pause(
-			        store, options, answer_sum_bytes(work) + batch_memory(middle));
+			r = build_pause(build, batch_memory(middle));
 		if (r == 0)
 			r = dict_remap_node(remap, row->node, &node);
 		if (r == 0)
@@ -67,12 +91,12 @@ static int middle_fill_part(struct store *store, const struct answer_sum *work, 
 }
 
 /* Rows of all parts: what is equal is added up when the batch is settled. */
-static int middle_fill(struct store *store, const struct answer_sum *work,
-        const struct answer_build_options *options, struct batch *middle)
+static int middle_fill(struct build *build, uint32_t side, struct batch *middle)
 {
+	const struct answer_sum *work = &build->sums[side];
 	int r = 0;
 	for (uint32_t i = 0; i < work->sum.parts_count && r == 0; i++)
-		r = middle_fill_part(store, work, i, options, middle);
+		r = middle_fill_part(build, side, i, middle);
 	for (uint32_t i = 0; r == 0 && i < work->match->series_count; i++)
 		if (work->sum.coverage_ns[i])
 			r = batch_add_coverage(
@@ -107,79 +131,79 @@ int answer_note_flaws(const struct batch *batch, struct completeness *completene
 	return 0;
 }
 
-static int side_build(struct store *store, const struct wire_query *query, uint32_t index,
-        const struct answer_build_options *options, struct answer *answer, char *ret_error,
-        size_t error_bytes)
+/* What is in the middle of a side, named into the answer. */
+static int side_name(struct build *build, uint32_t index, struct batch *middle)
 {
-	const struct wire_query_side *side = &query->sides[index];
-	struct answer_side *to = &answer->sides[index];
-	AUTO_ANSWER_SUM work = { 0 };
-
-	int r = answer_sum_selector(&side->selector, &work.selector, ret_error, error_bytes);
-	if (r < 0)
-		return r;
-
-	AUTO(dict) dict = dict_new(dict_limits_default);
-	if (!dict)
-		return -ENOMEM;
-	AUTO(batch) middle = batch_new(dict);
-	if (!middle)
-		return -ENOMEM;
-
+	struct answer_side *to = &build->answer->sides[index];
+	struct answer_sum *work = &build->sums[index];
 	struct store_symbols_source source = {
 		.source = { .find = store_symbols_source_find,
 		        .pause = store_symbols_source_pause },
-		.store = store,
-		.options = options,
+		.build = build,
 		.middle = middle,
 		.named = to->batch,
 	};
 	/*
 	 * The lock is held for what is borrowed from the store: its dictionary while rows are
-	 * carried over, its symbols while frames are named. All three steps let the writer in
-	 * between.
+	 * carried over, its symbols while frames are named. Both steps let the writer in between.
 	 */
-	r = answer_sum_take(store, query, side, options, dict, &work);
-	store_read_lock(store);
-	if (r == 0)
-		r = middle_fill(store, &work, options, middle);
-	for (uint32_t i = 0; i < work.sum.parts_count; i++) {
-		free(work.sum.parts[i].rows);
-		work.sum.parts[i].rows = NULL;
+	store_read_lock(build->store);
+	int r = middle_fill(build, index, middle);
+	for (uint32_t i = 0; i < work->sum.parts_count; i++) {
+		free(work->sum.parts[i].rows);
+		work->sum.parts[i] = (struct store_sum_part){ 0 };
 	}
 	if (r == 0)
 		r = naming_apply(
-		        middle, &source.source, (enum naming_level)query->level, to->batch);
-	store_read_unlock(store);
+		        middle, &source.source, (enum naming_level)build->query->level, to->batch);
+	store_read_unlock(build->store);
+	return r;
+}
 
+static int side_build(struct build *build, uint32_t index)
+{
+	const struct wire_query_side *side = &build->query->sides[index];
+	struct answer_side *to = &build->answer->sides[index];
+	AUTO(batch) middle = batch_new(build->dicts[index]);
+	if (!middle)
+		return -ENOMEM;
+	int r = side_name(build, index, middle);
 	if (r == 0)
 		r = batch_settle(to->batch);
-	if (r == 0) {
-		to->batch->start_ns = side->from_ns;
-		to->batch->duration_ns = side->to_ns > side->from_ns ? side->to_ns - side->from_ns
-		                                                     : 0;
-		to->completeness = work.sum.completeness;
-		r = answer_note_flaws(to->batch, &to->completeness);
-	}
 	if (r < 0)
-		snprintf(ret_error, error_bytes, "%s", answer_failure_text(r));
-	return r;
+		return r;
+	to->batch->start_ns = side->from_ns;
+	to->batch->duration_ns = side->to_ns > side->from_ns ? side->to_ns - side->from_ns : 0;
+	to->completeness = build->sums[index].sum.completeness;
+	return answer_note_flaws(to->batch, &to->completeness);
 }
 
 int answer_build(struct store *store, const struct wire_query *query,
         const struct answer_build_options *options, struct answer **ret_answer, char *ret_error,
         size_t error_bytes)
 {
-	AUTO(answer) answer = answer_new(query->sides_count);
-	if (!answer) {
-		snprintf(ret_error, error_bytes, "%s", answer_failure_text(-ENOMEM));
-		return -ENOMEM;
+	*ret_error = 0;
+	__attribute__((cleanup(build_fini))) struct build build = {
+		.store = store,
+		.query = query,
+		.options = options,
+		.answer = answer_new(query->sides_count),
+	};
+	int r = build.answer ? 0 : -ENOMEM;
+	for (uint32_t i = 0; i < query->sides_count && r == 0; i++) {
+		build.dicts[i] = dict_new(dict_limits_default);
+		r = build.dicts[i] ? 0 : -ENOMEM;
 	}
-	for (uint32_t i = 0; i < query->sides_count; i++) {
-		int r = side_build(store, query, i, options, answer, ret_error, error_bytes);
-		if (r < 0)
-			return r;
+	r = r < 0 ? r
+	          : answer_sum_take(
+	                    store, query, options, build.dicts, build.sums, ret_error, error_bytes);
+	for (uint32_t i = 0; i < query->sides_count && r == 0; i++)
+		r = side_build(&build, i);
+	if (r < 0) {
+		if (!*ret_error)
+			snprintf(ret_error, error_bytes, "%s", answer_failure_text(r));
+		return r;
 	}
-	*ret_answer = TAKE(answer);
+	*ret_answer = TAKE(build.answer);
 	return 0;
 }

@@ -1,7 +1,7 @@
 /*
- * Sums are taken for all sides first, without holding anything of others; then the folding of all
- * groups is one stretch for which other questions wait. Naming stacks that are new lets the writer
- * in between.
+ * Sums are taken for all sides first, together, without holding anything of others; then the
+ * folding of all groups is one stretch for which other questions wait. Naming stacks that are new
+ * lets the writer in between.
  */
 
 #include "aggregator/answer_fold.h"
@@ -121,19 +121,19 @@ static int fold_groups(struct fold *fold)
 	return r;
 }
 
-static int fold_take(struct fold *fold, uint32_t index, char *ret_error, size_t error_bytes)
+static int fold_take(struct fold *fold, char *ret_error, size_t error_bytes)
 {
-	const struct wire_query_side *side = &fold->query->sides[index];
-	struct answer_sum *sum = &fold->sums[index];
-	int r = answer_sum_selector(&side->selector, &sum->selector, ret_error, error_bytes);
-	if (r == 0)
-		r = answer_sum_take(
-		        fold->store, fold->query, side, fold->options, fold->answer->dict, sum);
+	struct dict *dicts[ANSWER_SIDES_MAX];
+	for (uint32_t i = 0; i < ANSWER_SIDES_MAX; i++)
+		dicts[i] = fold->answer->dict;
+	int r = answer_sum_take(
+	        fold->store, fold->query, fold->options, dicts, fold->sums, ret_error, error_bytes);
 	/* What is not there at all has its parts all the same. */
-	if (r == 0 && fold->query->question == WIRE_ASK_FUNCTIONS)
-		r = answer_add_part(fold->answer, index, ANSWER_CUM);
-	if (r == 0 && fold->query->question == WIRE_ASK_FUNCTIONS)
-		r = answer_add_part(fold->answer, index, ANSWER_FLAWS);
+	bool has_parts = fold->query->question == WIRE_ASK_FUNCTIONS;
+	for (uint32_t i = 0; i < fold->query->sides_count && has_parts && r == 0; i++) {
+		r = answer_add_part(fold->answer, i, ANSWER_CUM);
+		r = r < 0 ? r : answer_add_part(fold->answer, i, ANSWER_FLAWS);
+	}
 	return r;
 }
 
@@ -189,9 +189,7 @@ int answer_fold(struct store *store, struct named_stacks *stacks, const struct w
 		.options = options,
 		.answer = answer_new(query->sides_count),
 	};
-	int r = fold.answer ? 0 : -ENOMEM;
-	for (uint32_t i = 0; i < query->sides_count && r == 0; i++)
-		r = fold_take(&fold, i, ret_error, error_bytes);
+	int r = fold.answer ? fold_take(&fold, ret_error, error_bytes) : -ENOMEM;
 
 	if (r == 0) {
 		named_stacks_enter(stacks);

@@ -2,11 +2,14 @@
 
 #include "aggregator/answer_sum.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "storage/sum_groups.h"
+
+static_assert(ANSWER_SIDES_MAX <= STORE_SUM_SIDES_MAX, "sides of a question are summed together");
 
 void answer_sum_fini(struct answer_sum *work)
 {
@@ -164,23 +167,32 @@ int answer_sum_match(struct store *store, const struct wire_query *query,
 }
 
 int answer_sum_take(struct store *store, const struct wire_query *query,
-        const struct wire_query_side *side, const struct answer_build_options *options,
-        struct dict *dict, struct answer_sum *work)
+        const struct answer_build_options *options, struct dict *const *dicts,
+        struct answer_sum *works, char *ret_error, size_t error_bytes)
 {
-	int r = answer_sum_match(store, query, side, dict, work);
-	if (r < 0)
-		return r;
-
-	struct store_sum_options sum = {
-		.from_ns = side->from_ns,
-		.to_ns = side->to_ns,
-		.match = work->match,
-		.groups = work->groups.of_series,
-		.memory_max = options->memory_max,
-		.cancelled = options->cancelled,
-		.read_ns = options->read_ns,
-	};
-	return store_sum(store, &sum, &work->sum);
+	struct store_sum_options sides[ANSWER_SIDES_MAX] = { 0 };
+	struct store_sum sums[ANSWER_SIDES_MAX];
+	uint32_t count = query->sides_count;
+	int r = 0;
+	for (uint32_t i = 0; i < count && r == 0; i++) {
+		const struct wire_query_side *side = &query->sides[i];
+		r = answer_sum_selector(
+		        &side->selector, &works[i].selector, ret_error, error_bytes);
+		r = r < 0 ? r : answer_sum_match(store, query, side, dicts[i], &works[i]);
+		sides[i] = (struct store_sum_options){
+			.from_ns = side->from_ns,
+			.to_ns = side->to_ns,
+			.match = works[i].match,
+			.groups = works[i].groups.of_series,
+			.memory_max = options->memory_max,
+			.cancelled = options->cancelled,
+			.read_ns = options->read_ns,
+		};
+	}
+	r = r < 0 ? r : store_sum_sides(store, sides, count, sums);
+	for (uint32_t i = 0; i < count && r == 0; i++)
+		works[i].sum = sums[i];
+	return r;
 }
 
 const char *answer_failure_text(int r)

@@ -35,12 +35,14 @@ int answer_sum_match(struct store *store, const struct wire_query *query,
         const struct wire_query_side *side, struct dict *dict, struct answer_sum *work);
 
 /*
- * Groups get numbers in order of their series in `dict`, which may hold those of another side.
- * Values are in units: a series of a group has period 1, except where nothing is grouped.
+ * All sides of the question, in one pass over the store: `works` zeroed, one for each, and the dict
+ * that the groups of each are of. Groups get numbers in order of their series there, which may hold
+ * those of another side. Values are in units: a series of a group has period 1, except where
+ * nothing is grouped. Errors with text where a selector is at fault.
  */
 int answer_sum_take(struct store *store, const struct wire_query *query,
-        const struct wire_query_side *side, const struct answer_build_options *options,
-        struct dict *dict, struct answer_sum *work);
+        const struct answer_build_options *options, struct dict *const *dicts,
+        struct answer_sum *works, char *ret_error, size_t error_bytes);
 
 size_t answer_sum_bytes(const struct answer_sum *work);
 

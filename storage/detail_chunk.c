@@ -352,6 +352,8 @@ struct detail_memory {
 	struct buf places;
 	struct buf values;
 	struct buf wide;
+	bool has_rows;     /* of the chunk whose heads were got last: they are decoded */
+	struct buf placed; /* u8 by report: its places are sums of their distances */
 	struct buf narrow_columns;
 	struct buf wide_columns;
 };
@@ -372,6 +374,7 @@ void detail_memory_free(struct detail_memory *memory)
 	buf_fini(&memory->places);
 	buf_fini(&memory->values);
 	buf_fini(&memory->wide);
+	buf_fini(&memory->placed);
 	buf_fini(&memory->narrow_columns);
 	buf_fini(&memory->wide_columns);
 	free(memory);
@@ -516,6 +519,7 @@ int detail_chunk_get_heads(const struct detail_chunk *chunk, struct detail_memor
 	        &memory->reports, chunk->reports_count, sizeof(*reports));
 	struct detail_loss *losses = detail_room(
 	        &memory->losses, chunk->losses_count, sizeof(*losses));
+	memory->has_rows = false;
 	if (!intervals || !reports || !losses)
 		return -ENOMEM;
 	int r = detail_get_intervals(chunk, memory, intervals);
@@ -528,8 +532,31 @@ int detail_chunk_get_heads(const struct detail_chunk *chunk, struct detail_memor
 }
 
 /* Distances and values as they lie, and the sum of the values checked. */
-static int detail_get_columns(const struct detail_chunk *chunk, struct detail_memory *memory,
-        uint32_t **ret_places, uint32_t **ret_less_one, uint64_t **ret_wide)
+/* No report has its places so far. */
+static int detail_clear_placed(const struct detail_chunk *chunk, struct detail_memory *memory)
+{
+	uint8_t *placed = detail_room(&memory->placed, chunk->reports_count, 1);
+	if (!placed)
+		return -ENOMEM;
+	memset(placed, 0, chunk->reports_count);
+	return 0;
+}
+
+/* The places of a report, where they were not asked for before. */
+static int detail_place_report(
+        const struct detail_chunk *chunk, struct detail_memory *memory, uint32_t report)
+{
+	const struct detail_report *of =
+	        (const struct detail_report *)(const void *)memory->reports.bytes + report;
+	uint32_t *places = (uint32_t *)(void *)memory->places.bytes;
+	if (memory->placed.bytes[report])
+		return 0;
+	int r = column_places(places + of->rows_first, of->rows_count, chunk->dictionary_count);
+	memory->placed.bytes[report] = r == 0;
+	return r;
+}
+
+static int detail_decode_columns(const struct detail_chunk *chunk, struct detail_memory *memory)
 {
 	uint32_t count = chunk->rows_count;
 	bool is_wide = !column_is_narrow(&chunk->row.value);
@@ -558,26 +585,36 @@ static int detail_get_columns(const struct detail_chunk *chunk, struct detail_me
 	}
 	if (r == 0 && samples != chunk->samples)
 		r = -EBADMSG;
-	*ret_places = places;
-	*ret_less_one = less_one;
-	*ret_wide = wide;
-	return r;
+	return r < 0 ? r : detail_clear_placed(chunk, memory);
+}
+
+/* Once for a chunk, however many ask for its rows. Places are distances: detail_place_report(). */
+static int detail_get_columns(const struct detail_chunk *chunk, struct detail_memory *memory,
+        struct detail_rows *ret_rows)
+{
+	bool is_wide = !column_is_narrow(&chunk->row.value);
+	int r = memory->has_rows ? 0 : detail_decode_columns(chunk, memory);
+	if (r < 0)
+		return r;
+	memory->has_rows = true;
+	*ret_rows = (struct detail_rows){
+		.places = (const void *)memory->places.bytes,
+		.less_one = is_wide ? NULL : (const void *)memory->values.bytes,
+		.wide = is_wide ? (const void *)memory->wide.bytes : NULL,
+	};
+	return 0;
 }
 
 int detail_chunk_get_rows(const struct detail_chunk *chunk, struct detail_memory *memory,
         struct detail_rows *ret_rows)
 {
-	const struct detail_report *reports = (const void *)memory->reports.bytes;
-	uint32_t *places, *less_one;
-	uint64_t *wide;
-	int r = detail_get_columns(chunk, memory, &places, &less_one, &wide);
+	struct detail_rows rows;
+	int r = detail_get_columns(chunk, memory, &rows);
 	for (uint32_t i = 0; r == 0 && i < chunk->reports_count; i++)
-		r = column_places(places + reports[i].rows_first, reports[i].rows_count,
-		        chunk->dictionary_count);
-	if (r < 0)
-		return r;
-	*ret_rows = (struct detail_rows){ places, less_one, wide };
-	return 0;
+		r = detail_place_report(chunk, memory, i);
+	if (r == 0)
+		*ret_rows = rows;
+	return r;
 }
 
 static void detail_add_narrow(
@@ -600,26 +637,27 @@ int detail_chunk_sum(const struct detail_chunk *chunk, struct detail_memory *mem
         const uint8_t *wanted, struct stack_sums *sums)
 {
 	const struct detail_report *reports = (const void *)memory->reports.bytes;
-	uint32_t *places, *less_one;
-	uint64_t *wide;
+	struct detail_rows rows;
 	if (stack_sums_count(sums) != chunk->dictionary_count)
 		return -EBADMSG;
-	int r = detail_get_columns(chunk, memory, &places, &less_one, &wide);
+	int r = detail_get_columns(chunk, memory, &rows);
 	if (r < 0)
 		return r;
 
-	bool is_narrow = !wide && chunk->samples <= UINT32_MAX;
+	const uint32_t *less_one = rows.less_one;
+	const uint64_t *wide = rows.wide;
+	bool is_narrow = less_one && chunk->samples <= UINT32_MAX;
 	uint32_t *narrow = is_narrow ? stack_sums_narrow(sums, chunk->samples) : NULL;
 	for (uint32_t i = 0; r == 0 && i < chunk->reports_count; i++) {
 		uint32_t first = reports[i].rows_first;
 		uint32_t count = reports[i].rows_count;
 		if (wanted && !wanted[i])
 			continue;
-		r = column_places(places + first, count, chunk->dictionary_count);
+		r = detail_place_report(chunk, memory, i);
 		if (r == 0 && narrow)
-			detail_add_narrow(places + first, less_one + first, count, narrow);
+			detail_add_narrow(rows.places + first, less_one + first, count, narrow);
 		else if (r == 0)
-			r = detail_add_wide(places + first, less_one ? less_one + first : NULL,
+			r = detail_add_wide(rows.places + first, less_one ? less_one + first : NULL,
 			        wide ? wide + first : NULL, count, sums);
 	}
 	return r;

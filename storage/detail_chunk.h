@@ -155,7 +155,8 @@ static inline uint64_t detail_rows_value(const struct detail_rows *rows, uint32_
 	return rows->wide ? rows->wide[row] : (uint64_t)rows->less_one[row] + 1;
 }
 
-/* All rows, in the order of the reports. After detail_chunk_get_heads() on the same memory. */
+/* All rows, in the order of the reports. After detail_chunk_get_heads() on the same memory.
+ * Decoded once, whether by this or by detail_chunk_sum(). */
 int detail_chunk_get_rows(const struct detail_chunk *chunk, struct detail_memory *memory,
         struct detail_rows *ret_rows);
 

@@ -170,6 +170,10 @@ static void sealed_turn_to(struct sealed *sealed, struct key_window key,
 	sealed->segment = segment;
 	sealed->tried = (struct key_block){ .window = key, .unit = KEYS_UNIT_NONE };
 	sealed->generation = NULL;
+	sealed->watchers.is_held = false;
+	sealed->members.is_held = false;
+	sealed->detail.is_held = false;
+	sealed->sums.is_held = false;
 	keys_put_window(key, ret_key);
 }
 
@@ -228,6 +232,19 @@ static struct key_block sealed_key(
 	return sealed->tried;
 }
 
+/* Is it in memory, so that it need not be read? Only what is good is held. */
+static bool sealed_holds(struct sealed *sealed, bool is_held, struct key_block held)
+{
+	const struct key_block *wanted = &sealed->tried;
+	if (!sealed->holds || !is_held || held.part != wanted->part || held.unit != wanted->unit ||
+	        held.chunk != wanted->chunk)
+		return false;
+	sealed->is_passed_over = false;
+	sealed->is_doubted = false;
+	sealed->is_noted = false;
+	return true;
+}
+
 /* Every stream, series and node place of the heads is one that there is. */
 static int sealed_check_heads(const struct sealed *sealed, const struct detail_chunk *chunk,
         const struct detail_heads *heads)
@@ -246,9 +263,8 @@ static int sealed_check_heads(const struct sealed *sealed, const struct detail_c
 	return 0;
 }
 
-static int sealed_get_chunk(struct sealed *sealed, struct key_block key, struct buf *bytes,
-        struct detail_memory *memory, struct detail_chunk *ret_chunk,
-        struct detail_heads *ret_heads)
+static int sealed_read_chunk(struct sealed *sealed, struct key_block key, struct buf *bytes,
+        struct detail_memory *memory, struct sealed_chunk *to)
 {
 	uint8_t key_bytes[KEYS_BLOCK_BYTES];
 	struct kv_bytes at = { key_bytes, sizeof(key_bytes) };
@@ -257,12 +273,29 @@ static int sealed_get_chunk(struct sealed *sealed, struct key_block key, struct 
 	int r = sealed_get(sealed, family, at, bytes);
 	r = r < 0 ? r
 	          : detail_chunk_open(
-	                    at, (struct kv_bytes){ bytes->bytes, bytes->count }, ret_chunk);
+	                    at, (struct kv_bytes){ bytes->bytes, bytes->count }, &to->chunk);
 	r = sealed_opened(sealed, family, at, r);
 	enum sealed_kind kind = key.part == KEYS_BLOCK_WATCHERS ? SEALED_WATCHERS : SEALED_MEMBERS;
-	r = r < 0 ? r : sealed_reserve(sealed, kind, sealed_chunk_bytes(ret_chunk, bytes->count));
-	r = r < 0 ? r : detail_chunk_get_heads(ret_chunk, memory, ret_heads);
-	return r < 0 ? r : sealed_check_heads(sealed, ret_chunk, ret_heads);
+	r = r < 0 ? r : sealed_reserve(sealed, kind, sealed_chunk_bytes(&to->chunk, bytes->count));
+	r = r < 0 ? r : detail_chunk_get_heads(&to->chunk, memory, &to->heads);
+	return r < 0 ? r : sealed_check_heads(sealed, &to->chunk, &to->heads);
+}
+
+static int sealed_get_chunk(struct sealed *sealed, struct key_block key, struct buf *bytes,
+        struct detail_memory *memory, struct sealed_chunk *held, struct detail_chunk *ret_chunk,
+        struct detail_heads *ret_heads)
+{
+	if (!sealed_holds(sealed, held->is_held, held->key)) {
+		held->is_held = false;
+		held->key = key;
+		int r = sealed_read_chunk(sealed, key, bytes, memory, held);
+		if (r < 0)
+			return r;
+		held->is_held = true;
+	}
+	*ret_chunk = held->chunk;
+	*ret_heads = held->heads;
+	return 0;
 }
 
 int sealed_get_watchers(struct sealed *sealed, uint32_t chunk, struct detail_chunk *ret_chunk,
@@ -270,7 +303,7 @@ int sealed_get_watchers(struct sealed *sealed, uint32_t chunk, struct detail_chu
 {
 	struct key_block key = sealed_key(sealed, KEYS_UNIT_NONE, KEYS_BLOCK_WATCHERS, chunk);
 	return sealed_get_chunk(sealed, key, &sealed->watchers_bytes, sealed->watchers_memory,
-	        ret_chunk, ret_heads);
+	        &sealed->watchers, ret_chunk, ret_heads);
 }
 
 uint32_t sealed_members_count(const struct sealed *sealed, uint32_t unit)
@@ -282,8 +315,8 @@ int sealed_get_members(struct sealed *sealed, uint32_t unit, uint32_t chunk,
         struct detail_chunk *ret_chunk, struct detail_heads *ret_heads)
 {
 	struct key_block key = sealed_key(sealed, unit, KEYS_BLOCK_MEMBERS, chunk);
-	return sealed_get_chunk(
-	        sealed, key, &sealed->members_bytes, sealed->members_memory, ret_chunk, ret_heads);
+	return sealed_get_chunk(sealed, key, &sealed->members_bytes, sealed->members_memory,
+	        &sealed->members, ret_chunk, ret_heads);
 }
 
 bool sealed_has_detail(const struct sealed *sealed, uint32_t unit)
@@ -310,11 +343,12 @@ static int sealed_get_nodes(struct sealed *sealed, const struct sum_block *block
 	return sum_dictionary_hash(dictionary) == block->dictionary_hash ? 0 : -EBADMSG;
 }
 
-int sealed_get_sums(struct sealed *sealed, uint32_t unit, struct sum_block *ret_block)
+static int sealed_read_sums(
+        struct sealed *sealed, struct key_block key, struct sum_block *ret_block)
 {
 	uint8_t key_bytes[KEYS_BLOCK_BYTES];
 	struct kv_bytes at = { key_bytes, sizeof(key_bytes) };
-	keys_put_block(sealed_key(sealed, unit, KEYS_BLOCK_SUMS, 0), key_bytes);
+	keys_put_block(key, key_bytes);
 	enum kv_family family = store_sums_family(sealed->key);
 	int r = sealed_get(sealed, family, at, &sealed->sums_bytes);
 	struct kv_bytes value = { sealed->sums_bytes.bytes, sealed->sums_bytes.count };
@@ -325,14 +359,57 @@ int sealed_get_sums(struct sealed *sealed, uint32_t unit, struct sum_block *ret_
 	return r < 0 ? r : sealed_get_nodes(sealed, ret_block);
 }
 
-int sealed_get_values(struct sealed *sealed, uint32_t unit, const struct sum_block *block)
+int sealed_get_sums(struct sealed *sealed, uint32_t unit, struct sum_block *ret_block)
+{
+	struct sealed_sums *held = &sealed->sums;
+	struct key_block key = sealed_key(sealed, unit, KEYS_BLOCK_SUMS, 0);
+	if (!sealed_holds(sealed, held->is_held, held->key)) {
+		*held = (struct sealed_sums){ .key = key };
+		int r = sealed_read_sums(sealed, key, &held->block);
+		if (r < 0)
+			return r;
+		held->is_held = true;
+	}
+	*ret_block = held->block;
+	return 0;
+}
+
+int sealed_get_groups(
+        struct sealed *sealed, const struct sum_block *block, const struct sum_group **ret_groups)
+{
+	struct sealed_sums *held = &sealed->sums;
+	if (!sealed->holds || !held->groups) {
+		held->has_values = false;
+		held->groups = NULL;
+		int r = sum_block_get_groups(block, sealed->sums_memory, &held->groups);
+		if (r < 0)
+			return r;
+	}
+	*ret_groups = held->groups;
+	return 0;
+}
+
+int sealed_get_order(
+        struct sealed *sealed, const struct sum_block *block, const uint32_t **ret_order)
+{
+	struct sealed_sums *held = &sealed->sums;
+	if (!sealed->holds || !held->order) {
+		held->order = NULL;
+		int r = sum_block_get_order(block, sealed->sums_memory, &held->order);
+		if (r < 0)
+			return r;
+	}
+	*ret_order = held->order;
+	return 0;
+}
+
+static int sealed_read_values(
+        struct sealed *sealed, struct key_block key, const struct sum_block *block)
 {
 	uint8_t key_bytes[KEYS_BLOCK_BYTES];
 	struct kv_bytes at = { key_bytes, sizeof(key_bytes) };
 	enum kv_family family = store_sums_family(sealed->key);
-	if (!block->has_values_apart)
-		return 0;
-	keys_put_block(sealed_key(sealed, unit, KEYS_BLOCK_VALUES, 0), key_bytes);
+	keys_put_block(key, key_bytes);
 	int r = sealed_get(sealed, family, at, &sealed->values_bytes);
 	struct kv_bytes value = { sealed->values_bytes.bytes, sealed->values_bytes.count };
 	r = r < 0 ? r : sum_block_open_values(block, sealed->sums_memory, at, value);
@@ -340,12 +417,26 @@ int sealed_get_values(struct sealed *sealed, uint32_t unit, const struct sum_blo
 	return r < 0 ? r : sealed_reserve(sealed, SEALED_VALUES, value.count);
 }
 
-int sealed_open_detail(struct sealed *sealed, uint32_t unit, uint32_t chunk,
+int sealed_get_values(struct sealed *sealed, uint32_t unit, const struct sum_block *block)
+{
+	struct sealed_sums *held = &sealed->sums;
+	if (!block->has_values_apart)
+		return 0;
+	struct key_block key = sealed_key(sealed, unit, KEYS_BLOCK_VALUES, 0);
+	if (sealed_holds(sealed, held->is_held && held->has_values, key))
+		return 0;
+	held->has_values = false;
+	int r = sealed_read_values(sealed, key, block);
+	held->has_values = r == 0;
+	return r;
+}
+
+static int sealed_read_detail(struct sealed *sealed, struct key_block key,
         const struct sum_block *block, struct detail_chunk *ret_chunk)
 {
 	uint8_t key_bytes[KEYS_BLOCK_BYTES];
 	struct kv_bytes at = { key_bytes, sizeof(key_bytes) };
-	keys_put_block(sealed_key(sealed, unit, KEYS_BLOCK_DETAIL, chunk), key_bytes);
+	keys_put_block(key, key_bytes);
 	int r = sealed_get(sealed, KV_DETAIL, at, &sealed->detail_bytes);
 	struct kv_bytes value = { sealed->detail_bytes.bytes, sealed->detail_bytes.count };
 	r = r < 0 ? r : detail_chunk_open(at, value, ret_chunk);
@@ -358,9 +449,35 @@ int sealed_open_detail(struct sealed *sealed, uint32_t unit, uint32_t chunk,
 	                       sealed, SEALED_DETAIL, sealed_chunk_bytes(ret_chunk, value.count));
 }
 
+int sealed_open_detail(struct sealed *sealed, uint32_t unit, uint32_t chunk,
+        const struct sum_block *block, struct detail_chunk *ret_chunk)
+{
+	struct sealed_chunk *held = &sealed->detail;
+	struct key_block key = sealed_key(sealed, unit, KEYS_BLOCK_DETAIL, chunk);
+	if (!sealed_holds(sealed, held->is_held, held->key)) {
+		*held = (struct sealed_chunk){ .key = key };
+		int r = sealed_read_detail(sealed, key, block, &held->chunk);
+		if (r < 0)
+			return r;
+		held->is_held = true;
+	}
+	*ret_chunk = held->chunk;
+	return 0;
+}
+
+/* Heads that are held were decoded and checked. */
 int sealed_get_detail_heads(
         struct sealed *sealed, const struct detail_chunk *chunk, struct detail_heads *ret_heads)
 {
-	int r = detail_chunk_get_heads(chunk, sealed->detail_memory, ret_heads);
-	return r < 0 ? r : sealed_check_heads(sealed, chunk, ret_heads);
+	struct sealed_chunk *held = &sealed->detail;
+	if (!sealed->holds || !held->has_heads) {
+		held->has_heads = false;
+		int r = detail_chunk_get_heads(chunk, sealed->detail_memory, &held->heads);
+		r = r < 0 ? r : sealed_check_heads(sealed, chunk, &held->heads);
+		if (r < 0)
+			return r;
+		held->has_heads = true;
+	}
+	*ret_heads = held->heads;
+	return 0;
 }

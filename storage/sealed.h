@@ -15,6 +15,25 @@
 #include "storage/sum_block.h"
 #include "storage/window.h"
 
+/* A chunk that was read and is still in memory, with what was decoded of it. */
+struct sealed_chunk {
+	bool is_held;
+	bool has_heads;
+	struct key_block key;
+	struct detail_chunk chunk;
+	struct detail_heads heads;
+};
+
+/* Likewise the sums of a unit, whose nodes are in sealed->nodes. */
+struct sealed_sums {
+	bool is_held;
+	bool has_values;
+	struct key_block key;
+	struct sum_block block;
+	const struct sum_group *groups; /* NULL: not decoded so far */
+	const uint32_t *order;
+};
+
 /* Kinds of blocks that are in memory at the same time. */
 enum sealed_kind {
 	SEALED_WATCHERS,
@@ -47,6 +66,11 @@ struct sealed {
 	 * the store looks for himself.
 	 */
 	bool passes_over;
+	/*
+	 * Likewise by who asks for the same blocks of an open window several times, and not for
+	 * what changes meanwhile: what is in memory is not read again.
+	 */
+	bool holds;
 	bool is_passed_over; /* of what was tried last: it was not read */
 	bool is_doubted;     /* it could not be read an hour ago */
 	bool is_noted;       /* it is among what cannot be read */
@@ -60,6 +84,9 @@ struct sealed {
 	struct detail_memory *members_memory;
 	struct detail_memory *detail_memory;
 	struct sum_memory *sums_memory;
+
+	struct sealed_chunk watchers, members, detail;
+	struct sealed_sums sums;
 
 	/* Of the unit whose sums were got last: its dictionary. */
 	struct buf nodes; /* array of u32 */
@@ -100,9 +127,15 @@ bool sealed_has_detail(const struct sealed *sealed, uint32_t unit);
 /* With its dictionary in sealed->nodes. */
 int sealed_get_sums(struct sealed *sealed, uint32_t unit, struct sum_block *ret_block);
 
+/* What sum_block_get_groups() and sum_block_get_order() give of the sums that were got last. */
+int sealed_get_groups(
+        struct sealed *sealed, const struct sum_block *block, const struct sum_group **ret_groups);
+int sealed_get_order(
+        struct sealed *sealed, const struct sum_block *block, const uint32_t **ret_order);
+
 /*
- * The values of their groups, into sealed->sums_memory; after sum_block_get_groups() with it. Reads
- * nothing where the block has them itself.
+ * The values of their groups, into sealed->sums_memory; after sealed_get_groups(). Reads nothing
+ * where the block has them itself.
  */
 int sealed_get_values(struct sealed *sealed, uint32_t unit, const struct sum_block *block);
 

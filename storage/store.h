@@ -282,6 +282,15 @@ struct store_sum {
 /* -EOVERFLOW: a sum past 64 bits. */
 int store_sum(
         struct store *store, const struct store_sum_options *options, struct store_sum *ret_sum);
+
+/*
+ * As many sums in one pass over the union of their ranges: what several of them need is read and
+ * decoded once. Each says what store_sum() would say of it alone. They share one memory_max, which
+ * is that of the first, as `cancelled` is; and they fail together.
+ */
+#define STORE_SUM_SIDES_MAX 2
+int store_sum_sides(struct store *store, const struct store_sum_options *options, uint32_t count,
+        struct store_sum *ret_sums);
 void store_sum_fini(struct store_sum *sum);
 
 /*

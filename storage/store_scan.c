@@ -178,9 +178,9 @@ static bool scan_wants(const struct scan *scan, uint32_t series)
  */
 static int scan_forgive(struct scan *scan, struct walk *walk, int result)
 {
-	if (!sealed_is_corrupt(&walk->sealed, result) || scan->visit_sealed)
+	if (!sealed_is_corrupt(walk->sealed, result) || scan->visit_sealed)
 		return result;
-	struct key_batch first = { .start_ns = walk->sealed.key.from_ns };
+	struct key_batch first = { .start_ns = walk->sealed->key.from_ns };
 	if (walk->at.start_ns == walk->from_ns || key_batch_compare(walk->at, first) <= 0)
 		walk_count_corrupt(walk);
 	return 0;
@@ -190,7 +190,7 @@ static int scan_forgive(struct scan *scan, struct walk *walk, int result)
 static int scan_list_window(
         struct scan *scan, struct walk *walk, const struct window_entry *window, uint64_t *rows)
 {
-	struct sealed *sealed = &walk->sealed;
+	struct sealed *sealed = walk->sealed;
 	int r = sealed_open(sealed, window);
 	if (r < 0)
 		return scan_forgive(scan, walk, r);
@@ -282,7 +282,7 @@ static int scan_take_detail(struct scan *scan, struct walk *walk, uint32_t unit,
 {
 	struct detail_chunk chunk;
 	struct detail_heads heads;
-	int r = sealed_open_detail(&walk->sealed, unit, number, block, &chunk);
+	int r = sealed_open_detail(walk->sealed, unit, number, block, &chunk);
 	if (r < 0)
 		return r;
 	if (chunk.first_ns > last.start_ns || chunk.last_ns < walk->at.start_ns)
@@ -290,18 +290,18 @@ static int scan_take_detail(struct scan *scan, struct walk *walk, uint32_t unit,
 	if (scan->match && chunk.losses_count == 0 &&
 	        !places_meet_range(&scan->places, chunk.series_first, chunk.series_last))
 		return 0;
-	r = sealed_get_detail_heads(&walk->sealed, &chunk, &heads);
-	return r < 0 ? r : scan_take_chunk(scan, &walk->sealed, &chunk, &heads);
+	r = sealed_get_detail_heads(walk->sealed, &chunk, &heads);
+	return r < 0 ? r : scan_take_chunk(scan, walk->sealed, &chunk, &heads);
 }
 
 static int scan_take_unit(
         struct scan *scan, struct walk *walk, uint32_t unit, struct key_batch last)
 {
 	struct sum_block block;
-	int r = sealed_get_sums(&walk->sealed, unit, &block);
+	int r = sealed_get_sums(walk->sealed, unit, &block);
 	if (r < 0)
 		return scan_forgive(scan, walk, r);
-	for (uint32_t i = 0; r == 0 && i < walk->sealed.window.units[unit].chunks; i++)
+	for (uint32_t i = 0; r == 0 && i < walk->sealed->window.units[unit].chunks; i++)
 		r = scan_forgive(scan, walk, scan_take_detail(scan, walk, unit, i, &block, last));
 	return r;
 }
@@ -310,7 +310,7 @@ static int scan_take_unit(
 static int scan_take_window(struct scan *scan, struct walk *walk, const struct window_entry *window,
         struct key_batch last)
 {
-	struct sealed *sealed = &walk->sealed;
+	struct sealed *sealed = walk->sealed;
 	int r = sealed_open(sealed, window);
 	if (r < 0)
 		return sealed_is_corrupt(sealed, r) && !scan->visit_sealed ? 0 : r;
@@ -571,13 +571,15 @@ int store_scan_sealed(struct store *store, const struct window_entry *window,
 		.at = { .start_ns = window->key.from_ns },
 		.owner = &scan,
 	};
-	int r = sealed_init(&walk.sealed, store);
+	struct sealed sealed;
+	int r = sealed_init(&sealed, store);
+	walk.sealed = &sealed;
 	while (r == 0 && walk.at.start_ns < walk.to_ns) {
 		store_read_lock(store);
 		r = scan_slice(&scan, &walk, window, 1, walk.to_ns);
 		store_read_unlock(store);
 	}
-	sealed_fini(&walk.sealed);
+	sealed_fini(&sealed);
 	scan_fini(&scan.scan);
 	return r == SCAN_STOPPED ? scan.result : r;
 }

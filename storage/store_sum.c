@@ -1,7 +1,7 @@
 /*
- * Summing. A sum takes the sums of a window that it wants as a whole, where their groups tell apart
- * what it wants told apart; otherwise detail. Whatever says who was there and how long (members,
- * watchers) is kept apart from the rows, and exact in both cases.
+ * The sums of a side. A sum takes the sums of a window that it wants as a whole, where their groups
+ * tell apart what it wants told apart; otherwise detail. Whatever says who was there and how long
+ * (members, watchers) is kept apart from the rows, and exact in both cases.
  */
 
 #include <assert.h>
@@ -30,9 +30,6 @@ void summing_fini(struct summing *summing)
 	id_map_free(summing->observer_ids);
 	free(summing->observers);
 	free(summing->observer_of);
-	batch_free(summing->batch);
-	store_repin(summing->store, &summing->pinned, NULL);
-	buf_fini(&summing->scratch);
 	buf_fini(&summing->pending);
 	stack_sums_free(summing->stacks);
 	id_map_free(summing->key_ids);
@@ -50,19 +47,6 @@ void summing_turn_to(struct summing *summing, struct generation *generation)
 	for (uint32_t i = 0; i < match->parts_count; i++)
 		if (match->parts[i].generation == generation->id)
 			summing->part = &summing->parts[i];
-}
-
-static int summing_begin_batch(struct summing *summing)
-{
-	if (summing->batch && summing->batch_generation == summing->generation->id) {
-		batch_reset(summing->batch);
-		return 0;
-	}
-	batch_free(summing->batch);
-	summing->batch = batch_new(summing->generation->dict);
-	summing->batch_generation = summing->generation->id;
-	store_repin(summing->store, &summing->pinned, summing->generation);
-	return summing->batch ? 0 : -ENOMEM;
 }
 
 static int summing_compare_ids(const void *a, const void *b)
@@ -192,19 +176,21 @@ static int summing_init_part(
 	return r;
 }
 
-/* Each part that can have rows gets an equal share of the memory. */
-static int summing_init_sums(struct summing *summing)
+/* What a side needs before it has any sums. */
+static uint64_t summing_fixed_bytes(const struct summing *summing, uint32_t *shares)
 {
 	const struct store_match *match = summing->options->match;
-	uint64_t memory_max = summing->options->memory_max;
-	uint64_t fixed = match->series_count * (sizeof(*summing->series) + 16);
-	uint32_t shares = 0;
+	uint64_t bytes = match->series_count * (sizeof(*summing->series) + 16);
 	for (uint32_t i = 0; i < match->parts_count; i++) {
-		fixed += (uint64_t)summing->parts[i].places.count * sizeof(uint32_t);
-		shares += match->parts[i].series_count > 0;
+		bytes += (uint64_t)summing->parts[i].places.count * sizeof(uint32_t);
+		*shares += match->parts[i].series_count > 0;
 	}
-	if (fixed > memory_max)
-		return -E2BIG;
+	return bytes;
+}
+
+static int summing_init_sums(struct summing *summing, uint64_t memory_max)
+{
+	const struct store_match *match = summing->options->match;
 	for (uint32_t i = 0; i < match->parts_count; i++) {
 		const struct store_match_part *of = &match->parts[i];
 		store_read_lock(summing->store);
@@ -212,12 +198,27 @@ static int summing_init_sums(struct summing *summing)
 		store_read_unlock(summing->store);
 		if (of->series_count == 0)
 			continue;
-		summing->parts[i].sums = sums_new(summing->groups, summing->groups_count,
-		        nodes_count, (memory_max - fixed) / shares);
+		summing->parts[i].sums = sums_new(
+		        summing->groups, summing->groups_count, nodes_count, memory_max);
 		if (!summing->parts[i].sums)
 			return -ENOMEM;
 	}
 	return 0;
+}
+
+int pass_init_sums(struct pass *pass)
+{
+	uint64_t memory_max = pass->sides[0].summing.options->memory_max;
+	uint64_t fixed = 0;
+	uint32_t shares = 0;
+	int r = 0;
+	for (uint32_t i = 0; i < pass->sides_count; i++)
+		fixed += summing_fixed_bytes(&pass->sides[i].summing, &shares);
+	if (fixed > memory_max)
+		return -E2BIG;
+	for (uint32_t i = 0; i < pass->sides_count && shares > 0 && r == 0; i++)
+		r = summing_init_sums(&pass->sides[i].summing, (memory_max - fixed) / shares);
+	return r;
 }
 
 int summing_init(struct summing *summing)
@@ -239,7 +240,7 @@ int summing_init(struct summing *summing)
 	}
 	for (uint32_t i = 0; i < match->parts_count && r == 0; i++)
 		r = summing_init_part(summing, &summing->parts[i], &match->parts[i]);
-	return r < 0 || summing->steps ? r : summing_init_sums(summing);
+	return r;
 }
 
 int summing_observer(struct summing *summing, uint32_t stream, struct observer **ret_observer)
@@ -352,7 +353,7 @@ static int summing_add_run(struct summing *summing, struct summed_series *series
 
 static int summing_add_rows(struct summing *summing, bool *is_matched)
 {
-	const struct batch *batch = summing->batch;
+	const struct batch *batch = summing->pass->batch;
 	int r = 0;
 	for (uint32_t first = 0, end; first < batch->rows_count && r == 0; first = end) {
 		uint32_t id = batch->rows[first].series;
@@ -369,7 +370,7 @@ static int summing_add_rows(struct summing *summing, bool *is_matched)
 
 static int summing_add_coverage(struct summing *summing, bool *is_matched)
 {
-	const struct batch *batch = summing->batch;
+	const struct batch *batch = summing->pass->batch;
 	int r = 0;
 	for (uint32_t i = 0; i < batch->coverage_count && r == 0; i++) {
 		uint32_t place = places_find(&summing->part->places, batch->coverage[i].series);
@@ -400,7 +401,7 @@ int summing_add_loss(struct summing *summing, uint64_t period, uint32_t reason, 
 
 static int summing_add_losses(struct summing *summing, struct observer *observer, bool *is_matched)
 {
-	const struct batch *batch = summing->batch;
+	const struct batch *batch = summing->pass->batch;
 	int r = 0;
 	for (uint32_t i = 0; i < batch->losses_count && r == 0; i++) {
 		const struct loss *loss = &batch->losses[i];
@@ -418,25 +419,12 @@ static int summing_add_losses(struct summing *summing, struct observer *observer
 	return r;
 }
 
-int summing_record(void *owner, struct key_batch key, const struct record_batch *record,
-        struct generation *generation)
+int summing_add_record(struct summing *summing, struct key_batch key,
+        const struct record_batch *record, bool is_met)
 {
-	struct summing *summing = owner;
 	bool is_matched = false;
-
-	summing_turn_to(summing, generation);
-	bool is_met = places_meet(&summing->part->places, record);
-	int r = summing_begin_batch(summing);
-	if (r < 0)
-		return r;
-	if (is_met || record->has_loss_of_none) {
-		r = record_unpack_batch(record, key.start_ns, &summing->scratch, summing->batch);
-		if (r < 0)
-			return r;
-	}
-	/* From here on the record is good, and whatever goes wrong is not its fault. */
 	struct observer *observer;
-	r = summing_observer(summing, key.stream, &observer);
+	int r = summing_observer(summing, key.stream, &observer);
 	if (r < 0)
 		return r;
 	struct pending pending = { key.start_ns, record->duration_ns, 1,
@@ -529,39 +517,57 @@ static int summing_take(struct summing *summing, struct store_sum *sum)
 	return r;
 }
 
+/* What the side comes to, when all was read. */
+static int summing_finish(
+        struct summing *summing, const struct walk *walk, struct store_sum *ret_sum)
+{
+	int r = summing_finish_observers(summing);
+	r = r < 0 ? r : summing_count_met(summing);
+	r = r < 0 ? r : summing_take(summing, ret_sum);
+	if (r < 0)
+		return r;
+	summing->completeness.corrupt = walk->corrupt;
+	summing->completeness.corrupt_replaced = walk->replaced;
+	summing->completeness.unreadable_count = walk->unreadable_count;
+	memcpy(summing->completeness.unreadable, walk->unreadable, sizeof(walk->unreadable));
+	ret_sum->completeness = summing->completeness;
+	return 0;
+}
+
+int store_sum_sides(struct store *store, const struct store_sum_options *options, uint32_t count,
+        struct store_sum *ret_sums)
+{
+	struct store_sum sums[STORE_SUM_SIDES_MAX] = { 0 };
+	struct pass pass = { 0 };
+	assert(count > 0 && count <= STORE_SUM_SIDES_MAX);
+	for (uint32_t i = 0; i < count; i++) {
+		pass.sides[i].summing.options = &options[i];
+		pass.sides[i].walk = (struct walk){
+			.from_ns = options[i].from_ns,
+			.to_ns = options[i].to_ns,
+			.read_ns = options[i].read_ns,
+			.at = { .start_ns = options[i].from_ns },
+		};
+	}
+	int r = pass_init(&pass, store, count);
+	r = r < 0 ? r : pass_init_sums(&pass);
+	r = r < 0 ? r : pass_run(&pass);
+	for (uint32_t i = 0; i < count && r == 0; i++)
+		r = summing_finish(&pass.sides[i].summing, &pass.sides[i].walk, &sums[i]);
+	for (uint32_t i = 0; i < count; i++) {
+		if (r == 0)
+			ret_sums[i] = sums[i];
+		else
+			store_sum_fini(&sums[i]);
+	}
+	pass_fini(&pass);
+	return r;
+}
+
 int store_sum(
         struct store *store, const struct store_sum_options *options, struct store_sum *ret_sum)
 {
-	struct summing summing = { .store = store, .options = options };
-	struct store_sum sum = { 0 };
-	struct walk walk = {
-		.store = store,
-		.from_ns = options->from_ns,
-		.to_ns = options->to_ns,
-		.cancelled = options->cancelled,
-		.read_ns = options->read_ns,
-		.visit = summing_record,
-		.visit_stretch = summing_stretch,
-		.owner = &summing,
-	};
-
-	int r = summing_init(&summing);
-	r = r < 0 ? r : walk_run(&walk);
-	r = r < 0 ? r : summing_finish_observers(&summing);
-	r = r < 0 ? r : summing_count_met(&summing);
-	r = r < 0 ? r : summing_take(&summing, &sum);
-	if (r == 0) {
-		summing.completeness.corrupt = walk.corrupt;
-		summing.completeness.corrupt_replaced = walk.replaced;
-		summing.completeness.unreadable_count = walk.unreadable_count;
-		memcpy(summing.completeness.unreadable, walk.unreadable, sizeof(walk.unreadable));
-		sum.completeness = summing.completeness;
-		*ret_sum = sum;
-	} else {
-		store_sum_fini(&sum);
-	}
-	summing_fini(&summing);
-	return r;
+	return store_sum_sides(store, options, 1, ret_sum);
 }
 
 void store_sum_fini(struct store_sum *sum)

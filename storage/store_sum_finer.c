@@ -130,7 +130,7 @@ static void finer_count_member(
 /* All members of a unit of the open window: taken (NULL), or counted. */
 static int finer_each_member(struct finer *finer, uint32_t unit, struct finer_shares *shares)
 {
-	struct sealed *sealed = &finer->walk->sealed;
+	struct sealed *sealed = finer->walk->sealed;
 	struct hash128 series;
 	int r = 0;
 	for (uint32_t i = 0; i < sealed_members_count(sealed, unit) && r == 0; i++) {
@@ -162,7 +162,7 @@ static int finer_take_series(struct finer *finer, uint32_t unit)
 /* Can it be the unit, or a part of it, in the window that is open? */
 static bool finer_is_meant(const struct finer *finer, uint32_t unit)
 {
-	const struct sealed *sealed = &finer->walk->sealed;
+	const struct sealed *sealed = finer->walk->sealed;
 	const struct window_unit *of = &sealed->window.units[unit];
 	return summing_wants_unit(finer->summing, of) &&
 	       hash128_equal(finer_name(sealed, of), finer->name);
@@ -173,7 +173,7 @@ static bool finer_is_meant(const struct finer *finer, uint32_t unit)
 /* Has the unit of the open window something of ours, all of it and nothing else? */
 static int finer_judge_unit(struct finer *finer, uint32_t unit, bool *ret_fits, bool *ret_is_own)
 {
-	const struct window_unit *of = &finer->walk->sealed.window.units[unit];
+	const struct window_unit *of = &finer->walk->sealed->window.units[unit];
 	struct finer_shares shares = { .own = finer->has_all };
 	*ret_is_own = false;
 	if (!finer_is_meant(finer, unit))
@@ -183,7 +183,7 @@ static int finer_judge_unit(struct finer *finer, uint32_t unit, bool *ret_fits, 
 		return 0;
 	}
 	int r = finer->has_all ? 0 : finer_each_member(finer, unit, &shares);
-	if (sealed_is_corrupt(&finer->walk->sealed, r)) {
+	if (sealed_is_corrupt(finer->walk->sealed, r)) {
 		*ret_fits = false;
 		return 0;
 	}
@@ -194,7 +194,7 @@ static int finer_judge_unit(struct finer *finer, uint32_t unit, bool *ret_fits, 
 
 static int finer_open(struct finer *finer, struct key_window key, bool *ret_is_open)
 {
-	struct sealed *sealed = &finer->walk->sealed;
+	struct sealed *sealed = finer->walk->sealed;
 	const struct window_entry *entry = window_list_get(
 	        store_windows(finer->walk->store, key_window_level(key)), key);
 	*ret_is_open = false;
@@ -211,7 +211,7 @@ static int finer_open(struct finer *finer, struct key_window key, bool *ret_is_o
 static int finer_judge(struct finer *finer, struct key_window key, bool *ret_fits)
 {
 	int r = finer_open(finer, key, ret_fits);
-	uint32_t count = *ret_fits ? finer->walk->sealed.window.units_count : 0;
+	uint32_t count = *ret_fits ? finer->walk->sealed->window.units_count : 0;
 	for (uint32_t i = 0; i < count && r == 0 && *ret_fits; i++) {
 		bool is_own;
 		r = finer_judge_unit(finer, i, ret_fits, &is_own);
@@ -280,17 +280,19 @@ static int finer_read(struct finer *finer, struct key_window key)
 {
 	struct summing *summing = finer->summing;
 	struct walk *walk = finer->walk;
+	enum take takes[STORE_SUM_SIDES_MAX] = { TAKE_NOTHING };
 	bool fits = true;
 	bool is_open;
+	takes[summing_side(summing)] = TAKE_WHOLE;
 	int r = finer_open(finer, key, &is_open);
-	uint32_t count = is_open ? walk->sealed.window.units_count : 0;
+	uint32_t count = is_open ? walk->sealed->window.units_count : 0;
 	summing->is_missed = false;
 	for (uint32_t i = 0; i < count && r == 0; i++) {
 		bool is_own;
 		r = finer_judge_unit(finer, i, &fits, &is_own);
 		if (r == 0 && is_own)
 			r = walk_is_cancelled(walk) ? -ECANCELED
-			                            : summing_whole_unit(summing, walk, i);
+			                            : pass_unit(summing->pass, i, takes);
 	}
 	return r;
 }
@@ -298,7 +300,7 @@ static int finer_read(struct finer *finer, struct key_window key)
 static int finer_run(struct finer *finer, const struct damaged_unit *damaged)
 {
 	struct walk *walk = finer->walk;
-	struct sealed *sealed = &walk->sealed;
+	struct sealed *sealed = walk->sealed;
 	const struct window_entry *rollup = window_list_get(
 	        store_windows(walk->store, key_window_level(damaged->window)), damaged->window);
 	bool is_there = false;

@@ -5,8 +5,10 @@
  * rollup is used when all of it is wanted and its sums tell apart what the question does; then
  * whatever it was made of is left out, and what is not in its list of sources is read beside it. If
  * no rollup of a level can be used, the next finer level is tried, whose stretches are shorter, so
- * that no more is read at a time than necessary. Open batches are in no rollup; sums of
- * them that are in memory (head_sums.h) are read beside whatever else there is.
+ * that no more is read at a time than necessary; but where sides of a question are planned together
+ * (store_sum_pass.c), all of them take the widest level that one of them does, so that their
+ * stretches are the same. Open batches are in no rollup; sums of them that are in memory
+ * (head_sums.h) are read beside whatever else there is.
  *
  * Finer levels may be gone. Where all that a rollup was made of is gone, it belongs to the range by
  * its start; where some of it is, what is there is read, and what is not is counted. A rollup that
@@ -110,7 +112,7 @@ static int plan_can_read(struct summing *summing, struct walk *walk, uint32_t le
         struct key_window key, bool *ret_can)
 {
 	const struct window_entry *entry = window_list_get(store_windows(walk->store, level), key);
-	struct sealed *sealed = &walk->sealed;
+	struct sealed *sealed = walk->sealed;
 	*ret_can = false;
 	if (!entry || entry->is_corrupt || expiry_has_window(&walk->store->expiry, key))
 		return 0;
@@ -185,7 +187,7 @@ static bool plan_is_cut(const struct walk *walk, const struct window_entry *wind
 static int plan_count_damaged(
         struct walk *walk, const struct window_entry *rollup, struct key_block damaged)
 {
-	struct sealed *sealed = &walk->sealed;
+	struct sealed *sealed = walk->sealed;
 	int r = sealed_open(sealed, rollup);
 	if (r < 0)
 		return sealed_is_corrupt(sealed, r) ? 0 : r;
@@ -200,7 +202,7 @@ static int plan_uses(struct summing *summing, struct walk *walk, const struct wi
         bool *ret_uses)
 {
 	bool is_cut = plan_is_cut(walk, rollup);
-	struct sealed *sealed = &walk->sealed;
+	struct sealed *sealed = walk->sealed;
 	bool fits = false;
 	bool has_finer = false;
 	bool lacks_finer = false;
@@ -373,7 +375,7 @@ static int plan_list_gone(struct summing *summing, struct walk *walk)
 }
 
 /* Windows of levels up to `level` in the part, the widest first. */
-static int plan_part(struct summing *summing, struct walk *walk, uint32_t level,
+static int plan_part(struct summing *summing, struct walk *walk, uint32_t level, uint32_t level_min,
         struct plan_part part, bool *ret_is_made)
 {
 	struct plan *plan = &summing->plan;
@@ -383,15 +385,16 @@ static int plan_part(struct summing *summing, struct walk *walk, uint32_t level,
 	for (uint32_t i = level; i > 0 && r == 0; i--) {
 		r = plan_level(summing, walk, i, part);
 		/* A finer level may do with a shorter stretch. */
-		if (r == 0 && i == level && plan->used.count == 0)
+		if (r == 0 && i == level && plan->used.count == 0 && level > level_min)
 			return 0;
 	}
 	*ret_is_made = true;
+	plan->level = level;
 	r = r < 0 ? r : plan_sealed(summing, walk, part);
 	return r < 0 ? r : plan_heads(summing, walk, part.from_ns, part.to_ns);
 }
 
-int plan_make(struct summing *summing, struct walk *walk)
+int plan_make(struct summing *summing, struct walk *walk, uint32_t level_min)
 {
 	struct plan *plan = &summing->plan;
 	bool is_made = false;
@@ -400,6 +403,7 @@ int plan_make(struct summing *summing, struct walk *walk)
 	buf_reset(&plan->heads);
 	buf_reset(&plan->fresh);
 	plan->to_ns = walk->to_ns;
+	plan->level = 0;
 	for (uint32_t level = WINDOW_LEVELS; level > 0 && !is_made && r == 0; level--) {
 		struct plan_part part;
 		buf_reset(&plan->windows);
@@ -414,7 +418,7 @@ int plan_make(struct summing *summing, struct walk *walk)
 			break;
 		}
 		plan->to_ns = part.to_ns;
-		r = plan_part(summing, walk, level - 1, part, &is_made);
+		r = plan_part(summing, walk, level - 1, level_min, part, &is_made);
 	}
 	return r < 0 ? r : plan_list_gone(summing, walk);
 }

@@ -1,8 +1,11 @@
 #pragma once
 
 /*
- * What a sum knows while it goes: what is asked for, who was watching, and what was added up so
- * far. store_sum.c has the open batches and the end, store_sum_sealed.c what is sealed.
+ * What a sum knows while it goes: for each side what is asked for, who was watching, and what was
+ * added up so far; and what all sides share, which go through the store together.
+ *
+ * store_sum.c has the sums of a side, store_sum_pass.c the way through the store, store_sum_plan.c
+ * what of it a side reads, store_sum_heads.c what is open, and store_sum_sealed.c what is sealed.
  */
 
 #include <stdbool.h>
@@ -21,6 +24,8 @@ struct observer {
 	uint64_t missing_ns;
 	uint64_t first_ns;
 	uint64_t last_ns;
+	uint64_t pending_ns;      /* start of what is pending of his and was looked at last, */
+	uint64_t pending_stretch; /* of that stretch */
 	uint64_t lost[LOSS_REASON_MAX + 1]; /* nobody's */
 };
 
@@ -58,15 +63,18 @@ struct summing_part {
  * See store_sum_plan.c.
  */
 struct plan {
+	uint32_t level;     /* of the windows that the stretch is made of, at most */
 	uint64_t to_ns;     /* where the stretch ends; it begins at walk->at */
 	struct buf windows; /* struct plan_window: none: only open batches */
 	struct buf used;    /* struct plan_window: rollups that others are in */
 	struct buf gone;    /* struct key_window: of level 0, in nothing that can be read */
 	struct buf heads;   /* struct plan_head, ascending: open windows whose sums are read */
-	struct buf fresh;   /* struct key_batch: what of them is not in their sums */
+	struct buf
+	        fresh; /* struct key_batch: what of them is not in their sums; by head, ascending */
 };
 
-/* An open window whose segments are among those of the plan, and its other batches. */
+/* An open window whose segments are among those of the plan, and its other batches, by their keys.
+ */
 struct plan_head {
 	uint64_t from_ns, to_ns;
 	size_t fresh_first, fresh_end;
@@ -79,8 +87,10 @@ struct plan_window {
 	const struct head_segment *segment; /* or NULL: of the store */
 };
 
+/* One side. */
 struct summing {
 	struct store *store;
+	struct pass *pass; /* that it is part of */
 	const struct store_sum_options *options;
 	struct summing_part *parts; /* of the match */
 	struct summing_part *part;  /* of what is being read; or `nothing` */
@@ -97,10 +107,6 @@ struct summing {
 	uint32_t *observer_of; /* by stream: its observer plus one */
 	uint32_t observer_of_count;
 
-	struct batch *batch;
-	uint32_t batch_generation;
-	struct generation *pinned; /* of the batch */
-	struct buf scratch;
 	struct completeness completeness;
 
 	/* For what is sealed. */
@@ -108,6 +114,7 @@ struct summing {
 	bool is_missed;  /* the window that is being read was counted as not answerable */
 	bool has_resolution;
 	struct buf pending;
+	uint64_t stretches; /* that were pending so far */
 	struct stack_sums *stacks;
 	struct id_map *key_ids;
 	struct buf keys;    /* struct sum_group_key, distinct */
@@ -118,14 +125,57 @@ struct summing {
 	struct summing_steps *steps; /* where sums are by steps of the range; else NULL */
 };
 
-/* With `options` set and the rest zeroed. -EINVAL: the match is in no order. -ENOMEM. Failed or
- * not, summing_fini() ends it. */
+/* How much of a window, or of the batches of a stretch of time, a side reads. */
+enum take { TAKE_NOTHING, TAKE_FRESH, TAKE_CUT, TAKE_WHOLE };
+
+struct pass_side {
+	struct summing summing;
+	struct walk walk; /* where this side is */
+};
+
+/*
+ * All sides of a question on their way through the store. Each side plans for itself what it reads
+ * of a stretch; the union of that is read, and what is read is added to each side that takes it. So
+ * a block that several sides need is read and decoded once. One thread owns it.
+ */
+struct pass {
+	struct store *store;
+	struct pass_side sides[STORE_SUM_SIDES_MAX];
+	uint32_t sides_count;
+	struct sealed sealed; /* of all walks */
+
+	/* The open batch that is read. */
+	struct batch *batch;
+	uint32_t batch_generation;
+	struct generation *pinned; /* of the batch */
+	struct buf scratch;
+};
+
+/* With the sides' options and steps set and the rest zeroed. -EINVAL: a match is in no order.
+ * -ENOMEM. Failed or not, pass_fini() ends it. */
+int pass_init(struct pass *pass, struct store *store, uint32_t sides_count);
+void pass_fini(struct pass *pass);
+/* From where each walk is to where it ends. Errors as store_sum(). */
+int pass_run(struct pass *pass);
+/* A window with the part of it that each side reads. */
+struct pass_window {
+	struct key_window key;
+	const struct head_segment *segment;
+	enum take takes[STORE_SUM_SIDES_MAX];
+};
+int pass_window(struct pass *pass, const struct pass_window *window);
+/* A unit of the window that is open, for all sides that take it. */
+int pass_unit(struct pass *pass, uint32_t unit, const enum take takes[STORE_SUM_SIDES_MAX]);
+/* What is open of the stretch, in which each side reads up to its plan's end. */
+int pass_open(struct pass *pass, const bool takes_part[STORE_SUM_SIDES_MAX], bool may_break);
+
 int summing_init(struct summing *summing);
 void summing_fini(struct summing *summing);
-/* An open batch: visit of the walk. */
-int summing_record(void *owner, struct key_batch key, const struct record_batch *record,
-        struct generation *generation);
-int summing_window(struct summing *summing, struct walk *walk, const struct plan_window *window);
+/* Each part that can have rows gets an equal share of the memory. Of all sides, and once. */
+int pass_init_sums(struct pass *pass);
+/* What of an open batch is this side's; it is unpacked unless it has nothing of any side. */
+int summing_add_record(struct summing *summing, struct key_batch key,
+        const struct record_batch *record, bool is_met);
 
 /*
  * Steps of a range (store_sum_steps.c). What is read as a whole, and open batches, belong to the
@@ -143,8 +193,8 @@ int steps_begin_unit(struct summing *summing, const uint32_t *nodes, uint32_t co
 int steps_add_chunk(struct summing *summing, struct sealed *sealed,
         const struct detail_chunk *chunk, const struct detail_heads *heads, const uint8_t *wanted);
 void steps_note_resolution(struct summing *summing, uint64_t resolution_ns);
-/* summing_window(), once for all steps that it reaches into. */
-int steps_window(struct summing *summing, struct walk *walk, const struct plan_window *window);
+/* pass_window(), once for all steps that it reaches into. */
+int steps_window(struct summing *summing, struct walk *walk, const struct pass_window *window);
 
 /* The series' place among those asked for has it, or NULL. */
 static inline struct summed_series *summing_find(struct summing *summing, uint32_t series)
@@ -171,9 +221,6 @@ void summing_turn_to(struct summing *summing, struct generation *generation);
 int summing_compare_units(const void *a, const void *b);
 void summing_meet(struct summing *summing, struct summed_series *series);
 
-/* A unit of the window that is open, which is wanted as a whole. */
-int summing_whole_unit(struct summing *summing, struct walk *walk, uint32_t unit);
-
 /*
  * The sums of a unit of the rollup that is open, or its members, cannot be read; nothing of it was
  * added. It is counted, and read from finer windows if they are there, by summing_read_finer(),
@@ -184,8 +231,21 @@ int summing_note_damaged(
 int summing_read_finer(struct summing *summing, struct walk *walk);
 #define SUMMING_FINER_INSTEAD "finer windows were read"
 
-/* Sealed windows and what is open in their time: visit_stretch of the walk. */
-int summing_stretch(void *owner, struct walk *walk, bool may_break);
+/* Which of the pass's sides it is. */
+static inline uint32_t summing_side(const struct summing *summing)
+{
+	uint32_t side = 0;
+	while (&summing->pass->sides[side].summing != summing)
+		side++;
+	return side;
+}
+
+/* Who was watching, as a chunk of the window that is open says. */
+int summing_watchers(struct summing *summing, struct walk *walk, bool is_whole, uint32_t chunk);
+/* The intervals of a stretch, in order. */
+int summing_see_pending(struct summing *summing);
+/* What cannot be read of a stretch, and is not there: windows of the plan that are gone. */
+void summing_miss_gone(struct summing *summing);
 
 void summing_note_resolution(struct summing *summing, uint64_t resolution_ns);
 /* Has any series that is asked for this service and type? */
@@ -199,8 +259,11 @@ int summing_fits(struct summing *summing, struct walk *walk, const struct window
 int summing_fits_segment(struct summing *summing, struct walk *walk,
         const struct head_segment *segment, bool *ret_fits);
 
-/* The next stretch, into summing->plan. In the gate. */
-int plan_make(struct summing *summing, struct walk *walk);
+/*
+ * The next stretch, into summing->plan, of what overlaps at windows of `level_min` or a wider
+ * level. In the gate.
+ */
+int plan_make(struct summing *summing, struct walk *walk, uint32_t level_min);
 void plan_fini(struct plan *plan);
 
 /*
@@ -208,5 +271,3 @@ void plan_fini(struct plan *plan);
  * into summing->plan.
  */
 int plan_heads(struct summing *summing, struct walk *walk, uint64_t from_ns, uint64_t to_ns);
-/* What of the open batches from walk->at on to to_ns is in no sums of the plan. */
-int summing_open_batches(struct summing *summing, struct walk *walk, uint64_t to_ns);

@@ -3,6 +3,7 @@
  */
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "core/hash.h"
@@ -15,15 +16,29 @@ static int pending_compare(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-static int summing_see_pending(struct summing *summing)
+/* Those of each observer are: that is enough, and mostly so. */
+static bool pending_is_sorted(struct summing *summing)
+{
+	const struct pending *pending = ARRAY(struct pending, summing->pending);
+	size_t count = ARRAY_COUNT(struct pending, summing->pending);
+	bool is_sorted = true;
+	summing->stretches++;
+	for (size_t i = 0; i < count && is_sorted; i++) {
+		struct observer *observer = &summing->observers[pending[i].observer];
+		is_sorted = observer->pending_stretch != summing->stretches ||
+		            observer->pending_ns <= pending[i].start_ns;
+		observer->pending_stretch = summing->stretches;
+		observer->pending_ns = pending[i].start_ns;
+	}
+	return is_sorted;
+}
+
+int summing_see_pending(struct summing *summing)
 {
 	int r = 0;
 	struct pending *pending = ARRAY(struct pending, summing->pending);
 	size_t count = ARRAY_COUNT(struct pending, summing->pending);
-	bool is_sorted = true;
-	for (size_t i = 1; i < count && is_sorted; i++)
-		is_sorted = pending[i - 1].start_ns <= pending[i].start_ns;
-	if (!is_sorted)
+	if (!pending_is_sorted(summing))
 		qsort(pending, count, sizeof(*pending), pending_compare);
 	for (size_t i = 0; i < count && r == 0; i++)
 		r = observer_see(&summing->observers[pending[i].observer], &pending[i]);
@@ -151,33 +166,6 @@ static bool summing_is_total(
 	return only >= 0 && block->period > 0;
 }
 
-static int summing_add_groups(struct summing *summing, struct sealed *sealed,
-        const struct sum_block *block, const struct sum_group *groups, int64_t *choices)
-{
-	const uint32_t *order;
-	int r = sum_block_get_order(block, sealed->sums_memory, &order);
-	for (uint32_t i = 0; i < block->groups_count && r == 0; i++) {
-		int64_t choice = choices[i];
-		uint64_t samples = 0;
-		if (choice < 0)
-			continue;
-		struct stack_sums *stacks = summing_stacks(summing, block->dictionary_count);
-		if (!stacks)
-			return -ENOMEM;
-		for (uint32_t j = i; j < block->groups_count && r == 0; j++) {
-			if (choices[j] != choice || groups[j].key.period != groups[i].key.period)
-				continue;
-			choices[j] = CHOICE_NOTHING;
-			r = sum_block_add_group(block, sealed->sums_memory, j, stacks);
-			r = r < 0 ? r : sum_add(&samples, groups[j].samples);
-		}
-		r = r < 0 ? r
-		          : summing_add_stacks(summing, (uint32_t)choice, groups[i].key.period,
-		                    sealed_nodes(sealed), order, samples);
-	}
-	return r;
-}
-
 /* The choices of a block's groups, from all members of its unit. */
 static int summing_choose_all(struct summing *summing, struct sealed *sealed, uint32_t unit,
         const struct sum_block *block, const struct sum_group *groups, int64_t *choices,
@@ -223,53 +211,6 @@ static bool summing_has_rows(
 		if (choices[i] >= 0 && groups[i].samples > 0)
 			return true;
 	return false;
-}
-
-/*
- * The rows of a unit from its sums, which fit. When something is wrong after a part was added,
- * nothing can be left out any more: that ends it. So what is corrupt for sealed_is_corrupt() has
- * added nothing. *ret_lacks_values: only the values of its groups cannot be read.
- */
-static int summing_add_sums(struct summing *summing, struct sealed *sealed, uint32_t unit,
-        const struct sum_block *block, bool *ret_lacks_values)
-{
-	const struct sum_group *groups;
-	uint32_t group;
-	bool fits;
-	autofree int64_t *choices = malloc(((size_t)block->groups_count + 1) * sizeof(*choices));
-	if (!choices)
-		return -ENOMEM;
-	int r = sum_block_get_groups(block, sealed->sums_memory, &groups);
-	r = r < 0 ? r : summing_choose_all(summing, sealed, unit, block, groups, choices, &fits);
-	if (r < 0 || !fits)
-		return r < 0 ? r : -EBADMSG;
-	bool is_total = summing_is_total(block, choices, &group);
-	if (!is_total) {
-		r = sealed_get_values(sealed, unit, block);
-		*ret_lacks_values = sealed_is_corrupt(sealed, r);
-	}
-	struct stack_sums *stacks = NULL;
-	if (r == 0 && is_total) {
-		stacks = summing_stacks(summing, block->dictionary_count);
-		r = stacks ? sum_block_add_total(block, sealed->sums_memory, stacks) : -ENOMEM;
-	}
-	if (r < 0)
-		return r;
-	if (!sealed->segment)
-		summing_note_resolution(summing, sealed->key.to_ns - sealed->key.from_ns);
-	else if (summing_has_rows(block, groups, choices))
-		summing_note_resolution(summing, 0); /* what is open is there row by row as well */
-	r = summing_add_folded(summing, block, groups, choices);
-	if (r < 0)
-		return r;
-	if (!is_total) {
-		r = summing_add_groups(summing, sealed, block, groups, choices);
-		if (r == -EBADMSG)
-			sealed->failed = r;
-		return r;
-	}
-	return summing_add_stacks(
-	        summing, group, block->period, sealed_nodes(sealed), NULL, block->samples);
 }
 
 static int summing_match_stream(struct summing *summing, uint32_t stream)
@@ -350,7 +291,7 @@ static int detailing_flush(struct detailing *detailing)
 		r = sum_add(&samples, values[i]);
 	return r < 0 ? r
 	             : summing_add_stacks(summing, of->group, of->period,
-	                       sealed_nodes(&detailing->walk->sealed), NULL, samples);
+	                       sealed_nodes(detailing->walk->sealed), NULL, samples);
 }
 
 /* Rows of several groups or periods, one by one. */
@@ -358,7 +299,7 @@ static int detailing_add_mixed(struct detailing *detailing, const struct detail_
         const struct detail_heads *heads)
 {
 	struct summing *summing = detailing->summing;
-	struct sealed *sealed = &detailing->walk->sealed;
+	struct sealed *sealed = detailing->walk->sealed;
 	const uint8_t *wanted = detailing->wanted.bytes;
 	const uint32_t *nodes = sealed_nodes(sealed);
 	struct detail_rows rows;
@@ -388,7 +329,7 @@ static int detailing_add_alike(struct detailing *detailing, const struct detail_
         const struct summed_series *of, bool is_all)
 {
 	struct summing *summing = detailing->summing;
-	struct sealed *sealed = &detailing->walk->sealed;
+	struct sealed *sealed = detailing->walk->sealed;
 	int r = 0;
 	if (detailing->of &&
 	        (detailing->of->group != of->group || detailing->of->period != of->period))
@@ -433,7 +374,7 @@ static int detailing_add_chunk(struct detailing *detailing, const struct detail_
 	summing_note_resolution(summing, 0);
 	if (summing->steps)
 		return steps_add_chunk(
-		        summing, &detailing->walk->sealed, chunk, heads, detailing->wanted.bytes);
+		        summing, detailing->walk->sealed, chunk, heads, detailing->wanted.bytes);
 	return is_mixed ? detailing_add_mixed(detailing, chunk, heads)
 	                : detailing_add_alike(detailing, chunk, of, is_all);
 }
@@ -444,7 +385,7 @@ static int detailing_chunk(struct detailing *detailing, uint32_t unit, uint32_t 
 	struct walk *walk = detailing->walk;
 	struct detail_chunk chunk;
 	struct detail_heads heads;
-	int r = sealed_open_detail(&walk->sealed, unit, number, detailing->block, &chunk);
+	int r = sealed_open_detail(walk->sealed, unit, number, detailing->block, &chunk);
 	if (r < 0)
 		return r;
 	if (chunk.first_ns >= walk->to_ns || chunk.last_ns < walk->at.start_ns)
@@ -452,27 +393,11 @@ static int detailing_chunk(struct detailing *detailing, uint32_t unit, uint32_t 
 	if (chunk.losses_count == 0 &&
 	        !places_meet_range(&summing->part->places, chunk.series_first, chunk.series_last))
 		return 0;
-	r = sealed_get_detail_heads(&walk->sealed, &chunk, &heads);
+	r = sealed_get_detail_heads(walk->sealed, &chunk, &heads);
 	if (r < 0 || !summing_wants_heads(summing, &chunk, &heads))
 		return r;
 	r = detailing_add_chunk(detailing, &chunk, &heads);
 	return r < 0 ? r : summing_add_heads(summing, walk, false, &chunk, &heads);
-}
-
-static int summing_add_detail(
-        struct summing *summing, struct walk *walk, uint32_t unit, const struct sum_block *block)
-{
-	struct detailing detailing = { .summing = summing, .walk = walk, .block = block };
-	int r = 0;
-	if (summing->steps)
-		r = steps_begin_unit(summing, sealed_nodes(&walk->sealed), block->dictionary_count);
-	for (uint32_t i = 0; i < walk->sealed.window.units[unit].chunks && r == 0; i++) {
-		r = walk_is_cancelled(walk) ? -ECANCELED : detailing_chunk(&detailing, unit, i);
-		r = walk_forgive(walk, r);
-	}
-	r = r < 0 ? r : detailing_flush(&detailing);
-	buf_fini(&detailing.wanted);
-	return r;
 }
 
 /*
@@ -553,7 +478,7 @@ static int summing_fits_unit(struct summing *summing, struct sealed *sealed, uin
 /* Of what was opened, if it could be. */
 static int summing_fits_opened(struct summing *summing, struct walk *walk, int r, bool *ret_fits)
 {
-	struct sealed *sealed = &walk->sealed;
+	struct sealed *sealed = walk->sealed;
 	bool fits = true;
 	if (r == 0)
 		summing_turn_to(summing, sealed->generation);
@@ -570,19 +495,19 @@ static int summing_fits_opened(struct summing *summing, struct walk *walk, int r
 int summing_fits(struct summing *summing, struct walk *walk, const struct window_entry *window,
         bool *ret_fits)
 {
-	return summing_fits_opened(summing, walk, sealed_open(&walk->sealed, window), ret_fits);
+	return summing_fits_opened(summing, walk, sealed_open(walk->sealed, window), ret_fits);
 }
 
 int summing_fits_segment(struct summing *summing, struct walk *walk,
         const struct head_segment *segment, bool *ret_fits)
 {
 	return summing_fits_opened(
-	        summing, walk, sealed_open_segment(&walk->sealed, segment), ret_fits);
+	        summing, walk, sealed_open_segment(walk->sealed, segment), ret_fits);
 }
 
 static int summing_add_members(struct summing *summing, struct walk *walk, uint32_t unit)
 {
-	struct sealed *sealed = &walk->sealed;
+	struct sealed *sealed = walk->sealed;
 	int r = 0;
 	for (uint32_t i = 0; i < sealed_members_count(sealed, unit) && r == 0; i++) {
 		struct detail_chunk members;
@@ -599,78 +524,356 @@ static int summing_add_members(struct summing *summing, struct walk *walk, uint3
 /* The members of a unit of level 0 cannot be read. */
 static void summing_count_members(struct walk *walk, uint32_t unit)
 {
-	if (sealed_has_detail(&walk->sealed, unit))
+	if (sealed_has_detail(walk->sealed, unit))
 		walk_count_replaced(walk, SUMMING_DETAIL_INSTEAD);
 	else
 		walk_count_corrupt(walk);
 }
 
-int summing_whole_unit(struct summing *summing, struct walk *walk, uint32_t unit)
-{
-	struct sealed *sealed = &walk->sealed;
+/* ---- a unit, for all sides ---- */
+
+/* How a side reads the unit. */
+enum unit_way { UNIT_NOTHING, UNIT_SUMS, UNIT_DETAIL };
+
+struct unit_side {
+	struct summing *summing;
+	struct walk *walk;
+	enum unit_way way;
+	/* Of its sums. */
+	int64_t *choices; /* by group of the block */
+	bool is_total;
+	uint32_t group;
+	/* The groups that are added up together at the moment, or CHOICE_NOTHING. */
+	int64_t adding;
+	uint64_t samples;
+};
+
+struct unit {
+	struct sealed *sealed;
+	uint32_t number;
 	struct sum_block block;
+	const struct sum_group *groups;
+	struct unit_side sides[STORE_SUM_SIDES_MAX];
+	uint32_t sides_count;
+};
+
+static void unit_fini(struct unit *unit)
+{
+	for (uint32_t i = 0; i < unit->sides_count; i++)
+		free(unit->sides[i].choices);
+}
+
+/*
+ * How a side reads a unit that it wants as a whole: by sums, where they can answer, which the
+ * members say; else by detail, where it is there.
+ */
+static int unit_judge_whole(struct unit *unit, struct unit_side *side)
+{
+	struct summing *summing = side->summing;
+	struct sealed *sealed = unit->sealed;
+	bool has_detail = sealed_has_detail(sealed, unit->number);
 	bool fits = false;
 	bool wants = true;
-	int r = summing_fits_unit(summing, sealed, unit, &fits, &wants);
+	int r = summing_fits_unit(summing, sealed, unit->number, &fits, &wants);
 	bool has_members = r == 0;
 	if (r < 0 && !sealed_is_corrupt(sealed, r))
 		return r;
 	if (has_members && !wants)
 		return 0;
 	if (!has_members && key_window_level(sealed->key) > 0)
-		return summing_note_damaged(summing, sealed, unit, false);
-	if (!has_members) {
-		summing_count_members(walk, unit);
-		fits = false;
-	}
-	if (!sealed_has_detail(sealed, unit) && has_members && !fits) {
+		return summing_note_damaged(summing, sealed, unit->number, false);
+	if (!has_members)
+		summing_count_members(side->walk, unit->number);
+	if (has_members && fits)
+		side->way = UNIT_SUMS;
+	else if (has_detail)
+		side->way = UNIT_DETAIL;
+	else if (has_members)
 		summing_miss(summing, &sealed->key);
-		return 0;
-	}
-	if (!sealed_has_detail(sealed, unit) && !has_members)
-		return 0;
-	r = sealed_get_sums(sealed, unit, &block);
-	if (r == 0 && has_members && fits) {
-		bool lacks_values = false;
-		r = summing_add_sums(summing, sealed, unit, &block, &lacks_values);
-		if (lacks_values && sealed_has_detail(sealed, unit)) {
-			walk_count_replaced(walk, SUMMING_DETAIL_INSTEAD);
-			fits = false;
-			r = 0;
-		}
-	}
-	/* So far nothing was added of what cannot be read. */
-	if (key_window_level(sealed->key) > 0 && sealed_is_corrupt(sealed, r))
-		return summing_note_damaged(summing, sealed, unit, true);
-	if (r == 0 && fits)
-		r = summing_add_members(summing, walk, unit);
-	else if (r == 0)
-		r = summing_add_detail(summing, walk, unit, &block);
-	return walk_forgive(walk, r);
+	return 0;
 }
 
 /* Of a window that the range cuts: without its rows it belongs to the range by its start. */
-static int summing_cut_unit(struct summing *summing, struct walk *walk, uint32_t unit)
+static int unit_judge(struct unit *unit, struct unit_side *side, enum take take)
 {
-	struct sealed *sealed = &walk->sealed;
-	struct sum_block block;
-	if (!sealed_has_detail(sealed, unit)) {
-		struct key_batch first = { .start_ns = sealed->key.from_ns };
-		return walk_has(walk, first) ? summing_whole_unit(summing, walk, unit) : 0;
-	}
-	int r = sealed_get_sums(sealed, unit, &block);
-	r = r < 0 ? r : summing_add_detail(summing, walk, unit, &block);
-	return walk_forgive(walk, r);
+	struct key_batch first = { .start_ns = unit->sealed->key.from_ns };
+	if (take == TAKE_CUT && sealed_has_detail(unit->sealed, unit->number))
+		side->way = UNIT_DETAIL;
+	else if (take == TAKE_WHOLE || walk_has(side->walk, first))
+		return unit_judge_whole(unit, side);
+	return 0;
 }
 
-static int summing_watchers(
-        struct summing *summing, struct walk *walk, bool is_whole, uint32_t number)
+/* It cannot be read, and nothing of it was added. */
+static int unit_fail(struct unit *unit, struct unit_side *side, int r)
 {
-	bool is_rollup = key_window_level(walk->sealed.key) > 0;
+	side->way = UNIT_NOTHING;
+	if (key_window_level(unit->sealed->key) > 0 && sealed_is_corrupt(unit->sealed, r))
+		return summing_note_damaged(side->summing, unit->sealed, unit->number, true);
+	return walk_forgive(side->walk, r);
+}
+
+/* What is to be known before anything is added. *ret_lacks_values: but for the groups' values. */
+static int unit_prepare_sums(struct unit *unit, struct unit_side *side, bool *ret_lacks_values)
+{
+	struct sealed *sealed = unit->sealed;
+	const struct sum_block *block = &unit->block;
+	bool fits;
+	side->choices = malloc(((size_t)block->groups_count + 1) * sizeof(*side->choices));
+	if (!side->choices)
+		return -ENOMEM;
+	int r = sealed_get_groups(sealed, block, &unit->groups);
+	r = r < 0 ? r
+	          : summing_choose_all(side->summing, sealed, unit->number, block, unit->groups,
+	                    side->choices, &fits);
+	if (r < 0 || !fits)
+		return r < 0 ? r : -EBADMSG;
+	side->is_total = summing_is_total(block, side->choices, &side->group);
+	if (side->is_total)
+		return 0;
+	r = sealed_get_values(sealed, unit->number, block);
+	*ret_lacks_values = sealed_is_corrupt(sealed, r);
+	return r;
+}
+
+static int unit_prepare(struct unit *unit, struct unit_side *side)
+{
+	bool lacks_values = false;
+	if (side->way == UNIT_NOTHING)
+		return 0;
+	int r = sealed_get_sums(unit->sealed, unit->number, &unit->block);
+	if (r == 0 && side->way == UNIT_SUMS)
+		r = unit_prepare_sums(unit, side, &lacks_values);
+	if (lacks_values && sealed_has_detail(unit->sealed, unit->number)) {
+		walk_count_replaced(side->walk, SUMMING_DETAIL_INSTEAD);
+		side->way = UNIT_DETAIL;
+		return 0;
+	}
+	return r < 0 ? unit_fail(unit, side, r) : 0;
+}
+
+/* The totals, decoded once for all sides that want them. */
+static int unit_get_totals(struct unit *unit)
+{
+	struct stack_sums *to[STORE_SUM_SIDES_MAX];
+	uint32_t to_count = 0;
+	for (uint32_t i = 0; i < unit->sides_count; i++) {
+		struct unit_side *side = &unit->sides[i];
+		if (side->way != UNIT_SUMS || !side->is_total)
+			continue;
+		to[to_count] = summing_stacks(side->summing, unit->block.dictionary_count);
+		if (!to[to_count++])
+			return -ENOMEM;
+	}
+	if (to_count == 0)
+		return 0;
+	int failed = sum_block_add_total_each(
+	        &unit->block, unit->sealed->sums_memory, to, to_count);
+	int r = 0;
+	for (uint32_t i = 0; i < unit->sides_count && failed < 0 && r == 0; i++)
+		if (unit->sides[i].way == UNIT_SUMS && unit->sides[i].is_total)
+			r = unit_fail(unit, &unit->sides[i], failed);
+	return r;
+}
+
+/* From here on something is added: what goes wrong ends the sum. */
+static int unit_add_total(struct unit *unit, struct unit_side *side)
+{
+	struct summing *summing = side->summing;
+	const struct sealed *sealed = unit->sealed;
+	if (!sealed->segment)
+		summing_note_resolution(summing, sealed->key.to_ns - sealed->key.from_ns);
+	else if (summing_has_rows(&unit->block, unit->groups, side->choices))
+		summing_note_resolution(summing, 0); /* what is open is there row by row as well */
+	int r = summing_add_folded(summing, &unit->block, unit->groups, side->choices);
+	if (r < 0 || !side->is_total)
+		return r;
+	return summing_add_stacks(summing, side->group, unit->block.period, sealed_nodes(sealed),
+	        NULL, unit->block.samples);
+}
+
+static bool unit_adds(
+        const struct unit *unit, const struct unit_side *side, uint32_t first, uint32_t group)
+{
+	return side->adding >= 0 && side->choices[group] == side->adding &&
+	       unit->groups[group].key.period == unit->groups[first].key.period;
+}
+
+/*
+ * Which groups each side adds up together from `first` on: those of its choice there, or of the
+ * first that another side adds up. *ret_has false: none.
+ */
+static int unit_begin_groups(struct unit *unit, uint32_t first, bool *ret_has)
+{
+	*ret_has = false;
+	for (uint32_t i = 0; i < unit->sides_count; i++) {
+		struct unit_side *side = &unit->sides[i];
+		bool is_by_groups = side->way == UNIT_SUMS && !side->is_total;
+		side->adding = is_by_groups ? side->choices[first] : CHOICE_NOTHING;
+		*ret_has |= side->adding >= 0;
+	}
+	for (uint32_t i = 0; i < unit->sides_count && *ret_has; i++) {
+		struct unit_side *side = &unit->sides[i];
+		const struct unit_side *other = &unit->sides[unit->sides_count - 1 - i];
+		if (side->way != UNIT_SUMS || side->is_total || side->adding >= 0)
+			continue;
+		for (uint32_t j = first + 1; j < unit->block.groups_count && side->adding < 0; j++)
+			if (unit_adds(unit, other, first, j))
+				side->adding = side->choices[j];
+	}
+	for (uint32_t i = 0; i < unit->sides_count; i++) {
+		struct unit_side *side = &unit->sides[i];
+		side->samples = 0;
+		if (side->adding >= 0 &&
+		        !summing_stacks(side->summing, unit->block.dictionary_count))
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+/* One group to the sides that want it. */
+static int unit_add_group(struct unit *unit, uint32_t first, uint32_t group)
+{
+	struct stack_sums *to[STORE_SUM_SIDES_MAX];
+	uint32_t to_count = 0;
+	int r = 0;
+	for (uint32_t i = 0; i < unit->sides_count && r == 0; i++) {
+		struct unit_side *side = &unit->sides[i];
+		if (!unit_adds(unit, side, first, group))
+			continue;
+		side->choices[group] = CHOICE_NOTHING;
+		to[to_count++] = side->summing->stacks;
+		r = sum_add(&side->samples, unit->groups[group].samples);
+	}
+	return r < 0 || to_count == 0 ? r
+	                              : sum_block_add_group_each(&unit->block,
+	                                        unit->sealed->sums_memory, group, to, to_count);
+}
+
+static int unit_add_groups_from(struct unit *unit, uint32_t first, const uint32_t *order)
+{
+	bool has_any = false;
+	int r = unit_begin_groups(unit, first, &has_any);
+	for (uint32_t i = first; i < unit->block.groups_count && has_any && r == 0; i++)
+		r = unit_add_group(unit, first, i);
+	for (uint32_t i = 0; i < unit->sides_count && r == 0; i++) {
+		const struct unit_side *side = &unit->sides[i];
+		if (side->adding >= 0)
+			r = summing_add_stacks(side->summing, (uint32_t)side->adding,
+			        unit->groups[first].key.period, sealed_nodes(unit->sealed), order,
+			        side->samples);
+	}
+	return r;
+}
+
+static int unit_add_groups(struct unit *unit)
+{
+	const uint32_t *order;
+	bool has_any = false;
+	for (uint32_t i = 0; i < unit->sides_count; i++)
+		has_any |= unit->sides[i].way == UNIT_SUMS && !unit->sides[i].is_total;
+	if (!has_any)
+		return 0;
+	int r = sealed_get_order(unit->sealed, &unit->block, &order);
+	for (uint32_t i = 0; i < unit->block.groups_count && r == 0; i++)
+		r = unit_add_groups_from(unit, i, order);
+	if (r == -EBADMSG)
+		unit->sealed->failed = r; /* a part may be in the sums already */
+	return r;
+}
+
+static int unit_add_sums(struct unit *unit)
+{
+	int r = unit_get_totals(unit);
+	for (uint32_t i = 0; i < unit->sides_count && r == 0; i++)
+		if (unit->sides[i].way == UNIT_SUMS)
+			r = unit_add_total(unit, &unit->sides[i]);
+	r = r < 0 ? r : unit_add_groups(unit);
+	for (uint32_t i = 0; i < unit->sides_count && r == 0; i++) {
+		struct unit_side *side = &unit->sides[i];
+		if (side->way != UNIT_SUMS)
+			continue;
+		r = summing_add_members(side->summing, side->walk, unit->number);
+		r = walk_forgive(side->walk, r);
+	}
+	return r;
+}
+
+/* Each chunk to all sides that read rows. */
+static int unit_add_chunk(
+        struct unit *unit, struct detailing detailings[STORE_SUM_SIDES_MAX], uint32_t chunk)
+{
+	int r = 0;
+	for (uint32_t i = 0; i < unit->sides_count && r == 0; i++) {
+		struct walk *walk = unit->sides[i].walk;
+		if (unit->sides[i].way != UNIT_DETAIL)
+			continue;
+		r = walk_is_cancelled(walk) ? -ECANCELED
+		                            : detailing_chunk(&detailings[i], unit->number, chunk);
+		r = walk_forgive(walk, r);
+	}
+	return r;
+}
+
+static int unit_add_detail(struct unit *unit)
+{
+	struct detailing detailings[STORE_SUM_SIDES_MAX] = { 0 };
+	uint32_t chunks = 0;
+	int r = 0;
+	for (uint32_t i = 0; i < unit->sides_count && r == 0; i++) {
+		const struct unit_side *side = &unit->sides[i];
+		if (side->way != UNIT_DETAIL)
+			continue;
+		chunks = unit->sealed->window.units[unit->number].chunks;
+		detailings[i] = (struct detailing){
+			.summing = side->summing, .walk = side->walk, .block = &unit->block
+		};
+		if (side->summing->steps)
+			r = steps_begin_unit(side->summing, sealed_nodes(unit->sealed),
+			        unit->block.dictionary_count);
+	}
+	for (uint32_t chunk = 0; chunk < chunks && r == 0; chunk++)
+		r = unit_add_chunk(unit, detailings, chunk);
+	for (uint32_t i = 0; i < unit->sides_count; i++) {
+		if (r == 0 && unit->sides[i].way == UNIT_DETAIL)
+			r = walk_forgive(unit->sides[i].walk, detailing_flush(&detailings[i]));
+		buf_fini(&detailings[i].wanted);
+	}
+	return r;
+}
+
+int pass_unit(struct pass *pass, uint32_t number, const enum take takes[STORE_SUM_SIDES_MAX])
+{
+	__attribute__((cleanup(unit_fini))) struct unit unit = {
+		.sealed = &pass->sealed, .number = number, .sides_count = pass->sides_count
+	};
+	const struct window_unit *of = &pass->sealed.window.units[number];
+	bool is_wanted = false;
+	int r = 0;
+	for (uint32_t i = 0; i < pass->sides_count && r == 0; i++) {
+		struct unit_side *side = &unit.sides[i];
+		*side = (struct unit_side){ .summing = &pass->sides[i].summing,
+			.walk = &pass->sides[i].walk };
+		if (takes[i] == TAKE_NOTHING || of->is_gone ||
+		        !summing_wants_unit(side->summing, of))
+			continue;
+		is_wanted = true;
+		r = walk_is_cancelled(side->walk) ? -ECANCELED : unit_judge(&unit, side, takes[i]);
+	}
+	for (uint32_t i = 0; i < pass->sides_count && is_wanted && r == 0; i++)
+		r = unit_prepare(&unit, &unit.sides[i]);
+	if (is_wanted && r == 0)
+		r = unit_add_sums(&unit);
+	return r < 0 || !is_wanted ? r : unit_add_detail(&unit);
+}
+
+int summing_watchers(struct summing *summing, struct walk *walk, bool is_whole, uint32_t number)
+{
+	bool is_rollup = key_window_level(walk->sealed->key) > 0;
 	struct detail_chunk chunk;
 	struct detail_heads heads;
 	struct observer *observer;
-	int r = sealed_get_watchers(&walk->sealed, number, &chunk, &heads);
+	int r = sealed_get_watchers(walk->sealed, number, &chunk, &heads);
 	if (r < 0)
 		return r;
 	for (uint32_t i = 0; i < chunk.intervals_count && r == 0; i++) {
@@ -705,72 +908,11 @@ bool summing_wants_unit(const struct summing *summing, const struct window_unit 
 	       bsearch(&key, part->units, part->units_count, sizeof(key), summing_compare_units);
 }
 
-int summing_window(struct summing *summing, struct walk *walk, const struct plan_window *window)
+void summing_miss_gone(struct summing *summing)
 {
-	struct sealed *sealed = &walk->sealed;
-	struct window_entry entry = { .key = window->key };
-	int r = window->segment ? sealed_open_segment(sealed, window->segment)
-	                        : sealed_open(sealed, &entry);
-	if (r < 0)
-		return walk_forgive(walk, r);
-	summing_turn_to(summing, sealed->generation);
-	summing->is_missed = false;
-	/* Steps do not say who was watching. */
-	uint32_t watchers = summing->steps ? 0 : sealed->window.watchers_chunks;
-	for (uint32_t i = 0; i < watchers && r == 0; i++)
-		r = walk_forgive(walk, summing_watchers(summing, walk, window->is_whole, i));
-	for (uint32_t i = 0; i < sealed->window.units_count && r == 0; i++) {
-		if (sealed->window.units[i].is_gone ||
-		        !summing_wants_unit(summing, &sealed->window.units[i]))
-			continue;
-		if (walk_is_cancelled(walk))
-			return -ECANCELED;
-		r = window->is_whole ? summing_whole_unit(summing, walk, i)
-		                     : summing_cut_unit(summing, walk, i);
-	}
-	return r < 0 ? r : summing_read_finer(summing, walk);
-}
-
-/* Blocks have what the sums leave of the question's memory. */
-static void summing_bound(const struct summing *summing, struct sealed *sealed)
-{
-	uint64_t taken = 0;
-	for (uint32_t i = 0; i < summing->options->match->parts_count; i++)
-		if (summing->parts[i].sums) /* without series there are none */
-			taken += sums_memory(summing->parts[i].sums);
-	sealed->memory_max = taken < summing->options->memory_max
-	                             ? summing->options->memory_max - taken
-	                             : 1;
-}
-
-int summing_stretch(void *owner, struct walk *walk, bool may_break)
-{
-	struct summing *summing = owner;
-	if (walk_is_cancelled(walk))
-		return -ECANCELED;
-	summing_bound(summing, &walk->sealed);
-	int r = plan_make(summing, walk);
-	if (r < 0)
-		return r;
-	const struct plan *plan = &summing->plan;
-	const struct plan_window *windows = ARRAY(struct plan_window, plan->windows);
-	const struct key_window *gone = ARRAY(struct key_window, plan->gone);
-	size_t count = ARRAY_COUNT(struct plan_window, plan->windows);
-	uint64_t to_ns = plan->to_ns < walk->to_ns ? plan->to_ns : walk->to_ns;
-	size_t gone_count = ARRAY_COUNT(struct key_window, plan->gone);
-	for (size_t i = 0; i < gone_count; i++) {
+	const struct key_window *gone = ARRAY(struct key_window, summing->plan.gone);
+	for (size_t i = 0; i < ARRAY_COUNT(struct key_window, summing->plan.gone); i++) {
 		summing->is_missed = false;
 		summing_miss(summing, &gone[i]);
 	}
-	if (count == 0 && gone_count == 0 && may_break)
-		return walk_batches(walk, to_ns, true);
-	summing->is_pending = true;
-	r = summing_open_batches(summing, walk, to_ns);
-	for (size_t i = 0; i < count && r == 0; i++)
-		r = summing->steps ? steps_window(summing, walk, &windows[i])
-		                   : summing_window(summing, walk, &windows[i]);
-	r = r < 0 ? r : summing_see_pending(summing);
-	summing->is_pending = false;
-	walk->at = (struct key_batch){ .start_ns = to_ns };
-	return r;
 }

@@ -253,12 +253,12 @@ void steps_note_resolution(struct summing *summing, uint64_t resolution_ns)
 	*to = resolution_ns > *to ? resolution_ns : *to;
 }
 
-int steps_window(struct summing *summing, struct walk *walk, const struct plan_window *window)
+int steps_window(struct summing *summing, struct walk *walk, const struct pass_window *window)
 {
 	struct summing_steps *steps = summing->steps;
 	const struct key_window *read = ARRAY(struct key_window, steps->read);
-	if (window->is_whole)
-		return summing_window(summing, walk, window);
+	if (window->takes[0] == TAKE_WHOLE)
+		return pass_window(summing->pass, window);
 	for (size_t i = ARRAY_COUNT(struct key_window, steps->read); i-- > 0;)
 		if (key_window_compare(read[i], window->key) == 0)
 			return 0;
@@ -267,46 +267,45 @@ int steps_window(struct summing *summing, struct walk *walk, const struct plan_w
 		return -ENOMEM;
 	uint64_t to_ns = walk->to_ns;
 	walk->to_ns = steps->options->bounds_ns[steps->options->steps_count];
-	int r = summing_window(summing, walk, window);
+	int r = pass_window(summing->pass, window);
 	walk->to_ns = to_ns;
 	return r;
 }
 
-static int steps_walk(struct summing *summing, struct walk *walk)
+static int steps_walk(struct summing_steps *steps, struct pass *pass)
 {
-	const struct store_steps_options *options = summing->steps->options;
-	int r = sealed_init(&walk->sealed, walk->store);
-	walk->sealed.passes_over = true;
+	const struct store_steps_options *options = steps->options;
+	struct walk *walk = &pass->sides[0].walk;
+	int r = 0;
 	for (uint32_t i = 0; i < options->steps_count && r == 0; i++) {
-		summing->steps->at = i;
+		steps->at = i;
 		walk->from_ns = options->bounds_ns[i];
 		walk->to_ns = options->bounds_ns[i + 1];
 		walk->at = (struct key_batch){ .start_ns = walk->from_ns };
-		r = walk_range(walk);
+		r = pass_run(pass);
 	}
-	sealed_fini(&walk->sealed);
 	return r;
 }
 
 /* What steps come to is in `to`, which is given away when all went well. */
-static int steps_make(struct summing *summing, struct walk *walk)
+static int steps_make(struct summing_steps *steps, struct store *store, struct pass *pass)
 {
-	const struct store_steps_options *options = summing->steps->options;
-	struct store_steps *to = summing->steps->to;
+	const struct store_steps_options *options = steps->options;
+	struct store_steps *to = steps->to;
 	uint64_t values = (uint64_t)options->steps_count * options->groups_count;
-	if (values > summing->options->memory_max / sizeof(*to->values))
+	if (values > options->sum.memory_max / sizeof(*to->values))
 		return -E2BIG;
 	to->values = calloc(values + 1, sizeof(*to->values));
 	to->resolution_ns = calloc(options->steps_count + UINT64_C(1), sizeof(uint64_t));
 	if (!to->values || !to->resolution_ns)
 		return -ENOMEM;
-	int r = summing_init(summing);
-	r = r < 0 ? r : steps_walk(summing, walk);
+	int r = pass_init(pass, store, 1);
+	r = r < 0 ? r : steps_walk(steps, pass);
 	if (r < 0)
 		return r;
-	to->unknown_count = (uint32_t)ARRAY_COUNT(struct store_step_row, summing->steps->unknown);
-	to->unknown = (void *)summing->steps->unknown.bytes;
-	summing->steps->unknown = (struct buf){ 0 };
+	to->unknown_count = (uint32_t)ARRAY_COUNT(struct store_step_row, steps->unknown);
+	to->unknown = (void *)steps->unknown.bytes;
+	steps->unknown = (struct buf){ 0 };
 	return 0;
 }
 
@@ -315,21 +314,16 @@ int store_sum_steps(struct store *store, const struct store_steps_options *optio
 {
 	struct store_steps to = { 0 };
 	struct summing_steps steps = { .options = options, .to = &to };
-	struct summing summing = { .store = store, .options = &options->sum, .steps = &steps };
-	struct walk walk = {
-		.store = store,
-		.cancelled = options->sum.cancelled,
-		.read_ns = options->sum.read_ns,
-		.visit = summing_record,
-		.visit_stretch = summing_stretch,
-		.owner = &summing,
-	};
-	int r = steps_make(&summing, &walk);
+	struct pass pass = { .store = store };
+	pass.sides[0].summing.options = &options->sum;
+	pass.sides[0].summing.steps = &steps;
+	pass.sides[0].walk.read_ns = options->sum.read_ns;
+	int r = steps_make(&steps, store, &pass);
 	if (r == 0)
 		*ret_steps = to;
 	else
 		store_steps_fini(&to);
-	summing_fini(&summing);
+	pass_fini(&pass);
 	buf_fini(&steps.read);
 	buf_fini(&steps.places);
 	buf_fini(&steps.unknown);

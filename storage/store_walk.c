@@ -10,8 +10,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define STORE_STRETCH_BYTES (4u << 20)
-
 bool walk_is_cancelled(const struct walk *walk)
 {
 	return walk->cancelled && __atomic_load_n(walk->cancelled, __ATOMIC_RELAXED);
@@ -62,10 +60,10 @@ static void walk_name_block(struct unreadable *one, const struct key_block *bloc
 
 static void walk_count_block(struct walk *walk, const char *instead)
 {
-	const struct sealed *sealed = &walk->sealed;
+	const struct sealed *sealed = walk->sealed;
 	const struct key_block *block = &sealed->tried;
 	struct unreadable one;
-	sealed_note_unreadable(&walk->sealed);
+	sealed_note_unreadable(walk->sealed);
 	memset(&one, 0, sizeof(one));
 	one.from_ns = block->window.from_ns;
 	one.to_ns = block->window.to_ns;
@@ -106,7 +104,7 @@ void walk_count_corrupt_window(struct walk *walk, struct key_window key)
 	walk_note_unreadable(walk, &one);
 }
 
-static void walk_count_corrupt_batch(struct walk *walk, struct key_batch key)
+void walk_count_corrupt_batch(struct walk *walk, struct key_batch key)
 {
 	struct unreadable one;
 	memset(&one, 0, sizeof(one));
@@ -116,20 +114,29 @@ static void walk_count_corrupt_batch(struct walk *walk, struct key_batch key)
 	walk_note_unreadable(walk, &one);
 }
 
-int walk_record(struct walk *walk, struct kv_bytes key_bytes, struct kv_bytes value)
+int walk_open_record(struct walk *walk, struct kv_bytes key_bytes, struct kv_bytes value,
+        struct key_batch *ret_key, struct record_batch *ret_record,
+        struct generation **ret_generation)
 {
 	struct key_batch key = { 0 };
-	struct record_batch record;
 	int r = keys_get_batch(key_bytes.bytes, key_bytes.count, &key);
-	r = r < 0 ? r : record_get_batch(key_bytes, value, &record);
+	*ret_key = key;
+	r = r < 0 ? r : record_get_batch(key_bytes, value, ret_record);
 	uint64_t end_ns;
-	if (r == 0 && (!store_has_stream(walk->store, key.stream) ||
-	                      __builtin_add_overflow(key.start_ns, record.duration_ns, &end_ns)))
+	if (r == 0 &&
+	        (!store_has_stream(walk->store, key.stream) ||
+	                __builtin_add_overflow(key.start_ns, ret_record->duration_ns, &end_ns)))
 		r = -EBADMSG;
+	r = r < 0 ? r : store_use_generation(walk->store, ret_record->generation, ret_generation);
+	return r == -ENOENT ? -EBADMSG : r;
+}
+
+int walk_record(struct walk *walk, struct kv_bytes key_bytes, struct kv_bytes value)
+{
+	struct key_batch key;
+	struct record_batch record;
 	struct generation *generation = NULL;
-	r = r < 0 ? r : store_use_generation(walk->store, record.generation, &generation);
-	if (r == -ENOENT)
-		r = -EBADMSG;
+	int r = walk_open_record(walk, key_bytes, value, &key, &record, &generation);
 	r = r < 0 ? r : walk->visit(walk->owner, key, &record, generation);
 	if (r == -EBADMSG || r == -EPROTONOSUPPORT) {
 		store_note_unreadable(walk->store, KV_BATCH, key_bytes, r);
@@ -181,8 +188,6 @@ int walk_batches(struct walk *walk, uint64_t to_ns, bool may_break)
 static int walk_stretch(struct walk *walk)
 {
 	bool may_break = gate_is_outermost(&walk->store->gate);
-	if (walk->visit_stretch)
-		return walk->visit_stretch(walk->owner, walk, may_break);
 	struct window_span span;
 	uint64_t to_ns = walk->to_ns;
 	bool has_span = window_list_span(&walk->store->windows, walk->at.start_ns, to_ns, &span);
@@ -201,14 +206,14 @@ static int walk_stretch(struct walk *walk)
 }
 
 /* The last stretch may end behind the range. */
-static void walk_tell(const struct walk *walk, uint64_t before_ns)
+void walk_tell(const struct walk *walk, uint64_t before_ns)
 {
 	uint64_t at_ns = walk->at.start_ns < walk->to_ns ? walk->at.start_ns : walk->to_ns;
 	if (walk->read_ns && at_ns > before_ns)
 		(void)__atomic_fetch_add(walk->read_ns, at_ns - before_ns, __ATOMIC_RELAXED);
 }
 
-int walk_range(struct walk *walk)
+static int walk_range(struct walk *walk)
 {
 	int r = 0;
 	while (r == 0 && walk->at.start_ns < walk->to_ns) {
@@ -223,11 +228,14 @@ int walk_range(struct walk *walk)
 
 int walk_run(struct walk *walk)
 {
-	int r = sealed_init(&walk->sealed, walk->store);
-	walk->sealed.passes_over = true;
+	struct sealed sealed;
+	int r = sealed_init(&sealed, walk->store);
+	sealed.passes_over = true;
+	walk->sealed = &sealed;
 	walk->at = (struct key_batch){ .start_ns = walk->from_ns };
 	r = r < 0 ? r : walk_range(walk);
-	sealed_fini(&walk->sealed);
+	walk->sealed = NULL;
+	sealed_fini(&sealed);
 	return r;
 }
 
@@ -238,7 +246,7 @@ bool walk_has(const struct walk *walk, struct key_batch key)
 
 int walk_forgive(struct walk *walk, int result)
 {
-	if (!sealed_is_corrupt(&walk->sealed, result))
+	if (!sealed_is_corrupt(walk->sealed, result))
 		return result;
 	walk_count_corrupt(walk);
 	return 0;

@@ -16,6 +16,9 @@
 #include "storage/sealed.h"
 #include "storage/store_private.h"
 
+/* Of open batches in one visit to the gate. */
+#define STORE_STRETCH_BYTES (4u << 20)
+
 struct walk {
 	struct store *store;
 	uint64_t from_ns;
@@ -28,15 +31,11 @@ struct walk {
 	 */
 	int (*visit)(void *owner, struct key_batch key, const struct record_batch *record,
 	        struct generation *generation);
-	/*
-	 * Reads a span from walk->at on, and moves it. NULL: visit_stretch() does so with whatever
-	 * comes next; it may let the writer in between when may_break.
-	 */
+	/* Reads a span from walk->at on, and moves it. */
 	int (*visit_span)(void *owner, struct walk *walk, const struct window_span *span);
-	int (*visit_stretch)(void *owner, struct walk *walk, bool may_break);
 	void *owner;
-	struct key_batch at; /* what is before it was read */
-	struct sealed sealed;
+	struct key_batch at;   /* what is before it was read */
+	struct sealed *sealed; /* borrowed while the walk goes */
 	uint64_t corrupt;
 	uint64_t replaced;         /* of these, those in whose place something else was read */
 	uint32_t unreadable_count; /* the first of them, none twice */
@@ -48,8 +47,8 @@ struct walk {
  * -ENOMEM, -EIO, or what a visit returned.
  */
 int walk_run(struct walk *walk);
-/* From walk->at on, with walk->sealed as it is. */
-int walk_range(struct walk *walk);
+/* Says in walk->read_ns how far it has come from there. */
+void walk_tell(const struct walk *walk, uint64_t before_ns);
 bool walk_is_cancelled(const struct walk *walk);
 /* What walk->sealed read last. */
 void walk_count_corrupt(struct walk *walk);
@@ -59,6 +58,12 @@ void walk_count_replaced(struct walk *walk, const char *instead);
 void walk_count_corrupt_window(struct walk *walk, struct key_window key);
 /* 0 when the block is only to be left out: it is counted. */
 int walk_forgive(struct walk *walk, int result);
+
+/* Checks a record, and what it is of. -EBADMSG, -EPROTONOSUPPORT: it is to be left out. */
+int walk_open_record(struct walk *walk, struct kv_bytes key_bytes, struct kv_bytes value,
+        struct key_batch *ret_key, struct record_batch *ret_record,
+        struct generation **ret_generation);
+void walk_count_corrupt_batch(struct walk *walk, struct key_batch key);
 
 /* Open batches of [walk->at, to_ns). */
 struct kv_iterator *walk_iterator(const struct walk *walk, uint64_t to_ns);

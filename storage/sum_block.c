@@ -603,38 +603,48 @@ static void sum_add_narrow(const uint32_t *values, uint32_t count, uint32_t *sum
 		sums[i] += values[i];
 }
 
-static int sum_add(struct sum_memory *memory, const struct column_wide *column, uint64_t samples,
-        struct stack_sums *sums)
+static int sum_add_wide(
+        const uint32_t *narrow, const uint64_t *wide, uint32_t count, struct stack_sums *sums)
 {
-	uint32_t count = column->low.count;
-	const uint32_t *narrow;
-	const uint64_t *wide;
-	if (stack_sums_count(sums) != count)
-		return -EBADMSG;
-	int r = sum_get_values(memory, column, samples, &narrow, &wide);
-	if (r < 0)
-		return r;
-	assert(narrow || wide);
-	if (narrow && samples <= UINT32_MAX) {
-		sum_add_narrow(narrow, count, stack_sums_narrow(sums, samples));
-		return 0;
-	}
+	int r = 0;
 	for (uint32_t i = 0; r == 0 && i < count; i++)
 		r = stack_sums_add(sums, i, wide ? wide[i] : narrow[i]);
 	return r;
 }
 
-int sum_block_add_total(
-        const struct sum_block *block, struct sum_memory *memory, struct stack_sums *sums)
+static int sum_add(struct sum_memory *memory, const struct column_wide *column, uint64_t samples,
+        struct stack_sums *const *sums, uint32_t sums_count)
 {
-	return sum_add(memory, &block->totals, block->samples, sums);
+	uint32_t count = column->low.count;
+	const uint32_t *narrow;
+	const uint64_t *wide;
+	for (uint32_t i = 0; i < sums_count; i++)
+		if (stack_sums_count(sums[i]) != count)
+			return -EBADMSG;
+	int r = sum_get_values(memory, column, samples, &narrow, &wide);
+	if (r < 0)
+		return r;
+	assert(narrow || wide);
+	for (uint32_t i = 0; i < sums_count && r == 0; i++) {
+		if (narrow && samples <= UINT32_MAX)
+			sum_add_narrow(narrow, count, stack_sums_narrow(sums[i], samples));
+		else
+			r = sum_add_wide(narrow, wide, count, sums[i]);
+	}
+	return r;
 }
 
-int sum_block_add_group(const struct sum_block *block, struct sum_memory *memory, uint32_t group,
-        struct stack_sums *sums)
+int sum_block_add_total_each(const struct sum_block *block, struct sum_memory *memory,
+        struct stack_sums *const *sums, uint32_t sums_count)
+{
+	return sum_add(memory, &block->totals, block->samples, sums, sums_count);
+}
+
+int sum_block_add_group_each(const struct sum_block *block, struct sum_memory *memory,
+        uint32_t group, struct stack_sums *const *sums, uint32_t sums_count)
 {
 	const struct sum_group *groups = (const void *)memory->groups.bytes;
 	const struct column_wide *columns = (const void *)memory->values.bytes;
 	assert(group < block->groups_count && memory->has_values);
-	return sum_add(memory, &columns[group], groups[group].samples, sums);
+	return sum_add(memory, &columns[group], groups[group].samples, sums, sums_count);
 }

@@ -156,11 +156,18 @@ int sum_block_get_groups(const struct sum_block *block, struct sum_memory *memor
         const struct sum_group **ret_groups);
 
 /*
- * Adds the totals into sums over the dictionary: for stack_sums_scatter() with the nodes as they
- * are. -EOVERFLOW; -EBADMSG also when the sums are over another count.
+ * Adds the totals, decoded once, into each of so many sums over the dictionary: for
+ * stack_sums_scatter() with the nodes as they are. -EOVERFLOW; -EBADMSG also when sums are over
+ * another count.
  */
-int sum_block_add_total(
-        const struct sum_block *block, struct sum_memory *memory, struct stack_sums *sums);
+int sum_block_add_total_each(const struct sum_block *block, struct sum_memory *memory,
+        struct stack_sums *const *sums, uint32_t sums_count);
+
+static inline int sum_block_add_total(
+        const struct sum_block *block, struct sum_memory *memory, struct stack_sums *sums)
+{
+	return sum_block_add_total_each(block, memory, &sums, 1);
+}
 
 /*
  * The values of the groups, which are borrowed; after sum_block_get_groups() on the same memory.
@@ -177,11 +184,17 @@ int sum_block_get_order(
         const struct sum_block *block, struct sum_memory *memory, const uint32_t **ret_order);
 
 /*
- * Adds the values of one group into sums that are in the order of the groups. After
+ * Likewise the values of one group into sums that are in the order of the groups. After
  * sum_block_open_values() on the same memory. -EOVERFLOW; -EBADMSG as above.
  */
-int sum_block_add_group(const struct sum_block *block, struct sum_memory *memory, uint32_t group,
-        struct stack_sums *sums);
+int sum_block_add_group_each(const struct sum_block *block, struct sum_memory *memory,
+        uint32_t group, struct stack_sums *const *sums, uint32_t sums_count);
+
+static inline int sum_block_add_group(const struct sum_block *block, struct sum_memory *memory,
+        uint32_t group, struct stack_sums *sums)
+{
+	return sum_block_add_group_each(block, memory, group, &sums, 1);
+}
 
 /* ---- adding up ---- */
 

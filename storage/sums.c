@@ -1,11 +1,13 @@
 /*
- * Most questions have one group and come with whole dictionaries, each ascending: these are kept as
- * they are, as runs, until the rows are taken. One run is the rows already. Of several, the nodes
+ * Most questions have one group and come with whole dictionaries: these are kept as they are, as
+ * runs, until the rows are taken; rows that come one series after the other are put behind each
+ * other in a run of their own, `loose`. One ascending run is the rows already. Of others, the nodes
  * are first gathered in a set of bits, so that what is added into is as long as there are stacks,
  * and not as there are nodes in the store: it fits the cache where the vector does not.
  *
- * The vector is calloc'ed: pages that no stack falls on cost nothing, and a byte per stretch of
- * nodes remembers which stretches to look at in the end.
+ * The vector takes what is in no run, and is there when something is: zeroing one is what a small
+ * question would take its time for. A byte per stretch of nodes remembers which stretches to look
+ * at in the end. Its memory counts from the beginning, so that there is room for it.
  *
  * The table probes linearly over (group, node) as one key; a zero value marks an empty place, as
  * no sum is zero.
@@ -23,6 +25,8 @@
 #define SUMS_SLOTS_FIRST   1024
 #define SUMS_RUN_ROW_BYTES (sizeof(uint32_t) + sizeof(uint64_t))
 #define SUMS_RUNS_MAX      4096
+#define SUMS_LOOSE_FIRST   4096
+#define SUMS_LOOSE_SHARE   4   /* loose rows are at most a part of the nodes: they may be alike */
 #define SUMS_STRETCH_NODES 512 /* of eight bytes: a page */
 
 struct sums_slot {
@@ -30,11 +34,12 @@ struct sums_slot {
 	uint64_t value;
 };
 
-/* Ascending nodes; no value is 0. */
+/* No value is 0. */
 struct sums_run {
 	uint32_t *nodes;
 	uint64_t *values;
 	uint32_t count;
+	bool is_ascending; /* and no node twice */
 };
 
 struct sums {
@@ -43,7 +48,7 @@ struct sums {
 	uint32_t nodes_count; /* of the vector; 0 when there is none */
 	uint64_t memory_max;
 
-	uint64_t *vector; /* [group * nodes_count + node] */
+	uint64_t *vector; /* [group * nodes_count + node], or NULL: nothing came for it so far */
 	uint8_t *touched; /* per stretch of the vector */
 	uint64_t vector_used;
 
@@ -54,6 +59,8 @@ struct sums {
 	struct sums_run *runs; /* where there is one group */
 	uint32_t runs_count, runs_capacity;
 	uint64_t runs_rows;
+	struct sums_run loose; /* not one of `runs`, but counted in runs_rows */
+	uint32_t loose_capacity;
 	bool is_scattered; /* something was added that is in no run */
 };
 
@@ -68,24 +75,25 @@ struct sums *sums_new(
 	sums->memory_max = memory_max;
 
 	uint64_t places = (uint64_t)groups_count * nodes_count;
-	if (places > 0 && places <= memory_max / 2 / sizeof(*sums->vector)) {
+	if (places <= memory_max / 2 / sizeof(*sums->vector))
 		sums->nodes_count = nodes_count;
-		sums->vector = calloc(places, sizeof(*sums->vector));
-		sums->touched = calloc(places / SUMS_STRETCH_NODES + 1, 1);
-		if (!sums->vector || !sums->touched)
-			return NULL;
-	}
 	return TAKE(sums);
+}
+
+static void sums_run_fini(struct sums_run *run)
+{
+	free(run->nodes);
+	free(run->values);
+	*run = (struct sums_run){ 0 };
 }
 
 void sums_free(struct sums *sums)
 {
 	if (!sums)
 		return;
-	for (uint32_t i = 0; i < sums->runs_count; i++) {
-		free(sums->runs[i].nodes);
-		free(sums->runs[i].values);
-	}
+	for (uint32_t i = 0; i < sums->runs_count; i++)
+		sums_run_fini(&sums->runs[i]);
+	sums_run_fini(&sums->loose);
 	free(sums->runs);
 	free(sums->vector);
 	free(sums->touched);
@@ -146,6 +154,18 @@ static int sums_add_hashed(struct sums *sums, uint64_t key, uint64_t value)
 	return 0;
 }
 
+static int sums_make_vector(struct sums *sums)
+{
+	uint64_t places = (uint64_t)sums->groups_count * sums->nodes_count;
+	autofree uint64_t *vector = calloc(places, sizeof(*vector));
+	autofree uint8_t *touched = calloc(places / SUMS_STRETCH_NODES + 1, 1);
+	if (!vector || !touched)
+		return -ENOMEM;
+	sums->vector = TAKE(vector);
+	sums->touched = TAKE(touched);
+	return 0;
+}
+
 static inline int sums_add_one(struct sums *sums, uint32_t group, uint32_t node, uint64_t value)
 {
 	if (value == 0)
@@ -153,6 +173,9 @@ static inline int sums_add_one(struct sums *sums, uint32_t group, uint32_t node,
 	if (node >= sums->nodes_count)
 		return sums_add_hashed(sums, (uint64_t)group << 32 | node, value);
 
+	int r = sums->vector ? 0 : sums_make_vector(sums);
+	if (r < 0)
+		return r;
 	uint64_t place = (uint64_t)group * sums->nodes_count + node;
 	uint64_t before = sums->vector[place];
 	uint64_t sum;
@@ -179,8 +202,73 @@ int sums_add(struct sums *sums, uint32_t group, uint32_t node, uint64_t value)
 
 static void sums_prefetch(const struct sums *sums, uint32_t group, uint32_t node)
 {
-	if (node < sums->nodes_count)
+	if (sums->vector && node < sums->nodes_count)
 		__builtin_prefetch(&sums->vector[(uint64_t)group * sums->nodes_count + node], 1);
+}
+
+/* Beyond the bound the vector and the table take what comes. */
+static bool sums_fits_rows(const struct sums *sums, uint32_t count)
+{
+	/* Set of bits, what is added into, and the rows in the end come on top of the runs. */
+	uint64_t bytes = (sums->runs_rows + count) * (2 * SUMS_RUN_ROW_BYTES + 16) +
+	                 sums->nodes_count / 4;
+	return sums->groups_count == 1 && count > 0 && bytes <= sums->memory_max / 4;
+}
+
+/* Room for more loose rows. -ENOMEM. */
+static int sums_reserve_loose(struct sums *sums, uint32_t count)
+{
+	struct sums_run *loose = &sums->loose;
+	uint64_t needed = (uint64_t)loose->count + count;
+	uint64_t capacity = sums->loose_capacity ? sums->loose_capacity : SUMS_LOOSE_FIRST;
+	if (needed <= sums->loose_capacity)
+		return 0;
+	while (capacity < needed)
+		capacity *= 2;
+	uint32_t *nodes = reallocarray(loose->nodes, capacity, sizeof(*nodes));
+	if (!nodes)
+		return -ENOMEM;
+	loose->nodes = nodes;
+	uint64_t *values = reallocarray(loose->values, capacity, sizeof(*values));
+	if (!values)
+		return -ENOMEM;
+	loose->values = values;
+	sums->loose_capacity = (uint32_t)capacity;
+	return 0;
+}
+
+static int sums_add_loose(
+        struct sums *sums, const struct row *rows, uint32_t count, uint64_t factor)
+{
+	struct sums_run *loose = &sums->loose;
+	bool is_overflown = false;
+	int r = sums_reserve_loose(sums, count);
+	if (r < 0)
+		return r;
+	uint32_t before = loose->count;
+	for (uint32_t i = 0; i < count; i++) {
+		uint64_t value;
+		is_overflown |= __builtin_mul_overflow(rows[i].value, factor, &value);
+		loose->nodes[loose->count] = rows[i].node;
+		loose->values[loose->count] = value;
+		loose->count += rows[i].value != 0;
+	}
+	sums->runs_rows += loose->count - before;
+	return is_overflown ? -EOVERFLOW : 0;
+}
+
+/* There are too many: a sum of many rows is added into where it is in the end. */
+static int sums_scatter_loose(struct sums *sums)
+{
+	struct sums_run *loose = &sums->loose;
+	int r = 0;
+	for (uint32_t i = 0; i < loose->count && r == 0; i++)
+		r = sums_add_one(sums, 0, loose->nodes[i], loose->values[i]);
+	sums->runs_rows -= loose->count;
+	sums_run_fini(loose);
+	sums->loose_capacity = 0;
+	sums->is_scattered = true;
+	return r;
 }
 
 int sums_add_rows(
@@ -188,6 +276,11 @@ int sums_add_rows(
 {
 	int r = 0;
 	assert(group < sums->groups_count);
+	if (!sums->is_scattered && sums_fits_rows(sums, count) &&
+	        sums->loose.count <= sums->nodes_count / SUMS_LOOSE_SHARE)
+		return sums_add_loose(sums, rows, count, factor);
+	if (sums->loose.count > 0)
+		r = sums_scatter_loose(sums);
 	sums->is_scattered = true;
 	for (uint32_t i = 0; i < count && i < SUMS_AHEAD; i++)
 		sums_prefetch(sums, group, rows[i].node);
@@ -227,8 +320,8 @@ static int sums_begin_run(struct sums *sums, uint32_t count, struct sums_run **r
 	return 0;
 }
 
-static int sums_add_run(struct sums *sums, const uint32_t *nodes, const uint64_t *values,
-        uint32_t count, uint64_t factor)
+static int sums_add_run(struct sums *sums, const uint32_t *nodes, const uint32_t *order,
+        const uint64_t *values, uint32_t count, uint64_t factor)
 {
 	struct sums_run *run;
 	int r = sums_begin_run(sums, count, &run);
@@ -238,31 +331,27 @@ static int sums_add_run(struct sums *sums, const uint32_t *nodes, const uint64_t
 	for (uint32_t i = 0; i < count; i++) {
 		uint64_t value;
 		is_overflown |= __builtin_mul_overflow(values[i], factor, &value);
-		run->nodes[run->count] = nodes[i];
+		run->nodes[run->count] = nodes[order ? order[i] : i];
 		run->values[run->count] = value;
 		run->count += values[i] != 0;
 	}
+	run->is_ascending = !order;
 	sums->runs_count++;
 	sums->runs_rows += run->count;
 	return is_overflown ? -EOVERFLOW : 0;
 }
 
-/* Beyond the bound, or with a run too many, the vector and the table take what comes. */
-static bool sums_fits_run(const struct sums *sums, const uint32_t *order, uint32_t count)
+static bool sums_fits_run(const struct sums *sums, uint32_t count)
 {
-	/* Set of bits, what is added into, and the rows in the end come on top of the runs. */
-	uint64_t bytes = (sums->runs_rows + count) * (2 * SUMS_RUN_ROW_BYTES + 16) +
-	                 sums->nodes_count / 4;
-	return sums->groups_count == 1 && !order && count > 0 && sums->runs_count < SUMS_RUNS_MAX &&
-	       bytes <= sums->memory_max / 4;
+	return sums->runs_count < SUMS_RUNS_MAX && sums_fits_rows(sums, count);
 }
 
 int sums_add_all(struct sums *sums, uint32_t group, const uint32_t *nodes, const uint32_t *order,
         const uint64_t *values, uint32_t count, uint64_t factor)
 {
 	int r = 0;
-	if (sums_fits_run(sums, order, count))
-		return sums_add_run(sums, nodes, values, count, factor);
+	if (sums_fits_run(sums, count))
+		return sums_add_run(sums, nodes, order, values, count, factor);
 	for (uint32_t i = 0; i < count && r == 0; i++) {
 		uint64_t value;
 		if (values[i] == 0)
@@ -337,12 +426,18 @@ static int sums_take_scattered(
 	return 0;
 }
 
+/* All runs, and what is loose last. */
+static const struct sums_run *sums_run(const struct sums *sums, uint32_t i)
+{
+	return i < sums->runs_count ? &sums->runs[i] : &sums->loose;
+}
+
 /* Every run into one vector over the nodes that occur. */
 static int sums_gather(const struct sums *sums, struct stack_set *set, uint64_t *values)
 {
 	bool is_overflown = false;
-	for (uint32_t i = 0; i < sums->runs_count; i++) {
-		const struct sums_run *run = &sums->runs[i];
+	for (uint32_t i = 0; i <= sums->runs_count; i++) {
+		const struct sums_run *run = sums_run(sums, i);
 		for (uint32_t at = 0; at < run->count; at++) {
 			uint64_t *sum = &values[stack_set_place(set, run->nodes[at])];
 			is_overflown |= __builtin_add_overflow(*sum, run->values[at], sum);
@@ -351,20 +446,30 @@ static int sums_gather(const struct sums *sums, struct stack_set *set, uint64_t 
 	return is_overflown ? -EOVERFLOW : 0;
 }
 
-static int sums_join(const struct sums *sums, struct sums_run *ret_run)
+/* The first node that is in no run, nor any behind it. */
+static uint32_t sums_end(const struct sums *sums)
 {
 	uint32_t end = 0;
-	for (uint32_t i = 0; i < sums->runs_count; i++) {
-		const struct sums_run *run = &sums->runs[i];
-		if (run->count && run->nodes[run->count - 1] >= end)
-			end = run->nodes[run->count - 1] + 1;
+	for (uint32_t i = 0; i <= sums->runs_count; i++) {
+		const struct sums_run *run = sums_run(sums, i);
+		/* Of an ascending one the last says it for all. */
+		uint32_t at = run->is_ascending && run->count > 0 ? run->count - 1 : 0;
+		for (; at < run->count; at++)
+			end = run->nodes[at] >= end ? run->nodes[at] + 1 : end;
 	}
-	AUTO(stack_set) set = stack_set_new(end);
+	return end;
+}
+
+static int sums_join(const struct sums *sums, struct sums_run *ret_run)
+{
+	AUTO(stack_set) set = stack_set_new(sums_end(sums));
 	if (!set)
 		return -ENOMEM;
-	for (uint32_t i = 0; i < sums->runs_count; i++)
-		for (uint32_t at = 0; at < sums->runs[i].count; at++)
-			stack_set_add(set, sums->runs[i].nodes[at]);
+	for (uint32_t i = 0; i <= sums->runs_count; i++) {
+		const struct sums_run *run = sums_run(sums, i);
+		for (uint32_t at = 0; at < run->count; at++)
+			stack_set_add(set, run->nodes[at]);
+	}
 
 	uint32_t count = stack_set_rank(set);
 	autofree uint32_t *nodes = malloc(((size_t)count + 1) * sizeof(*nodes));
@@ -375,7 +480,7 @@ static int sums_join(const struct sums *sums, struct sums_run *ret_run)
 	if (r < 0)
 		return r;
 	stack_set_list(set, nodes);
-	*ret_run = (struct sums_run){ TAKE(nodes), TAKE(values), count };
+	*ret_run = (struct sums_run){ TAKE(nodes), TAKE(values), count, true };
 	return 0;
 }
 
@@ -394,6 +499,7 @@ static int sums_scattered_to_run(struct sums *sums)
 		run->values[i] = rows[i].value;
 	}
 	run->count = count;
+	run->is_ascending = true;
 	sums->runs_count++;
 	sums->runs_rows += count;
 	return 0;
@@ -418,19 +524,18 @@ static int sums_rows_of_run(const struct sums *sums, const struct sums_run *run,
 
 int sums_take_rows(struct sums *sums, struct store_sum_row **ret_rows, uint32_t *ret_rows_count)
 {
-	if (sums->runs_count == 0)
+	if (sums->runs_count == 0 && sums->loose.count == 0)
 		return sums_take_scattered(sums, ret_rows, ret_rows_count);
 	int r = sums->is_scattered ? sums_scattered_to_run(sums) : 0;
 	if (r < 0)
 		return r;
-	if (sums->runs_count == 1)
+	if (sums->runs_count == 1 && sums->loose.count == 0 && sums->runs[0].is_ascending)
 		return sums_rows_of_run(sums, &sums->runs[0], ret_rows, ret_rows_count);
 	struct sums_run joined;
 	r = sums_join(sums, &joined);
 	if (r < 0)
 		return r;
 	r = sums_rows_of_run(sums, &joined, ret_rows, ret_rows_count);
-	free(joined.nodes);
-	free(joined.values);
+	sums_run_fini(&joined);
 	return r;
 }

@@ -9,6 +9,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "tests/unit/storage/store_sides.h"
 #include "tests/unit/storage/store_steps.h"
 
 /* What is asked for; @ and a number stand for the name of that instance. */
@@ -282,6 +283,18 @@ static void expand(const char *text, char *to, size_t to_bytes)
 	to[count] = 0;
 }
 
+/* The same series of another range as well, which may be in this one or reach into it. */
+static void program_query_sides(struct program *program, struct store_sum_options options)
+{
+	struct store_sum_options sides[STORE_SUM_SIDES_MAX] = { options, options };
+	struct model_question other = { 0 };
+	program_range(program, &other);
+	sides[0].memory_max = sides[1].memory_max = 64 << 20;
+	sides[1].from_ns = other.from_ns;
+	sides[1].to_ns = other.to_ns;
+	store_sides_check(program->store, sides);
+}
+
 void program_query(struct program *program)
 {
 	static struct model_answer expected;
@@ -336,6 +349,8 @@ void program_query(struct program *program)
 		program_scan(program, &question, match);
 	else if (question.from_ns < question.to_ns && rng_below(&program->rng, 8) == 0)
 		store_steps_check(program->store, &program->rng, options);
+	else if (rng_below(&program->rng, 4) == 0)
+		program_query_sides(program, options);
 }
 
 /* ---- totals ---- */
