@@ -136,7 +136,8 @@ static const struct option_spec aggregator_options[] = {
 	        .max = UINT64_C(1) << 40,
 	        .value_name = "BYTES",
 	        .reload = true,
-	        .help = "Memory of one question. Beyond it the question is refused with what to "
+	        .help = "Memory of one question, for both sides of a diff together. Beyond it the "
+	                "question is refused with what to "
 	                "narrow." },
 	{ .name = "result-memory",
 	        .kind = OPTION_BYTES,

@@ -644,6 +644,7 @@ int detail_chunk_sum(const struct detail_chunk *chunk, struct detail_memory *mem
 	if (r < 0)
 		return r;
 
+	assert(rows.less_one || rows.wide);
 	const uint32_t *less_one = rows.less_one;
 	const uint64_t *wide = rows.wide;
 	bool is_narrow = less_one && chunk->samples <= UINT32_MAX;
