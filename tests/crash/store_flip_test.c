@@ -369,8 +369,9 @@ static void no_byte_makes_a_wrong_answer(void **state)
 	static struct folder folder;
 	TEST_DIR(dir);
 	/* In memory where there is a file system there: a hundred thousand small files. */
-	char memory[] = "/dev/shm/profleet-flip-XXXXXX";
-	const char *base = mkdtemp(memory) ? memory : dir.path;
+	struct test_dir memory = access("/dev/shm", W_OK) == 0 ? test_dir_new_below("/dev/shm")
+	                                                       : test_dir_new();
+	const char *base = memory.path;
 	char data[400];
 	char tally_path[400];
 	pid_t children[WORKERS];
@@ -405,17 +406,7 @@ static void no_byte_makes_a_wrong_answer(void **state)
 			        tallies[i].at, tallies[i].wrong);
 		}
 	}
-	for (int i = 0; i < WORKERS; i++) {
-		char work[500];
-		snprintf(work, sizeof(work), "%s/work%d", base, i);
-		folder_remove(work);
-		snprintf(work, sizeof(work), "%s/kept%d", base, i);
-		folder_remove(work);
-		snprintf(work, sizeof(work), "%s/live%d", base, i);
-		folder_remove(work);
-	}
-	if (base == memory)
-		(void)rmdir(memory);
+	test_dir_remove(&memory);
 	CHECK(!has_failed);
 	report(&folder, tallies);
 	folder_free(&folder);

@@ -5,6 +5,7 @@ Nothing here sleeps for a fixed time: wait_for() asks again until a condition ho
 what it saw when it does not.
 """
 
+import fcntl
 import json
 import os
 import re
@@ -130,6 +131,9 @@ class Fleet:
 
     def __enter__(self):
         self.dir = tempfile.mkdtemp(prefix="profleet-e2e-")
+        # While it is held nobody takes the folder for left behind: see tests/lib/test.h.
+        self.lock = os.open(self.dir, os.O_RDONLY | os.O_DIRECTORY)
+        fcntl.flock(self.lock, fcntl.LOCK_SH)
         self.programs = []
         self.undo = []
         return self
@@ -146,6 +150,7 @@ class Fleet:
                 lines = program.text().splitlines()[-25:]
                 print(f"--- {program.name} {program.pid()}, last lines", *lines, sep="\n", file=sys.stderr)
         shutil.rmtree(self.dir, ignore_errors=True)
+        os.close(self.lock)
         return False
 
     def cli(self, address, *argv, status=0, text=True, stdin=None, seconds=120):

@@ -36,11 +36,18 @@ _Noreturn void test_check_failed(const char *condition, const char *file, int li
 #define CHECK_OK(call) test_check_ok((call), #call, __FILE__, __LINE__)
 void test_check_ok(int result, const char *call, const char *file, int line);
 
-/* A fresh empty folder below $TMPDIR or /tmp. Aborts when none can be made. */
+/*
+ * A fresh empty folder below $TMPDIR or /tmp, or below a given one. Aborts when none can be made.
+ *
+ * Where a test fails before it removes its folder the end of its process does, unless PROFLEET_KEEP
+ * is set. The folder of a process that is killed goes when a test that is run an hour later makes
+ * its own.
+ */
 struct test_dir {
 	char path[256];
 };
 struct test_dir test_dir_new(void);
+struct test_dir test_dir_new_below(const char *parent);
 void test_dir_remove(struct test_dir *dir);
 #define TEST_DIR(name)                                                                             \
 	__attribute__((cleanup(test_dir_remove))) struct test_dir name = test_dir_new()

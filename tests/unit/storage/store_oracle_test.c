@@ -261,9 +261,12 @@ static void tell_what_comes(int from)
 
 static void run_workers(struct shared *shared, uint64_t seeds)
 {
+	/* Those of the workers lie in it: it is removed whatever becomes of them. */
+	TEST_DIR(dir);
 	pid_t workers[WORKERS_MAX];
 	int ends[2];
 	bool is_well = true;
+	CHECK_OK(setenv("TMPDIR", dir.path, 1));
 	CHECK_OK(pipe(ends));
 	for (uint32_t worker = 0; worker < share.workers; worker++) {
 		(void)fflush(NULL);
