@@ -16,6 +16,8 @@ set(CMAKE_C_FLAGS_DEBUG "-O1 -g")
 set(CMAKE_C_FLAGS_RELWITHDEBINFO "-O2 -g")
 set(CMAKE_C_FLAGS_RELEASE "-O2")
 set(CMAKE_C_FLAGS_MINSIZEREL "-Os")
+# Only for what the compiler has to say: clang says all of it before it optimizes.
+set(CMAKE_C_FLAGS_WARNINGS "-O0")
 
 include(CheckPIESupported)
 check_pie_supported(LANGUAGES C)
@@ -49,7 +51,7 @@ if(PROFLEET_SANITIZE)
 	add_compile_options(-fsanitize=${PROFLEET_SANITIZE} -fno-sanitize-recover=all)
 	add_link_options(-fsanitize=${PROFLEET_SANITIZE})
 else()
-	add_compile_options("$<$<NOT:$<CONFIG:Debug>>:-U_FORTIFY_SOURCE;-D_FORTIFY_SOURCE=2>")
+	add_compile_options("$<$<NOT:$<CONFIG:Debug,Warnings>>:-U_FORTIFY_SOURCE;-D_FORTIFY_SOURCE=2>")
 endif()
 
 if(PROFLEET_FUZZ)
