@@ -104,6 +104,7 @@ void named_stacks_enter(struct named_stacks *stacks)
 
 void named_stacks_leave(struct named_stacks *stacks)
 {
+	named_stacks_lay_out(stacks);
 	size_t memory = named_stacks_memory(stacks);
 	uint32_t nodes = stacks->dict ? dict_mark(stacks->dict).nodes : 0;
 	bool is_too_big = memory > stacks->memory_max;

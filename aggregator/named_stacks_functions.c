@@ -1,8 +1,8 @@
 /*
- * Functions: one pass for each side, from the last node to the first, adds every node to its caller
- * and to its name. A function that is on a stack twice counts once: only the node next to the root
- * adds to it. That depends on what counts as one name, so it is noted for readable and for
- * canonical names.
+ * Functions: one pass for all sides, from the last node to the first, adds every node to its caller
+ * and to its frame; then frames are added to their names. A function that is on a stack twice
+ * counts once: only the node next to the root adds to it. That depends on what counts as one name,
+ * so it is noted for readable and for canonical names.
  *
  * Which names were met is a set of bits: a question about one service looks at its functions only,
  * and not at those of a fleet.
@@ -17,96 +17,136 @@
 
 /* ---- the pass ---- */
 
-/* Of one side, where the pass has what it needs at hand. */
 struct functions_pass {
 	struct named_stacks *stacks;
 	enum join join;
-	struct gathered *to;
-	const uint32_t *names; /* by frame */
-	uint64_t root;
-	uint64_t truncated, unknown;
+	uint32_t sides;
+	uint64_t root[ANSWER_SIDES_MAX];
+	uint64_t truncated[ANSWER_SIDES_MAX], unknown[ANSWER_SIDES_MAX];
 };
 
-/* What ends in a function. */
-static void functions_pass_self(
-        struct functions_pass *pass, uint8_t flags, uint32_t frame, uint64_t self)
+/* Frames lie anywhere: they are asked for so many nodes before they are needed. */
+#define FRAMES_AHEAD 24
+
+/* One side of a block, in variables of the pass, as struct carry. */
+struct functions_side {
+	struct carry carry;
+	uint64_t *self;
+	struct frame_sums *frames;
+};
+
+static struct functions_side functions_side_of(const struct gathered *gathered)
 {
-	struct name_flats *flats = &pass->to->flats[pass->names[frame]];
-	if (flags & NODE_IS_TRUNCATION)
-		flats->flat_truncated += self;
-	else if (flags & NODE_IS_UNKNOWN)
-		flats->flat_unknown += self;
-	else
-		flats->flat += self;
-	pass->unknown += flags & NODE_IS_UNKNOWN ? self : 0;
+	return (struct functions_side){ carry_of(gathered), gathered->self, gathered->frames };
 }
 
-/* A truncation is the frame of a stack that says so, and there is one place for it: at the root. */
-static void functions_pass_truncation(
-        struct functions_pass *pass, uint8_t flags, struct node at, uint64_t total)
+/* Leaves zeroes behind. What the node comes to, with all below it. */
+static inline __attribute__((always_inline)) uint64_t functions_pass_node(
+        struct functions_side side, uint64_t *met, struct node at, uint32_t node, bool is_outermost)
 {
-	uint32_t name = pass->names[at.frame];
-	if (flags & (NODE_OUTERMOST << pass->join)) {
-		pass->to->flats[name].cum_truncated += total;
-		named_stacks_meet(pass->stacks, name);
-	}
-	if (at.parent == DICT_NODE_ROOT)
-		pass->truncated += total;
+	uint64_t self = side.self[node];
+	uint64_t value = carry_node(side.carry, node, at.parent);
+	if (value == 0)
+		return 0;
+	struct frame_sums *sums = &side.frames[at.frame];
+	if ((sums->cum | sums->self) == 0)
+		met[at.frame / 64] |= UINT64_C(1) << at.frame % 64;
+	sums->cum += is_outermost ? value : 0;
+	sums->self += self;
+	side.carry.total[node] = 0;
+	side.self[node] = 0;
+	return value;
 }
 
-static void functions_pass_rare(
-        struct functions_pass *pass, uint8_t flags, struct node at, uint64_t total)
+/* `sides` is known where this is made part of its caller: most questions have one. */
+static inline __attribute__((always_inline)) void functions_pass_block(
+        struct functions_pass *pass, uint32_t block, uint32_t sides)
 {
-	if (flags & NODE_IS_TRUNCATION)
-		functions_pass_truncation(pass, flags, at, total);
-	if (flags & NODE_IS_REWRITTEN && pass->join == JOIN_CANONICAL)
-		pass->stacks->frame_flags[at.frame] |= FRAME_IS_MET;
-}
-
-/* Leaves zeroes behind. */
-static void functions_pass_block(struct functions_pass *pass, const struct node *nodes,
-        uint64_t *self, uint64_t *cums, uint32_t block)
-{
-	const uint8_t *node_flags = pass->stacks->flags;
-	const uint32_t *names = pass->names;
-	struct carry carry = carry_of(pass->to);
+	struct named_stacks *stacks = pass->stacks;
+	const struct node *nodes = stacks->nodes;
+	const uint8_t *node_flags = stacks->flags;
+	uint64_t *met = stacks->frames_met;
+	struct functions_side one = functions_side_of(&stacks->gathered[0]);
+	struct functions_side two = functions_side_of(&stacks->gathered[sides - 1]);
 	uint8_t outermost = (uint8_t)(NODE_OUTERMOST << pass->join);
 	uint32_t first = block * BLOCK_NODES;
 	uint32_t end = first + BLOCK_NODES;
-	end = end < pass->stacks->nodes_count ? end : pass->stacks->nodes_count;
+	end = end < stacks->nodes_count ? end : stacks->nodes_count;
 	for (uint32_t node = end; node-- > (first ? first : 1);) {
 		struct node at = nodes[node];
 		uint8_t flags = node_flags[node];
-		carry_prefetch(carry, nodes, node);
-		uint64_t value = carry_node(carry, node, at.parent);
-		if (value == 0)
-			continue;
-		carry.total[node] = 0;
-		if (flags & (NODE_IS_TRUNCATION | NODE_IS_REWRITTEN))
-			functions_pass_rare(pass, flags, at, value);
-		if ((flags & (outermost | NODE_IS_TRUNCATION)) == outermost) {
-			uint32_t name = names[at.frame];
-			if (cums[name] == 0)
-				named_stacks_meet(pass->stacks, name);
-			cums[name] += value;
-		}
-		if (self[node]) {
-			functions_pass_self(pass, flags, at.frame, self[node]);
-			self[node] = 0;
+		uint32_t ahead = nodes[node > FRAMES_AHEAD ? node - FRAMES_AHEAD : 0].frame;
+		__builtin_prefetch(&one.frames[ahead], 1);
+		if (sides > 1)
+			__builtin_prefetch(&two.frames[ahead], 1);
+		bool is_outermost = flags & outermost;
+		uint64_t value[2] = { functions_pass_node(one, met, at, node, is_outermost), 0 };
+		if (sides > 1)
+			value[1] = functions_pass_node(two, met, at, node, is_outermost);
+		/* There is one place for a truncation. */
+		if (flags & NODE_IS_TRUNCATION && at.parent == DICT_NODE_ROOT) {
+			pass->truncated[0] += value[0];
+			pass->truncated[1] += value[1];
 		}
 	}
-	carry.touched[block] = 0;
+	for (uint32_t side = 0; side < sides; side++)
+		stacks->gathered[side].touched[block] = 0;
 }
 
-static void functions_pass_all(struct functions_pass *pass)
+static void functions_pass_blocks(struct functions_pass *pass)
 {
-	struct gathered *to = pass->to;
-	const struct node *nodes = dict_get_nodes(pass->stacks->dict);
-	for (uint32_t block = named_stacks_blocks(pass->stacks); block-- > 0;)
-		if (to->touched[block])
-			functions_pass_block(pass, nodes, to->self, to->cums, block);
-	pass->root = to->self[DICT_NODE_ROOT];
-	to->self[DICT_NODE_ROOT] = to->total[DICT_NODE_ROOT] = 0;
+	const struct gathered *gathered = pass->stacks->gathered;
+	for (uint32_t block = named_stacks_blocks(pass->stacks); block-- > 0;) {
+		if (pass->sides == 1 && gathered[0].touched[block])
+			functions_pass_block(pass, block, 1);
+		if (pass->sides == 2 && (gathered[0].touched[block] | gathered[1].touched[block]))
+			functions_pass_block(pass, block, 2);
+	}
+	for (uint32_t side = 0; side < pass->sides; side++) {
+		pass->root[side] = gathered[side].self[DICT_NODE_ROOT];
+		gathered[side].self[DICT_NODE_ROOT] = gathered[side].total[DICT_NODE_ROOT] = 0;
+	}
+}
+
+/*
+ * What a frame comes to, to its name. Frames without a name, and those that only say that a stack
+ * was cut off, share it with others, and yet are told apart.
+ */
+static void functions_pass_frame(struct functions_pass *pass, uint32_t frame, uint32_t side)
+{
+	struct named_stacks *stacks = pass->stacks;
+	struct gathered *to = &stacks->gathered[side];
+	struct frame_sums sums = to->frames[frame];
+	uint32_t name = stacks->frame_names[pass->join][frame];
+	struct name_flats *flats = &to->flats[name];
+	uint8_t flags = stacks->frame_flags[frame];
+	if (sums.cum)
+		named_stacks_meet(stacks, name);
+	if (flags & FRAME_IS_TRUNCATION) {
+		flats->cum_truncated += sums.cum;
+		flats->flat_truncated += sums.self;
+	} else {
+		to->cums[name] += sums.cum;
+		*(flags & FRAME_IS_UNKNOWN ? &flats->flat_unknown : &flats->flat) += sums.self;
+	}
+	pass->unknown[side] += flags & FRAME_IS_UNKNOWN ? sums.self : 0;
+	to->frames[frame] = (struct frame_sums){ 0 };
+}
+
+static void functions_pass_frames(struct functions_pass *pass)
+{
+	struct named_stacks *stacks = pass->stacks;
+	for (uint32_t word = 0; word < stacks->frames_capacity / 64; word++) {
+		for (uint64_t bits = stacks->frames_met[word]; bits; bits &= bits - 1) {
+			uint32_t frame = word * 64 + (uint32_t)__builtin_ctzll(bits);
+			for (uint32_t side = 0; side < pass->sides; side++)
+				functions_pass_frame(pass, frame, side);
+			if (pass->join == JOIN_CANONICAL &&
+			        stacks->frame_flags[frame] & FRAME_IS_REWRITTEN)
+				stacks->frame_flags[frame] |= FRAME_IS_MET;
+		}
+		stacks->frames_met[word] = 0;
+	}
 }
 
 /* ---- names into an answer ---- */
@@ -193,6 +233,23 @@ int named_stacks_put_flaw(const struct named_stacks_target *target, uint32_t sid
 	return r < 0 ? r
 	             : batch_add_row(target->answer->sides[side].parts[ANSWER_FLAWS],
 	                       target->series, node, value);
+}
+
+/* What is of no function. */
+static int functions_put_sums(
+        const struct functions_pass *pass, const struct named_stacks_target *target)
+{
+	int r = 0;
+	for (uint32_t side = 0; side < pass->sides && r == 0; side++) {
+		r = batch_add_row(target->answer->sides[side].batch, target->series, DICT_NODE_ROOT,
+		        pass->root[side]);
+		if (r == 0)
+			r = named_stacks_put_flaw(
+			        target, side, FRAME_TRUNCATED, pass->truncated[side]);
+		if (r == 0)
+			r = named_stacks_put_flaw(target, side, FRAME_NATIVE, pass->unknown[side]);
+	}
+	return r;
 }
 
 /* ---- which functions stay ---- */
@@ -343,27 +400,20 @@ int named_stacks_functions(struct named_stacks *stacks, struct named_stacks_targ
         const struct named_stacks_ranking *ranking)
 {
 	enum join join = ranking->is_canonical ? JOIN_CANONICAL : JOIN_READABLE;
+	struct functions_pass pass = {
+		.stacks = stacks, .join = join, .sides = target.answer->sides_count
+	};
 	int r = named_stacks_start(stacks);
 	if (r == 0)
 		r = named_stacks_reserve_names(stacks, join);
 	if (r == 0)
 		r = named_stacks_put_parts(target.answer, 1u << ANSWER_CUM | 1u << ANSWER_FLAWS);
-	for (uint32_t side = 0; side < target.answer->sides_count && r == 0; side++) {
-		struct functions_pass pass = {
-			.stacks = stacks,
-			.join = join,
-			.to = &stacks->gathered[side],
-			.names = stacks->frame_names[join],
-		};
-		if (!pass.to->touched)
-			continue;
-		functions_pass_all(&pass);
-		r = batch_add_row(
-		        target.answer->sides[side].batch, target.series, DICT_NODE_ROOT, pass.root);
-		if (r == 0)
-			r = named_stacks_put_flaw(&target, side, FRAME_TRUNCATED, pass.truncated);
-		if (r == 0)
-			r = named_stacks_put_flaw(&target, side, FRAME_NATIVE, pass.unknown);
+	for (uint32_t side = 0; side < pass.sides && r == 0; side++)
+		r = named_stacks_reserve_side(stacks, side);
+	if (r == 0 && stacks->nodes_count > 0) {
+		functions_pass_blocks(&pass);
+		functions_pass_frames(&pass);
+		r = functions_put_sums(&pass, &target);
 	}
 
 	autofree bool *is_kept = NULL;

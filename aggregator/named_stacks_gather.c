@@ -11,6 +11,10 @@
 
 #include "aggregator/named_stacks_private.h"
 
+/* New nodes that are worth laying out all: so many, and a part of those that are. */
+#define LAY_OUT_FROM  64
+#define LAY_OUT_SHARE 4
+
 /* ---- room ---- */
 
 /* An array with room for `capacity`, what is new zeroed. */
@@ -63,6 +67,11 @@ static int named_stacks_reserve(struct named_stacks *stacks, uint32_t nodes)
 	uint32_t blocks = before / BLOCK_NODES;
 	int r = grow_zeroed((void **)&stacks->flags, before, capacity, sizeof(*stacks->flags));
 	if (r == 0)
+		r = grow_zeroed((void **)&stacks->nodes, before, capacity, sizeof(*stacks->nodes));
+	if (r == 0)
+		r = grow_zeroed(
+		        (void **)&stacks->place_of, before, capacity, sizeof(*stacks->place_of));
+	if (r == 0)
 		r = grow_zeroed((void **)&stacks->kept, blocks, capacity / BLOCK_NODES,
 		        sizeof(*stacks->kept));
 	if (r == 0)
@@ -83,6 +92,12 @@ static int named_stacks_reserve_frames(struct named_stacks *stacks, uint32_t cou
 		return 0;
 	uint32_t capacity = grown_capacity(before, count);
 	int r = grow_zeroed((void **)&stacks->frame_flags, before, capacity, sizeof(uint8_t));
+	if (r == 0)
+		r = grow_zeroed(
+		        (void **)&stacks->frames_met, before / 64, capacity / 64, sizeof(uint64_t));
+	for (int side = 0; side < ANSWER_SIDES_MAX && r == 0; side++)
+		r = grow_zeroed((void **)&stacks->gathered[side].frames, before, capacity,
+		        sizeof(struct frame_sums));
 	for (int join = 0; join < JOINS && r == 0; join++)
 		r = grow_zeroed(
 		        (void **)&stacks->frame_names[join], before, capacity, sizeof(uint32_t));
@@ -119,6 +134,7 @@ void named_stacks_drop_gathered(struct named_stacks *stacks)
 		free(gathered->self);
 		free(gathered->total);
 		free(gathered->touched);
+		free(gathered->frames);
 		free(gathered->cums);
 		free(gathered->flats);
 		*gathered = (struct gathered){ 0 };
@@ -128,24 +144,33 @@ void named_stacks_drop_gathered(struct named_stacks *stacks)
 		stacks->frame_names[join] = NULL;
 	}
 	free(stacks->frame_flags);
+	free(stacks->frames_met);
+	free(stacks->place_of);
+	free(stacks->nodes);
 	free(stacks->flags);
 	free(stacks->kept);
 	free(stacks->kept_before);
 	free(stacks->names_met);
 	stacks->frame_flags = NULL;
+	stacks->frames_met = NULL;
+	stacks->place_of = NULL;
+	stacks->nodes = NULL;
 	stacks->flags = NULL;
 	stacks->kept = NULL;
 	stacks->kept_before = NULL;
 	stacks->names_met = NULL;
 	stacks->frames_count = stacks->frames_capacity = 0;
-	stacks->nodes_count = stacks->nodes_capacity = 0;
+	stacks->nodes_count = stacks->nodes_capacity = stacks->laid_count = 0;
 	stacks->names_capacity = 0;
 }
 
 size_t named_stacks_gathered_memory(const struct named_stacks *stacks)
 {
 	size_t each_block = sizeof(*stacks->kept) + sizeof(*stacks->kept_before);
-	size_t each_node = sizeof(*stacks->flags);
+	size_t each_node = sizeof(*stacks->flags) + sizeof(*stacks->nodes) +
+	                   sizeof(*stacks->place_of);
+	size_t each_frame = JOINS * sizeof(uint32_t) + 2 +
+	                    ANSWER_SIDES_MAX * sizeof(struct frame_sums);
 	size_t each_name = 1 + ANSWER_SIDES_MAX * (sizeof(uint64_t) + sizeof(struct name_flats));
 	for (int side = 0; side < ANSWER_SIDES_MAX; side++) {
 		if (!stacks->gathered[side].touched)
@@ -155,8 +180,7 @@ size_t named_stacks_gathered_memory(const struct named_stacks *stacks)
 	}
 	return stacks->nodes_capacity * each_node +
 	       stacks->nodes_capacity / BLOCK_NODES * each_block +
-	       stacks->frames_capacity * (JOINS * sizeof(uint32_t) + 1) +
-	       stacks->names_capacity * each_name;
+	       stacks->frames_capacity * each_frame + stacks->names_capacity * each_name;
 }
 
 /* ---- what is known of frames and nodes ---- */
@@ -188,7 +212,7 @@ static bool node_is_outermost(const struct named_stacks *stacks, struct node nod
 	const uint32_t *names = stacks->frame_names[join];
 	uint32_t name = names[node.frame];
 	while (node.parent != DICT_NODE_ROOT) {
-		node = dict_get_node(stacks->dict, node.parent);
+		node = stacks->nodes[node.parent];
 		if (names[node.frame] == name)
 			return false;
 	}
@@ -221,9 +245,14 @@ static int named_stacks_follow(struct named_stacks *stacks)
 		return r;
 	if (stacks->nodes_count == 0)
 		stacks->nodes_count = 1; /* The root has no frame and no flags. */
-	for (; stacks->nodes_count < count; stacks->nodes_count++)
-		stacks->flags[stacks->nodes_count] = node_flags_of(
-		        stacks, dict_get_node(stacks->dict, stacks->nodes_count));
+	for (; stacks->nodes_count < count; stacks->nodes_count++) {
+		uint32_t place = stacks->nodes_count;
+		struct node node = dict_get_node(stacks->dict, place);
+		node.parent = stacks->place_of[node.parent];
+		stacks->place_of[place] = place;
+		stacks->nodes[place] = node;
+		stacks->flags[place] = node_flags_of(stacks, node);
+	}
 	return 0;
 }
 
@@ -244,7 +273,107 @@ int named_stacks_prepare(struct named_stacks *stacks, struct naming_source *sour
 	return r;
 }
 
+/* ---- laying out ---- */
+
+/* In nodes of the dict, but for the arrays that take the place of those by place. */
+struct layout {
+	uint32_t *last_child; /* 0: none */
+	uint32_t *before;     /* the child before it, or 0 */
+	uint32_t *place_of;
+	struct node *nodes;
+	uint8_t *flags;
+};
+
+static void layout_fini(struct layout *layout)
+{
+	free(layout->last_child);
+	free(layout->before);
+	free(layout->place_of);
+	free(layout->nodes);
+	free(layout->flags);
+}
+
+static bool layout_init(struct layout *layout, uint32_t count, uint32_t capacity)
+{
+	layout->last_child = calloc(count, sizeof(*layout->last_child));
+	layout->before = calloc(count, sizeof(*layout->before));
+	layout->place_of = calloc(capacity, sizeof(*layout->place_of));
+	layout->nodes = calloc(capacity, sizeof(*layout->nodes));
+	layout->flags = calloc(capacity, sizeof(*layout->flags));
+	return layout->last_child && layout->before && layout->place_of && layout->nodes &&
+	       layout->flags;
+}
+
+/*
+ * Places from the last to the first, each node behind all that is below it: going down to the last
+ * child as long as there is one that has no place yet, then placing the node.
+ */
+static void layout_place(struct layout *layout, const struct node *nodes, uint32_t count)
+{
+	for (uint32_t node = 1; node < count; node++) {
+		layout->before[node] = layout->last_child[nodes[node].parent];
+		layout->last_child[nodes[node].parent] = node;
+	}
+	uint32_t at = DICT_NODE_ROOT;
+	for (uint32_t place = count; place > 1;) {
+		if (layout->last_child[at]) {
+			at = layout->last_child[at];
+			continue;
+		}
+		uint32_t parent = nodes[at].parent;
+		layout->place_of[at] = --place;
+		layout->last_child[parent] = layout->before[at];
+		at = parent;
+	}
+	layout->place_of[DICT_NODE_ROOT] = DICT_NODE_ROOT;
+}
+
+static void layout_fill(
+        struct layout *layout, const struct named_stacks *stacks, const struct node *nodes)
+{
+	for (uint32_t node = 0; node < stacks->nodes_count; node++) {
+		uint32_t place = layout->place_of[node];
+		layout->nodes[place] = (struct node){
+			.parent = layout->place_of[nodes[node].parent], .frame = nodes[node].frame
+		};
+		layout->flags[place] = stacks->flags[stacks->place_of[node]];
+	}
+}
+
+/* Is it time, and is there room for both layouts? */
+static bool layout_is_due(const struct named_stacks *stacks)
+{
+	uint32_t added = stacks->nodes_count - stacks->laid_count;
+	size_t each = 2 * sizeof(uint32_t) + sizeof(uint32_t) + sizeof(struct node) + 1;
+	return added > LAY_OUT_FROM + stacks->laid_count / LAY_OUT_SHARE &&
+	       named_stacks_memory(stacks) + each * stacks->nodes_capacity <= stacks->memory_max;
+}
+
+void named_stacks_lay_out(struct named_stacks *stacks)
+{
+	uint32_t count = stacks->nodes_count;
+	__attribute__((cleanup(layout_fini))) struct layout layout = { 0 };
+	if (!layout_is_due(stacks) || !layout_init(&layout, count, stacks->nodes_capacity))
+		return;
+	const struct node *nodes = dict_get_nodes(stacks->dict);
+	layout_place(&layout, nodes, count);
+	layout_fill(&layout, stacks, nodes);
+	uint32_t *place_of = stacks->place_of;
+	struct node *before = stacks->nodes;
+	uint8_t *flags = stacks->flags;
+	stacks->place_of = layout.place_of;
+	stacks->nodes = layout.nodes;
+	stacks->flags = layout.flags;
+	stacks->laid_count = count;
+	layout.place_of = place_of;
+	layout.nodes = before;
+	layout.flags = flags;
+}
+
 /* ---- gathering ---- */
+
+/* Rows are in the order of the store's nodes, and places lie anywhere. */
+#define GATHER_AHEAD 16
 
 int named_stacks_add(struct named_stacks *stacks, struct naming_source *source, uint32_t side,
         struct named_stacks_rows rows)
@@ -260,12 +389,18 @@ int named_stacks_add(struct named_stacks *stacks, struct naming_source *source, 
 
 	uint32_t count;
 	const uint32_t *known = naming_known(naming, &count);
+	const uint32_t *place_of = stacks->place_of;
 	uint64_t *self = stacks->gathered[side].self;
 	uint8_t *touched = stacks->gathered[side].touched;
 	for (uint32_t i = 0; i < rows.count; i++) {
-		uint32_t node = known[rows.rows[i].node];
-		self[node] += rows.rows[i].value;
-		touched[node >> BLOCK_BITS] = 1;
+		if (i + GATHER_AHEAD < rows.count)
+			__builtin_prefetch(&place_of[known[rows.rows[i + GATHER_AHEAD].node]]);
+		if (i + GATHER_AHEAD / 2 < rows.count)
+			__builtin_prefetch(
+			        &self[place_of[known[rows.rows[i + GATHER_AHEAD / 2].node]]], 1);
+		uint32_t place = place_of[known[rows.rows[i].node]];
+		self[place] += rows.rows[i].value;
+		touched[place >> BLOCK_BITS] = 1;
 	}
 	return 0;
 }

@@ -5,16 +5,19 @@
  * named_stacks_gather.c the dict of functions with what is gathered on it, and
  * named_stacks_functions.c and named_stacks_tree.c make answers of that.
  *
- * By node of the dict of functions there are:
+ * Nodes of the dict of functions have places, by which there are:
  *
+ *	nodes    [ r a a b b ]    parent (a place) and frame
  *	flags    [ . o . o o ]    outermost of its name on its stack, without a name, ...
  *	self     [ 0 7 0 3 0 ]    by side: what ends here; zero between questions
  *	total    [ 0 9 0 3 0 ]    by side: what ends below, and after the pass here too; likewise
- *	touched  [ 1 0 ]          by side: which blocks of 64 nodes have anything in them
+ *	touched  [ 1 0 ]          by side: which blocks of 64 places have anything in them
  *
- * The parent of a node has the smaller number, so a pass from the last block to the first sees
- * every node after all that it is a caller of. New stacks come with whole paths, whose nodes lie
- * one behind the other: most of the pass goes through memory in order.
+ * The parent of a node has the smaller place, so a pass from the last block to the first sees every
+ * node after all that it is a caller of. The first `laid_count` places are laid out: a node is
+ * followed by all that is below it, so that its callers are at hand when it is added to them, and
+ * a service lies together. What came since is behind them, each node at the place of its number,
+ * until it is so much that all are laid out anew when a question ends.
  */
 
 #include "aggregator/named_stacks.h"
@@ -46,6 +49,12 @@ enum frame_flag {
 	FRAME_IS_MET = 8, /* rewritten, and in the question at hand */
 };
 
+/* By frame, for one side: what the pass adds to; zero between questions. */
+struct frame_sums {
+	uint64_t cum; /* of nodes that are the outermost of their name */
+	uint64_t self;
+};
+
 struct generation_names {
 	struct naming *naming; /* NULL: a free place */
 	const struct dict *dict;
@@ -65,6 +74,7 @@ struct name_flats {
 struct gathered {
 	uint64_t *self, *total;
 	uint8_t *touched;
+	struct frame_sums *frames;
 	uint64_t *cums; /* by name, as `flats` */
 	struct name_flats *flats;
 };
@@ -79,8 +89,13 @@ struct named_stacks {
 	/* By frame of the dict of functions. */
 	uint32_t *frame_names[JOINS];
 	uint8_t *frame_flags;
+	uint64_t *frames_met; /* a bit for each with a sum of any side */
 	uint32_t frames_count, frames_capacity;
-	uint8_t *flags; /* by node */
+	uint32_t *place_of; /* by node */
+	/* By place. */
+	struct node *nodes;
+	uint8_t *flags;
+	uint32_t laid_count;
 	struct gathered gathered[ANSWER_SIDES_MAX];
 	/* By block: which of its nodes stay in a tree, and how many do in the blocks before. */
 	uint64_t *kept;
@@ -120,6 +135,12 @@ int named_stacks_reserve_side(struct named_stacks *stacks, uint32_t side);
 
 /* Room for names; met by none. -ENOMEM. */
 int named_stacks_reserve_names(struct named_stacks *stacks, enum join join);
+
+/*
+ * Lays out all nodes, where enough of them came since that was done; between questions. Without
+ * memory for it they stay as they are.
+ */
+void named_stacks_lay_out(struct named_stacks *stacks);
 
 /* Everything that gathering has allocated. */
 void named_stacks_drop_gathered(struct named_stacks *stacks);

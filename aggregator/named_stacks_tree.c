@@ -60,7 +60,7 @@ static void tree_sums_flaws(
         struct named_stacks *stacks, uint32_t sides, uint32_t node, struct tree_sums *sums)
 {
 	uint8_t flags = stacks->flags[node];
-	bool is_at_root = dict_get_node(stacks->dict, node).parent == DICT_NODE_ROOT;
+	bool is_at_root = stacks->nodes[node].parent == DICT_NODE_ROOT;
 	for (uint32_t side = 0; side < sides; side++) {
 		if (flags & NODE_IS_UNKNOWN)
 			sums->unknown[side] += stacks->gathered[side].self[node];
@@ -113,7 +113,7 @@ static void tree_sums_root(struct named_stacks *stacks, uint32_t sides, struct t
 
 static void tree_sums_make(struct named_stacks *stacks, uint32_t sides, struct tree_sums *sums)
 {
-	const struct node *nodes = dict_get_nodes(stacks->dict);
+	const struct node *nodes = stacks->nodes;
 	for (uint32_t block = named_stacks_blocks(stacks); block-- > 0;) {
 		if (sides == 1 && stacks->gathered[0].touched[block])
 			tree_sums_block(stacks, nodes, block, 1, sums);
@@ -188,7 +188,7 @@ static int tree_put_init(struct tree_put *put, const struct tree_sums *sums, uin
 	put->is_cut = nodes_max > 0 && sums->count > nodes_max;
 	put->cut = tree_cut_at(sums, nodes_max);
 	put->kept_max = put->is_cut ? nodes_max + 1 : sums->count;
-	put->nodes = dict_get_nodes(put->stacks->dict);
+	put->nodes = put->stacks->nodes;
 	put->remap = dict_remap_new(put->stacks->dict, put->target->answer->dict);
 	put->places = calloc(put->kept_max + UINT64_C(1), sizeof(*put->places));
 	bool failed = !put->remap || !put->places;

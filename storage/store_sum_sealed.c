@@ -9,11 +9,53 @@
 #include "core/hash.h"
 #include "storage/store_sum_private.h"
 
-static int pending_compare(const void *a, const void *b)
+/* By so many bits of their start at a time, from the lowest on. */
+#define PENDING_BITS  11
+#define PENDING_RADIX (1u << PENDING_BITS)
+
+/* One round from `from` into `to`, which keeps the order of what is equal in these bits. */
+static void pending_sort_round(const struct pending *from, struct pending *to, size_t count,
+        uint64_t first_ns, uint32_t shift)
 {
-	uint64_t x = ((const struct pending *)a)->start_ns;
-	uint64_t y = ((const struct pending *)b)->start_ns;
-	return x < y ? -1 : x > y;
+	size_t at[PENDING_RADIX] = { 0 };
+	size_t before = 0;
+	for (size_t i = 0; i < count; i++)
+		at[(from[i].start_ns - first_ns) >> shift & (PENDING_RADIX - 1)]++;
+	for (uint32_t digit = 0; digit < PENDING_RADIX; digit++) {
+		size_t digits = at[digit];
+		at[digit] = before;
+		before += digits;
+	}
+	for (size_t i = 0; i < count; i++)
+		to[at[(from[i].start_ns - first_ns) >> shift & (PENDING_RADIX - 1)]++] = from[i];
+}
+
+/* By start. A stretch is short, so that few bits of it differ: cheaper than comparing. -ENOMEM. */
+static int pending_sort(struct buf *pending)
+{
+	struct pending *from = ARRAY(struct pending, *pending);
+	size_t count = ARRAY_COUNT(struct pending, *pending);
+	uint64_t first_ns = UINT64_MAX;
+	uint64_t last_ns = 0;
+	autofree struct pending *other = malloc((count + 1) * sizeof(*other));
+	if (!other)
+		return -ENOMEM;
+	for (size_t i = 0; i < count; i++) {
+		first_ns = from[i].start_ns < first_ns ? from[i].start_ns : first_ns;
+		last_ns = from[i].start_ns > last_ns ? from[i].start_ns : last_ns;
+	}
+	struct pending *to = other;
+	for (uint32_t shift = 0;
+	        shift < 64 && last_ns > first_ns && (last_ns - first_ns) >> shift > 0;
+	        shift += PENDING_BITS) {
+		pending_sort_round(from, to, count, first_ns, shift);
+		struct pending *sorted = to;
+		to = from;
+		from = sorted;
+	}
+	if (from == other)
+		memcpy(pending->bytes, other, count * sizeof(*other));
+	return 0;
 }
 
 /* Those of each observer are: that is enough, and mostly so. */
@@ -35,11 +77,9 @@ static bool pending_is_sorted(struct summing *summing)
 
 int summing_see_pending(struct summing *summing)
 {
-	int r = 0;
-	struct pending *pending = ARRAY(struct pending, summing->pending);
+	int r = pending_is_sorted(summing) ? 0 : pending_sort(&summing->pending);
+	const struct pending *pending = ARRAY(struct pending, summing->pending);
 	size_t count = ARRAY_COUNT(struct pending, summing->pending);
-	if (!pending_is_sorted(summing))
-		qsort(pending, count, sizeof(*pending), pending_compare);
 	for (size_t i = 0; i < count && r == 0; i++)
 		r = observer_see(&summing->observers[pending[i].observer], &pending[i]);
 	buf_reset(&summing->pending);
