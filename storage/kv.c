@@ -43,29 +43,22 @@
 #include "storage/kv.h"
 
 #include <assert.h>
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <rocksdb/c.h>
 
-#include "core/hash.h"
-#include "storage/log_file.h"
+#include "storage/kv_acked.h"
+#include "storage/kv_folder.h"
 #include "storage/log_tail.h"
-#include "storage/table_file.h"
 
 #define KV_ERROR_BYTES         512
-#define KV_NAME_BYTES          256
 #define KV_FAMILIES_MAX        64
 #define KV_LOG_BYTES_MAX       (64u << 20)
-#define KV_MANIFEST_BYTES_MAX  (256u << 20) /* of one that is looked at */
 #define KV_REOPEN_MARGIN_BYTES (4u << 20)
 #define KV_MERGE_MARGIN_BYTES  (16u << 20) /* what merging a few files may take for a while */
 #define KV_RECOVERY_POINT      2           /* rocksdb_point_in_time_recovery has no name in C */
@@ -77,10 +70,16 @@
 #define KV_ZSTD_WINDOW_DEFAULT (-14) /* for zlib, and of no effect on zstd */
 #define KV_ONES_BYTES          64
 #define KV_PAGE_BYTES          4096
-#define KV_ACKED_NAME          "profleet-acked"
 #define KV_MADE_NAME           "profleet-made-"
-#define KV_FILES_MAX           4096 /* taken in at once */
-#define KV_TAKE_TRIES          3    /* see kv_files_take() */
+/*
+ * The level that keeps the text log silent has no name, so RocksDB cannot write down its options
+ * and leaves a short temporary file each time it is opened. Nobody reads options from there; the
+ * files go.
+ */
+#define KV_OPTIONS_FIRST "OPTIONS-"
+#define KV_OPTIONS_LAST  ".dbtmp"
+#define KV_FILES_MAX     4096 /* taken in at once */
+#define KV_TAKE_TRIES    3    /* see kv_files_take() */
 /* A folder that cannot be: RocksDB then goes on without its text log. */
 #define KV_NO_LOG_FOLDER "/dev/null/none"
 /* Never: between failures there is nothing to be found by going over the folder. */
@@ -139,7 +138,7 @@ struct kv {
 	rocksdb_t *db; /* NULL when not even reading works */
 	bool writable;
 	bool is_reader; /* kv_open_reader(): nothing in the folder may change */
-	int acked_fd;   /* -1: could not be opened, and then damage to the log goes unseen */
+	struct kv_acked acked;
 	rocksdb_column_family_handle_t *families[KV_FAMILIES];
 	/* Families a newer version made and we do not know: RocksDB wants all of them opened. */
 	rocksdb_column_family_handle_t *strangers[KV_FAMILIES_MAX];
@@ -411,164 +410,55 @@ static int kv_family_find(const char *name)
 	return -1;
 }
 
-static bool kv_exists(const struct kv *kv)
+/* The greatest number of a table that the manifest names. */
+static uint64_t kv_newest_live_table(struct kv *kv)
 {
-	char current[4096];
-	snprintf(current, sizeof(current), "%s/CURRENT", kv->path);
-	return access(current, F_OK) == 0;
+	uint64_t newest = 0;
+	const rocksdb_livefiles_t *files = rocksdb_livefiles(kv->db);
+	for (int i = 0; i < rocksdb_livefiles_count(files); i++) {
+		const char *name = rocksdb_livefiles_name(files, i);
+		uint64_t number = strtoull(name + strspn(name, "/"), NULL, 10);
+		newest = number > newest ? number : newest;
+	}
+	rocksdb_livefiles_destroy(files);
+	return newest;
 }
 
 /*
- * The level that keeps the text log silent has no name, so RocksDB cannot write down its options
- * and leaves a short temporary file each time it is opened. Nobody reads options from there; the
- * files go.
+ * Is everything there that was ever acknowledged? -ENODATA: no. A manifest that is cut off looks
+ * like one that a power loss left, but there is a table then that it does not know yet.
  */
-static void kv_sweep_options(const struct kv *kv)
-{
-	static const char first[] = "OPTIONS-";
-	static const char last[] = ".dbtmp";
-	DIR *folder = opendir(kv->path);
-	if (!folder)
-		return;
-	for (struct dirent *entry; (entry = readdir(folder));) {
-		size_t count = strlen(entry->d_name);
-		if (count > sizeof(last) && strncmp(entry->d_name, first, sizeof(first) - 1) == 0 &&
-		        strcmp(entry->d_name + count - (sizeof(last) - 1), last) == 0)
-			(void)unlinkat(dirfd(folder), entry->d_name, 0); /* then the next time */
-	}
-	closedir(folder);
-}
-
-/* Files that a killed process made and did not take in. */
-static void kv_sweep_made(const struct kv *kv)
-{
-	DIR *folder = opendir(kv->path);
-	if (!folder)
-		return;
-	for (struct dirent *entry; (entry = readdir(folder));)
-		if (strncmp(entry->d_name, KV_MADE_NAME, sizeof(KV_MADE_NAME) - 1) == 0)
-			(void)unlinkat(dirfd(folder), entry->d_name, 0); /* then the next time */
-	closedir(folder);
-}
-
-struct kv_acked {
-	uint64_t sequence;
-	uint64_t checksum; /* of the number: anything else is no word of ours */
-};
-
-static_assert(sizeof(struct kv_acked) == 16, "written as it is, by and for one machine");
-
-/* The number of the last write that was synced for certain; 0 when nobody wrote it down. */
-static uint64_t kv_acked_read(const struct kv *kv)
-{
-	struct kv_acked acked;
-	if (kv->acked_fd < 0 ||
-	        pread(kv->acked_fd, &acked, sizeof(acked), 0) != (ssize_t)sizeof(acked) ||
-	        acked.checksum != hash64_bytes(&acked.sequence, sizeof(acked.sequence)))
-		return 0;
-	return acked.sequence;
-}
-
-/*
- * After a synced write. A file without a name left is of a folder that was removed: whatever is
- * synced there is gone with the process, so it must not be acknowledged.
- */
-static int kv_acked_write(struct kv *kv)
-{
-	struct kv_acked acked = { .sequence = rocksdb_get_latest_sequence_number(kv->db) };
-	struct stat status;
-	if (kv->acked_fd < 0)
-		return 0;
-	if (fstat(kv->acked_fd, &status) == 0 && status.st_nlink == 0) {
-		kv_set_error(kv, "writing to", "the folder was removed while it was in use");
-		return -EIO;
-	}
-	/* The write itself is safe; what would be missed is damage to the log later. */
-	acked.checksum = hash64_bytes(&acked.sequence, sizeof(acked.sequence));
-	(void)!pwrite(kv->acked_fd, &acked, sizeof(acked), 0);
-	return 0;
-}
-
-static void kv_acked_open(struct kv *kv)
-{
-	char path[4096];
-	snprintf(path, sizeof(path), "%s/%s", kv->path, KV_ACKED_NAME);
-	kv->acked_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0640);
-}
-
-/* Is everything there that was ever acknowledged? -ENODATA: no. */
-static int kv_acked_check(struct kv *kv, uint64_t acked)
+static int kv_check_acked(struct kv *kv, uint64_t acked)
 {
 	uint64_t found = rocksdb_get_latest_sequence_number(kv->db);
+	uint64_t table = kv_folder_newest_table(kv->path);
+	char text[384];
 	if (found >= acked)
 		return 0;
-	char text[256];
-	snprintf(text, sizeof(text),
-	        "its log ends at write %" PRIu64 ", and write %" PRIu64
-	        " was acknowledged: a file that ends in .log is damaged; to go on without what is "
-	        "behind, remove the file %s",
-	        found, acked, KV_ACKED_NAME);
+	int count = snprintf(text, sizeof(text),
+	        "it ends at write %" PRIu64 ", and write %" PRIu64 " was acknowledged: ", found,
+	        acked);
+	if (table > kv_newest_live_table(kv))
+		snprintf(text + count, sizeof(text) - (size_t)count,
+		        "the file MANIFEST-... that CURRENT names is cut short, for it does not "
+		        "know the file %06" PRIu64 ".sst: restore a backup",
+		        table);
+	else
+		snprintf(text + count, sizeof(text) - (size_t)count,
+		        "a file that ends in .log is damaged or missing; to go on without what is "
+		        "behind, remove the file %s",
+		        KV_ACKED_NAME);
 	kv_set_error(kv, "opening", text);
 	return -ENODATA;
 }
 
-/* All of a file; NULL when it cannot be had. */
-static uint8_t *kv_read_file(int folder_fd, const char *name, size_t *ret_count)
+static int kv_note_acked(struct kv *kv)
 {
-	struct stat status;
-	autoclose int fd = openat(folder_fd, name, O_RDONLY | O_CLOEXEC);
-	if (fd < 0 || fstat(fd, &status) < 0 || status.st_size > KV_MANIFEST_BYTES_MAX)
-		return NULL;
-	size_t count = (size_t)status.st_size;
-	autofree uint8_t *bytes = malloc(count + 1);
-	if (!bytes || pread(fd, bytes, count, 0) != (ssize_t)count)
-		return NULL;
-	bytes[count] = 0;
-	*ret_count = count;
-	return TAKE(bytes);
-}
-
-/* The log that was written to last; false: there is none. */
-static bool kv_newest_log(const struct kv *kv, char name[static KV_NAME_BYTES])
-{
-	unsigned long newest = 0;
-	DIR *folder = opendir(kv->path);
-	if (!folder)
-		return false;
-	for (struct dirent *entry; (entry = readdir(folder));) {
-		char *end;
-		unsigned long number = strtoul(entry->d_name, &end, 10);
-		if (number <= newest || strcmp(end, ".log") != 0)
-			continue;
-		newest = number;
-		snprintf(name, KV_NAME_BYTES, "%s", entry->d_name);
-	}
-	closedir(folder);
-	return newest > 0;
-}
-
-/*
- * Cuts off the write that failed. RocksDB would leave it out as well, but begins the next log with
- * a write of its own then, for which it reserves tens of megabytes, and where there are fewer it
- * takes all there are and fails with what it writes next.
- */
-static void kv_cut_log(struct kv *kv)
-{
-	char name[KV_NAME_BYTES];
-	size_t count;
-	size_t end;
-	if (!kv_newest_log(kv, name))
-		return;
-	autoclose int folder = open(kv->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	autofree uint8_t *bytes = folder < 0 ? NULL : kv_read_file(folder, name, &count);
-	if (!bytes || log_file_end(bytes, count, &end) < 0 || end == count)
-		return;
-	/* As RocksDB does it; whoever has opened the folder meanwhile is left alone. */
-	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
-	autoclose int lock_fd = openat(folder, "LOCK", O_RDWR | O_CLOEXEC);
-	autoclose int fd = openat(folder, name, O_WRONLY | O_CLOEXEC);
-	if (lock_fd >= 0 && fd >= 0 && fcntl(lock_fd, F_SETLK, &lock) == 0)
-		(void)!ftruncate(fd, (off_t)end); /* or RocksDB leaves it out */
+	int r = kv_acked_write(&kv->acked, rocksdb_get_latest_sequence_number(kv->db));
+	if (r == 0)
+		return 0;
+	kv_set_error(kv, "writing to", "the folder was removed while it was in use");
+	return -EIO;
 }
 
 static void kv_disconnect(struct kv *kv)
@@ -583,7 +473,7 @@ static void kv_disconnect(struct kv *kv)
 		rocksdb_column_family_handle_destroy(kv->strangers[i]);
 	rocksdb_close(kv->db);
 	if (kv->is_torn)
-		kv_cut_log(kv);
+		kv_folder_cut_log(kv->path);
 	kv->db = NULL;
 	kv->writable = false;
 	kv->hurt = 0;
@@ -637,55 +527,13 @@ static void kv_take_handles(struct kv *kv, const struct kv_opening *opening)
 		kv->strangers[i] = opening->handles[opening->ours_count + i];
 }
 
-/* -EBADMSG: what is behind a damaged place of the manifest would be forgotten. */
-static int kv_check_manifest(struct kv *kv)
-{
-	char text[512];
-	size_t count;
-	autoclose int folder = open(kv->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	autofree uint8_t *name = folder < 0 ? NULL : kv_read_file(folder, "CURRENT", &count);
-	if (!name)
-		return 0; /* RocksDB says why */
-	name[strcspn((const char *)name, "\n")] = 0;
-	autofree uint8_t *bytes = kv_read_file(folder, (const char *)name, &count);
-	int r = bytes ? log_file_check(bytes, count) : 0;
-	if (r < 0) {
-		snprintf(text, sizeof(text), "the file %s is damaged", (const char *)name);
-		kv_set_error(kv, "opening", text);
-	}
-	return r;
-}
-
-/* -EBADMSG: a file whose properties RocksDB would stumble over. */
-static int kv_check_tables(struct kv *kv)
-{
-	static const char suffix[] = ".sst";
-	char text[512];
-	int r = 0;
-	DIR *folder = opendir(kv->path);
-	if (!folder)
-		return 0; /* RocksDB says why */
-	for (struct dirent *entry; r == 0 && (entry = readdir(folder));) {
-		size_t count = strlen(entry->d_name);
-		if (count < sizeof(suffix) ||
-		        strcmp(entry->d_name + count - (sizeof(suffix) - 1), suffix) != 0)
-			continue;
-		r = table_file_check(dirfd(folder), entry->d_name);
-		if (r == -EBADMSG) {
-			snprintf(text, sizeof(text), "the properties in the file %s are damaged",
-			        entry->d_name);
-			kv_set_error(kv, "opening", text);
-		}
-	}
-	closedir(folder);
-	return r == -EBADMSG || r == -ENOMEM ? r : 0;
-}
-
-/* What RocksDB would not see, or not survive. Before each opening. */
 static int kv_check_files(struct kv *kv)
 {
-	int r = kv_check_tables(kv);
-	return r < 0 ? r : kv_check_manifest(kv);
+	char text[KV_ERROR_BYTES / 2];
+	int r = kv_folder_check(kv->path, text, sizeof(text));
+	if (r == -EBADMSG)
+		kv_set_error(kv, "opening", text);
+	return r;
 }
 
 /* Opens every family there is on disk, and ours where they are missing. */
@@ -697,8 +545,9 @@ static int kv_connect(struct kv *kv, bool for_reading_only)
 	char *text = NULL;
 
 	assert(!kv->db);
-	uint64_t acked = kv_acked_read(kv); /* before: another process may be writing there */
-	if (kv_exists(kv)) {
+	uint64_t acked = kv_acked_read(
+	        &kv->acked); /* before: another process may be writing there */
+	if (kv_folder_has_database(kv->path)) {
 		found = rocksdb_list_column_families(kv->options, kv->path, &found_count, &text);
 		if (text) {
 			free(found); /* an empty list, also on failure */
@@ -721,9 +570,9 @@ static int kv_connect(struct kv *kv, bool for_reading_only)
 	}
 	kv->writable = !for_reading_only;
 	if (kv->writable)
-		kv_sweep_options(kv);
+		kv_folder_sweep(kv->path, KV_OPTIONS_FIRST, KV_OPTIONS_LAST);
 	kv_take_handles(kv, &opening);
-	int r = kv_acked_check(kv, acked);
+	int r = kv_check_acked(kv, acked);
 	if (r < 0 && !kv->is_reader)
 		kv_disconnect(kv);
 	return r;
@@ -740,7 +589,7 @@ static struct kv *kv_new(struct kv_options options)
 		return NULL;
 	}
 	kv->path = path;
-	kv->acked_fd = -1;
+	kv->acked = (struct kv_acked)KV_ACKED_INIT;
 	pthread_mutex_init(&kv->error_mutex, NULL);
 	pthread_mutex_init(&kv->deleting, NULL);
 	kv_make_options(kv, options);
@@ -760,9 +609,9 @@ int kv_open(struct kv_options options, struct kv **ret_kv, char *ret_error, size
 	 * at first; what else may be wrong is left to the opening that counts.
 	 */
 	int r = kv_check_files(kv);
-	if (r == 0 && kv_exists(kv)) {
-		kv_acked_open(kv);
-		if (kv_acked_read(kv) > 0 && kv_connect(kv, true) == -ENODATA)
+	if (r == 0 && kv_folder_has_database(kv->path)) {
+		kv_acked_open(&kv->acked, kv->path, false);
+		if (kv_acked_read(&kv->acked) > 0 && kv_connect(kv, true) == -ENODATA)
 			r = -ENODATA;
 		kv_disconnect(kv);
 	}
@@ -772,28 +621,16 @@ int kv_open(struct kv_options options, struct kv **ret_kv, char *ret_error, size
 		kv_error(kv, ret_error, error_bytes);
 		return r == -ENODATA ? -EBADMSG : r;
 	}
-	if (kv->acked_fd < 0)
-		kv_acked_open(kv);
-	kv_sweep_made(kv);
+	kv_acked_open(&kv->acked, kv->path, false);
+	kv_folder_sweep(kv->path, KV_MADE_NAME, ""); /* of a killed process */
 	*ret_kv = TAKE(kv);
 	return 0;
-}
-
-/* Does another process have the folder open? RocksDB holds a lock on a file of its own. */
-static bool kv_is_in_use(const struct kv *kv)
-{
-	char path[4096];
-	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
-	snprintf(path, sizeof(path), "%s/LOCK", kv->path);
-	autoclose int fd = open(path, O_RDONLY | O_CLOEXEC);
-	return fd >= 0 && fcntl(fd, F_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
 }
 
 int kv_open_reader(struct kv_options options, struct kv **ret_kv, bool *ret_is_whole,
         char *ret_error, size_t error_bytes)
 {
 	AUTO(kv) kv = kv_new(options);
-	char path[4096];
 	if (!kv) {
 		snprintf(ret_error, error_bytes, "out of memory");
 		return -ENOMEM;
@@ -802,15 +639,13 @@ int kv_open_reader(struct kv_options options, struct kv **ret_kv, bool *ret_is_w
 	rocksdb_options_set_db_log_dir(kv->options, KV_NO_LOG_FOLDER);
 	/* A file that is damaged or missing takes its own keys with it and no others. */
 	rocksdb_options_set_paranoid_checks(kv->options, 0);
-	snprintf(path, sizeof(path), "%s/%s", kv->path, KV_ACKED_NAME);
-	kv->acked_fd = open(path, O_RDONLY | O_CLOEXEC);
+	kv_acked_open(&kv->acked, kv->path, true);
 
-	int r = kv_exists(kv) ? 0 : -ENOENT;
-	if (r < 0)
-		kv_set_error(kv, "opening", "there is no database");
-	else if (kv_is_in_use(kv))
-		r = -EBUSY;
-	r = r < 0 ? r : kv_check_files(kv);
+	int r = kv_folder_is_in_use(kv->path) ? -EBUSY : kv_check_files(kv);
+	if (r == 0 && !kv_folder_has_database(kv->path)) {
+		kv_set_error(kv, "opening", "there is no database: the file CURRENT is missing");
+		r = -ENOENT;
+	}
 	r = r < 0 ? r : kv_connect(kv, true);
 	kv_error(kv, ret_error, error_bytes);
 	if (r < 0 && r != -ENODATA)
@@ -840,8 +675,7 @@ void kv_free(struct kv *kv)
 		rocksdb_options_destroy(kv->options);
 	}
 	if (kv->path) {
-		if (kv->acked_fd >= 0)
-			close(kv->acked_fd);
+		kv_acked_close(&kv->acked);
 		pthread_mutex_destroy(&kv->error_mutex);
 		pthread_mutex_destroy(&kv->deleting);
 	}
@@ -879,40 +713,14 @@ bool kv_is_hurt(const struct kv *kv)
 	return kv->hurt < 0;
 }
 
-/* Sums what the files of the folder hold, or only those whose name ends in `suffix`. */
-static uint64_t kv_folder_bytes(const struct kv *kv, const char *suffix)
-{
-	uint64_t bytes = 0;
-	DIR *folder = opendir(kv->path);
-	if (!folder)
-		return 0;
-	for (struct dirent *entry; (entry = readdir(folder));) {
-		size_t name_count = strlen(entry->d_name);
-		size_t suffix_count = strlen(suffix);
-		struct stat status;
-		if (name_count < suffix_count ||
-		        strcmp(entry->d_name + name_count - suffix_count, suffix) != 0)
-			continue;
-		/* A file may go while we look: then it holds nothing. */
-		if (fstatat(dirfd(folder), entry->d_name, &status, 0) == 0 &&
-		        S_ISREG(status.st_mode))
-			bytes += (uint64_t)status.st_size;
-	}
-	closedir(folder);
-	return bytes;
-}
-
 uint64_t kv_reopen_bytes(struct kv *kv)
 {
-	return kv_folder_bytes(kv, ".log") + KV_REOPEN_MARGIN_BYTES;
+	return kv_folder_bytes(kv->path, ".log") + KV_REOPEN_MARGIN_BYTES;
 }
 
 uint64_t kv_free_bytes(const struct kv *kv)
 {
-	struct statvfs status;
-	if (statvfs(kv->path, &status) < 0)
-		return 0;
-	return (uint64_t)status.f_bavail * status.f_frsize;
+	return kv_folder_free_bytes(kv->path);
 }
 
 struct kv_batch *kv_batch_new(void)
@@ -988,7 +796,7 @@ int kv_write(struct kv *kv, struct kv_batch *batch, enum kv_durability durabilit
 	int r = kv_result(kv, "writing to", text);
 	if (r < 0)
 		kv->is_torn = true;
-	return r == 0 && durability == KV_SYNC ? kv_acked_write(kv) : r;
+	return r == 0 && durability == KV_SYNC ? kv_note_acked(kv) : r;
 }
 
 int kv_get(struct kv *kv, enum kv_family family, struct kv_bytes key, struct buf *to)
@@ -1408,7 +1216,7 @@ void kv_flush_begin(struct kv *kv)
 
 uint64_t kv_log_bytes(const struct kv *kv)
 {
-	return kv_folder_bytes(kv, ".log");
+	return kv_folder_bytes(kv->path, ".log");
 }
 
 uint64_t kv_files_disk_bytes(struct kv *kv, enum kv_family family)
@@ -1438,7 +1246,7 @@ uint64_t kv_family_bytes(struct kv *kv, enum kv_family family)
 
 uint64_t kv_disk_bytes(const struct kv *kv)
 {
-	return kv_folder_bytes(kv, "");
+	return kv_folder_bytes(kv->path, "");
 }
 
 uint64_t kv_memory_bytes(struct kv *kv)

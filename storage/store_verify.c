@@ -793,8 +793,10 @@ static int verify_open(struct verify *verify, char *ret_error, size_t error_byte
 		        path);
 		return r;
 	case -ENOENT:
-		snprintf(
-		        ret_error, error_bytes, "%s: holds no store: name the folder of one", path);
+		snprintf(ret_error, error_bytes,
+		        "%s: holds no store, for it has no file CURRENT: name the folder that "
+		        "profleet-aggregator has as --data, or its backup's folder store",
+		        path);
 		return r;
 	case -ENOMEM:
 	case -EACCES:

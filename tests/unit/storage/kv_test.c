@@ -4,8 +4,11 @@
  */
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "storage/kv.h"
 #include "tests/lib/fault.h"
@@ -143,6 +146,90 @@ static void a_merge_of_nothing_on_a_full_disk_is_survived(void **state)
 	assert_int_equal(kv_files_disk_bytes(kv, KV_BATCH), 0);
 }
 
+static void expect_refusal(const struct test_dir *dir, const char *words)
+{
+	struct kv *kv = NULL;
+	bool is_whole = false;
+	char error[512] = "";
+	struct kv_options options = { dir->path, 1 << 20, 1 << 20 };
+	assert_int_equal(kv_open(options, &kv, error, sizeof(error)), -EBADMSG);
+	if (!strstr(error, words))
+		fail_msg("%s", error);
+	/* Whoever only looks is told the same. */
+	memset(error, 0, sizeof(error));
+	int r = kv_open_reader(options, &kv, &is_whole, error, sizeof(error));
+	if ((r != -EBADMSG && (r != 0 || is_whole)) || !strstr(error, words))
+		fail_msg("%d: %s", r, error);
+	if (r == 0)
+		kv_free(kv);
+}
+
+static void in_dir(const struct test_dir *dir, const char *name, char path[static 512])
+{
+	(void)snprintf(path, 512, "%s/%s", dir->path, name);
+}
+
+/* What CURRENT has: the name of the manifest. */
+static void read_current(const struct test_dir *dir, char name[static 64])
+{
+	char path[512];
+	memset(name, 0, 64);
+	in_dir(dir, "CURRENT", path);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	CHECK(fd >= 0 && read(fd, name, 63) > 0 && close(fd) == 0);
+	name[strcspn(name, "\n")] = 0;
+}
+
+/* RocksDB would begin anew, and remove the files of which the new manifest knows nothing. */
+static void a_database_without_current_is_refused_and_comes_back_with_it(void **state)
+{
+	TEST_DIR(dir);
+	char name[64], path[512];
+	struct kv *kv = open_kv(&dir);
+	put_file(kv, "a");
+	kv_free(kv);
+	read_current(&dir, name);
+	in_dir(&dir, "CURRENT", path);
+	CHECK_OK(unlink(path));
+	expect_refusal(&dir, "CURRENT is missing");
+	expect_refusal(&dir, name);
+
+	/* The remedy that it names. */
+	name[strlen(name)] = '\n';
+	test_file_write(path, name, strlen(name));
+	kv = open_kv(&dir);
+	CHECK(has(kv, key_of("a")));
+	kv_free(kv);
+}
+
+/* As a process leaves it that is killed while it makes the first one. */
+static void a_database_that_was_never_finished_is_begun_anew(void **state)
+{
+	TEST_DIR(dir);
+	char path[512];
+	in_dir(&dir, "MANIFEST-000001", path);
+	test_file_write(path, "", 0);
+	kv_free(open_kv(&dir));
+}
+
+static void a_manifest_that_is_cut_short_is_named(void **state)
+{
+	TEST_DIR(dir);
+	char name[64], path[512];
+	struct stat status;
+	struct kv *kv = open_kv(&dir);
+	read_current(&dir, name);
+	in_dir(&dir, name, path);
+	CHECK_OK(stat(path, &status));
+	AUTO(kv_batch) write = kv_batch_new();
+	kv_put(kv, write, KV_DICT, key_of("a"), key_of("value"));
+	CHECK_OK(kv_write(kv, write, KV_SYNC));
+	CHECK_OK(kv_flush(kv));
+	kv_free(kv);
+	CHECK_OK(truncate(path, status.st_size));
+	expect_refusal(&dir, "MANIFEST");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -150,6 +237,9 @@ int main(void)
 		cmocka_unit_test(an_end_with_zeroes_stays_as_well),
 		cmocka_unit_test(files_within_a_range_go_at_once),
 		cmocka_unit_test(a_disk_that_is_full_when_files_go_does_not_take_the_manifest),
+		cmocka_unit_test(a_database_without_current_is_refused_and_comes_back_with_it),
+		cmocka_unit_test(a_database_that_was_never_finished_is_begun_anew),
+		cmocka_unit_test(a_manifest_that_is_cut_short_is_named),
 		cmocka_unit_test(a_merge_of_nothing_on_a_full_disk_is_survived),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
