@@ -88,6 +88,8 @@ int admin_failed(struct admin_call *call, const char *doing, int r)
 {
 	char text[512] = "";
 	store_read_error(call->store, text, sizeof(text));
+	if (r == -ENOSPC && !*text)
+		snprintf(text, sizeof(text), "make room on the disk of the store");
 	snprintf(call->error, sizeof(call->error), "%s: %s%s%s", doing, strerror(-r),
 	        *text ? ": " : "", text);
 	call->status = r == -EBUSY ? WIRE_BUSY : WIRE_FAILED;

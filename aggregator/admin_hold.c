@@ -122,6 +122,10 @@ int admin_hold_create(struct admin_call *call)
 	r = details.failed ? -ENOMEM
 	                   : keeper_set_holds(keeper, holds, &call->by, "hold.create",
 	                             (const char *)details.bytes);
+	if (r == -EFBIG)
+		return admin_refuse(call, WIRE_INVALID,
+		        "the holds are more text than is kept: release some, or give a shorter "
+		        "--reason");
 	if (r < 0)
 		return admin_failed(call, "keeping the hold", r);
 	(void)TAKE(holds);

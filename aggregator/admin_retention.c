@@ -246,9 +246,13 @@ static int retention_change(struct admin_call *call, struct retention_set **set,
 	bool is_applied = is_changed && !needs.yes && !needs.confirm;
 	if (is_applied) {
 		r = keeper_set_policies(keeper, *set, !now, &call->by, action, lost_now, "{}");
-		if (r == -ENOSPC)
+		if (r == -E2BIG)
 			return admin_refuse(call, WIRE_INVALID,
 			        "too many changes within the grace: wait for it, or write --now");
+		if (r == -EFBIG)
+			return admin_refuse(call, WIRE_INVALID,
+			        "the policies and those of before are more text than is kept: "
+			        "delete some, or write --now");
 		if (r < 0)
 			return admin_failed(call, "keeping the policies", r);
 		(void)TAKE(*set);

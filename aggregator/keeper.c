@@ -399,7 +399,7 @@ static int keeper_make_pending(struct keeper *keeper, const struct retention_set
 	struct keeper_pending pending = { .until_ns = keeper_now(keeper) +
 		                                      keeper->options.grace_ns };
 	if (keeper->pending_count == KEEPER_PENDING_MAX)
-		return -ENOSPC;
+		return -E2BIG;
 	int r = retention_merge(before, NULL, &pending.set);
 	if (r == 0)
 		*ret_pending = pending;
@@ -419,7 +419,7 @@ static int keeper_commit_policies(struct keeper *keeper, const struct retention_
 	if (r < 0 || text.failed)
 		return r < 0 ? r : -ENOMEM;
 	if (policies.count > KEEPER_DOCUMENT_BYTES_MAX || text.count > KEEPER_DOCUMENT_BYTES_MAX)
-		return -ENOSPC; /* it could not be read again */
+		return -EFBIG; /* it could not be read again */
 	struct audit_document documents[] = {
 		{ "policies", policies.bytes, policies.count },
 		{ "pending", text.bytes, text.count },
@@ -487,7 +487,7 @@ int keeper_set_holds(struct keeper *keeper, struct retention_holds *holds,
 	if (text.failed)
 		return -ENOMEM;
 	if (text.count > KEEPER_DOCUMENT_BYTES_MAX)
-		return -ENOSPC; /* it could not be read again */
+		return -EFBIG; /* it could not be read again */
 	struct audit_document document = { "holds", text.bytes, text.count };
 	int r = keeper_write(keeper, &document, 1, by, action, 0, details);
 	if (r < 0)

@@ -146,13 +146,14 @@ int keeper_copy_holds(const struct keeper *keeper, struct retention_holds **ret_
 
 /*
  * Takes the set into force; with `grace` what the one before keeps longer stays kept until it is
- * over, else nothing of before does. Writes documents and record. -ENOSPC: too many changes within
- * the grace.
+ * over, else nothing of before does. Writes documents and record. -E2BIG: too many changes within
+ * the grace. -EFBIG: more text than can be read again. -ENOSPC: the disk.
  */
 int keeper_set_policies(struct keeper *keeper, struct retention_set *set, bool grace,
         const struct keeper_actor *by, const char *action, uint64_t bytes, const char *details);
 
-/* Takes the holds when it returns 0. -ENOSPC: more than can be read again. -ENOMEM, -EIO. */
+/* Takes the holds when it returns 0. -EFBIG: more than can be read again. -ENOSPC, -ENOMEM, -EIO.
+ */
 int keeper_set_holds(struct keeper *keeper, struct retention_holds *holds,
         const struct keeper_actor *by, const char *action, const char *details);
 

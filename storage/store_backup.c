@@ -634,6 +634,30 @@ int store_backup_list(const char *folder,
 
 /* ---- verifying and restoring ---- */
 
+/* Why there is no manifest that can be read: it is damaged, or the folder is something else. */
+static int backup_refuse_manifest(struct backup *backup)
+{
+	char manifest[BACKUP_PATH_BYTES], store[BACKUP_PATH_BYTES], current[BACKUP_PATH_BYTES];
+	backup_join(manifest, backup->path, "manifest");
+	backup_join(store, backup->path, "store");
+	backup_join(current, backup->path, "CURRENT");
+	if (access(manifest, F_OK) == 0 || access(store, F_OK) == 0)
+		snprintf(backup->error, backup->error_bytes,
+		        "backup %s: its manifest is missing or damaged: use another backup",
+		        backup->options->name);
+	else if (access(current, F_OK) == 0)
+		snprintf(backup->error, backup->error_bytes,
+		        "%s is the folder of a store and no backup of one: start "
+		        "profleet-aggregator with --data on it, or name a backup",
+		        backup->path);
+	else
+		snprintf(backup->error, backup->error_bytes,
+		        "%s is no backup: it has neither a file manifest nor a folder store; name "
+		        "one that `profleet backup create` made",
+		        backup->path);
+	return -EBADMSG;
+}
+
 static int backup_open(struct backup *backup)
 {
 	if (!backup_exists(backup->path)) {
@@ -648,8 +672,7 @@ static int backup_open(struct backup *backup)
 		        "backup %s was made by a newer profleet: use that one",
 		        backup->options->name);
 	else if (r == -EBADMSG)
-		snprintf(backup->error, backup->error_bytes,
-		        "backup %s: its manifest is missing or damaged", backup->options->name);
+		return backup_refuse_manifest(backup);
 	else if (r < 0)
 		return backup_fail(backup, r, "its manifest cannot be read", backup->path);
 	backup->bytes_total = backup_manifest_bytes(&backup->manifest);

@@ -161,7 +161,7 @@ class Fleet:
             raise AssertionError(f"profleet {' '.join(argv)}: exit {done.returncode}, not {status}\n"
                                  f"{done.stdout.decode(errors='replace')}"
                                  f"{done.stderr.decode(errors='replace')}")
-        self.stderr = done.stderr.decode(errors="replace")
+        self.stderr, self.status = done.stderr.decode(errors="replace"), done.returncode
         return done.stdout.decode() if text else done.stdout
 
     def json(self, address, *argv, **how):

@@ -132,6 +132,19 @@ static uint64_t last_run(struct world *world)
 	"name: cart\nselector: '{service=\"cart\"}'\ntiers: {detail: 7d, 10m: 7d, 1h: 7d, 1d: "    \
 	"7d}\n"
 
+static void too_many_changes_within_the_grace_are_told_from_a_full_disk(void **state)
+{
+	static const uint32_t ages[] = { 1 };
+	struct world *world = world_new(ages, 1);
+	struct retention_set *set = NULL;
+	for (uint32_t i = 0; i < KEEPER_PENDING_MAX; i++)
+		set_policies(world, CART_GOES, true);
+	CHECK_OK(retention_merge(world->keeper->set, NULL, &set));
+	assert_int_equal(keeper_set_policies(world->keeper, set, true, &me, "x", 0, "{}"), -E2BIG);
+	CHECK_OK(keeper_set_policies(world->keeper, set, false, &me, "x", 0, "{}"));
+	world_free(world);
+}
+
 /* One cart row is worth 1, so its value counts its windows twice. */
 static void what_expired_is_hidden_after_the_grace_and_erased_after_the_delay(void **state)
 {
@@ -399,6 +412,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_expired_is_hidden_after_the_grace_and_erased_after_the_delay),
+		cmocka_unit_test(too_many_changes_within_the_grace_are_told_from_a_full_disk),
 		cmocka_unit_test(a_hold_brings_back_what_is_hidden_and_keeps_it),
 		cmocka_unit_test(too_much_at_once_waits_for_a_second_word),
 		cmocka_unit_test(a_clock_that_jumped_waits_for_a_second_word),

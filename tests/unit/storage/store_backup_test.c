@@ -277,14 +277,24 @@ static void what_is_no_file_is_named_and_not_read(void **state)
 	snprintf(path, sizeof(path), "%s/manifest/manifest", world.backups);
 	CHECK_OK(unlink(path));
 	CHECK_OK(mkfifo(path, 0600));
-	static const char *const names[] = { "fifo", "link", "folder", "manifest" };
+	snprintf(path, sizeof(path), "%s/other", world.backups);
+	CHECK_OK(mkdir(path, 0700));
+	snprintf(path, sizeof(path), "%s/data", world.backups);
+	CHECK_OK(mkdir(path, 0700));
+	snprintf(path, sizeof(path), "%s/data/CURRENT", world.backups);
+	test_file_write(path, "MANIFEST-000001\n", 16);
+	static const char *const names[] = { "fifo", "link", "folder", "manifest", "other",
+		"data" };
+	static const char *const words[] = { "CURRENT is no file", "CURRENT is no file",
+		"CURRENT is no file", "manifest is missing", "is no backup: it has neither",
+		"is the folder of a store and no backup" };
 	for (size_t i = 0; i < COUNT_OF(names); i++) {
 		struct store_backup_options options = named(&world, names[i]);
 		assert_int_equal(
 		        store_backup_restore(options, world.to, world.error, sizeof(world.error)),
 		        -EBADMSG);
 		CHECK(strstr(world.error, names[i]));
-		CHECK(strstr(world.error, i < 3 ? "CURRENT is no file" : "manifest is missing"));
+		CHECK(strstr(world.error, words[i]));
 		CHECK(access(world.to, F_OK) < 0);
 	}
 	snprintf(path, sizeof(path), "%s/folder/store/CURRENT", world.backups);
