@@ -142,6 +142,11 @@ EXAMPLES = [
     ("a longer word around it", {"core/utilization.c": PURPOSE}, None),
     ("a huge source", {"query/x.js": PURPOSE + "// x\n" * 300000}, "query/x.js:1: source of"),
     ("an orphan header", {"core/x.h": HEADER}, "core/x.h:1: no file includes this header"),
+    # The log.
+    ("an event that is nowhere explained", {"agent/x.c": PURPOSE + 'void f(void)\n{\n\tlog_warn("disk-slow",\n\t\t"x");\n}\n'},
+     "agent/x.c:7: event `disk-slow` is on no page"),
+    ("one that is", {"agent/x.c": PURPOSE + 'void f(void)\n{\n\tlog_warn("disk-slow", "x");\n}\n',
+                     "docs/operating/agent.md": "| `disk-slow` | it is |\n"}, None),
     # Tests.
     ("a test that checks nothing", {"tests/unit/core/x_test.c": PURPOSE + "int main(void)\n{\n}\n"},
      "test without an assertion"),
