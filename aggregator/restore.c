@@ -24,8 +24,8 @@ int restore_store(const struct aggregator_config *config)
 	while (first > 0 && path[first - 1] != '/')
 		first--;
 	(void)snprintf(name, sizeof(name), "%.*s", (int)(count - first), path + first);
-	int fits = snprintf(
-	        folder, sizeof(folder), "%.*s", first > 0 ? (int)first : 1, first > 0 ? path : ".");
+	size_t above = first > 1 ? first - 1 : 1; /* without the slash, unless it is all of it */
+	int fits = snprintf(folder, sizeof(folder), "%.*s", (int)above, first > 0 ? path : ".");
 	struct store_backup_options options = { .folder = folder, .name = name };
 	int r = fits < 0 || (size_t)fits >= sizeof(folder) ? -ENAMETOOLONG : 0;
 	r = r < 0 ? r : store_backup_restore(options, config->data, error, sizeof(error));

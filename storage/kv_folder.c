@@ -164,15 +164,19 @@ void kv_folder_cut_log(const char *path)
 
 /*
  * Without CURRENT RocksDB would begin anew, and remove what it then does not know. A process that
- * is killed while it makes its first database leaves a manifest without it, but no data.
+ * is killed while it makes its first database leaves a manifest without it, but neither a table nor
+ * a log; and a log of somebody else's may be there without a manifest.
  */
 static int kv_folder_check_current(const char *path, char *ret_text, size_t text_bytes)
 {
-	char name[KV_FOLDER_NAME_BYTES];
-	if (kv_folder_has_database(path) ||
-	        (kv_folder_newest_table(path) == 0 && kv_folder_bytes(path, ".log") == 0))
+	char name[KV_FOLDER_NAME_BYTES], log[KV_FOLDER_NAME_BYTES];
+	if (kv_folder_has_database(path))
 		return 0;
-	if (kv_folder_find_newest(path, KV_FOLDER_MANIFEST, "", name) > 0)
+	bool has_manifest = kv_folder_find_newest(path, KV_FOLDER_MANIFEST, "", name) > 0;
+	bool has_log = kv_folder_find_newest(path, "", ".log", log) > 0;
+	if (kv_folder_newest_table(path) == 0 && !(has_manifest && has_log))
+		return 0;
+	if (has_manifest)
 		snprintf(ret_text, text_bytes,
 		        "the file CURRENT is missing, which has one line, the name of the "
 		        "manifest: make it with the line %s",

@@ -209,7 +209,24 @@ static void a_database_that_was_never_finished_is_begun_anew(void **state)
 	char path[512];
 	in_dir(&dir, "MANIFEST-000001", path);
 	test_file_write(path, "", 0);
+	in_dir(&dir, "aggregator.log", path);
+	test_file_write(path, "started\n", 8);
 	kv_free(open_kv(&dir));
+}
+
+static void tables_that_nobody_names_are_never_swept_away(void **state)
+{
+	TEST_DIR(dir);
+	char name[64], path[512];
+	struct kv *kv = open_kv(&dir);
+	put_file(kv, "a");
+	kv_free(kv);
+	read_current(&dir, name);
+	in_dir(&dir, name, path);
+	CHECK_OK(unlink(path));
+	in_dir(&dir, "CURRENT", path);
+	CHECK_OK(unlink(path));
+	expect_refusal(&dir, "restore a backup");
 }
 
 static void a_manifest_that_is_cut_short_is_named(void **state)
@@ -239,6 +256,7 @@ int main(void)
 		cmocka_unit_test(a_disk_that_is_full_when_files_go_does_not_take_the_manifest),
 		cmocka_unit_test(a_database_without_current_is_refused_and_comes_back_with_it),
 		cmocka_unit_test(a_database_that_was_never_finished_is_begun_anew),
+		cmocka_unit_test(tables_that_nobody_names_are_never_swept_away),
 		cmocka_unit_test(a_manifest_that_is_cut_short_is_named),
 		cmocka_unit_test(a_merge_of_nothing_on_a_full_disk_is_survived),
 	};
