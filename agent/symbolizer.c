@@ -33,6 +33,7 @@
 #include "agent/symbolizer_work.h"
 #include "core/auto.h"
 #include "core/clock.h"
+#include "core/whole_file.h"
 
 #define SYMBOLIZER_NOBODY 65534
 /* A file may be so many times as large as the memory that is allowed. */
@@ -376,27 +377,6 @@ static int symbolizer_send(const struct symbolizer_request *request, int file, i
 	return count == sizeof(*request) ? 0 : -ECHILD;
 }
 
-/* Up to `limit` bytes, into memory; what is beyond stays in the pipe. */
-static int symbolizer_read(int pipe, uint64_t limit, struct buf *to)
-{
-	while (to->count < limit) {
-		size_t room = limit - to->count < 65536 ? (size_t)(limit - to->count) : 65536;
-		uint8_t *at = buf_reserve(to, room);
-		if (!at)
-			return -ENOMEM;
-
-		ssize_t count = read(pipe, at, room);
-		if (count < 0 && errno == EINTR)
-			continue;
-		if (count < 0)
-			return -errno;
-		if (count == 0)
-			return 0;
-		to->count += (size_t)count;
-	}
-	return 0;
-}
-
 static int symbolizer_ask(int fd, const struct symbolizer_request *request, struct buf *to)
 {
 	int ends[2];
@@ -415,7 +395,8 @@ static int symbolizer_ask(int fd, const struct symbolizer_request *request, stru
 	}
 
 	/* Ends when the last writer is gone: the child, or the helper with a deadline for it. */
-	int got = symbolizer_read(reading, request->limits.result_bytes + sizeof(result), &reply);
+	int got = whole_file_read_some(
+	        reading, request->limits.result_bytes + sizeof(result), &reply);
 	(void)close(TAKE_FD(reading));
 	ssize_t count;
 	do

@@ -11,18 +11,18 @@
 #define WHOLE_FILE_STEP_MIN (64u << 10)
 #define WHOLE_FILE_STEP_MAX (1u << 20)
 
-static size_t whole_file_step(size_t count)
+static size_t whole_file_step(size_t count, size_t left)
 {
-	if (count < WHOLE_FILE_STEP_MIN)
-		return WHOLE_FILE_STEP_MIN;
-	return count < WHOLE_FILE_STEP_MAX ? count : WHOLE_FILE_STEP_MAX;
+	size_t step = count < WHOLE_FILE_STEP_MIN   ? WHOLE_FILE_STEP_MIN
+	              : count < WHOLE_FILE_STEP_MAX ? count
+	                                            : WHOLE_FILE_STEP_MAX;
+	return step < left ? step : left;
 }
 
-int whole_file_read(int fd, size_t bytes_max, struct buf *to)
+int whole_file_read_some(int fd, size_t bytes_max, struct buf *to)
 {
-	size_t before = to->count;
-	for (;;) {
-		size_t step = whole_file_step(to->count - before);
+	for (size_t got = 0; got < bytes_max;) {
+		size_t step = whole_file_step(got, bytes_max - got);
 		uint8_t *room = buf_reserve(to, step);
 		if (!room)
 			return -ENOMEM;
@@ -34,7 +34,14 @@ int whole_file_read(int fd, size_t bytes_max, struct buf *to)
 		if (count == 0)
 			return 0;
 		to->count += (size_t)count;
-		if (to->count - before > bytes_max)
-			return -EFBIG;
+		got += (size_t)count;
 	}
+	return 0;
+}
+
+int whole_file_read(int fd, size_t bytes_max, struct buf *to)
+{
+	size_t before = to->count;
+	int r = whole_file_read_some(fd, bytes_max < SIZE_MAX ? bytes_max + 1 : SIZE_MAX, to);
+	return r == 0 && to->count - before > bytes_max ? -EFBIG : r;
 }

@@ -12,3 +12,7 @@
  * or what read() says; then likewise.
  */
 int whole_file_read(int fd, size_t bytes_max, struct buf *to);
+
+/* Appends to `to` no more than `bytes_max`; what is beyond stays where it is. -ENOMEM, or what
+ * read() says. */
+int whole_file_read_some(int fd, size_t bytes_max, struct buf *to);

@@ -398,10 +398,7 @@ void diff_json_functions(const struct diff *diff, struct json_writer *json)
 
 void diff_json_head(const struct diff *diff, struct json_writer *json)
 {
-	json_key_u64(json, "schema_version", 1);
-	json_key_text(json, "verb", "diff");
-	json_key_text(json, "type", diff->source->type);
-	json_key_text(json, "unit", diff->source->unit);
+	report_json_head(diff->source, "diff", json);
 	json_key(json, "a");
 	report_json_side(diff->source, 0, json);
 	json_key(json, "b");

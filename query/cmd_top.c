@@ -197,10 +197,7 @@ static void top_json_functions(const struct top *top, struct json_writer *json)
 static void top_json_head(const struct top *top, struct json_writer *json)
 {
 	json_object_begin(json);
-	json_key_u64(json, "schema_version", 1);
-	json_key_text(json, "verb", "top");
-	json_key_text(json, "type", top->source->type);
-	json_key_text(json, "unit", top->source->unit);
+	report_json_head(top->source, "top", json);
 	json_key(json, "side");
 	report_json_side(top->source, 0, json);
 	json_key_text(json, "sorted_by", top_sorts[top->args->sort]);

@@ -250,10 +250,7 @@ static void tree_put_json(const struct tree *tree, struct buf *to)
 {
 	struct json_writer json = json_writer_of(to, true);
 	json_object_begin(&json);
-	json_key_u64(&json, "schema_version", 1);
-	json_key_text(&json, "verb", "tree");
-	json_key_text(&json, "type", tree->source->type);
-	json_key_text(&json, "unit", tree->source->unit);
+	report_json_head(tree->source, "tree", &json);
 	json_key(&json, "side");
 	report_json_side(tree->source, 0, &json);
 	json_key(&json, "nodes");

@@ -456,6 +456,14 @@ static void report_json_completeness(
 	json_object_end(json);
 }
 
+void report_json_head(const struct source *source, const char *verb, struct json_writer *json)
+{
+	json_key_u64(json, "schema_version", 1);
+	json_key_text(json, "verb", verb);
+	json_key_text(json, "type", source->type);
+	json_key_text(json, "unit", source->unit);
+}
+
 void report_json_side(const struct source *source, uint32_t index, struct json_writer *json)
 {
 	const struct source_side *side = &source->sides[index];

@@ -46,6 +46,9 @@ void report_remark(const struct source *source);
 bool report_has_recorded(const struct source *source);
 #define REPORT_RECORDED "recorded data: a fleet that ships with profleet, not this one"
 
+/* Into the object that a verb answers with: what it is an answer to, and in which unit. */
+void report_json_head(const struct source *source, const char *verb, struct json_writer *json);
+
 /* An object with selector, range, value, cores and completeness of a side. */
 void report_json_side(const struct source *source, uint32_t side, struct json_writer *json);
 

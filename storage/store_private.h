@@ -279,6 +279,19 @@ static inline void store_remove_window(struct store *store, struct key_window ke
 	quarantine_lift_window(store->quarantine, key);
 }
 
+/* The key of a block of a unit, in `bytes`. */
+static inline struct kv_bytes store_block_key(struct key_window window, uint32_t unit,
+        enum keys_block_part part, uint32_t chunk, uint8_t bytes[KEYS_BLOCK_BYTES])
+{
+	struct key_block key = { .window = window, .unit = unit, .part = part, .chunk = chunk };
+	keys_put_block(key, bytes);
+	return (struct kv_bytes){ bytes, KEYS_BLOCK_BYTES };
+}
+
+/* The record of a window, packed in `scratch`. -ENOMEM. */
+int store_put_window(struct store *store, struct key_window key, const struct window *window,
+        struct buf *scratch, struct kv_batch *write);
+
 /* Where the blocks of a window are that are not detail. */
 static inline enum kv_family store_sums_family(struct key_window key)
 {

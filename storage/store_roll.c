@@ -254,14 +254,11 @@ static int roll_compare_parts(const void *a, const void *b)
 {
 	const struct roll_part *x = a;
 	const struct roll_part *y = b;
-	if (x->class != y->class)
-		return x->class < y->class ? -1 : 1;
-	if (x->tenant != y->tenant)
-		return x->tenant < y->tenant ? -1 : 1;
-	if (x->service != y->service)
-		return x->service < y->service ? -1 : 1;
-	if (x->type != y->type)
-		return x->type < y->type ? -1 : 1;
+	int order = window_unit_compare(
+	        (struct window_unit_name){ x->class, x->tenant, x->service, x->type },
+	        (struct window_unit_name){ y->class, y->tenant, y->service, y->type });
+	if (order != 0)
+		return order;
 	if (x->input != y->input)
 		return x->input < y->input ? -1 : 1;
 	return x->unit < y->unit ? -1 : x->unit > y->unit;
@@ -396,19 +393,6 @@ static int roll_sweep(struct store *store, struct key_window key)
 	return r;
 }
 
-static int roll_put_window(struct roll *roll, const struct window *window, struct kv_batch *write)
-{
-	uint8_t key_bytes[KEYS_WINDOW_BYTES];
-	struct kv_bytes key = { key_bytes, sizeof(key_bytes) };
-	keys_put_window(roll->key, key_bytes);
-	buf_reset(&roll->block);
-	window_put(window, roll->key, key, &roll->block);
-	if (roll->block.failed)
-		return -ENOMEM;
-	kv_put(roll->store->kv, write, KV_WINDOW, key, store_bytes(&roll->block));
-	return 0;
-}
-
 /* Under writer. -EAGAIN: the database was opened again meanwhile, and what was read is not sure. */
 static int roll_take_blocks(struct roll *roll)
 {
@@ -431,7 +415,7 @@ static int roll_commit(struct roll *roll, struct window *window)
 	if (!write)
 		return -ENOMEM;
 	int r = roll->move && !roll_move_may_commit(roll->move) ? -EBUSY : roll_take_blocks(roll);
-	r = r < 0 ? r : roll_put_window(roll, window, write);
+	r = r < 0 ? r : store_put_window(roll->store, roll->key, window, &roll->block, write);
 	for (uint32_t i = 0; i < roll->replaced && r == 0; i++)
 		roll_delete_window(store, write, roll->inputs[i].key);
 	r = r < 0 ? r : store_put_format(store, write, STORE_FORMAT_VALUES);

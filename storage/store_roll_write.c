@@ -25,19 +25,6 @@
 #define ROLL_REPORTS_MAX  (64u << 10) /* of a chunk of members */
 #define ROLL_WATCHERS_MAX (32u << 10) /* of a chunk of watchers */
 
-static struct kv_bytes roll_key(const struct roll *roll, uint32_t unit, enum keys_block_part part,
-        uint32_t chunk, uint8_t bytes[KEYS_BLOCK_BYTES])
-{
-	struct key_block key = {
-		.window = roll->key,
-		.unit = unit,
-		.part = part,
-		.chunk = chunk,
-	};
-	keys_put_block(key, bytes);
-	return (struct kv_bytes){ bytes, KEYS_BLOCK_BYTES };
-}
-
 static int roll_put(struct roll *roll, struct kv_bytes key, const struct buf *block)
 {
 	if (block->failed)
@@ -348,7 +335,8 @@ static int roll_write_members(
 		        (end == count || losses[losses_end].series <= all[end - 1].series))
 			losses_end++;
 		uint8_t key_bytes[KEYS_BLOCK_BYTES];
-		struct kv_bytes key = roll_key(roll, unit, KEYS_BLOCK_MEMBERS, chunks++, key_bytes);
+		struct kv_bytes key = store_block_key(
+		        roll->key, unit, KEYS_BLOCK_MEMBERS, chunks++, key_bytes);
 		r = roll_write_members_chunk(
 		        roll, members, key, all + at, end - at, losses + loss, losses_end - loss);
 		at = end;
@@ -370,8 +358,8 @@ struct roll_keys {
 static void roll_keys_of(const struct roll *roll, uint32_t unit, struct roll_keys *keys)
 {
 	keys->of = (struct sum_keys){
-		roll_key(roll, unit, KEYS_BLOCK_SUMS, 0, keys->block),
-		roll_key(roll, unit, KEYS_BLOCK_VALUES, 0, keys->values),
+		store_block_key(roll->key, unit, KEYS_BLOCK_SUMS, 0, keys->block),
+		store_block_key(roll->key, unit, KEYS_BLOCK_VALUES, 0, keys->values),
 	};
 }
 
@@ -551,8 +539,8 @@ static int roll_watchers_write(struct roll_watchers *watchers)
 		return -ENOMEM;
 	if (contents.intervals_count == 0)
 		return 0;
-	struct kv_bytes key = roll_key(
-	        roll, KEYS_UNIT_NONE, KEYS_BLOCK_WATCHERS, roll->watchers_chunks++, key_bytes);
+	struct kv_bytes key = store_block_key(
+	        roll->key, KEYS_UNIT_NONE, KEYS_BLOCK_WATCHERS, roll->watchers_chunks++, key_bytes);
 	int r = roll_put_chunk(roll, key, &contents);
 	buf_reset(&watchers->intervals);
 	buf_reset(&watchers->losses);

@@ -217,16 +217,17 @@ static int seal_list_spared(struct seal *seal, struct buf *spared)
 	return 0;
 }
 
-static int seal_put_window(struct seal *seal, const struct window *window, struct kv_batch *write)
+int store_put_window(struct store *store, struct key_window key, const struct window *window,
+        struct buf *scratch, struct kv_batch *write)
 {
-	uint8_t key_bytes[KEYS_WINDOW_BYTES];
-	struct kv_bytes key = { key_bytes, sizeof(key_bytes) };
-	keys_put_window(seal->key, key_bytes);
-	buf_reset(&seal->block);
-	window_put(window, seal->key, key, &seal->block);
-	if (seal->block.failed)
+	uint8_t bytes[KEYS_WINDOW_BYTES];
+	struct kv_bytes at = { bytes, sizeof(bytes) };
+	keys_put_window(key, bytes);
+	buf_reset(scratch);
+	window_put(window, key, at, scratch);
+	if (scratch->failed)
 		return -ENOMEM;
-	kv_put(seal->store->kv, write, KV_WINDOW, key, store_bytes(&seal->block));
+	kv_put(store->kv, write, KV_WINDOW, at, store_bytes(scratch));
 	return 0;
 }
 
@@ -241,7 +242,7 @@ static int seal_commit(struct seal *seal, struct window *window)
 	uint64_t from_ns = seal->key.from_ns;
 	int r = seal_may_write(seal) ? seal_list_spared(seal, &spared) : -EAGAIN;
 	r = r < 0 ? r : seal_delete_from(seal, &from_ns);
-	r = r < 0 ? r : seal_put_window(seal, window, write);
+	r = r < 0 ? r : store_put_window(seal->store, seal->key, window, &seal->block, write);
 	r = r < 0 ? r : store_put_format(store, write, STORE_FORMAT_VALUES);
 	if (r < 0)
 		return r;

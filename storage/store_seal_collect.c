@@ -361,14 +361,11 @@ static int seal_compare_members(const void *a, const void *b)
 {
 	const struct seal_member *x = a;
 	const struct seal_member *y = b;
-	if (x->class != y->class)
-		return x->class < y->class ? -1 : 1;
-	if (x->tenant != y->tenant)
-		return x->tenant < y->tenant ? -1 : 1;
-	if (x->service != y->service)
-		return x->service < y->service ? -1 : 1;
-	if (x->type != y->type)
-		return x->type < y->type ? -1 : 1;
+	int order = window_unit_compare(
+	        (struct window_unit_name){ x->class, x->tenant, x->service, x->type },
+	        (struct window_unit_name){ y->class, y->tenant, y->service, y->type });
+	if (order != 0)
+		return order;
 	return x->series < y->series ? -1 : x->series > y->series;
 }
 

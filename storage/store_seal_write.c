@@ -71,19 +71,6 @@ int seal_take_blocks(struct seal *seal)
 	return r;
 }
 
-static struct kv_bytes seal_key(const struct seal *seal, uint32_t unit, enum keys_block_part part,
-        uint32_t chunk, uint8_t bytes[KEYS_BLOCK_BYTES])
-{
-	struct key_block key = {
-		.window = seal->key,
-		.unit = unit,
-		.part = part,
-		.chunk = chunk,
-	};
-	keys_put_block(key, bytes);
-	return (struct kv_bytes){ bytes, KEYS_BLOCK_BYTES };
-}
-
 static int seal_put_bytes(
         struct seal *seal, enum kv_family family, struct kv_bytes key, const struct buf *block)
 {
@@ -243,8 +230,8 @@ static int seal_chunk_write(struct seal_work *work)
 		return -ENOMEM;
 	if (chunk->ranks.count == 0)
 		return 0;
-	struct kv_bytes key = seal_key(
-	        seal, work->number, KEYS_BLOCK_DETAIL, chunk->number, key_bytes);
+	struct kv_bytes key = store_block_key(
+	        seal->key, work->number, KEYS_BLOCK_DETAIL, chunk->number, key_bytes);
 	seal_chunk_place_intervals(chunk, ARRAY(struct seal_interval, seal->ranked));
 	int r = seal_encode_chunk(seal, key, work->dictionary_count, work->dictionary_hash);
 	r = r < 0 ? r : seal_put_block(seal, KV_DETAIL, key);
@@ -426,7 +413,8 @@ static int seal_write_members(struct seal_work *work)
 	const struct seal_member *members = ARRAY(struct seal_member, seal->members);
 	const struct seal_interval *ranked = ARRAY(struct seal_interval, seal->ranked);
 	uint8_t key_bytes[KEYS_BLOCK_BYTES];
-	struct kv_bytes key = seal_key(seal, work->number, KEYS_BLOCK_MEMBERS, 0, key_bytes);
+	struct kv_bytes key = store_block_key(
+	        seal->key, work->number, KEYS_BLOCK_MEMBERS, 0, key_bytes);
 
 	seal_chunk_begin(chunk);
 	int r = seal_put_member_streams(work);
@@ -560,8 +548,8 @@ static int seal_write_sums(struct seal_work *work)
 	uint8_t key_bytes[KEYS_BLOCK_BYTES];
 	uint8_t values_key_bytes[KEYS_BLOCK_BYTES];
 	const struct sum_keys keys = {
-		seal_key(seal, work->number, KEYS_BLOCK_SUMS, 0, key_bytes),
-		seal_key(seal, work->number, KEYS_BLOCK_VALUES, 0, values_key_bytes),
+		store_block_key(seal->key, work->number, KEYS_BLOCK_SUMS, 0, key_bytes),
+		store_block_key(seal->key, work->number, KEYS_BLOCK_VALUES, 0, values_key_bytes),
 	};
 	size_t count = (size_t)work->dictionary_count + 1;
 	autofree uint64_t *totals = calloc(count, sizeof(*totals));
@@ -689,8 +677,8 @@ int seal_write_watchers(struct seal *seal, uint32_t *ret_chunks)
 		uint32_t end = count - first > SEAL_WATCHERS_MAX ? first + SEAL_WATCHERS_MAX
 		                                                 : (uint32_t)count;
 		uint8_t key_bytes[KEYS_BLOCK_BYTES];
-		struct kv_bytes key = seal_key(
-		        seal, KEYS_UNIT_NONE, KEYS_BLOCK_WATCHERS, chunks++, key_bytes);
+		struct kv_bytes key = store_block_key(
+		        seal->key, KEYS_UNIT_NONE, KEYS_BLOCK_WATCHERS, chunks++, key_bytes);
 		seal_chunk_begin(&seal->chunk);
 		for (uint32_t i = first; i < end; i++)
 			buf_put(&seal->chunk.ranks, &i, sizeof(i));

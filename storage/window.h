@@ -56,6 +56,25 @@ struct window_unit {
 	bool is_void;
 };
 
+/* What tells units of a window apart, and the order in which whoever makes one lists them. */
+struct window_unit_name {
+	uint32_t class;
+	uint32_t tenant; /* a number of whoever makes the window */
+	uint32_t service;
+	uint32_t type;
+};
+
+static inline int window_unit_compare(struct window_unit_name a, struct window_unit_name b)
+{
+	if (a.class != b.class)
+		return a.class < b.class ? -1 : 1;
+	if (a.tenant != b.tenant)
+		return a.tenant < b.tenant ? -1 : 1;
+	if (a.service != b.service)
+		return a.service < b.service ? -1 : 1;
+	return a.type < b.type ? -1 : a.type > b.type;
+}
+
 struct window {
 	uint8_t level;       /* that of the key. 0: made of batches; 1: an hour; 2: a day */
 	bool is_collapsed;   /* addresses are those of their functions */

@@ -50,6 +50,21 @@ static void a_byte_more_than_the_bound_is_refused(void **state)
 	assert_int_equal(whole_file_read(fd, 100000, &to), -EFBIG);
 }
 
+static void what_is_beyond_the_bound_of_some_stays_where_it_is(void **state)
+{
+	AUTO_BUF to = { 0 };
+	int ends[2];
+	CHECK_OK(pipe2(ends, O_CLOEXEC));
+	autoclose int from = ends[0];
+	CHECK(write(ends[1], "abcd", 4) == 4);
+	close(ends[1]);
+	CHECK_OK(whole_file_read_some(from, 3, &to));
+	assert_int_equal(to.count, 3);
+	CHECK_OK(whole_file_read_some(from, 3, &to));
+	assert_int_equal(to.count, 4);
+	assert_memory_equal(to.bytes, "abcd", 4);
+}
+
 static void what_a_pipe_gives_in_pieces_is_one(void **state)
 {
 	AUTO_BUF to = { 0 };
@@ -95,6 +110,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_file_of_any_size_comes_whole_behind_what_is_there),
 		cmocka_unit_test(a_byte_more_than_the_bound_is_refused),
+		cmocka_unit_test(what_is_beyond_the_bound_of_some_stays_where_it_is),
 		cmocka_unit_test(what_a_pipe_gives_in_pieces_is_one),
 		cmocka_unit_test(failures_are_told_but_an_interruption_is_none),
 	};
