@@ -112,7 +112,24 @@ struct keeper {
 
 uint64_t keeper_now(struct keeper *keeper);
 
+/*
+ * Documents, from the store. On failure ret_error says which cannot be read, and some of it is in
+ * the keeper.
+ */
+int keeper_load(struct keeper *keeper, char *ret_error, size_t error_bytes);
+void keeper_put_pending(const struct keeper_pending *pending, uint32_t count, struct buf *to);
+
 /* All below: under the lock. Errors are said in keeper->last_error or ret_error. */
+
+/* Words are changed in between: others see all of a change or nothing of it. */
+void keeper_lock_words(struct keeper *keeper);
+void keeper_unlock_words(struct keeper *keeper);
+void keeper_drop_all_pending(struct keeper *keeper);
+
+/* From now on units are made for the policies as they are. -ENOMEM. */
+int keeper_set_classes(struct keeper *keeper);
+/* After holds, graces, a stop or a pause changed. */
+void keeper_set_decides(struct keeper *keeper);
 
 /*
  * While the store works for a turn, others may change policies and holds. Does nothing for a
