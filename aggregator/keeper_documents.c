@@ -110,16 +110,23 @@ static size_t keeper_text_count(const struct buf *text)
 	return text->count > 0 ? text->count - 1 : 0;
 }
 
-static int keeper_load_pending(struct keeper *keeper, char *ret_error, size_t error_bytes)
+/* A document as what it holds. When there is none, 0 and *ret_config as it was. */
+static int keeper_read_parsed(struct keeper *keeper, const char *name, struct config **ret_config,
+        char *ret_error, size_t error_bytes)
 {
 	AUTO_BUF text = { 0 };
-	AUTO(config) config = NULL;
-	int r = keeper_read(keeper, "pending", &text);
+	int r = keeper_read(keeper, name, &text);
 	if (r < 0 || text.count == 0)
 		return r;
-	r = config_parse("pending", (const char *)text.bytes, keeper_text_count(&text), &config,
+	return config_parse(name, (const char *)text.bytes, keeper_text_count(&text), ret_config,
 	        ret_error, error_bytes);
-	if (r < 0)
+}
+
+static int keeper_load_pending(struct keeper *keeper, char *ret_error, size_t error_bytes)
+{
+	AUTO(config) config = NULL;
+	int r = keeper_read_parsed(keeper, "pending", &config, ret_error, error_bytes);
+	if (r < 0 || !config)
 		return r;
 	const struct config_node *list = json_body_find(config_root(config), "pending");
 	for (uint32_t i = 0; i < json_body_count(list) && i < KEEPER_PENDING_MAX; i++) {
@@ -138,14 +145,9 @@ static int keeper_load_pending(struct keeper *keeper, char *ret_error, size_t er
 
 static int keeper_load_state(struct keeper *keeper, char *ret_error, size_t error_bytes)
 {
-	AUTO_BUF text = { 0 };
 	AUTO(config) config = NULL;
-	int r = keeper_read(keeper, "state", &text);
-	if (r < 0 || text.count == 0)
-		return r;
-	r = config_parse("state", (const char *)text.bytes, keeper_text_count(&text), &config,
-	        ret_error, error_bytes);
-	if (r < 0)
+	int r = keeper_read_parsed(keeper, "state", &config, ret_error, error_bytes);
+	if (r < 0 || !config)
 		return r;
 	const struct config_node *root = config_root(config);
 	keeper->last_success_ns = json_body_u64(root, "last_success_ns", 0);
@@ -171,19 +173,14 @@ static int keeper_load_state(struct keeper *keeper, char *ret_error, size_t erro
 
 static int keeper_load_clock(struct keeper *keeper, char *ret_error, size_t error_bytes)
 {
-	AUTO_BUF text = { 0 };
 	AUTO(config) config = NULL;
 	autoclose int fd = open(KEEPER_BOOT_PATH, O_RDONLY | O_CLOEXEC);
 	ssize_t count = fd < 0 ? 0 : read(fd, keeper->boot, sizeof(keeper->boot) - 1);
 	keeper->boot[count > 0 ? count : 0] = 0;
 	keeper->boot[strcspn(keeper->boot, "\n")] = 0;
 
-	int r = keeper_read(keeper, "clock", &text);
-	if (r < 0 || text.count == 0)
-		return r;
-	r = config_parse("clock", (const char *)text.bytes, keeper_text_count(&text), &config,
-	        ret_error, error_bytes);
-	if (r < 0)
+	int r = keeper_read_parsed(keeper, "clock", &config, ret_error, error_bytes);
+	if (r < 0 || !config)
 		return r;
 	const struct config_node *root = config_root(config);
 	bool is_this_boot = strcmp(json_body_text(root, "boot"), keeper->boot) == 0;
