@@ -97,9 +97,9 @@ static void forget_put_left(const json_t *root, struct buf *to)
 	json_t *name;
 	if (generations > 0)
 		buf_printf(to,
-		        "its names stay in %s generations of the dictionary until the last of "
+		        "its names stay in %s generation%s of the dictionary until the last of "
 		        "their data is gone\n",
-		        units_count(generations).text);
+		        units_count(generations).text, generations == 1 ? "" : "s");
 	if (json_array_size(backups) == 0)
 		return;
 	buf_printf(to, "backups are not touched and may have it: ");

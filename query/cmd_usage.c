@@ -157,10 +157,11 @@ static int put_usage(const json_t *root, const struct output *output, struct buf
 	if (json_reply_u64(store, "hidden") > 0)
 		buf_printf(
 		        to, "; of it hidden %s", units_bytes(json_reply_u64(store, "hidden")).text);
-	buf_printf(to, "\n%s series and %s stacks in %s generations of the dictionary\n",
+	buf_printf(to, "\n%s series and %s stacks in %s generation%s of the dictionary\n",
 	        units_count(json_reply_u64(store, "series")).text,
 	        units_count(json_reply_u64(store, "stacks")).text,
-	        units_count(json_reply_u64(store, "generations")).text);
+	        units_count(json_reply_u64(store, "generations")).text,
+	        json_reply_u64(store, "generations") == 1 ? "" : "s");
 	usage_put_forecast(json_object_get(root, "forecast"), to);
 	return 0;
 }
