@@ -23,6 +23,8 @@
 #define ID_MAP_SLOTS_FIRST_BITS   6
 #define ID_MAP_SLOTS_FIRST        (1u << ID_MAP_SLOTS_FIRST_BITS)
 #define ID_MAP_SLOW_CAPACITY      (64u << 10)
+#define ID_MAP_FETCH_FAR          24
+#define ID_MAP_FETCH_NEAR         12
 #define ID_MAP_SECRET_WITHOUT_RNG UINT64_C(0x9e3779b97f4a7c15)
 
 struct id_map {
@@ -66,11 +68,17 @@ void id_map_free(struct id_map *map)
 	free(map);
 }
 
+/* Where its run begins. */
+static inline uint64_t id_map_place(const struct id_map *map, struct hash128 hash)
+{
+	uint64_t mixed = hash.low * map->secrets[0] + hash.high * map->secrets[1];
+	return mixed >> map->slots_shift;
+}
+
 /* The slot that holds the hash, or the empty one where it belongs. */
 static uint32_t *id_map_slot(const struct id_map *map, struct hash128 hash)
 {
-	uint64_t mixed = hash.low * map->secrets[0] + hash.high * map->secrets[1];
-	for (uint64_t i = mixed >> map->slots_shift;; i++) {
+	for (uint64_t i = id_map_place(map, hash);; i++) {
 		uint32_t *slot = &map->slots[i & map->slots_mask];
 		if (*slot == 0 || hash128_equal(map->hashes[*slot - 1], hash))
 			return slot;
@@ -80,6 +88,28 @@ static uint32_t *id_map_slot(const struct id_map *map, struct hash128 hash)
 uint32_t id_map_find(const struct id_map *map, struct hash128 hash)
 {
 	return *id_map_slot(map, hash) - 1; /* 0 - 1 is ID_NONE */
+}
+
+void id_map_fetch(const struct id_map *map, struct hash128 hash)
+{
+	__builtin_prefetch(&map->slots[id_map_place(map, hash)]);
+}
+
+/* The slot of one that is further on, and the hash that the slot of a nearer one says. */
+void id_map_find_all(
+        const struct id_map *map, const struct hash128 *hashes, uint32_t count, uint32_t *ret_ids)
+{
+	for (uint32_t i = 0; i < count; i++) {
+		if (i + ID_MAP_FETCH_FAR < count)
+			id_map_fetch(map, hashes[i + ID_MAP_FETCH_FAR]);
+		if (i + ID_MAP_FETCH_NEAR < count) {
+			uint64_t place = id_map_place(map, hashes[i + ID_MAP_FETCH_NEAR]);
+			uint32_t slot = map->slots[place];
+			if (slot != 0)
+				__builtin_prefetch(&map->hashes[slot - 1]);
+		}
+		ret_ids[i] = id_map_find(map, hashes[i]);
+	}
 }
 
 static int id_map_grow_hashes(struct id_map *map)
@@ -143,6 +173,11 @@ struct hash128 id_map_hash(const struct id_map *map, uint32_t id)
 {
 	assert(id < map->count);
 	return map->hashes[id];
+}
+
+const struct hash128 *id_map_hashes(const struct id_map *map)
+{
+	return map->hashes;
 }
 
 uint32_t id_map_count(const struct id_map *map)

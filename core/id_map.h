@@ -27,6 +27,16 @@ DEFINE_AUTO(id_map);
 uint32_t id_map_find(const struct id_map *map, struct hash128 hash);
 
 /*
+ * The ids of so many, or ID_NONE. Where each lies is anywhere in memory: all are under way at once,
+ * so that many take a fraction of the time that one after the other takes.
+ */
+void id_map_find_all(
+        const struct id_map *map, const struct hash128 *hashes, uint32_t count, uint32_t *ret_ids);
+
+/* Will soon be looked for. */
+void id_map_fetch(const struct id_map *map, struct hash128 hash);
+
+/*
  * Finds or adds. 0 with the id; *ret_added says which.
  * -ENOSPC: the limit is reached and the hash is new. -ENOMEM.
  */
@@ -34,6 +44,8 @@ int id_map_intern(struct id_map *map, struct hash128 hash, uint32_t *ret_id, boo
 
 /* The hash of an id < count. */
 struct hash128 id_map_hash(const struct id_map *map, uint32_t id);
+/* All of them by id, until the next one is added. */
+const struct hash128 *id_map_hashes(const struct id_map *map);
 
 uint32_t id_map_count(const struct id_map *map);
 void id_map_reset(struct id_map *map);

@@ -206,6 +206,12 @@ DEFINE_AUTO(dict_remap);
  */
 void dict_remap_aim(struct dict_remap *remap, struct dict *to);
 
+/*
+ * Looks for all frames and nodes that `from` got since the last time, and adds nothing. For whoever
+ * will ask for nearly all of them: together they take a part of the time that they take one by one.
+ */
+int dict_remap_seek(struct dict_remap *remap);
+
 int dict_remap_string(struct dict_remap *remap, uint32_t id, uint32_t *ret_id);
 int dict_remap_frame(struct dict_remap *remap, uint32_t id, uint32_t *ret_id);
 int dict_remap_node(struct dict_remap *remap, uint32_t id, uint32_t *ret_id);

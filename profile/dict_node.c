@@ -72,12 +72,18 @@ static bool node_is_in_table(const struct dict_nodes *nodes, uint32_t id)
 	return id != DICT_NODE_ROOT && nodes->all[id].parent != id - 1;
 }
 
+/* Where its run begins. */
+static inline uint64_t node_place(const struct dict_nodes *nodes, struct node node)
+{
+	uint64_t mixed = node.parent * nodes->secrets[0] + node.frame * nodes->secrets[1];
+	return mixed >> (64 - nodes->slots_bits);
+}
+
 /* The slot that holds the node, or the empty one where it belongs. */
 static uint32_t *node_slot(const struct dict_nodes *nodes, struct node node)
 {
-	uint64_t mixed = node.parent * nodes->secrets[0] + node.frame * nodes->secrets[1];
 	uint64_t mask = (UINT64_C(1) << nodes->slots_bits) - 1;
-	for (uint64_t i = mixed >> (64 - nodes->slots_bits);; i++) {
+	for (uint64_t i = node_place(nodes, node);; i++) {
 		uint32_t *slot = &nodes->slots[i & mask];
 		if (*slot == 0 || node_equal(nodes->all[*slot], node))
 			return slot;
@@ -151,6 +157,28 @@ static void node_note_chain(struct dict_nodes *nodes, bool is_first)
 		chains->firsts |= UINT64_C(1) << place;
 		nodes->firsts[before] = nodes->count;
 	}
+}
+
+uint32_t dict_nodes_find(const struct dict_nodes *nodes, struct node node)
+{
+	uint32_t next = node.parent + 1;
+	if (next >= nodes->count)
+		return ID_NONE;
+	if (node_equal(nodes->all[next], node))
+		return next;
+	uint32_t slot = *node_slot(nodes, node);
+	return slot == 0 ? ID_NONE : slot;
+}
+
+void dict_nodes_fetch(const struct dict_nodes *nodes, struct node node)
+{
+	__builtin_prefetch(&nodes->all[node.parent] + 1);
+	__builtin_prefetch(&nodes->slots[node_place(nodes, node)]);
+}
+
+void dict_nodes_fetch_found(const struct dict_nodes *nodes, struct node node)
+{
+	__builtin_prefetch(&nodes->all[nodes->slots[node_place(nodes, node)]]);
 }
 
 int dict_nodes_add(struct dict_nodes *nodes, struct node node, uint32_t limit, uint32_t *ret_id)

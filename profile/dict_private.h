@@ -84,6 +84,11 @@ size_t dict_nodes_memory(const struct dict_nodes *nodes);
 int dict_nodes_add(struct dict_nodes *nodes, struct node node, uint32_t limit, uint32_t *ret_id);
 void dict_nodes_truncate(struct dict_nodes *nodes, uint32_t count);
 int dict_nodes_reserve(struct dict_nodes *nodes, uint32_t count);
+/* The id, or ID_NONE. */
+uint32_t dict_nodes_find(const struct dict_nodes *nodes, struct node node);
+/* Will be looked for; will be looked for soon, and was fetched. */
+void dict_nodes_fetch(const struct dict_nodes *nodes, struct node node);
+void dict_nodes_fetch_found(const struct dict_nodes *nodes, struct node node);
 /* How many chains there are; the root begins the first. */
 uint32_t dict_nodes_chains(const struct dict_nodes *nodes);
 

@@ -13,6 +13,10 @@
 
 #include "profile/dict_private.h"
 
+/* Nodes that are asked of memory before they are looked for: their slots, what the slots say. */
+#define SEEK_FAR  24
+#define SEEK_NEAR 12
+
 /* The ids of one noun: ids[id in from] = id in to, or ID_NONE. */
 struct dict_remap_ids {
 	uint32_t *ids;
@@ -30,6 +34,9 @@ struct dict_remap {
 	struct dict_remap_ids frames;
 	struct dict_remap_ids nodes;
 	struct dict_remap_ids series;
+	/* Of `from`: so many were looked for in `to`, whether they were there or not. */
+	uint32_t frames_sought;
+	uint32_t nodes_sought;
 	uint32_t *path; /* nodes from the one asked for towards the root that `to` lacks */
 	uint32_t path_capacity;
 };
@@ -77,6 +84,10 @@ static void dict_remap_forget_from(struct dict_remap *remap, struct dict_mark to
 	dict_remap_forget(&remap->frames, to.frames);
 	dict_remap_forget(&remap->nodes, to.nodes);
 	dict_remap_forget(&remap->series, to.series);
+	if (to.nodes == 0) {
+		remap->frames_sought = 0;
+		remap->nodes_sought = 0;
+	}
 	remap->from_truncations = remap->from->truncations;
 	remap->to_truncations = remap->to->truncations;
 }
@@ -112,18 +123,26 @@ static uint32_t dict_remap_find(
 	return id < column->capacity ? column->ids[id] : ID_NONE;
 }
 
+/* Room for the first so many ids. */
+static int dict_remap_reserve(struct dict_remap_ids *column, uint64_t count)
+{
+	uint32_t before = column->capacity;
+	if (count <= before)
+		return 0;
+	uint32_t *ids = dict_grow(column->ids, &column->capacity, count, sizeof(*ids));
+	if (!ids)
+		return -ENOMEM;
+	memset(ids + before, 0xff, (column->capacity - before) * sizeof(*ids));
+	column->ids = ids;
+	return 0;
+}
+
 static int dict_remap_keep(
         struct dict_remap_ids *column, uint32_t id, uint32_t translated, uint32_t *ret_id)
 {
-	if (id >= column->capacity) {
-		uint32_t before = column->capacity;
-		uint32_t *ids = dict_grow(
-		        column->ids, &column->capacity, (uint64_t)id + 1, sizeof(*ids));
-		if (!ids)
-			return -ENOMEM;
-		memset(ids + before, 0xff, (column->capacity - before) * sizeof(*ids));
-		column->ids = ids;
-	}
+	int r = dict_remap_reserve(column, (uint64_t)id + 1);
+	if (r < 0)
+		return r;
 	column->ids[id] = translated;
 	*ret_id = translated;
 	return 0;
@@ -268,6 +287,58 @@ int dict_remap_node(struct dict_remap *remap, uint32_t id, uint32_t *ret_id)
 	if (r == 0)
 		*ret_id = node;
 	return r;
+}
+
+static int dict_remap_seek_frames(struct dict_remap *remap)
+{
+	uint32_t first = remap->frames_sought;
+	uint32_t count = remap->from->count.frames;
+	int r = dict_remap_reserve(&remap->frames, count);
+	if (r == 0 && count > first)
+		id_map_find_all(remap->to->frame_ids, id_map_hashes(remap->from->frame_ids) + first,
+		        count - first, remap->frames.ids + first);
+	if (r == 0)
+		remap->frames_sought = count;
+	return r;
+}
+
+/* What the node would be in `to`. false: `to` lacks its parent or its frame, or it is not known. */
+static inline bool dict_remap_node_there(
+        const struct dict_remap *remap, uint32_t id, struct node *ret_there)
+{
+	struct node node = remap->from->nodes.all[id];
+	ret_there->parent = node.parent == DICT_NODE_ROOT ? DICT_NODE_ROOT
+	                                                  : remap->nodes.ids[node.parent];
+	ret_there->frame = remap->frames.ids[node.frame];
+	return ret_there->parent != ID_NONE && ret_there->frame != ID_NONE;
+}
+
+/* A node is looked for where its parent was found; both are asked of memory before. */
+static int dict_remap_seek_nodes(struct dict_remap *remap)
+{
+	const struct dict_nodes *nodes = &remap->to->nodes;
+	uint32_t first = remap->nodes_sought ? remap->nodes_sought : DICT_NODE_ROOT + 1;
+	uint32_t count = remap->from->count.nodes;
+	struct node node;
+	int r = dict_remap_reserve(&remap->nodes, count);
+	for (uint32_t id = first; id < count && r == 0; id++) {
+		if (count - id > SEEK_FAR && dict_remap_node_there(remap, id + SEEK_FAR, &node))
+			dict_nodes_fetch(nodes, node);
+		if (count - id > SEEK_NEAR && dict_remap_node_there(remap, id + SEEK_NEAR, &node))
+			dict_nodes_fetch_found(nodes, node);
+		if (remap->nodes.ids[id] == ID_NONE && dict_remap_node_there(remap, id, &node))
+			remap->nodes.ids[id] = dict_nodes_find(nodes, node);
+	}
+	if (r == 0)
+		remap->nodes_sought = count;
+	return r;
+}
+
+int dict_remap_seek(struct dict_remap *remap)
+{
+	(void)dict_remap_find(remap, &remap->nodes, 0); /* forgets what is no longer so */
+	int r = dict_remap_seek_frames(remap);
+	return r < 0 ? r : dict_remap_seek_nodes(remap);
 }
 
 const uint32_t *dict_remap_known_nodes(struct dict_remap *remap, uint32_t *ret_count)

@@ -34,9 +34,15 @@ static struct hash128 random_hash(struct rng *rng, uint32_t spread)
 
 static void check_same(const struct id_map *map, const struct model *model)
 {
+	uint32_t found[MODEL_MAX];
 	assert_int_equal(id_map_count(map), model->count);
+	id_map_find_all(map, model->hashes, MODEL_MAX, found);
+	for (uint32_t i = model->count; i < MODEL_MAX; i++)
+		assert_int_equal(found[i], model_find(model, model->hashes[i]));
 	for (uint32_t i = 0; i < model->count; i++) {
 		assert_int_equal(id_map_find(map, model->hashes[i]), i);
+		assert_int_equal(found[i], i);
+		CHECK(hash128_equal(id_map_hashes(map)[i], model->hashes[i]));
 		CHECK(hash128_equal(id_map_hash(map, i), model->hashes[i]));
 	}
 }
@@ -83,7 +89,9 @@ static void random_programs_agree_with_the_model(void **state)
 {
 	for (uint64_t seed = 0; seed < 60; seed++) {
 		struct rng rng;
-		struct model model = { .count = 0 };
+		struct model model = {
+			0
+		}; /* places behind the count are of hashes that were taken back */
 		rng_init(&rng, seed);
 		uint32_t spread = 1 + (uint32_t)rng_below(&rng, 60);
 		AUTO(id_map) map = id_map_new(MODEL_MAX);
