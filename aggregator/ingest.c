@@ -12,6 +12,7 @@
 #include "aggregator/ingest_private.h"
 #include "aggregator/refusal.h"
 #include "core/log.h"
+#include "core/service.h"
 
 #define INGEST_JOBS_MAX 4096
 /* What a message may unpack to at least, however little senders are asked to keep to. */
@@ -165,6 +166,8 @@ static void *ingest_run(void *argument)
 	struct push_job pushes[INGEST_GROUP_MAX];
 	uint32_t jobs_count;
 
+	/* A group is a millisecond or two of work, and all its senders wait for it. */
+	(void)service_prefer_thread();
 	while ((jobs_count = job_queue_take(ingest->queue, jobs, INGEST_GROUP_MAX)) > 0) {
 		uint32_t pushes_count = 0;
 		size_t memory = 0;

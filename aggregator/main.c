@@ -325,6 +325,8 @@ static int aggregator_open_doors(struct aggregator *aggregator)
 			return r;
 		}
 	}
+	/* The threads of the network only hand over what others do, before and behind them. */
+	bool is_preferred = service_prefer_thread() == 0;
 	int r = net_server_open(
 	        (struct net_server_options){
 	                .listen = config->listen,
@@ -332,6 +334,8 @@ static int aggregator_open_doors(struct aggregator *aggregator)
 	                .owner = aggregator,
 	        },
 	        &aggregator->server);
+	if (is_preferred)
+		service_prefer_thread_no_more();
 	if (r < 0)
 		log_listen_failure("listen", config->listen, r);
 	return r;

@@ -13,6 +13,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -38,6 +39,26 @@ int service_init(void)
 	service_signal_fd = fd;
 	(void)sigaddset(&blocked, SIGPIPE);
 	return -pthread_sigmask(SIG_BLOCK, &blocked, NULL);
+}
+
+/* Linux keeps it for each thread: 0 is the one that calls. */
+static int service_add_niceness(int niceness)
+{
+	errno = 0;
+	int before = getpriority(PRIO_PROCESS, 0);
+	if (errno != 0 || setpriority(PRIO_PROCESS, 0, before + niceness) < 0)
+		return -errno;
+	return 0;
+}
+
+int service_prefer_thread(void)
+{
+	return service_add_niceness(-SERVICE_PREFERENCE);
+}
+
+void service_prefer_thread_no_more(void)
+{
+	(void)service_add_niceness(SERVICE_PREFERENCE); /* Being nicer is always allowed. */
 }
 
 /*

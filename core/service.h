@@ -7,9 +7,21 @@
 
 #include <stdbool.h>
 
+/* How much less nice a preferred thread is. */
+#define SERVICE_PREFERENCE 10
+
 /* Blocks SIGINT, SIGTERM, SIGHUP and SIGPIPE for the whole process; call before any thread starts.
  */
 int service_init(void);
+
+/*
+ * This thread, and those that it starts, go before others of the machine from now on: for whoever
+ * does little and is waited for. -EACCES, -EPERM: that is not allowed (root, CAP_SYS_NICE or
+ * RLIMIT_NICE); all stays as it is, and works, only later where processors are short.
+ */
+int service_prefer_thread(void);
+/* Takes that back for this thread, not for those that it started. Only after it returned 0. */
+void service_prefer_thread_no_more(void);
 
 enum service_event { SERVICE_TIMEOUT = 0, SERVICE_STOP, SERVICE_RELOAD };
 

@@ -2,11 +2,13 @@
 
 #include "core/service.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -55,6 +57,32 @@ static void second_interrupt_is_let_through(void **state)
 	CHECK(pthread_sigmask(SIG_BLOCK, NULL, &blocked) == 0);
 	CHECK(!sigismember(&blocked, SIGINT));
 	CHECK(sigismember(&blocked, SIGTERM));
+}
+
+static void *prefer_another_thread(void *argument)
+{
+	int *niceness = argument;
+	int before = getpriority(PRIO_PROCESS, 0);
+	int r = service_prefer_thread();
+	niceness[0] = getpriority(PRIO_PROCESS, 0) - before;
+	assert_true(r == 0 || r == -EACCES || r == -EPERM);
+	assert_int_equal(niceness[0], r == 0 ? -SERVICE_PREFERENCE : 0);
+	if (r == 0)
+		service_prefer_thread_no_more();
+	niceness[1] = getpriority(PRIO_PROCESS, 0) - before;
+	return NULL;
+}
+
+/* From a niceness that leaves room below it, which any user may take. */
+static void only_the_thread_that_asks_is_preferred(void **state)
+{
+	pthread_t thread;
+	int niceness[2] = { 1, 1 };
+	CHECK(setpriority(PRIO_PROCESS, 0, 10) == 0);
+	CHECK(pthread_create(&thread, NULL, prefer_another_thread, niceness) == 0);
+	CHECK(pthread_join(thread, NULL) == 0);
+	assert_int_equal(niceness[1], 0);
+	assert_int_equal(getpriority(PRIO_PROCESS, 0), 10);
 }
 
 static void ready_is_one_line_and_an_end_of_file(void **state)
@@ -109,6 +137,7 @@ int main(void)
 		cmocka_unit_test(broken_pipe_is_an_error_and_no_death),
 		cmocka_unit_test(wait_ends_with_its_timeout),
 		cmocka_unit_test(signals_become_events),
+		cmocka_unit_test(only_the_thread_that_asks_is_preferred),
 		cmocka_unit_test(second_interrupt_is_let_through),
 		cmocka_unit_test(ready_is_one_line_and_an_end_of_file),
 		cmocka_unit_test(service_manager_is_told),
