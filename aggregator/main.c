@@ -52,6 +52,13 @@
  * for the thread that ingests and one for the rest wait for each other seldom.
  */
 #define HEAPS_MAX 2
+/*
+ * What is large is given back when it is freed, and grows without being copied. Without this the C
+ * library keeps up to 32 MiB for the next one that never comes: 20 MB of such an import.
+ */
+#define HEAP_PIECE_MAX (256 << 10)
+/* What a heap keeps at its end, so that it does not give back and ask again all the time. */
+#define HEAP_END_BYTES (4 << 20)
 /* About what one costs in memory, to divide a budget: a node with its part of frames and names, a
  * row that is being sealed, a stack that is being rolled up. */
 #define DICT_NODE_BYTES      32
@@ -487,6 +494,8 @@ int main(int argc, char **argv)
 {
 	struct aggregator aggregator = { 0 };
 	(void)mallopt(M_ARENA_MAX, HEAPS_MAX);
+	(void)mallopt(M_MMAP_THRESHOLD, HEAP_PIECE_MAX);
+	(void)mallopt(M_TRIM_THRESHOLD, HEAP_END_BYTES);
 	int status = aggregator_configure(&aggregator, argc, argv);
 	if (status == 0 && (aggregator.config.verify || aggregator.config.restore)) {
 		status = aggregator.config.verify ? verify_store(&aggregator.config)

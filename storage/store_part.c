@@ -74,7 +74,7 @@ static void part_put_rows(struct seal *seal, const struct sealed *sealed,
 		uint32_t node = dictionary[rows->places[report->rows_first + i]];
 		uint64_t value = detail_rows_value(rows, report->rows_first + i);
 		buf_put(&seal->nodes, &node, sizeof(node));
-		buf_put(&seal->values, &value, sizeof(value));
+		buf_put_u8(&seal->values, seal_note_value(seal, value));
 	}
 }
 
@@ -86,6 +86,7 @@ static int part_put_report(struct part_taking *taking, const struct sealed *seal
 	struct seal_item item = {
 		.interval = interval,
 		.rows_first = ARRAY_COUNT(uint32_t, seal->nodes),
+		.large_first = ARRAY_COUNT(uint64_t, seal->large),
 		.rows_count = report->rows_count,
 		.has_coverage = report->has_coverage,
 		.coverage_ns = report->coverage_ns,
@@ -106,7 +107,9 @@ static int part_put_report(struct part_taking *taking, const struct sealed *seal
 		buf_put(&seal->items, &item, sizeof(item));
 		taking->last_item = ARRAY_COUNT(struct seal_item, seal->items);
 	}
-	return seal->items.failed || seal->nodes.failed || seal->values.failed ? -ENOMEM : 0;
+	return seal->items.failed || seal->nodes.failed || seal->values.failed || seal->large.failed
+	               ? -ENOMEM
+	               : 0;
 }
 
 /* Losses of one series in one interval follow each other: they are one item. */

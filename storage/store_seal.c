@@ -69,6 +69,7 @@ void seal_fini(struct seal *seal)
 	buf_fini(&seal->items);
 	buf_fini(&seal->nodes);
 	buf_fini(&seal->values);
+	buf_fini(&seal->large);
 	buf_fini(&seal->losses);
 	batch_free(seal->batch);
 	store_repin(seal->store, &seal->pinned, NULL);

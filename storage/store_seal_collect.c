@@ -83,15 +83,15 @@ static uint32_t seal_next_series(const struct batch *batch, const struct seal_at
 static void seal_put_rows(struct seal *seal, const struct row *rows, uint32_t count)
 {
 	uint32_t *nodes = (void *)buf_reserve(&seal->nodes, count * sizeof(*nodes));
-	uint64_t *values = (void *)buf_reserve(&seal->values, count * sizeof(*values));
+	uint8_t *values = buf_reserve(&seal->values, count);
 	if (!nodes || !values)
 		return;
 	for (uint32_t i = 0; i < count; i++) {
 		nodes[i] = rows[i].node;
-		values[i] = rows[i].value;
+		values[i] = seal_note_value(seal, rows[i].value);
 	}
 	seal->nodes.count += count * sizeof(*nodes);
-	seal->values.count += count * sizeof(*values);
+	seal->values.count += count;
 }
 
 /* Takes one series' part of the batch, and moves behind it. */
@@ -122,6 +122,7 @@ static int seal_put_item(struct seal *seal, const struct batch *batch, uint32_t 
 	item.has_coverage = at->coverage > from.coverage;
 	item.rows_count = at->row - from.row;
 	item.rows_first = ARRAY_COUNT(uint32_t, seal->nodes);
+	item.large_first = ARRAY_COUNT(uint64_t, seal->large);
 	item.losses_count = at->loss - from.loss;
 	item.losses_first = ARRAY_COUNT(struct sum_loss, seal->losses);
 	seal_put_rows(seal, batch->rows + from.row, item.rows_count);
@@ -130,8 +131,8 @@ static int seal_put_item(struct seal *seal, const struct batch *batch, uint32_t 
 		buf_put(&seal->losses, &loss, sizeof(loss));
 	}
 	buf_put(&seal->items, &item, sizeof(item));
-	bool has_failed = seal->nodes.failed || seal->values.failed || seal->losses.failed ||
-	                  seal->items.failed;
+	bool has_failed = seal->nodes.failed || seal->values.failed || seal->large.failed ||
+	                  seal->losses.failed || seal->items.failed;
 	return has_failed ? -ENOMEM : 0;
 }
 
@@ -163,6 +164,7 @@ static int seal_put_batch(
 		buf_fini(&seal->items);
 		buf_fini(&seal->nodes);
 		buf_fini(&seal->values);
+		buf_fini(&seal->large);
 		buf_fini(&seal->losses);
 	}
 	return seal->nobodys.failed ? -ENOMEM : 0;
@@ -331,6 +333,7 @@ int seal_collect(struct seal *seal)
 	buf_reset(&seal->items);
 	buf_reset(&seal->nodes);
 	buf_reset(&seal->values);
+	buf_reset(&seal->large);
 	buf_reset(&seal->losses);
 	seal->next_interval = 0;
 	while (r == 0 && !is_done) {

@@ -50,6 +50,7 @@ struct seal_item {
 	uint32_t member;   /* its id; later its place in the order of members */
 	uint32_t interval; /* index in the order of keys; later its rank in that of streams */
 	uint64_t rows_first;
+	uint64_t large_first;
 	uint32_t rows_count;
 	uint32_t losses_count;
 	uint64_t losses_first;
@@ -121,7 +122,8 @@ struct seal {
 	uint32_t next_interval;
 	struct buf items;
 	struct buf nodes;  /* u32: node, later its place in the dictionary of the unit */
-	struct buf values; /* u64 */
+	struct buf values; /* u8: nearly all are small; SEAL_LARGE: it is the next of `large` */
+	struct buf large;  /* u64 */
 	struct buf losses; /* struct sum_loss */
 
 	struct batch *batch;
@@ -136,6 +138,38 @@ struct seal {
 	uint64_t bytes_detail;
 	uint64_t bytes_watchers;
 };
+
+#define SEAL_LARGE UINT8_MAX
+
+/* What stands in `values` for the value of the next row. */
+static inline uint8_t seal_note_value(struct seal *seal, uint64_t value)
+{
+	if (value < SEAL_LARGE)
+		return (uint8_t)value;
+	buf_put(&seal->large, &value, sizeof(value));
+	return SEAL_LARGE;
+}
+
+/* The values of an item, from its first row on. */
+struct seal_values {
+	const uint8_t *next;
+	const uint64_t *next_large;
+};
+
+static inline struct seal_values seal_values_of(
+        const struct seal *seal, const struct seal_item *item)
+{
+	return (struct seal_values){
+		.next = seal->values.bytes + item->rows_first,
+		.next_large = (const uint64_t *)(const void *)seal->large.bytes + item->large_first,
+	};
+}
+
+static inline uint64_t seal_values_take(struct seal_values *values)
+{
+	uint8_t value = *values->next++;
+	return value == SEAL_LARGE ? *values->next_large++ : value;
+}
 
 void seal_fini(struct seal *seal);
 /* Members, and files where blocks go there. -ENOMEM. */

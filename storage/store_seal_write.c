@@ -246,12 +246,23 @@ static size_t seal_chunk_room(const struct seal_chunk *chunk)
 	return rows < DETAIL_ROWS_AIM ? DETAIL_ROWS_AIM - rows : 0;
 }
 
+static void seal_chunk_put_values(
+        struct seal_chunk *chunk, struct seal_values *values, uint32_t count)
+{
+	uint64_t *to = (void *)buf_reserve(&chunk->values, count * sizeof(*to));
+	if (!to)
+		return;
+	for (uint32_t i = 0; i < count; i++)
+		to[i] = seal_values_take(values);
+	chunk->values.count += count * sizeof(*to);
+}
+
 static int seal_chunk_put_rows(
         struct seal_work *work, const struct seal_item *item, uint32_t series)
 {
 	struct seal_chunk *chunk = &work->seal->chunk;
 	const uint32_t *places = ARRAY(uint32_t, work->seal->nodes) + item->rows_first;
-	const uint64_t *values = ARRAY(uint64_t, work->seal->values) + item->rows_first;
+	struct seal_values values = seal_values_of(work->seal, item);
 	uint32_t at = 0;
 	do {
 		uint32_t left = item->rows_count - at;
@@ -269,7 +280,7 @@ static int seal_chunk_put_rows(
 		buf_put(&chunk->ranks, &item->interval, sizeof(item->interval));
 		if (count > 0) {
 			buf_put(&chunk->places, places + at, count * sizeof(*places));
-			buf_put(&chunk->values, values + at, count * sizeof(*values));
+			seal_chunk_put_values(chunk, &values, count);
 		}
 		at += count;
 		if (seal_chunk_room(chunk) == 0 ||
@@ -474,10 +485,11 @@ static int seal_make_dictionary(struct seal_work *work, struct buf *dictionary)
 static int seal_add_rows(const struct seal_work *work, const struct seal_item *item, uint64_t *to)
 {
 	const uint32_t *places = ARRAY(uint32_t, work->seal->nodes) + item->rows_first;
-	const uint64_t *values = ARRAY(uint64_t, work->seal->values) + item->rows_first;
+	struct seal_values values = seal_values_of(work->seal, item);
 	bool is_overflown = false;
 	for (uint32_t i = 0; i < item->rows_count; i++)
-		is_overflown |= __builtin_add_overflow(to[places[i]], values[i], &to[places[i]]);
+		is_overflown |= __builtin_add_overflow(
+		        to[places[i]], seal_values_take(&values), &to[places[i]]);
 	return is_overflown ? -EOVERFLOW : 0;
 }
 
