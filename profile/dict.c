@@ -366,6 +366,29 @@ int dict_frame(struct dict *dict, const struct frame *frame, uint32_t *ret_id)
 	return dict_frame_add(dict, dict_frame_content(dict, frame), *frame, ret_id);
 }
 
+/* Where each will be looked for is asked of memory for all, before the first is. */
+int dict_frames_add(struct dict *dict, const struct frame *frames, uint32_t count)
+{
+	struct hash128 hashes[DICT_FRAMES_AT_ONCE];
+	assert(count <= DICT_FRAMES_AT_ONCE);
+	for (uint32_t i = 0; i < count; i++) {
+		if (!dict_frame_is_possible(dict, &frames[i]))
+			return -EINVAL;
+		hashes[i] = dict_frame_content(dict, &frames[i]);
+		id_map_fetch(dict->frame_ids, hashes[i]);
+	}
+	for (uint32_t i = 0; i < count; i++) {
+		uint32_t expected = dict->count.frames;
+		uint32_t id;
+		int r = dict_frame_add(dict, hashes[i], frames[i], &id);
+		if (r < 0)
+			return r;
+		if (id != expected)
+			return -EBADMSG;
+	}
+	return 0;
+}
+
 static struct hash128 dict_node_content(struct hash128 parent, struct hash128 frame)
 {
 	uint64_t words[4];

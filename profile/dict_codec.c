@@ -248,19 +248,16 @@ static struct frame dict_decode_frame(struct reader *from, struct frame_neighbou
 static int dict_decode_frames(struct dict *dict, uint32_t count, struct reader *from)
 {
 	struct frame_neighbours before = { 0 };
-	for (uint32_t i = 0; i < count; i++) {
-		struct frame frame = dict_decode_frame(from, &before);
-		uint32_t expected = dict->count.frames;
-		uint32_t id;
-		if (from->failed)
-			return -EBADMSG;
-		int r = dict_frame(dict, &frame, &id);
-		if (r < 0)
-			return r;
-		if (id != expected)
-			return -EBADMSG;
+	struct frame frames[DICT_FRAMES_AT_ONCE];
+	int r = 0;
+	while (count > 0 && r == 0) {
+		uint32_t part = count < DICT_FRAMES_AT_ONCE ? count : DICT_FRAMES_AT_ONCE;
+		for (uint32_t i = 0; i < part; i++)
+			frames[i] = dict_decode_frame(from, &before);
+		r = from->failed ? -EBADMSG : dict_frames_add(dict, frames, part);
+		count -= part;
 	}
-	return 0;
+	return r;
 }
 
 static int dict_decode_nodes(struct dict *dict, uint32_t count, struct reader *from)

@@ -38,6 +38,7 @@
 #define PACKER_RANK_BITS    5
 #define PACKER_FETCH_FAR    12 /* nodes */
 #define PACKER_FETCH_NEAR   6
+#define PACKER_FETCH_NEXT   2
 /* That a frame is not the next one happens to nobody who adds stacks one after the other. */
 #define PACKER_CHANCE_NEXT 65280
 
@@ -122,11 +123,6 @@ struct packer_module {
 	uint64_t shift;   /* of the newest frame that was like one of another build */
 };
 
-struct callee {
-	uint32_t frame; /* plus 1 */
-	uint32_t function;
-};
-
 struct twin {
 	uint32_t frame; /* plus 1 */
 	uint32_t became;
@@ -136,8 +132,8 @@ struct dict_packer {
 	uint32_t seen; /* nodes */
 	bool failed;   /* no memory: all that is known is thrown away with the next use */
 
-	struct callee *callees; /* by hash of two functions */
-	struct twin *twins;     /* by hash of frame and module */
+	uint32_t *callees;  /* frames plus 1, by hash of two functions */
+	struct twin *twins; /* by hash of frame and module */
 	struct packer_module *modules;
 	uint32_t modules_capacity;
 	struct places frames; /* in their module's ranks */
@@ -768,8 +764,9 @@ static struct surroundings packer_surroundings(
 	if (!packer_is_function(around.parent_name))
 		return around;
 	around.key = packer_key(around.parent_name, grandparent_name);
-	around.callee = packer->callees[around.key].frame - 1;
-	around.function = packer->callees[around.key].function;
+	around.callee = packer->callees[around.key] - 1;
+	if (around.callee != ID_NONE)
+		around.function = packer->briefs[around.callee].function;
 	return around;
 }
 
@@ -799,7 +796,7 @@ static void packer_learn_callee(
 	uint32_t function = packer->briefs[frame].function;
 	if (!packer_is_function(around->parent_name))
 		return;
-	packer->callees[around->key] = (struct callee){ frame + 1, function };
+	packer->callees[around->key] = frame + 1;
 	if (function == 0 || function != around->function || frame == around->foretold)
 		return;
 	struct packer_module *module = packer_module_of(packer, around->parent_module);
@@ -874,31 +871,50 @@ static uint32_t coder_node_frame(struct coder *coder, uint32_t parent, uint32_t 
 	return frame;
 }
 
+/* Where the callee of a node further on lies. NULL: below the root or what is new, or no function.
+ */
+static inline const uint32_t *coder_callee_ahead(
+        const struct coder *coder, uint32_t node, uint32_t *ret_frame)
+{
+	const struct dict_packer *packer = coder->packer;
+	const struct node *all = coder->dict->nodes.all;
+	struct node parent = all[all[node].parent];
+	struct node grandparent = all[parent.parent];
+	if (parent.frame >= packer->briefs_capacity || grandparent.frame >= packer->briefs_capacity)
+		return NULL;
+	uint64_t name = packer_name(packer, parent.frame);
+	if (!packer_is_function(name))
+		return NULL;
+	*ret_frame = parent.frame;
+	return &packer->callees[packer_key(name, packer_name(packer, grandparent.frame))];
+}
+
 /*
  * What nodes further on will look at is anywhere in memory: it is asked for before it is needed. A
  * frame that is new by then has no place yet.
  */
 static inline void coder_fetch_ahead(const struct coder *coder, uint32_t nodes)
 {
-	const struct dict_packer *packer = coder->packer;
-	const struct node *all = coder->dict->nodes.all;
+	struct dict_packer *packer = coder->packer;
 	uint32_t far = packer->seen + PACKER_FETCH_FAR;
-	uint32_t near = packer->seen + PACKER_FETCH_NEAR;
 	if (far >= nodes)
 		return;
-	uint32_t frame = all[far].frame;
+	uint32_t frame = coder->dict->nodes.all[far].frame;
 	if (frame < packer->briefs_capacity && frame < packer->frames.capacity) {
 		__builtin_prefetch(&packer->briefs[frame]);
 		__builtin_prefetch(&packer->frames.all[frame]);
 	}
-	struct node parent = all[all[near].parent];
-	struct node grandparent = all[parent.parent];
-	if (parent.frame >= packer->briefs_capacity || grandparent.frame >= packer->briefs_capacity)
-		return; /* the root, or new */
-	uint64_t name = packer_name(packer, parent.frame);
-	if (packer_is_function(name))
-		__builtin_prefetch(
-		        &packer->callees[packer_key(name, packer_name(packer, grandparent.frame))]);
+	const uint32_t *callee = coder_callee_ahead(
+	        coder, packer->seen + PACKER_FETCH_NEAR, &frame);
+	if (callee)
+		__builtin_prefetch(callee);
+	callee = coder_callee_ahead(coder, packer->seen + PACKER_FETCH_NEXT, &frame);
+	if (!callee || *callee == 0)
+		return;
+	__builtin_prefetch(&packer->briefs[*callee - 1]);
+	uint32_t module = packer->briefs[frame].module;
+	if (module < packer->modules_capacity && packer->modules[module].has_twins)
+		__builtin_prefetch(packer_twin(packer, *callee - 1, module));
 }
 
 /* Up to so many nodes, which the dict has. */

@@ -10,7 +10,7 @@
  * over the same nodes writes the same. It goes over what it has not seen when it is asked to write
  * or read (some 60 ns for each node), and begins anew when it has seen what the dict has no more.
  *
- * One thread owns a packer, and the dict while it is used. Memory: 9 MiB, taken with the first use,
+ * One thread owns a packer, and the dict while it is used. Memory: 5 MiB, taken with the first use,
  * 8 bytes for each frame and 8 for each string that is a function or a file.
  */
 

@@ -70,6 +70,9 @@ int dict_string_add(
         struct dict *dict, struct hash128 hash, const char *bytes, size_t count, uint32_t *ret_id);
 int dict_module_add(struct dict *dict, struct hash128 hash, struct module module, uint32_t *ret_id);
 int dict_frame_add(struct dict *dict, struct hash128 hash, struct frame frame, uint32_t *ret_id);
+/* Adds up to so many, each of which must be new: -EBADMSG. -EINVAL, -ENOSPC, -ENOMEM. */
+#define DICT_FRAMES_AT_ONCE 32
+int dict_frames_add(struct dict *dict, const struct frame *frames, uint32_t count);
 /* `labels` must not lie in the dict: they are copied after its arrays may have moved. */
 int dict_series_add(struct dict *dict, struct hash128 hash, struct series series,
         const struct label *labels, uint32_t labels_count, uint32_t *ret_id);
