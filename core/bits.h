@@ -60,6 +60,23 @@ static inline void bits_put_below_top(struct bits_writer *writer, uint32_t value
 		bits_put(writer, value ^ UINT64_C(1) << (width - 1), width - 1);
 }
 
+/*
+ * A number below a limit of at most 2^32, in as few bits as that needs or one less. Nothing if the
+ * limit is 1.
+ */
+static inline void bits_put_below(struct bits_writer *writer, uint64_t value, uint64_t limit)
+{
+	unsigned int count = bits_width(limit) - 1;
+	uint64_t short_ones = (UINT64_C(2) << count) - limit;
+	if (value < short_ones) {
+		bits_put(writer, value, count);
+		return;
+	}
+	value += short_ones;
+	bits_put(writer, value >> 1, count);
+	bits_put(writer, value & 1, 1);
+}
+
 /* A number of at least 1: its width (Elias gamma), then the bits below the highest. */
 void bits_put_number(struct bits_writer *writer, uint64_t value);
 /* The rest; a writer is not used again. */
@@ -118,6 +135,17 @@ static inline uint32_t bits_get_below_top(struct bits_reader *reader, unsigned i
 	if (width == 0)
 		return 0;
 	return (uint32_t)(UINT64_C(1) << (width - 1) | bits_get(reader, width - 1));
+}
+
+/* Below the limit, which is at least 1. */
+static inline uint64_t bits_get_below(struct bits_reader *reader, uint64_t limit)
+{
+	unsigned int count = bits_width(limit) - 1;
+	uint64_t short_ones = (UINT64_C(2) << count) - limit;
+	uint64_t value = bits_get(reader, count);
+	if (value < short_ones)
+		return value;
+	return (value << 1 | bits_get(reader, 1)) - short_ones;
 }
 
 /* At least 1, unless it failed. */

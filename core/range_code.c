@@ -10,17 +10,36 @@
 
 #include <assert.h>
 
-void range_carry(struct range_writer *writer)
+#define RANGE_ROOM_BYTES 512
+
+static void range_give_bytes(struct range_writer writer)
 {
-	const struct buf *to = writer->to;
+	if (!writer.to->failed && writer.at)
+		writer.to->count = (size_t)(writer.at - writer.to->bytes);
+}
+
+struct range_writer range_with_room(struct range_writer writer)
+{
+	static _Thread_local uint8_t nowhere[RANGE_BYTES_AT_ONCE];
+	range_give_bytes(writer);
+	writer.at = buf_reserve(writer.to, RANGE_ROOM_BYTES);
+	writer.limit = writer.at ? writer.at + RANGE_ROOM_BYTES : nowhere + sizeof(nowhere);
+	if (!writer.at)
+		writer.at = nowhere;
+	return writer;
+}
+
+void range_carry(struct range_writer writer)
+{
+	const struct buf *to = writer.to;
 	if (to->failed)
 		return;
-	size_t at = to->count;
+	uint8_t *at = writer.at;
 	do {
-		assert(at > writer->first);
+		assert(at > to->bytes + writer.first);
 		at--;
-		to->bytes[at]++;
-	} while (to->bytes[at] == 0);
+		(*at)++;
+	} while (*at == 0);
 }
 
 /* Any number in the interval will do: the one with most zeroes at its end, which are left out. */
@@ -37,7 +56,8 @@ void range_end(struct range_writer *writer)
 			break;
 	}
 	if (number >> 32)
-		range_carry(writer);
+		range_carry(*writer);
+	range_give_bytes(*writer);
 	for (unsigned int i = 0; i < kept; i += 8)
 		buf_put_u8(writer->to, (uint8_t)(number >> (24 - i)));
 }
@@ -49,6 +69,13 @@ struct range_reader range_reader_of(const struct reader *from)
 		reader.code = reader.code << 8 | range_next_byte(&reader);
 	/* The interval has no such place. */
 	reader.failed |= from->failed || reader.code == UINT32_MAX;
+	return reader;
+}
+
+struct range_reader range_read_last(struct range_reader reader, unsigned int count)
+{
+	for (; count > 0; count -= 8)
+		reader.code = reader.code << 8 | range_next_byte(&reader);
 	return reader;
 }
 

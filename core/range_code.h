@@ -6,7 +6,7 @@
  *
  * The state is an interval of 32 bits, which each decision narrows to its part of it. A chance is
  * 16 bits wide and moves a 32nd of the way to what came. Numbers of which nothing is known are
- * written in their bits (range_put_bits).
+ * written in their bits (range_put_bits), and what is one of several in one step (range_put_part).
  *
  * Writer and reader must go through the same chances in the same order. Reading is of bytes that
  * nobody vouches for: any bytes are decisions of some kind. What is past the end is zeroes, and
@@ -24,8 +24,10 @@
 #define RANGE_LEARN_SHIFT 5
 #define RANGE_MIN         (1u << 24)
 #define RANGE_BITS_MAX    16 /* at once */
+#define RANGE_PARTS_BITS  15
 /* How many bytes a writer may leave out, as they are zeroes. */
-#define RANGE_TAIL_BYTES 4
+#define RANGE_TAIL_BYTES    4
+#define RANGE_BYTES_AT_ONCE 4
 
 /* How likely a 0 is, of 65536. Never 0 nor all of it. */
 typedef uint16_t range_chance;
@@ -38,8 +40,13 @@ static inline void range_learn(range_chance *chance, unsigned int bit)
 		*chance += ((1u << RANGE_CHANCE_BITS) - *chance) >> RANGE_LEARN_SHIFT;
 }
 
+/*
+ * Bytes go to `at`, up to `limit`; they are the buffer's at the end, or when it has to grow. Where
+ * it cannot, they go nowhere.
+ */
 struct range_writer {
 	struct buf *to;
+	uint8_t *at, *limit;
 	size_t first; /* of its bytes in the buf: no carry goes before */
 	uint32_t low;
 	uint32_t range;
@@ -50,8 +57,12 @@ static inline struct range_writer range_writer_of(struct buf *to)
 	return (struct range_writer){ .to = to, .first = to->count, .range = UINT32_MAX };
 }
 
+/*
+ * The rare parts take a writer or reader and give it back, so that a loop has it in registers.
+ */
+struct range_writer range_with_room(struct range_writer writer);
 /* One more to the number that the bytes so far are. */
-void range_carry(struct range_writer *writer);
+void range_carry(struct range_writer writer);
 /* A writer is not used again. */
 void range_end(struct range_writer *writer);
 
@@ -59,16 +70,26 @@ static inline void range_advance(struct range_writer *writer, uint32_t by)
 {
 	writer->low += by;
 	if (writer->low < by)
-		range_carry(writer);
+		range_carry(*writer);
 }
 
+/* How many bits of the window are settled: whole bytes, while the range is below RANGE_MIN. */
+static inline unsigned int range_settled(uint32_t range)
+{
+	return (unsigned int)__builtin_clz(range) & 24;
+}
+
+/* Without a branch on how many bytes it is, which nobody can foretell. */
 static inline void range_write_out(struct range_writer *writer)
 {
-	while (writer->range < RANGE_MIN) {
-		buf_put_u8(writer->to, (uint8_t)(writer->low >> 24));
-		writer->low <<= 8;
-		writer->range <<= 8;
-	}
+	unsigned int count = range_settled(writer->range);
+	if (writer->limit - writer->at < RANGE_BYTES_AT_ONCE)
+		*writer = range_with_room(*writer);
+	for (unsigned int i = 0; i < RANGE_BYTES_AT_ONCE; i++)
+		writer->at[i] = (uint8_t)(writer->low >> (24 - 8 * i));
+	writer->at += count / 8;
+	writer->low <<= count;
+	writer->range <<= count;
 }
 
 static inline void range_put(struct range_writer *writer, range_chance chance, unsigned int bit)
@@ -88,6 +109,18 @@ static inline void range_put_bits(struct range_writer *writer, uint32_t value, u
 {
 	writer->range >>= count;
 	range_advance(writer, value * writer->range);
+	range_write_out(writer);
+}
+
+/*
+ * One of several: the part of the interval that begins at `begin` of 2^RANGE_PARTS_BITS and is so
+ * wide, which is not 0.
+ */
+static inline void range_put_part(struct range_writer *writer, uint32_t begin, uint32_t width)
+{
+	writer->range >>= RANGE_PARTS_BITS;
+	range_advance(writer, begin * writer->range);
+	writer->range *= width;
 	range_write_out(writer);
 }
 
@@ -114,12 +147,22 @@ struct range_reader range_reader_of(const struct reader *from);
 /* Everything was read. */
 bool range_is_at_end(const struct range_reader *reader);
 
+/* Near the end, where there are not so many bytes. */
+struct range_reader range_read_last(struct range_reader reader, unsigned int count);
+
 static inline void range_read_in(struct range_reader *reader)
 {
-	while (reader->range < RANGE_MIN) {
-		reader->code = reader->code << 8 | range_next_byte(reader);
-		reader->range <<= 8;
+	unsigned int count = range_settled(reader->range);
+	const uint8_t *at = reader->at;
+	if (reader->end - at < RANGE_BYTES_AT_ONCE) {
+		*reader = range_read_last(*reader, count);
+	} else {
+		uint32_t next = (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 |
+		                (uint32_t)at[2] << 8 | at[3];
+		reader->code = (uint32_t)((((uint64_t)reader->code << 32 | next) << count) >> 32);
+		reader->at += count / 8;
 	}
+	reader->range <<= count;
 }
 
 static inline unsigned int range_get(struct range_reader *reader, range_chance chance)
@@ -149,4 +192,27 @@ static inline uint32_t range_get_bits(struct range_reader *reader, unsigned int 
 	reader->code -= value * reader->range;
 	range_read_in(reader);
 	return value;
+}
+
+/*
+ * Where in the interval it is, of 2^RANGE_PARTS_BITS, to be followed by range_take_part() with the
+ * part that has it.
+ */
+static inline uint32_t range_get_point(struct range_reader *reader)
+{
+	reader->range >>= RANGE_PARTS_BITS;
+	uint32_t point = reader->code / reader->range;
+	if (point >> RANGE_PARTS_BITS) {
+		reader->failed = true;
+		point = 0;
+		reader->code = 0;
+	}
+	return point;
+}
+
+static inline void range_take_part(struct range_reader *reader, uint32_t begin, uint32_t width)
+{
+	reader->code -= begin * reader->range;
+	reader->range *= width;
+	range_read_in(reader);
 }

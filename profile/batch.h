@@ -96,16 +96,20 @@ void batch_encode(const struct batch *batch, struct buf *to);
 int batch_decode(struct batch *batch, struct reader *from);
 
 /*
- * The same columns as small as they get, for the store: about half the bytes, at several times the
- * work. Without the interval, and to be read with the dict as it was or grown since. `scratch` is
- * any buf.
+ * The same columns as small as they get, for the store: less than half the bytes, at several times
+ * the work. Without the interval, and to be read with the dict as it was or grown since. `scratch`
+ * is any buf.
  */
-void batch_encode_packed(const struct batch *batch, struct buf *scratch, struct buf *to);
+void batch_encode_coded(const struct batch *batch, struct buf *scratch, struct buf *to);
 
 /*
  * All that is left in `from`, into an empty batch whose interval is set; on failure it has no rows.
  * More rows than `rows_max` are refused before memory is taken. -EBADMSG, -ENOMEM.
  */
+int batch_decode_coded(struct batch *batch, uint32_t rows_max, struct reader *from);
+
+/* The form that stores had before, in a fifth more bytes: likewise. */
+void batch_encode_packed(const struct batch *batch, struct buf *scratch, struct buf *to);
 int batch_decode_packed(
         struct batch *batch, uint32_t rows_max, struct buf *scratch, struct reader *from);
 

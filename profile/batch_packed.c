@@ -1,5 +1,7 @@
 /*
- * The packed form of a batch's columns (docs/formats/batch.md).
+ * The packed form of a batch's columns (docs/formats/batch.md): what stores of formats 4 and 5
+ * hold. The coded form (batch_coded.c) took its place; this one is still read, and written by its
+ * tests.
  *
  * Nodes are numbered along every path that was ever seen, and most rows are of the end of one. So a
  * row names its *chain*, a run of nodes each of which follows its parent, of which there are a
@@ -19,10 +21,8 @@
 #include <errno.h>
 #include <string.h>
 
-#include "core/bits.h"
 #include "core/compress.h"
-#include "profile/batch_private.h"
-#include "profile/dict_private.h"
+#include "profile/batch_chains.h"
 
 enum {
 	SYMBOL_WIDTH = 63,
@@ -30,26 +30,8 @@ enum {
 	SYMBOL_PLACE = 128, /* not at the end of its chain */
 };
 
-#define PLACE_BITS_NEWEST 32
-
-#define PACKING_ROWS_AT_ONCE 64
-
 /* The most bits of a row, in whole bytes. */
 #define PACKING_ROW_BYTES_MAX (4 + 4 + BITS_NUMBER_BYTES_MAX)
-
-static uint32_t chains_number(const struct dict_nodes *nodes, uint32_t node)
-{
-	const struct dict_chains *chains = &nodes->chains[node / DICT_CHAINS_NODES];
-	uint64_t firsts = chains->firsts &
-	                  UINT64_MAX >> (DICT_CHAINS_NODES - 1 - node % DICT_CHAINS_NODES);
-	return chains->before + (uint32_t)__builtin_popcountll(firsts) - 1;
-}
-
-/* How many bits a place before the last one of so many nodes has. */
-static inline unsigned int chains_place_width(uint32_t nodes)
-{
-	return bits_width(nodes - 2);
-}
 
 /* ---- writing ---- */
 
@@ -70,8 +52,8 @@ static inline uint8_t packing_row(
 	if (is_newest || row->node + 1 != firsts[chain + 1]) {
 		symbol |= SYMBOL_PLACE;
 		bits_put(&packing->bits, row->node - firsts[chain],
-		        is_newest ? PLACE_BITS_NEWEST
-		                  : chains_place_width(firsts[chain + 1] - firsts[chain]));
+		        is_newest ? BATCH_PLACE_BITS_NEWEST
+		                  : batch_place_width(firsts[chain + 1] - firsts[chain]));
 	}
 	if (row->value > 1) {
 		symbol |= SYMBOL_VALUE;
@@ -80,24 +62,11 @@ static inline uint8_t packing_row(
 	return (uint8_t)symbol;
 }
 
-/* Where the tables say it is anywhere in memory: asked for together, then looked at. */
-static void packing_find_chains(
-        const struct packing *packing, const struct row *rows, uint32_t count, uint32_t *chains)
-{
-	const struct dict_nodes *nodes = packing->nodes;
-	for (uint32_t i = 0; i < count; i++)
-		__builtin_prefetch(&nodes->chains[rows[i].node / DICT_CHAINS_NODES]);
-	for (uint32_t i = 0; i < count; i++) {
-		chains[i] = chains_number(nodes, rows[i].node);
-		__builtin_prefetch(&nodes->firsts[chains[i]]);
-	}
-}
-
 /* Every row's symbol into `symbols`, its bits into `bits`. */
 static void packing_rows(
         struct packing *packing, const struct batch *batch, uint8_t *symbols, struct buf *bits)
 {
-	uint32_t chains[PACKING_ROWS_AT_ONCE];
+	uint32_t chains[BATCH_CHAINS_AT_ONCE];
 	uint32_t chain_before = 0;
 	uint8_t *room = buf_reserve(
 	        bits, (size_t)batch->rows_count * PACKING_ROW_BYTES_MAX + BITS_ROOM);
@@ -106,11 +75,11 @@ static void packing_rows(
 	packing->bits = (struct bits_writer){ .at = room };
 	for (uint32_t i = 0; i < batch->rows_count; i++) {
 		const struct row *row = &batch->rows[i];
-		uint32_t place = i % PACKING_ROWS_AT_ONCE;
+		uint32_t place = i % BATCH_CHAINS_AT_ONCE;
 		uint32_t left = batch->rows_count - i;
 		if (place == 0)
-			packing_find_chains(packing, row,
-			        left < PACKING_ROWS_AT_ONCE ? left : PACKING_ROWS_AT_ONCE, chains);
+			batch_find_chains(packing->nodes, row,
+			        left < BATCH_CHAINS_AT_ONCE ? left : BATCH_CHAINS_AT_ONCE, chains);
 		if (i > 0 && row->series != row[-1].series)
 			chain_before = 0;
 		symbols[i] = packing_row(packing, row, chains[place], chain_before);
@@ -133,17 +102,6 @@ static void packing_put_symbols(const uint8_t *symbols, uint32_t count, struct b
 	buf_put(to, is_smaller ? packed.bytes : symbols, is_smaller ? packed.count : count);
 }
 
-static void packing_put_runs(const struct batch *batch, struct buf *to)
-{
-	uint32_t series_next = 0;
-	for (uint32_t i = 0, end; i < batch->rows_count; i = end) {
-		end = batch_run_end(batch, i);
-		buf_put_varint(to, batch->rows[i].series - series_next);
-		buf_put_varint(to, end - i - 1);
-		series_next = batch->rows[i].series + 1;
-	}
-}
-
 void batch_encode_packed(const struct batch *batch, struct buf *scratch, struct buf *to)
 {
 	AUTO_BUF bits = { 0 };
@@ -163,7 +121,7 @@ void batch_encode_packed(const struct batch *batch, struct buf *scratch, struct 
 		packing_rows(&packing, batch, symbols, &bits);
 	if (symbols)
 		packing_put_symbols(symbols, batch->rows_count, to);
-	packing_put_runs(batch, to);
+	batch_encode_runs(batch, to);
 	batch_encode_rest(batch, to);
 	buf_put(to, bits.bytes, bits.count);
 	to->failed |= scratch->failed || bits.failed;
@@ -177,25 +135,6 @@ struct unpacking {
 	struct bits_reader bits;
 	bool failed;
 };
-
-/* Where in its chain a row is that is not at the end. */
-static uint32_t unpacking_place(struct unpacking *unpacking, uint32_t chain)
-{
-	const struct dict_nodes *nodes = unpacking->nodes;
-	bool is_newest = chain + 1 == unpacking->chains_count;
-	uint32_t first = nodes->firsts[chain];
-	uint32_t end = chain + 1 < dict_nodes_chains(nodes) ? nodes->firsts[chain + 1]
-	                                                    : nodes->count;
-	uint32_t places = end - first - !is_newest;
-	if (places == 0) {
-		unpacking->failed = true;
-		return first;
-	}
-	uint64_t place = bits_get(
-	        &unpacking->bits, is_newest ? PLACE_BITS_NEWEST : chains_place_width(end - first));
-	unpacking->failed |= place >= places;
-	return first + (uint32_t)place;
-}
 
 static inline void unpacking_row(
         struct unpacking *unpacking, uint8_t symbol, uint32_t *chain, struct row *row)
@@ -212,8 +151,11 @@ static inline void unpacking_row(
 		return;
 	}
 	*chain = (uint32_t)number;
-	row->node = symbol & SYMBOL_PLACE ? unpacking_place(unpacking, *chain)
-	                                  : unpacking->nodes->firsts[number + 1] - 1;
+	if (!(symbol & SYMBOL_PLACE))
+		row->node = unpacking->nodes->firsts[number + 1] - 1;
+	else if (!batch_get_place(unpacking->nodes, *chain, number + 1 == unpacking->chains_count,
+	                 &unpacking->bits, &row->node))
+		unpacking->failed = true;
 	row->value = 1;
 	if (symbol & SYMBOL_VALUE) {
 		uint64_t more = bits_get_number(&unpacking->bits);
@@ -244,21 +186,6 @@ static int unpacking_get_symbols(struct reader *from, uint32_t count, struct buf
 		return compress_unpack(COMPRESS_ZSTD_FAST, bytes, packed, count, count, scratch);
 	buf_put(scratch, bytes, count);
 	return scratch->failed ? -ENOMEM : 0;
-}
-
-/* The series of every row. */
-static void unpacking_get_runs(struct batch *batch, struct reader *from)
-{
-	struct dict_mark mark = dict_mark(batch->dict);
-	uint64_t series_next = 0;
-	uint32_t done = 0;
-	while (done < batch->rows_count && !from->failed) {
-		uint32_t left = batch->rows_count - done;
-		uint32_t series = batch_decode_ascending(from, &series_next, mark.series);
-		uint32_t count = (uint32_t)reader_varint_max(from, left - 1) + 1;
-		for (uint32_t i = 0; i < count; i++)
-			batch->rows[done++].series = series;
-	}
 }
 
 static int unpacking_rows(struct unpacking *unpacking, struct batch *batch, const uint8_t *symbols,
@@ -299,7 +226,7 @@ int batch_decode_packed(
 	batch->losses_count = (uint32_t)losses;
 	r = batch_take_memory(batch);
 	if (r == 0) {
-		unpacking_get_runs(batch, from);
+		batch_decode_runs(batch, from);
 		batch_decode_rest(batch, from);
 		r = unpacking_rows(&unpacking, batch, scratch->bytes, from);
 	}

@@ -248,9 +248,10 @@ int pfor_get(const uint8_t *bytes, size_t bytes_count, uint32_t max, uint32_t *t
 
 /* ---- packing ---- */
 
-static uint32_t bits_of(uint32_t value)
+/* 0 of 0, without a branch on that. */
+static inline uint32_t bits_of(uint32_t value)
 {
-	return value ? 32 - (uint32_t)__builtin_clz(value) : 0;
+	return 63 - (uint32_t)__builtin_clzll((uint64_t)value << 1 | 1);
 }
 
 struct pfor_choice {
@@ -261,9 +262,9 @@ struct pfor_choice {
 	uint32_t cost;
 };
 
-/* The cheapest width for these values over this base. */
+/* The cheapest width for these values, of which `most` is the largest, over this base. */
 static struct pfor_choice pfor_choose(
-        const uint32_t *values, uint32_t count, uint32_t base, bool is_for_zstd)
+        const uint32_t *values, uint32_t count, uint32_t base, uint32_t most, bool is_for_zstd)
 {
 	/* Two tables, so that equal neighbours do not wait for each other. */
 	uint32_t with_bits[2][33] = { 0 };
@@ -275,9 +276,7 @@ static struct pfor_choice pfor_choose(
 	while (bits_max > 0 && with_bits[0][bits_max] + with_bits[1][bits_max] == 0)
 		bits_max--;
 
-	uint32_t most = 0;
-	for (uint32_t i = 0; i < count; i++)
-		most = values[i] - base > most ? values[i] - base : most;
+	most -= base;
 	struct pfor_choice best = { .width = bits_max,
 		.base = base,
 		.cost = pfor_words_bytes(rows, bits_max) + (base ? 4 : 0) };
@@ -325,14 +324,19 @@ static void pfor_put_patches(const uint32_t *values, uint32_t count,
         const struct pfor_choice *choice, uint8_t *positions)
 {
 	uint8_t *highs = positions + choice->exceptions;
-	uint32_t found = 0;
+	uint8_t found[PFOR_VALUES];
+	uint32_t found_count = 0;
 	uint32_t filled = 0;
 	uint64_t word = 0;
+	/* Which they are nobody can foretell, so there is no branch on it. */
 	for (uint32_t i = 0; i < count; i++) {
-		if (values[i] <= pfor_mask(choice->width))
-			continue;
-		positions[found++] = (uint8_t)i;
-		word |= (uint64_t)((values[i] >> choice->width) - 1) << filled;
+		found[found_count] = (uint8_t)i;
+		found_count += values[i] > pfor_mask(choice->width);
+	}
+	memcpy(positions, found, found_count);
+	for (uint32_t i = 0; i < found_count; i++) {
+		uint32_t value = values[found[i]];
+		word |= (uint64_t)((value >> choice->width) - 1) << filled;
 		for (filled += choice->high_width; filled >= 8; filled -= 8) {
 			*highs++ = (uint8_t)word;
 			word >>= 8;
@@ -345,11 +349,14 @@ static void pfor_put_patches(const uint32_t *values, uint32_t count,
 static void pfor_put_block(const uint32_t *values, uint32_t count, bool is_for_zstd, struct buf *to)
 {
 	uint32_t base = UINT32_MAX;
-	for (uint32_t i = 0; i < count; i++)
+	uint32_t most = 0;
+	for (uint32_t i = 0; i < count; i++) {
 		base = values[i] < base ? values[i] : base;
-	struct pfor_choice choice = pfor_choose(values, count, 0, is_for_zstd);
+		most = values[i] > most ? values[i] : most;
+	}
+	struct pfor_choice choice = pfor_choose(values, count, 0, most, is_for_zstd);
 	if (base > 0) {
-		struct pfor_choice based = pfor_choose(values, count, base, is_for_zstd);
+		struct pfor_choice based = pfor_choose(values, count, base, most, is_for_zstd);
 		if (based.cost < choice.cost)
 			choice = based;
 	}

@@ -18,7 +18,7 @@
 #define RECORD_PACK_BYTES_MIN 64
 
 /* Fewer rows stay in their plain form. */
-#define RECORD_PACK_ROWS_MIN  32
+#define RECORD_CODE_ROWS_MIN  32
 #define RECORD_PACK_NODES_MIN 64
 /* What a packer may go over before it writes a delta: so much, or so many times the delta. */
 #define RECORD_UNSEEN_NODES_MAX 1000000
@@ -139,9 +139,9 @@ static void record_put_columns(const struct batch *batch, struct buf *scratch, s
 		to->failed = true;
 }
 
-bool record_batch_is_packed(const struct batch *batch)
+bool record_batch_is_coded(const struct batch *batch)
 {
-	return batch->rows_count >= RECORD_PACK_ROWS_MIN;
+	return batch->rows_count >= RECORD_CODE_ROWS_MIN;
 }
 
 void record_put_batch(const struct batch *batch, uint32_t generation, struct kv_bytes key,
@@ -150,9 +150,9 @@ void record_put_batch(const struct batch *batch, uint32_t generation, struct kv_
 	/* SERIES_NONE sorts last. */
 	bool has_loss_of_none = batch->losses_count > 0 &&
 	                        batch->losses[batch->losses_count - 1].series == SERIES_NONE;
-	bool has_packed_form = record_batch_is_packed(batch);
+	bool is_coded = record_batch_is_coded(batch);
 	buf_reset(scratch);
-	if (!has_packed_form)
+	if (!is_coded)
 		batch_encode(batch, scratch);
 	if (scratch->failed) {
 		to->failed = true;
@@ -160,16 +160,16 @@ void record_put_batch(const struct batch *batch, uint32_t generation, struct kv_
 	}
 	bool is_packed = scratch->count >= RECORD_PACK_BYTES_MIN;
 
-	record_begin_version(has_packed_form ? RECORD_VERSION_BATCH : RECORD_VERSION, to);
+	record_begin_version(is_coded ? RECORD_VERSION_BATCH : RECORD_VERSION, to);
 	buf_put_u8(to, (is_packed ? RECORD_PACKED : 0) |
 	                       (has_loss_of_none ? RECORD_LOSS_OF_NONE : 0) |
 	                       (generation ? RECORD_GENERATION : 0));
 	if (generation)
 		buf_put_varint(to, generation);
 	buf_put_varint(to, batch->duration_ns);
-	if (has_packed_form) {
+	if (is_coded) {
 		record_put_directory(batch, to);
-		batch_encode_packed(batch, scratch, to);
+		batch_encode_coded(batch, scratch, to);
 	} else {
 		record_put_columns(batch, scratch, to);
 	}
@@ -196,7 +196,8 @@ int record_get_batch(struct kv_bytes key, struct kv_bytes value, struct record_b
 		.duration_ns = reader_varint(&reader),
 		.has_loss_of_none = flags & RECORD_LOSS_OF_NONE,
 		.is_packed = flags & RECORD_PACKED,
-		.has_packed_form = version == RECORD_VERSION_BATCH,
+		.has_packed_form = version == RECORD_VERSION_BATCH_PACKED,
+		.has_coded_form = version == RECORD_VERSION_BATCH,
 	};
 	size_t count = reader_count(&reader, 1);
 	if (count >= SERIES_NONE)
@@ -211,15 +212,14 @@ int record_get_batch(struct kv_bytes key, struct kv_bytes value, struct record_b
 		series += distance;
 	}
 	record.series.end = reader.at;
-	if (!record.has_packed_form)
+	bool is_plain = version == RECORD_VERSION;
+	if (is_plain)
 		record.unpacked_bytes = (uint32_t)reader_varint_max(
 		        &reader, RECORD_BATCH_BYTES_MAX);
 	record.columns = reader;
-	if (reader.failed || (flags & ~RECORD_BATCH_FLAGS) ||
-	        (record.has_packed_form && record.is_packed))
+	if (reader.failed || (flags & ~RECORD_BATCH_FLAGS) || (!is_plain && record.is_packed))
 		return -EBADMSG;
-	if (!record.has_packed_form && !record.is_packed &&
-	        reader_left(&reader) != record.unpacked_bytes)
+	if (is_plain && !record.is_packed && reader_left(&reader) != record.unpacked_bytes)
 		return -EBADMSG;
 	*ret_record = record;
 	return 0;
@@ -229,10 +229,13 @@ int record_unpack_batch(const struct record_batch *record, uint64_t start_ns, st
         struct batch *batch)
 {
 	struct reader columns = record->columns;
-	if (record->has_packed_form) {
+	if (record->has_packed_form || record->has_coded_form) {
 		batch->start_ns = start_ns;
 		batch->duration_ns = record->duration_ns;
-		int r = batch_decode_packed(batch, RECORD_BATCH_ROWS_MAX, scratch, &columns);
+		int r = record->has_coded_form
+		                ? batch_decode_coded(batch, RECORD_BATCH_ROWS_MAX, &columns)
+		                : batch_decode_packed(
+		                          batch, RECORD_BATCH_ROWS_MAX, scratch, &columns);
 		if (r < 0)
 			batch_reset(batch);
 		return r;

@@ -29,8 +29,9 @@
 #define RECORD_VERSION_COUNTERS 2
 /* Of generations of the dictionary that old windows moved to. */
 #define RECORD_VERSION_COMPACT 2
-/* Of batches whose columns are packed, which those of more than a few rows are. */
-#define RECORD_VERSION_BATCH 2
+/* Of batches whose columns are in the packed form, and in the coded one that took its place. */
+#define RECORD_VERSION_BATCH_PACKED 2
+#define RECORD_VERSION_BATCH        3
 
 /* Of deltas of the dict that are packed, which those of more than a few nodes are. */
 #define RECORD_VERSION_DICT 2
@@ -60,14 +61,15 @@ struct record_batch {
 	uint32_t series_count;
 	bool has_loss_of_none; /* losses of SERIES_NONE */
 	bool is_packed;        /* plain columns, under LZ4 */
-	bool has_packed_form;  /* columns in their packed form */
+	bool has_packed_form;  /* columns in the packed form */
+	bool has_coded_form;   /* columns in the coded form */
 	struct reader series;  /* ascending: the first, then each as a distance of at least 1 */
 	uint32_t unpacked_bytes;
 	struct reader columns;
 };
 
-/* Has it so many rows that it is kept in the packed form, which not every reader knows? */
-bool record_batch_is_packed(const struct batch *batch);
+/* Has it so many rows that it is kept in the coded form, which not every reader knows? */
+bool record_batch_is_coded(const struct batch *batch);
 
 /* Settled, with ids of that generation of the store's dict. `scratch` is any buf. */
 void record_put_batch(const struct batch *batch, uint32_t generation, struct kv_bytes key,

@@ -490,8 +490,8 @@ static void store_group_is_kept(struct store *store, const struct group *group)
 		if (!section->batch)
 			continue;
 		uint64_t start_ns = section->batch->start_ns;
-		if (record_batch_is_packed(section->batch))
-			store_note_format(store, STORE_FORMAT_VALUES);
+		if (record_batch_is_coded(section->batch))
+			store_note_format(store, STORE_FORMAT_CODED);
 		store_note_late(
 		        store, (struct key_batch){ start_ns, section->stream, section->seq });
 		head_sums_note(&store->head_sums,

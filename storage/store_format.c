@@ -27,8 +27,8 @@ int store_put_format(struct store *store, struct kv_batch *write, uint32_t versi
 
 int store_put_format_of(struct store *store, const struct batch *batch, struct kv_batch *write)
 {
-	return record_batch_is_packed(batch) ? store_put_format(store, write, STORE_FORMAT_VALUES)
-	                                     : 0;
+	return record_batch_is_coded(batch) ? store_put_format(store, write, STORE_FORMAT_CODED)
+	                                    : 0;
 }
 
 void store_note_format(struct store *store, uint32_t version)

@@ -46,7 +46,8 @@
  * the second were those whose windows neither had levels nor said how large their units are. A
  * second generation of the dictionary makes it one of the third as well. What is sealed or rolled
  * up from the fourth on has the values of groups apart from the sums, which older readers cannot
- * read. From the fifth on deltas of the dictionary are packed.
+ * read. From the fifth on deltas of the dictionary are packed, and from the sixth on batches of
+ * more than a few rows are coded.
  */
 enum {
 	STORE_FORMAT_OPEN = 1,
@@ -54,7 +55,8 @@ enum {
 	STORE_FORMAT_LEVELS = 3,
 	STORE_FORMAT_VALUES = 4, /* and packed batches */
 	STORE_FORMAT_DICT = 5,   /* packed deltas */
-	STORE_FORMAT_NEWEST = STORE_FORMAT_DICT,
+	STORE_FORMAT_CODED = 6,
+	STORE_FORMAT_NEWEST = STORE_FORMAT_CODED,
 };
 
 /* No open batch starts before the first or behind the last; none at all: first > last. */

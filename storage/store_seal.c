@@ -38,6 +38,8 @@
 #define SEAL_LOG_BYTES      (16u << 20)  /* a log that is worth a flush */
 #define SEAL_MUCH_BYTES     (128u << 10) /* of batches that came late */
 #define SEAL_BATCHES_BYTES  (64u << 10)  /* of batches in files that is worth a merge */
+/* Where some are open: each merge flushes these, and writes them once more. */
+#define SEAL_BATCHES_OPEN_BYTES (4u << 20)
 /*
  * Each seal deletes a range of batches, all of them from the beginning of time, and whoever begins
  * to read batches sorts those that are in memory: a thousand are ten milliseconds.
@@ -515,6 +517,21 @@ void store_settle_batches(struct store *store, uint64_t until_ns)
 	pthread_mutex_unlock(&store->reclaiming);
 }
 
+static bool seal_has_open(struct store *store)
+{
+	AUTO(kv_iterator) it = kv_iterator_new(
+	        store->kv, KV_BATCH, (struct kv_bytes){ 0 }, (struct kv_bytes){ 0 });
+	return it && kv_iterator_is_valid(it);
+}
+
+/* After a seal: files that have none but sealed batches go at once, others when they are many. */
+static void seal_settle(struct store *store, uint64_t until_ns)
+{
+	if (kv_files_disk_bytes(store->kv, KV_BATCH) >= SEAL_BATCHES_OPEN_BYTES ||
+	        !seal_has_open(store))
+		store_settle_batches(store, until_ns);
+}
+
 /* Between two windows: whoever waits to hide or erase something goes first. */
 static int seal_let_others(struct store *store)
 {
@@ -578,7 +595,7 @@ int store_seal(struct store *store, uint64_t until_ns)
 	}
 	r = r < 0 ? r : seal_large_windows(store);
 	if (r == 0 && has_sealed)
-		store_settle_batches(store, until_ns);
+		seal_settle(store, until_ns);
 	turn_lock_leave(&store->sealing);
 	return r;
 }

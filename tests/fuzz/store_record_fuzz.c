@@ -245,7 +245,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count)
 		return 0;
 
 	record_begin_version(bytes[0] == 'C'   ? RECORD_VERSION_COUNTERS
-	                     : bytes[0] == 'B' ? RECORD_VERSION_BATCH
+	                     : bytes[0] == 'B' ? RECORD_VERSION_BATCH_PACKED
+	                     : bytes[0] == 'Z' ? RECORD_VERSION_BATCH
 	                                       : RECORD_VERSION,
 	        &sealed);
 	buf_put(&sealed, bytes + 1, count - 1);
@@ -256,6 +257,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count)
 	switch (bytes[0]) {
 	case 'b':
 	case 'B':
+	case 'Z':
 		try_batch(value);
 		break;
 	case 'd':

@@ -106,14 +106,13 @@ static bool is_packed_batch(const char *line)
 	return read_hex(head, value, sizeof(value)) == sizeof(value) && (value[9] & 1);
 }
 
-/* A writer of today packs that batch otherwise, and says that a reader of format 4 is needed for
- * it. */
+/* A writer of today codes that batch, and says that a reader of format 6 is needed for it. */
 static void expect_line(const char *written, const char *golden)
 {
 	static const char format[] = "meta 666f726d6174 ";
 	if (strncmp(golden, format, strlen(format)) == 0)
 		assert_string_equal(
-		        written, "meta 666f726d6174 0e4229e80a18bec2010400000004000000");
+		        written, "meta 666f726d6174 abbbbeccbf56b2ad010600000006000000");
 	else if (!is_packed_batch(golden))
 		assert_string_equal(written, golden);
 }

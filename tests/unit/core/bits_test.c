@@ -50,6 +50,32 @@ static void numbers_of_every_width_come_back(void **state)
 	CHECK(!reader.failed);
 }
 
+/* Every number below a limit, in as many bits as its logarithm rounded down or up. */
+static void numbers_below_a_limit_take_a_bit_less_where_they_can(void **state)
+{
+	static uint8_t bytes[1024];
+	for (uint64_t limit = 1; limit < 70; limit++) {
+		struct bits_writer writer = { .at = bytes };
+		for (uint64_t n = 0; n < limit; n++)
+			bits_put_below(&writer, n, limit);
+		bits_end(&writer);
+		size_t count = (size_t)(writer.at - bytes);
+		CHECK(count <= (limit * bits_width(limit - 1) + 7) / 8);
+		struct bits_reader reader = bits_reader_of(bytes, count);
+		for (uint64_t n = 0; n < limit; n++)
+			assert_int_equal(bits_get_below(&reader, limit), n);
+		CHECK(bits_is_at_end(&reader));
+	}
+	struct bits_writer writer = { .at = bytes };
+	bits_put_below(&writer, UINT32_MAX, UINT64_C(1) << 32);
+	bits_put_below(&writer, UINT32_MAX - 1, UINT32_MAX);
+	bits_end(&writer);
+	assert_int_equal(writer.at - bytes, 8);
+	struct bits_reader reader = bits_reader_of(bytes, 8);
+	assert_int_equal(bits_get_below(&reader, UINT64_C(1) << 32), UINT32_MAX);
+	assert_int_equal(bits_get_below(&reader, UINT32_MAX), UINT32_MAX - 1);
+}
+
 static void the_largest_number_takes_what_is_said(void **state)
 {
 	uint8_t bytes[BITS_NUMBER_BYTES_MAX + BITS_ROOM];
@@ -102,6 +128,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(numbers_of_every_width_come_back),
+		cmocka_unit_test(numbers_below_a_limit_take_a_bit_less_where_they_can),
 		cmocka_unit_test(the_largest_number_takes_what_is_said),
 		cmocka_unit_test(reading_past_the_end_fails_and_stays_failed),
 		cmocka_unit_test(what_is_no_number_and_no_filling_is_refused),

@@ -1,10 +1,12 @@
 /* Decisions come back in the bits that they are worth, and bytes that are cut are told of. */
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "core/auto.h"
 #include "core/range_code.h"
+#include "tests/lib/fault.h"
 #include "tests/lib/test.h"
 
 #define DECISIONS 20000
@@ -16,7 +18,7 @@ static uint32_t decision(uint32_t i, uint32_t one_in)
 	return i % 7 == 6 ? (uint32_t)(mixed >> 48) : (mixed >> 33) % one_in == 0;
 }
 
-static void put_all(uint32_t one_in, uint32_t count, struct buf *to)
+static void put_all_or_fail(uint32_t one_in, uint32_t count, struct buf *to)
 {
 	struct range_writer writer = range_writer_of(to);
 	range_chance chance = RANGE_CHANCE_EVEN;
@@ -30,6 +32,11 @@ static void put_all(uint32_t one_in, uint32_t count, struct buf *to)
 		range_learn(&chance, value);
 	}
 	range_end(&writer);
+}
+
+static void put_all(uint32_t one_in, uint32_t count, struct buf *to)
+{
+	put_all_or_fail(one_in, count, to);
 	CHECK(!to->failed);
 }
 
@@ -108,6 +115,60 @@ static void any_bytes_are_some_decisions(void **state)
 	}
 }
 
+#define PARTS (1u << RANGE_PARTS_BITS)
+
+/* Parts of all widths, the last of all among them: the rest of the interval is nobody's. */
+static uint32_t part_width(uint32_t i, uint32_t *ret_begin)
+{
+	uint64_t mixed = (i + UINT64_C(1)) * UINT64_C(0x9e3779b97f4a7c15);
+	uint32_t width = 1 + (uint32_t)(mixed >> 49) % (PARTS >> i % (RANGE_PARTS_BITS + 1));
+	*ret_begin = i % 3 == 0 ? PARTS - width : (uint32_t)(mixed >> 33) % (PARTS - width + 1);
+	return width;
+}
+
+static void parts_come_back(void **state)
+{
+	AUTO_BUF bytes = { 0 };
+	struct range_writer writer = range_writer_of(&bytes);
+	uint32_t begin;
+	for (uint32_t i = 0; i < DECISIONS; i++) {
+		uint32_t width = part_width(i, &begin);
+		range_put_part(&writer, begin, width);
+	}
+	range_end(&writer);
+	CHECK(!bytes.failed);
+	struct reader from = reader_of(bytes.bytes, bytes.count);
+	struct range_reader reader = range_reader_of(&from);
+	for (uint32_t i = 0; i < DECISIONS; i++) {
+		uint32_t width = part_width(i, &begin);
+		uint32_t point = range_get_point(&reader);
+		CHECK(point >= begin && point - begin < width);
+		range_take_part(&reader, begin, width);
+	}
+	CHECK(range_is_at_end(&reader));
+}
+
+static void a_point_behind_all_parts_fails_the_reader(void **state)
+{
+	static const uint8_t bytes[] = { 0xff, 0xff, 0xff, 0xfe };
+	struct reader from = reader_of(bytes, sizeof(bytes));
+	struct range_reader reader = range_reader_of(&from);
+	CHECK(!reader.failed);
+	assert_int_equal(range_get_point(&reader), 0);
+	CHECK(reader.failed);
+	range_take_part(&reader, 0, 1);
+	CHECK(!range_is_at_end(&reader));
+}
+
+static void without_memory_nothing_is_written(void **state)
+{
+	AUTO_BUF bytes = { 0 };
+	fault_arm(FAULT_ALLOC, 0, ENOMEM);
+	put_all_or_fail(2, DECISIONS, &bytes);
+	CHECK(fault_disarm());
+	CHECK(bytes.failed);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -115,6 +176,9 @@ int main(void)
 		cmocka_unit_test(what_is_likely_takes_few_bits),
 		cmocka_unit_test(what_is_cut_fails_or_is_not_at_its_end),
 		cmocka_unit_test(any_bytes_are_some_decisions),
+		cmocka_unit_test(parts_come_back),
+		cmocka_unit_test(a_point_behind_all_parts_fails_the_reader),
+		cmocka_unit_test(without_memory_nothing_is_written),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

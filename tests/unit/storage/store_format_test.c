@@ -37,21 +37,21 @@ static void append_rows(const char *path, uint8_t uuid, uint32_t rows)
 	store_free(store);
 }
 
-static void a_folder_needs_a_new_reader_from_its_first_packed_batch_on(void **state)
+static void a_folder_needs_a_new_reader_from_its_first_coded_batch_on(void **state)
 {
 	TEST_DIR(dir);
 	append_rows(dir.path, 1, 3);
 	assert_int_equal(oldest_reader(dir.path), 1);
 	append_rows(dir.path, 2, 40);
-	assert_int_equal(oldest_reader(dir.path), 4);
+	assert_int_equal(oldest_reader(dir.path), 6);
 	append_rows(dir.path, 3, 3);
-	assert_int_equal(oldest_reader(dir.path), 4);
+	assert_int_equal(oldest_reader(dir.path), 6);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(a_folder_needs_a_new_reader_from_its_first_packed_batch_on),
+		cmocka_unit_test(a_folder_needs_a_new_reader_from_its_first_coded_batch_on),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -921,7 +921,7 @@ static void put_format(const char *path, struct record_format format, const char
 static void a_newer_format_is_refused_unless_it_says_we_can_read_it(void **state)
 {
 	TEST_DIR(dir);
-	put_format(dir.path, (struct record_format){ 9, 6 }, KEYS_META_FORMAT);
+	put_format(dir.path, (struct record_format){ 9, 9 }, KEYS_META_FORMAT);
 	expect_refusal(dir.path, -EPROTONOSUPPORT, "newer profleet");
 	put_format(dir.path, (struct record_format){ 9, 1 }, KEYS_META_FORMAT);
 	store_free(store_fixture_open(dir.path));

@@ -182,7 +182,7 @@ static void a_store_as_it_should_be_has_nothing_to_tell_and_is_not_touched(void 
 	assert_int_equal(told.summary.garbage, 0);
 	assert_int_equal(told.summary.windows, 2);
 	assert_int_equal(told.summary.batches, 18);
-	assert_int_equal(told.summary.format, 4);
+	assert_int_equal(told.summary.format, 6);
 	CHECK(told.summary.rows > 100 && told.summary.records > 20);
 	CHECK(hash_folder(dir.path) == before);
 }

@@ -1,14 +1,17 @@
 /*
- * The bytes of a folder whose dictionary has packed deltas (docs/formats/store.md and dict.md),
- * fixed in tests/golden/store_v5.txt: stacks of one build of a program, a few that are not worth
- * packing, and the stacks of another build. PROFLEET_GOLDEN=write writes the file anew, which is
- * right only together with a new version number.
+ * The bytes of a folder whose dictionary has packed deltas and whose batches are coded
+ * (docs/formats/store.md, dict.md and batch.md), fixed in tests/golden/store_v6.txt: stacks of one
+ * build of a program, a few that are not worth packing, and the stacks of another build; and
+ * store_v5.txt, the same as a writer of format 5 left it, with batches that are packed.
+ * PROFLEET_GOLDEN=write writes the first anew, which is right only together with a new version
+ * number.
  */
 
 #include "tests/golden/store_golden.h"
 
-#define GOLDEN "tests/golden/store_v5.txt"
-#define STACKS 30
+#define GOLDEN        "tests/golden/store_v6.txt"
+#define GOLDEN_PACKED "tests/golden/store_v5.txt"
+#define STACKS        30
 
 /* A frame whose function all builds have, somewhere else in each. */
 static uint32_t built_frame(struct source *source, uint32_t build, uint32_t number)
@@ -70,11 +73,9 @@ static uint64_t stacks_value(uint64_t stacks)
 	return (stacks * (stacks + 1) / 2 + 1) * UINT64_C(20408163);
 }
 
-static void these_bytes_are_read_as_the_store_they_were(void **state)
+static void check_store(const char *path)
 {
-	TEST_DIR(dir);
-	restore(GOLDEN, dir.path);
-	AUTO(store) store = store_fixture_open(dir.path);
+	AUTO(store) store = store_fixture_open(path);
 	assert_int_equal(store_fixture_total(store, "cpu", 0, UINT64_MAX),
 	        2 * stacks_value(STACKS * 2) + stacks_value(STACKS / 3));
 	struct store_sum sum = store_fixture_sum(store, "cpu", 0, UINT64_MAX);
@@ -84,11 +85,30 @@ static void these_bytes_are_read_as_the_store_they_were(void **state)
 	store_sum_fini(&sum);
 }
 
+static void these_bytes_are_read_as_the_store_they_were(void **state)
+{
+	TEST_DIR(dir);
+	restore(GOLDEN, dir.path);
+	check_store(dir.path);
+}
+
+static void packed_batches_are_read_and_sealed_as_well(void **state)
+{
+	TEST_DIR(dir);
+	restore(GOLDEN_PACKED, dir.path);
+	check_store(dir.path);
+	struct store *store = store_fixture_open(dir.path);
+	CHECK_OK(store_seal(store, UINT64_MAX));
+	store_free(store);
+	check_store(dir.path);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_store_writes_these_bytes),
 		cmocka_unit_test(these_bytes_are_read_as_the_store_they_were),
+		cmocka_unit_test(packed_batches_are_read_and_sealed_as_well),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
