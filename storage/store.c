@@ -21,7 +21,7 @@
 #define STORE_BLOCK_CACHE_BYTES (64u << 20) /* when the options say 0 */
 #define STORE_FOLDER_MODE       0750
 #define STORE_WINDOW_NS         (600 * NS_PER_S)
-#define STORE_SEAL_ROWS_MAX     (4u << 20)
+#define STORE_SEAL_ROWS_MAX     (8u << 20)
 #define STORE_HEAD_BYTES_MAX    (UINT64_C(256) << 20)
 #define STORE_HEAD_SUMS_BYTES   (UINT64_C(64) << 20)
 #define STORE_HEAD_SUMS_MIN     (UINT64_C(256) << 10)

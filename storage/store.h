@@ -43,7 +43,7 @@ struct store_options {
 	struct clock *clock;          /* NULL: the machine's */
 	uint64_t window_ns;           /* what is sealed together; 0: 10 minutes */
 	uint64_t late_ns; /* how long after a seal what came late waits for the next; 0: not */
-	uint64_t seal_rows_max;  /* rows in memory while sealing; 0: 4 million */
+	uint64_t seal_rows_max;  /* rows in memory while sealing; 0: 8 million */
 	uint64_t head_bytes_max; /* an open window of that size is sealed before its end; 0: 256 MiB
 	                          */
 	uint64_t head_sums_bytes_max; /* sums of open windows in memory; 0: 64 MiB */
