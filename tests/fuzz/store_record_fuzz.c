@@ -239,8 +239,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count)
 	AUTO_BUF sealed = { 0 };
 	struct reader payload;
 	struct kv_bytes raw = { bytes, count };
-	/* As it is, it can only be right by an accident that nobody lives to see. */
-	assert(record_open(key, raw, &payload) == -EBADMSG);
+	/* A fuzzer that sees what is compared can find a checksum that is right. */
+	int r = record_open(key, raw, &payload);
+	assert(r == 0 || r == -EBADMSG || r == -EPROTONOSUPPORT);
 	if (count == 0)
 		return 0;
 
