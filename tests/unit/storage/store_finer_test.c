@@ -8,6 +8,7 @@
 #include "storage/keys.h"
 #include "storage/kv.h"
 #include "storage/store_expire.h"
+#include "tests/unit/storage/store_damage.h"
 #include "tests/unit/storage/store_fixture.h"
 
 #define WINDOW (60 * SECOND)
@@ -93,37 +94,6 @@ static void expect_exact(const struct store_sum *whole, const struct store_sum *
 	assert_memory_equal(&a, &b, offsetof(struct completeness, unreadable_count));
 }
 
-/* Damages every block of a family that is of a part, of the first unit alone or of all. */
-static uint32_t damage(
-        const char *path, enum kv_family family, enum keys_block_part part, bool is_of_all)
-{
-	struct kv *kv;
-	struct kv_options options = { .path = path, .memtables_bytes = 8 << 20 };
-	char error[256];
-	uint32_t damaged = 0;
-	AUTO(kv_batch) batch = kv_batch_new();
-	CHECK_OK(kv_open(options, &kv, error, sizeof(error)));
-	struct kv_iterator *it = kv_iterator_new(
-	        kv, family, (struct kv_bytes){ 0 }, (struct kv_bytes){ 0 });
-	for (; kv_iterator_is_valid(it); kv_iterator_next(it)) {
-		struct kv_bytes key = kv_iterator_key(it);
-		struct kv_bytes value = kv_iterator_value(it);
-		struct key_block block;
-		CHECK_OK(keys_get_block(key.bytes, key.count, &block));
-		if (block.part != part || (block.unit > 0 && !is_of_all))
-			continue;
-		AUTO_BUF bytes = { 0 };
-		buf_put(&bytes, value.bytes, value.count);
-		bytes.bytes[bytes.count / 2] ^= 1;
-		kv_put(kv, batch, family, key, (struct kv_bytes){ bytes.bytes, bytes.count });
-		damaged++;
-	}
-	kv_iterator_free(it);
-	CHECK_OK(kv_write(kv, batch, KV_SYNC));
-	kv_free(kv);
-	return damaged;
-}
-
 /* All windows of a level go for good. */
 static void drop(const char *path, uint32_t level)
 {
@@ -175,7 +145,8 @@ static void sums_of_a_day_are_read_from_what_it_was_made_of(void **state)
 		struct store_sum whole = ask(store, "cpu");
 		assert_int_equal(whole.completeness.resolution_finest_ns, DAY);
 		store_free(store);
-		uint32_t damaged = damage(dir.path, KV_SUMS_DAY, cases[i / 2].part, is_of_all);
+		uint32_t damaged = store_damage(
+		        dir.path, KV_SUMS_DAY, cases[i / 2].part, is_of_all);
 		assert_int_equal(damaged, 1 + is_of_all);
 
 		store = open_rolling(dir.path);
@@ -201,8 +172,8 @@ static void a_damaged_hour_of_a_damaged_day_is_read_from_its_windows(void **stat
 	struct store *store = open_rolling(dir.path);
 	struct store_sum whole = ask(store, "cpu");
 	store_free(store);
-	assert_int_equal(damage(dir.path, KV_SUMS_DAY, KEYS_BLOCK_SUMS, true), 2);
-	assert_int_equal(damage(dir.path, KV_SUMS_HOUR, KEYS_BLOCK_VALUES, false), 2);
+	assert_int_equal(store_damage(dir.path, KV_SUMS_DAY, KEYS_BLOCK_SUMS, true), 2);
+	assert_int_equal(store_damage(dir.path, KV_SUMS_HOUR, KEYS_BLOCK_VALUES, false), 2);
 
 	store = open_rolling(dir.path);
 	struct store_sum sum = ask(store, "cpu");
@@ -237,7 +208,7 @@ static void where_finer_windows_are_gone_the_unit_is_left_out_and_named(void **s
 	struct store_sum whole = ask(store, "cpu");
 	struct store_sum shop = ask(store, "cpu{service=\"shop\"}");
 	store_free(store);
-	assert_int_equal(damage(dir.path, KV_SUMS_DAY, KEYS_BLOCK_SUMS, false), 1);
+	assert_int_equal(store_damage(dir.path, KV_SUMS_DAY, KEYS_BLOCK_SUMS, false), 1);
 
 	/* The hours are enough. */
 	drop(dir.path, 0);
@@ -289,7 +260,7 @@ static void units_that_are_parted_are_read_by_their_series(void **state)
 		}
 		store_free(store);
 		drop(dir.path, 1);
-		assert_int_equal(damage(dir.path, KV_SUMS_DAY, KEYS_BLOCK_SUMS, false), 1);
+		assert_int_equal(store_damage(dir.path, KV_SUMS_DAY, KEYS_BLOCK_SUMS, false), 1);
 		store = open_rolling(dir.path);
 		struct store_sum sum = ask(store, "cpu");
 		expect_exact(&whole, &sum);
@@ -300,7 +271,7 @@ static void units_that_are_parted_are_read_by_their_series(void **state)
 
 		/* With damaged members nobody can say whose they are: all of the day is read finer.
 		 */
-		assert_int_equal(damage(dir.path, KV_SUMS_DAY, KEYS_BLOCK_MEMBERS, false), 1);
+		assert_int_equal(store_damage(dir.path, KV_SUMS_DAY, KEYS_BLOCK_MEMBERS, false), 1);
 		store = open_rolling(dir.path);
 		sum = ask(store, "cpu");
 		expect_exact(&whole, &sum);

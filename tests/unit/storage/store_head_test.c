@@ -5,6 +5,7 @@
 
 #include "storage/store_expire.h"
 #include "tests/unit/storage/store_fixture.h"
+#include "tests/unit/storage/store_sides.h"
 
 #define WINDOW   (600 * SECOND)
 #define SERVICES 3
@@ -102,25 +103,13 @@ static struct store_sum ask(struct store *store, const char *text, uint64_t from
 	return sum;
 }
 
-static void check_equal(const struct store_sum *a, const struct store_sum *b)
-{
-	assert_memory_equal(&a->completeness, &b->completeness, sizeof(a->completeness));
-	assert_int_equal(a->parts_count, b->parts_count);
-	for (uint32_t i = 0; i < a->parts_count; i++) {
-		assert_int_equal(a->parts[i].rows_count, b->parts[i].rows_count);
-		if (a->parts[i].rows_count > 0)
-			assert_memory_equal(a->parts[i].rows, b->parts[i].rows,
-			        a->parts[i].rows_count * sizeof(*a->parts[i].rows));
-	}
-}
-
 /* Both answer alike. Returns whether sums of what is open were used. */
 static bool pair_ask(struct pair *pair, const char *text, uint64_t from_s, uint64_t to_s)
 {
 	uint64_t before = pair_size(pair).head_sums_used;
 	struct store_sum with = ask(pair->stores[0], text, from_s, to_s);
 	struct store_sum without = ask(pair->stores[1], text, from_s, to_s);
-	check_equal(&with, &without);
+	store_sums_equal(&with, &without);
 	store_sum_fini(&with);
 	store_sum_fini(&without);
 	return pair_size(pair).head_sums_used > before;

@@ -10,6 +10,7 @@
 #include "storage/keys.h"
 #include "storage/kv.h"
 #include "storage/sealed.h"
+#include "tests/unit/storage/store_damage.h"
 #include "tests/unit/storage/store_fixture.h"
 #include "tests/unit/storage/store_sides.h"
 
@@ -163,41 +164,11 @@ static void sides_say_what_each_says_alone(void **state)
 	store_sum_fini(&sum);
 }
 
-/* Damages the sums of every day of one service, which are units of their own. */
-static uint32_t damage(const char *path, uint32_t unit)
-{
-	struct kv *kv;
-	struct kv_options options = { .path = path, .memtables_bytes = 8 << 20 };
-	char error[256];
-	uint32_t damaged = 0;
-	AUTO(kv_batch) batch = kv_batch_new();
-	CHECK_OK(kv_open(options, &kv, error, sizeof(error)));
-	struct kv_iterator *it = kv_iterator_new(
-	        kv, KV_SUMS_DAY, (struct kv_bytes){ 0 }, (struct kv_bytes){ 0 });
-	for (; kv_iterator_is_valid(it); kv_iterator_next(it)) {
-		struct kv_bytes key = kv_iterator_key(it);
-		struct kv_bytes value = kv_iterator_value(it);
-		struct key_block block;
-		CHECK_OK(keys_get_block(key.bytes, key.count, &block));
-		if (block.part != KEYS_BLOCK_SUMS || block.unit != unit)
-			continue;
-		AUTO_BUF bytes = { 0 };
-		buf_put(&bytes, value.bytes, value.count);
-		bytes.bytes[bytes.count / 2] ^= 1;
-		kv_put(kv, batch, KV_SUMS_DAY, key, (struct kv_bytes){ bytes.bytes, bytes.count });
-		damaged++;
-	}
-	kv_iterator_free(it);
-	CHECK_OK(kv_write(kv, batch, KV_SYNC));
-	kv_free(kv);
-	return damaged;
-}
-
 static void damage_is_named_on_the_side_that_has_it(void **state)
 {
 	TEST_DIR(dir);
 	fill(dir.path);
-	assert_int_equal(damage(dir.path, 0), 2);
+	assert_int_equal(store_damage(dir.path, KV_SUMS_DAY, KEYS_BLOCK_SUMS, false), 2);
 	AUTO(store) store = open_rolling(dir.path);
 	struct store_sum_options options[STORE_SUM_SIDES_MAX];
 	struct store_sum sums[STORE_SUM_SIDES_MAX];
