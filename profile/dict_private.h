@@ -2,7 +2,8 @@
 
 /*
  * What the files of dict share: dict.c keeps the things, dict_node.c the trie, dict_codec.c writes
- * and reads them, dict_packer.c in fewer bytes, dict_remap.c carries them from one dict to another.
+ * and reads them, dict_packer.c in fewer bytes (dict_model.c foretells them), dict_remap.c carries
+ * them from one dict to another.
  */
 
 #include "profile/dict.h"
