@@ -2,6 +2,9 @@
  * How many new stacks each service brought in the current window. Counts are forgotten with the
  * window or the generation of the dictionary, whichever ends first: the cap is against a service
  * that never says the same twice, not an account.
+ *
+ * What a group of appends brought that was not kept is taken back: a sender that tries again and
+ * again while the disk is full has brought nothing yet.
  */
 
 #include <errno.h>
@@ -13,11 +16,18 @@
 
 #define SERVICE_STACKS_SERVICES_MAX (1u << 20)
 
+struct service_count {
+	uint32_t count;
+	uint32_t before; /* that it was when `group` first asked for it */
+	uint64_t group;
+};
+
 struct service_stacks {
 	uint64_t window;
 	uint32_t generation;
+	uint64_t group; /* the one that is being taken in */
 	struct id_map *ids;
-	uint32_t *counts;
+	struct service_count *counts;
 	uint32_t capacity;
 };
 
@@ -42,6 +52,18 @@ void service_stacks_free(struct service_stacks *services)
 	free(services);
 }
 
+void service_stacks_begin(struct service_stacks *services)
+{
+	services->group++;
+}
+
+void service_stacks_take_back(struct service_stacks *services)
+{
+	for (uint32_t i = 0; i < id_map_count(services->ids); i++)
+		if (services->counts[i].group == services->group)
+			services->counts[i].count = services->counts[i].before;
+}
+
 int service_stacks_get(struct service_stacks *services, uint64_t window, uint32_t generation,
         const char *tenant, uint32_t service, uint32_t **ret_count)
 {
@@ -56,7 +78,8 @@ int service_stacks_get(struct service_stacks *services, uint64_t window, uint32_
 	}
 	if (id_map_count(services->ids) == services->capacity) {
 		uint32_t capacity = services->capacity ? services->capacity * 2 : 16;
-		uint32_t *counts = realloc(services->counts, capacity * sizeof(*counts));
+		struct service_count *counts = realloc(
+		        services->counts, capacity * sizeof(*counts));
 		if (!counts)
 			return -ENOMEM;
 		services->counts = counts;
@@ -69,8 +92,13 @@ int service_stacks_get(struct service_stacks *services, uint64_t window, uint32_
 	        services->ids, hash128_bytes(key, sizeof(service) + tenant_count), &id, &is_added);
 	if (r < 0)
 		return r;
+	struct service_count *of = &services->counts[id];
 	if (is_added)
-		services->counts[id] = 0;
-	*ret_count = &services->counts[id];
+		*of = (struct service_count){ 0 };
+	if (of->group != services->group) {
+		of->group = services->group;
+		of->before = of->count;
+	}
+	*ret_count = &of->count;
 	return 0;
 }

@@ -340,6 +340,7 @@ static int store_take_group(struct store *store, struct group *group)
 {
 	struct generation *newest = store->newest;
 	int r = 0;
+	service_stacks_begin(store->services);
 	for (uint32_t i = 0; i < group->count; i++)
 		dict_remap_aim(group->appends[i].remap, newest->dict);
 	for (uint32_t i = 0; i < group->count && r == 0; i++)
@@ -529,6 +530,7 @@ static void store_group_failed(struct store *store, const struct group *group)
 	for (uint32_t i = 0; i < store->streams_count; i++)
 		store->streams[i].is_staged = false;
 	store_take_back(store, group->slots_before);
+	service_stacks_take_back(store->services);
 	for (uint32_t i = 0; i < group->count; i++)
 		dict_remap_truncate(group->appends[i].remap, store->newest->kept);
 	gate_unlock(&store->gate);

@@ -448,6 +448,9 @@ void store_settle_batches(struct store *store, uint64_t until_ns);
  */
 struct service_stacks *service_stacks_new(void);
 void service_stacks_free(struct service_stacks *services);
+/* Before the first section of a group; and after the last, where nothing of it was kept. */
+void service_stacks_begin(struct service_stacks *services);
+void service_stacks_take_back(struct service_stacks *services);
 /* The count of (tenant, service), from 0 in each window and generation; borrowed for this section.
  */
 int service_stacks_get(struct service_stacks *services, uint64_t window, uint32_t generation,

@@ -4,7 +4,10 @@
  * after a restart, and however else they are folded there.
  */
 
+#include <errno.h>
+
 #include "storage/store_expire.h"
+#include "tests/lib/fault.h"
 #include "tests/unit/storage/store_fixture.h"
 
 #define WINDOW (60 * SECOND)
@@ -161,11 +164,45 @@ static void more_folded_than_there_is_is_refused(void **state)
 	store_free(store);
 }
 
+/* Sent again and again while there is no room, and at last taken: it has only come once. */
+static void what_was_not_kept_does_not_count_for_the_cap(void **state)
+{
+	TEST_DIR(dir);
+	struct store *store = open_capped(dir.path);
+	struct source source = source_new(store, 1);
+	struct store_counters counters;
+	source_begin(&source, 0, 10 * SECOND);
+	put(&source, "wild", "f1", 1);
+	put(&source, "wild", "f2", 1);
+	struct store_append append = source_section(&source, 1);
+	for (uint32_t nth = 0;; nth++) {
+		fault_arm(FAULT_ALLOC, nth, ENOMEM);
+		int r = store_append(store, &append, 1);
+		if (!fault_disarm()) {
+			CHECK_OK(r);
+			break;
+		}
+		CHECK(r == -ENOMEM);
+	}
+	assert_int_equal(append.ret_status, WIRE_OK);
+	CHECK_OK(store_counters(store, "", &counters));
+	assert_int_equal(counters.samples_folded, 0);
+	/* And the next one is past it. */
+	source_begin(&source, SECOND, 10 * SECOND);
+	put(&source, "wild", "f3", 5);
+	assert_int_equal(source_append(&source, store, 2), WIRE_OK);
+	CHECK_OK(store_counters(store, "", &counters));
+	assert_int_equal(counters.samples_folded, 5);
+	source_free(&source);
+	store_free(store);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_is_past_the_cap_is_told_for_as_long_as_it_is_kept),
 		cmocka_unit_test(more_folded_than_there_is_is_refused),
+		cmocka_unit_test(what_was_not_kept_does_not_count_for_the_cap),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
