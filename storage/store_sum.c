@@ -429,12 +429,8 @@ int summing_add_record(struct summing *summing, struct key_batch key,
 		return r;
 	struct pending pending = { key.start_ns, record->duration_ns, 1,
 		(uint32_t)(observer - summing->observers) };
-	if (!summing->is_pending)
-		r = observer_see(observer, &pending);
-	else
-		buf_put(&summing->pending, &pending, sizeof(pending));
-	if (summing->pending.failed)
-		r = -ENOMEM;
+	r = summing->is_pending ? summing_put_pending(summing, &pending)
+	                        : observer_see(observer, &pending);
 	r = r < 0 ? r : summing_add_losses(summing, observer, &is_matched);
 	if (r == 0 && is_met) {
 		r = summing_add_rows(summing, &is_matched);

@@ -44,7 +44,7 @@ struct summed_series {
 struct pending {
 	uint64_t start_ns;
 	uint64_t duration_ns;
-	uint64_t intervals; /* more than one: a run of a rollup */
+	uint64_t intervals; /* more than one: a run */
 	uint32_t observer;
 };
 
@@ -242,6 +242,8 @@ static inline uint32_t summing_side(const struct summing *summing)
 
 /* Who was watching, as a chunk of the window that is open says. */
 int summing_watchers(struct summing *summing, struct walk *walk, bool is_whole, uint32_t chunk);
+/* An interval of a stretch, or one more of the run that the last one is. -EOVERFLOW, -ENOMEM. */
+int summing_put_pending(struct summing *summing, const struct pending *pending);
 /* The intervals of a stretch, in order. */
 int summing_see_pending(struct summing *summing);
 /* What cannot be read of a stretch, and is not there: windows of the plan that are gone. */

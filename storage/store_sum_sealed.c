@@ -75,6 +75,26 @@ static bool pending_is_sorted(struct summing *summing)
 	return is_sorted;
 }
 
+/*
+ * Intervals of one stream mostly follow each other without a gap: they are one run, so that many
+ * small ones, of however many observers, need little memory. A run says of gaps what its intervals
+ * say one by one, also among those of other streams: no moment in it is far behind one of them.
+ */
+int summing_put_pending(struct summing *summing, const struct pending *pending)
+{
+	size_t count = ARRAY_COUNT(struct pending, summing->pending);
+	struct pending *last = count ? ARRAY(struct pending, summing->pending) + count - 1 : NULL;
+	if (!last || last->observer != pending->observer || pending->start_ns < last->start_ns ||
+	        store_is_gap(last->start_ns + last->duration_ns, pending->start_ns)) {
+		buf_put(&summing->pending, pending, sizeof(*pending));
+		return summing->pending.failed ? -ENOMEM : 0;
+	}
+	uint64_t end_ns = pending->start_ns + pending->duration_ns; /* was seen to fit */
+	if (end_ns > last->start_ns + last->duration_ns)
+		last->duration_ns = end_ns - last->start_ns;
+	return sum_add(&last->intervals, pending->intervals);
+}
+
 int summing_see_pending(struct summing *summing)
 {
 	int r = pending_is_sorted(summing) ? 0 : pending_sort(&summing->pending);
@@ -925,7 +945,7 @@ int summing_watchers(struct summing *summing, struct walk *walk, bool is_whole, 
 			break;
 		struct pending pending = { interval->start_ns, interval->duration_ns,
 			is_rollup ? interval->seq : 1, (uint32_t)(observer - summing->observers) };
-		buf_put(&summing->pending, &pending, sizeof(pending));
+		r = summing_put_pending(summing, &pending);
 	}
 	for (uint32_t i = 0; i < chunk.losses_count && r == 0; i++) {
 		const struct detail_loss *loss = &heads.losses[i];
@@ -937,7 +957,7 @@ int summing_watchers(struct summing *summing, struct walk *walk, bool is_whole, 
 		r = summing_observer(summing, interval->stream, &observer);
 		r = r < 0 ? r : sum_add(&observer->lost[reason], loss->count);
 	}
-	return r == 0 && summing->pending.failed ? -ENOMEM : r;
+	return r;
 }
 
 bool summing_wants_unit(const struct summing *summing, const struct window_unit *unit)
