@@ -6,6 +6,7 @@
 
 #include <errno.h>
 
+#include "core/clock.h"
 #include "storage/store_expire.h"
 #include "tests/lib/fault.h"
 #include "tests/unit/storage/store_fixture.h"
@@ -15,7 +16,7 @@
 #define DAY    (2 * HOUR)
 #define PERIOD 7
 
-static struct store *open_capped(const char *path)
+static struct store_options capped(const char *path)
 {
 	struct store_options options = store_fixture_options(path);
 	options.window_ns = WINDOW;
@@ -23,7 +24,12 @@ static struct store *open_capped(const char *path)
 	options.roll_ns[1] = DAY;
 	options.fold_below[1] = 4;
 	options.service_stacks_max = 2;
-	return store_fixture_open_with(options);
+	return options;
+}
+
+static struct store *open_capped(const char *path)
+{
+	return store_fixture_open_with(capped(path));
 }
 
 /* A stack of one function below main, or below main and it, of a service's only instance. */
@@ -197,11 +203,53 @@ static void what_was_not_kept_does_not_count_for_the_cap(void **state)
 	store_free(store);
 }
 
+/* A sample of so many stacks that nobody has brought yet; how many of them are past a cap. */
+static uint64_t bring_new(struct store *store, struct source *source, const char *tenant,
+        const char *service, uint32_t count)
+{
+	static uint32_t brought;
+	struct store_counters before, after;
+	CHECK_OK(store_counters(store, tenant, &before));
+	source->stream.tenant = tenant;
+	source_begin(source, brought * SECOND, SECOND);
+	for (uint32_t i = 0; i < count; i++) {
+		char function[16];
+		snprintf(function, sizeof(function), "n%u", brought++);
+		put(source, service, function, 1);
+	}
+	assert_int_equal(source_append(source, store, ++source->stream.seq), WIRE_OK);
+	CHECK_OK(store_counters(store, tenant, &after));
+	return after.samples_folded - before.samples_folded;
+}
+
+static void each_service_of_each_tenant_has_a_cap_of_its_own_in_each_window(void **state)
+{
+	TEST_DIR(dir);
+	struct clock_virtual clock;
+	struct store_options options = capped(dir.path);
+	clock_virtual_init(&clock, 100 * WINDOW);
+	options.clock = &clock.clock;
+	struct store *store = store_fixture_open_with(options);
+	struct source source = source_new(store, 1);
+	for (int window = 0; window < 3; window++) {
+		assert_int_equal(bring_new(store, &source, "a", "wild", 1), 0);
+		clock_virtual_advance(&clock, WINDOW - 1); /* its last moment */
+		assert_int_equal(bring_new(store, &source, "a", "wild", 2), 1);
+		assert_int_equal(bring_new(store, &source, "b", "wild", 3), 1);
+		assert_int_equal(bring_new(store, &source, "a", "calm", 2), 0);
+		assert_int_equal(bring_new(store, &source, "a", "wild", 5), 5);
+		clock_virtual_advance(&clock, 1);
+	}
+	source_free(&source);
+	store_free(store);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_is_past_the_cap_is_told_for_as_long_as_it_is_kept),
 		cmocka_unit_test(more_folded_than_there_is_is_refused),
+		cmocka_unit_test(each_service_of_each_tenant_has_a_cap_of_its_own_in_each_window),
 		cmocka_unit_test(what_was_not_kept_does_not_count_for_the_cap),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
