@@ -54,6 +54,7 @@
 
 #include "storage/kv_acked.h"
 #include "storage/kv_folder.h"
+#include "storage/log_files.h"
 #include "storage/log_tail.h"
 
 #define KV_ERROR_BYTES         512
@@ -70,6 +71,7 @@
 #define KV_ZSTD_WINDOW_DEFAULT (-14) /* for zlib, and of no effect on zstd */
 #define KV_ONES_BYTES          64
 #define KV_PAGE_BYTES          4096
+#define KV_BATCH_HEAD_BYTES    12 /* writes of several threads may have one in the log */
 #define KV_MADE_NAME           "profleet-made-"
 /*
  * The level that keeps the text log silent has no name, so RocksDB cannot write down its options
@@ -156,6 +158,7 @@ struct kv {
 
 	_Atomic uint64_t made; /* files beside the database, for their names */
 	struct log_tail tail;  /* of who writes synced */
+	struct log_files log;  /* of db */
 
 	_Atomic bool is_torn; /* a write failed: the log may end with a part of it */
 
@@ -474,6 +477,7 @@ static void kv_disconnect(struct kv *kv)
 	rocksdb_close(kv->db);
 	if (kv->is_torn)
 		kv_folder_cut_log(kv->path);
+	log_files_forget(&kv->log);
 	kv->db = NULL;
 	kv->writable = false;
 	kv->hurt = 0;
@@ -592,6 +596,7 @@ static struct kv *kv_new(struct kv_options options)
 	kv->acked = (struct kv_acked)KV_ACKED_INIT;
 	pthread_mutex_init(&kv->error_mutex, NULL);
 	pthread_mutex_init(&kv->deleting, NULL);
+	log_files_init(&kv->log);
 	kv_make_options(kv, options);
 	return kv;
 }
@@ -678,6 +683,7 @@ void kv_free(struct kv *kv)
 		kv_acked_close(&kv->acked);
 		pthread_mutex_destroy(&kv->error_mutex);
 		pthread_mutex_destroy(&kv->deleting);
+		log_files_fini(&kv->log);
 	}
 	free(kv->path);
 	free(kv);
@@ -715,7 +721,7 @@ bool kv_is_hurt(const struct kv *kv)
 
 uint64_t kv_reopen_bytes(struct kv *kv)
 {
-	return kv_folder_bytes(kv->path, ".log") + KV_REOPEN_MARGIN_BYTES;
+	return kv_log_bytes(kv) + KV_REOPEN_MARGIN_BYTES;
 }
 
 uint64_t kv_free_bytes(const struct kv *kv)
@@ -796,6 +802,8 @@ int kv_write(struct kv *kv, struct kv_batch *batch, enum kv_durability durabilit
 	int r = kv_result(kv, "writing to", text);
 	if (r < 0)
 		kv->is_torn = true;
+	else
+		log_files_wrote(&kv->log, kv_batch_bytes(batch) - KV_BATCH_HEAD_BYTES);
 	return r == 0 && durability == KV_SYNC ? kv_note_acked(kv) : r;
 }
 
@@ -1214,9 +1222,9 @@ void kv_flush_begin(struct kv *kv)
 	(void)kv_flush_families(kv, false);
 }
 
-uint64_t kv_log_bytes(const struct kv *kv)
+uint64_t kv_log_bytes(struct kv *kv)
 {
-	return kv_folder_bytes(kv->path, ".log");
+	return log_files_bytes(&kv->log, kv->path);
 }
 
 uint64_t kv_files_disk_bytes(struct kv *kv, enum kv_family family)

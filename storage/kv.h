@@ -199,7 +199,7 @@ int kv_flush(struct kv *kv);
 void kv_flush_begin(struct kv *kv);
 
 /* On disk, of the log alone: what an open reads again, and what a flush gives back. */
-uint64_t kv_log_bytes(const struct kv *kv);
+uint64_t kv_log_bytes(struct kv *kv);
 
 /*
  * Makes a folder at `path`, which must not exist, with all that was written until now: a database
