@@ -242,6 +242,10 @@ static void rare_stacks_of_a_day_are_counted_at_their_ancestor(void **state)
 	rolling_fill(&rolling);
 	rolling_append(&rolling, "a", "rare", 0, 4);
 	rolling_append(&rolling, "b", "rarer", HOUR, 5);
+	/* Seen just often enough, over the day, and once less. */
+	rolling_append(&rolling, "a", "enough", 0, 4);
+	rolling_append(&rolling, "b", "enough", HOUR, 6);
+	rolling_append(&rolling, "b", "hardly", HOUR, 9);
 	CHECK_OK(store_seal(rolling.store, UINT64_MAX));
 	struct completeness before = rolling_ask(&rolling, all, 0, DAY);
 	CHECK_OK(store_roll(rolling.store, DAY));
@@ -249,7 +253,7 @@ static void rare_stacks_of_a_day_are_counted_at_their_ancestor(void **state)
 
 	struct store_sum sum = rolling_sum(&rolling, all, 0, DAY);
 	assert_int_equal(sum.completeness.value, before.value);
-	assert_int_equal(sum.completeness.value_folded, 7 * (4 + 5));
+	assert_int_equal(sum.completeness.value_folded, 7 * (4 + 5 + 9));
 	const struct dict *dict = store_dict(rolling.store);
 	uint64_t at_main = 0;
 	for (uint32_t i = 0; i < sum.parts[0].rows_count; i++) {
@@ -257,7 +261,7 @@ static void rare_stacks_of_a_day_are_counted_at_their_ancestor(void **state)
 		if (dict_get_node(dict, row->node).parent == DICT_NODE_ROOT)
 			at_main += row->value;
 	}
-	assert_int_equal(at_main, 7 * (4 + 5));
+	assert_int_equal(at_main, 7 * (4 + 5 + 9));
 	store_sum_fini(&sum);
 	rolling_end(&rolling);
 }
