@@ -5,9 +5,27 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "storage/audit.h"
+#include "storage/expiry.h"
 #include "storage/keys.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count);
+
+/* Those that lie beside what they are keys of. */
+static void check_others(const uint8_t *bytes, size_t count)
+{
+	uint8_t again[AUDIT_KEY_BYTES];
+	uint64_t run_id;
+	uint64_t seq;
+	if (expiry_get_key(bytes, count, &run_id) == 0) {
+		expiry_put_key(run_id, again);
+		assert(count == EXPIRY_KEY_BYTES && memcmp(again, bytes, count) == 0);
+	}
+	if (audit_get_key((struct kv_bytes){ bytes, count }, &seq) == 0) {
+		audit_put_key(seq, again);
+		assert(count == AUDIT_KEY_BYTES && memcmp(again, bytes, count) == 0);
+	}
+}
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count)
 {
@@ -22,6 +40,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count)
 	struct key_block block;
 	char text[KEYS_BUILD_ID_BYTES_MAX + 1];
 
+	check_others(bytes, count);
 	if (keys_get_batch(bytes, count, &batch) == 0) {
 		keys_put_batch(batch, again);
 		assert(count == KEYS_BATCH_BYTES && memcmp(again, bytes, count) == 0);
