@@ -19,12 +19,26 @@ static const struct dict_limits named_stacks_limits = {
 	.series = 1,
 	.string_bytes = UINT64_C(1) << 36,
 };
+
+static void generation_names_fini(struct generation_names *names)
+{
+	naming_free(names->naming);
+	free(names->places);
+	*names = (struct generation_names){ 0 };
+}
+
+/* Symbols came: all of it is named anew. */
+static void generation_names_forget(struct generation_names *names)
+{
+	naming_forget(names->naming);
+	if (names->places_count > 0)
+		memset(names->places, 0xff, names->places_count * sizeof(*names->places));
+}
+
 static void named_stacks_drop(struct named_stacks *stacks)
 {
-	for (uint32_t i = 0; i < GENERATIONS_MAX; i++) {
-		naming_free(stacks->generations[i].naming);
-		stacks->generations[i] = (struct generation_names){ 0 };
-	}
+	for (uint32_t i = 0; i < GENERATIONS_MAX; i++)
+		generation_names_fini(&stacks->generations[i]);
 	for (int i = 0; i < JOINS; i++) {
 		names_free(stacks->names[i]);
 		stacks->names[i] = NULL;
@@ -82,7 +96,8 @@ size_t named_stacks_memory(const struct named_stacks *stacks)
 	size_t memory = sizeof(*stacks) + dict_memory(stacks->dict);
 	for (uint32_t i = 0; i < GENERATIONS_MAX; i++)
 		if (stacks->generations[i].naming)
-			memory += naming_memory(stacks->generations[i].naming);
+			memory += naming_memory(stacks->generations[i].naming) +
+			          stacks->generations[i].places_count * sizeof(uint32_t);
 	for (int i = 0; i < JOINS; i++)
 		if (stacks->names[i])
 			memory += names_memory(stacks->names[i]);
@@ -99,7 +114,7 @@ void named_stacks_enter(struct named_stacks *stacks)
 	(void)pthread_mutex_unlock(&stacks->news_lock);
 	for (uint32_t i = 0; i < GENERATIONS_MAX && has_news; i++)
 		if (stacks->generations[i].naming)
-			naming_forget(stacks->generations[i].naming);
+			generation_names_forget(&stacks->generations[i]);
 }
 
 void named_stacks_leave(struct named_stacks *stacks)
@@ -166,7 +181,7 @@ int named_stacks_start(struct named_stacks *stacks)
 	               : -ENOMEM;
 }
 
-struct naming *named_stacks_naming(
+struct generation_names *named_stacks_generation(
         struct named_stacks *stacks, uint32_t number, const struct dict *dict)
 {
 	struct generation_names *place = &stacks->generations[0];
@@ -174,7 +189,7 @@ struct naming *named_stacks_naming(
 		struct generation_names *at = &stacks->generations[i];
 		if (at->naming && at->number == number && at->dict == dict) {
 			at->used_at = ++stacks->uses;
-			return at->naming;
+			return at;
 		}
 		if (place->naming && (!at->naming || at->used_at < place->used_at))
 			place = at;
@@ -182,9 +197,11 @@ struct naming *named_stacks_naming(
 	struct naming *naming = naming_new(dict, stacks->dict, NAMING_FUNCTION);
 	if (!naming)
 		return NULL;
-	naming_free(place->naming);
-	*place = (struct generation_names){ naming, dict, number, ++stacks->uses };
-	return naming;
+	generation_names_fini(place);
+	*place = (struct generation_names){
+		.naming = naming, .dict = dict, .number = number, .used_at = ++stacks->uses
+	};
+	return place;
 }
 
 int named_stacks_name(struct named_stacks *stacks, struct naming *naming,

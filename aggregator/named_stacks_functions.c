@@ -28,69 +28,103 @@ struct functions_pass {
 /* Frames lie anywhere: they are asked for so many nodes before they are needed. */
 #define FRAMES_AHEAD 24
 
-/* One side of a block, in variables of the pass, as struct carry. */
+/* One side, in variables of the pass, as struct carry. */
 struct functions_side {
 	struct carry carry;
-	uint64_t *self;
 	struct frame_sums *frames;
+	const uint64_t *totals; /* of the block that is laid out, by place in it */
 };
 
 static struct functions_side functions_side_of(const struct gathered *gathered)
 {
-	return (struct functions_side){ carry_of(gathered), gathered->self, gathered->frames };
+	return (struct functions_side){ .carry = carry_of(gathered), .frames = gathered->frames };
 }
 
-/* Leaves zeroes behind. What the node comes to, with all below it. */
+static inline void functions_pass_frame_sums(struct functions_side side, uint64_t *met,
+        uint32_t frame, uint64_t value, uint64_t self, bool is_outermost)
+{
+	struct frame_sums *sums = &side.frames[frame];
+	if ((sums->cum | sums->self) == 0)
+		met[frame / 64] |= UINT64_C(1) << frame % 64;
+	sums->cum += is_outermost ? value : 0;
+	sums->self += self;
+}
+
+/* One that is not laid out: leaves zeroes behind. What it comes to, with all below it. */
 static inline __attribute__((always_inline)) uint64_t functions_pass_node(
         struct functions_side side, uint64_t *met, struct node at, uint32_t node, bool is_outermost)
 {
-	uint64_t self = side.self[node];
 	uint64_t value = carry_node(side.carry, node, at.parent);
 	if (value == 0)
 		return 0;
-	struct frame_sums *sums = &side.frames[at.frame];
-	if ((sums->cum | sums->self) == 0)
-		met[at.frame / 64] |= UINT64_C(1) << at.frame % 64;
-	sums->cum += is_outermost ? value : 0;
-	sums->self += self;
+	functions_pass_frame_sums(side, met, at.frame, value, side.carry.self[node], is_outermost);
 	side.carry.total[node] = 0;
-	side.self[node] = 0;
+	side.carry.self[node] = 0;
 	return value;
 }
 
-/* `sides` is known where this is made part of its caller: most questions have one. */
-static inline __attribute__((always_inline)) void functions_pass_block(
-        struct functions_pass *pass, uint32_t block, uint32_t sides)
+/* One that is. */
+static inline __attribute__((always_inline)) uint64_t functions_pass_laid(
+        struct functions_side side, uint64_t *met, uint32_t frame, uint32_t node, uint16_t traits,
+        bool is_outermost)
 {
-	struct named_stacks *stacks = pass->stacks;
+	uint64_t callees;
+	uint64_t value = carry_laid(side.carry, node, traits >> NODE_DEPTH_SHIFT,
+	        side.totals[node % BLOCK_NODES], &callees);
+	if (value > 0)
+		functions_pass_frame_sums(
+		        side, met, frame, value, side.carry.self[node], is_outermost);
+	return value;
+}
+
+/* Nodes from `first` to before `end`, from the last on: laid out, or none of them. */
+static inline __attribute__((always_inline)) void functions_pass_nodes(struct functions_pass *pass,
+        struct functions_side sides[ANSWER_SIDES_MAX], uint32_t first, uint32_t end, bool are_laid,
+        uint32_t count)
+{
+	const struct named_stacks *stacks = pass->stacks;
 	const struct node *nodes = stacks->nodes;
-	const uint8_t *node_flags = stacks->flags;
+	const uint16_t *all_traits = stacks->traits;
 	uint64_t *met = stacks->frames_met;
-	struct functions_side one = functions_side_of(&stacks->gathered[0]);
-	struct functions_side two = functions_side_of(&stacks->gathered[sides - 1]);
-	uint8_t outermost = (uint8_t)(NODE_OUTERMOST << pass->join);
-	uint32_t first = block * BLOCK_NODES;
-	uint32_t end = first + BLOCK_NODES;
-	end = end < stacks->nodes_count ? end : stacks->nodes_count;
-	for (uint32_t node = end; node-- > (first ? first : 1);) {
+	uint16_t outermost = (uint16_t)(NODE_OUTERMOST << pass->join);
+	for (uint32_t node = end; node-- > first;) {
 		struct node at = nodes[node];
-		uint8_t flags = node_flags[node];
+		uint16_t traits = all_traits[node];
+		bool is_outermost = traits & outermost;
+		uint64_t value[ANSWER_SIDES_MAX] = { 0 };
 		uint32_t ahead = nodes[node > FRAMES_AHEAD ? node - FRAMES_AHEAD : 0].frame;
-		__builtin_prefetch(&one.frames[ahead], 1);
-		if (sides > 1)
-			__builtin_prefetch(&two.frames[ahead], 1);
-		bool is_outermost = flags & outermost;
-		uint64_t value[2] = { functions_pass_node(one, met, at, node, is_outermost), 0 };
-		if (sides > 1)
-			value[1] = functions_pass_node(two, met, at, node, is_outermost);
+		for (uint32_t i = 0; i < count; i++) {
+			__builtin_prefetch(&sides[i].frames[ahead], 1);
+			value[i] = are_laid ? functions_pass_laid(sides[i], met, at.frame, node,
+			                              traits, is_outermost)
+			                    : functions_pass_node(
+			                              sides[i], met, at, node, is_outermost);
+		}
 		/* There is one place for a truncation. */
-		if (flags & NODE_IS_TRUNCATION && at.parent == DICT_NODE_ROOT) {
+		if (traits & NODE_IS_TRUNCATION && at.parent == DICT_NODE_ROOT) {
 			pass->truncated[0] += value[0];
 			pass->truncated[1] += value[1];
 		}
 	}
-	for (uint32_t side = 0; side < sides; side++)
-		stacks->gathered[side].touched[block] = 0;
+}
+
+/* `count`, of sides, is known where this is made part of its caller: most questions have one. */
+static inline __attribute__((always_inline)) void functions_pass_block(
+        struct functions_pass *pass, uint32_t block, uint32_t count)
+{
+	struct named_stacks *stacks = pass->stacks;
+	struct functions_side sides[ANSWER_SIDES_MAX];
+	struct block_parts parts = block_parts_of(stacks, block);
+	for (uint32_t i = 0; i < count; i++)
+		sides[i] = functions_side_of(&stacks->gathered[i]);
+	functions_pass_nodes(pass, sides, parts.behind, parts.end, false, count);
+	for (uint32_t i = 0; i < count; i++)
+		sides[i].totals = carry_totals(sides[i].carry, block);
+	functions_pass_nodes(pass, sides, parts.first, parts.laid, true, count);
+	for (uint32_t i = 0; i < count; i++) {
+		carry_end_laid(sides[i].carry, stacks->nodes, block, parts);
+		stacks->gathered[i].touched[block] = 0;
+	}
 }
 
 static void functions_pass_blocks(struct functions_pass *pass)
@@ -103,8 +137,8 @@ static void functions_pass_blocks(struct functions_pass *pass)
 			functions_pass_block(pass, block, 2);
 	}
 	for (uint32_t side = 0; side < pass->sides; side++) {
-		pass->root[side] = gathered[side].self[DICT_NODE_ROOT];
-		gathered[side].self[DICT_NODE_ROOT] = gathered[side].total[DICT_NODE_ROOT] = 0;
+		uint64_t callees;
+		(void)carry_root(carry_of(&gathered[side]), &pass->root[side], &callees);
 	}
 }
 

@@ -11,9 +11,8 @@
 
 #include "aggregator/named_stacks_private.h"
 
-/* New nodes that are worth laying out all: so many, and a part of those that are. */
-#define LAY_OUT_FROM  64
-#define LAY_OUT_SHARE 4
+/* What waits at depth 0 is of no caller; behind the deepest nothing ever does. */
+#define BELOW_COUNT (NODE_DEPTH_MAX + 2)
 
 /* ---- room ---- */
 
@@ -46,6 +45,10 @@ static int gathered_grow(struct gathered *gathered, uint32_t before, uint32_t ca
 		r = grow_zeroed((void **)&gathered->total, before, capacity, sizeof(uint64_t));
 	if (r == 0)
 		r = grow_zeroed((void **)&gathered->touched, blocks, capacity / BLOCK_NODES, 1);
+	if (r == 0 && !gathered->below) {
+		gathered->below = calloc(BELOW_COUNT, sizeof(*gathered->below));
+		r = gathered->below ? 0 : -ENOMEM;
+	}
 	return r;
 }
 
@@ -53,7 +56,7 @@ static int gathered_grow(struct gathered *gathered, uint32_t before, uint32_t ca
 int named_stacks_reserve_side(struct named_stacks *stacks, uint32_t side)
 {
 	struct gathered *gathered = &stacks->gathered[side];
-	return gathered->touched || stacks->nodes_capacity == 0
+	return gathered->below || stacks->nodes_capacity == 0
 	               ? 0
 	               : gathered_grow(gathered, 0, stacks->nodes_capacity);
 }
@@ -65,7 +68,7 @@ static int named_stacks_reserve(struct named_stacks *stacks, uint32_t nodes)
 		return 0;
 	uint32_t capacity = grown_capacity(before, nodes);
 	uint32_t blocks = before / BLOCK_NODES;
-	int r = grow_zeroed((void **)&stacks->flags, before, capacity, sizeof(*stacks->flags));
+	int r = grow_zeroed((void **)&stacks->traits, before, capacity, sizeof(*stacks->traits));
 	if (r == 0)
 		r = grow_zeroed((void **)&stacks->nodes, before, capacity, sizeof(*stacks->nodes));
 	if (r == 0)
@@ -78,7 +81,7 @@ static int named_stacks_reserve(struct named_stacks *stacks, uint32_t nodes)
 		r = grow_zeroed((void **)&stacks->kept_before, blocks, capacity / BLOCK_NODES,
 		        sizeof(*stacks->kept_before));
 	for (int side = 0; side < ANSWER_SIDES_MAX && r == 0; side++)
-		if (stacks->gathered[side].touched)
+		if (stacks->gathered[side].below)
 			r = gathered_grow(&stacks->gathered[side], before, capacity);
 	if (r == 0)
 		stacks->nodes_capacity = capacity;
@@ -134,6 +137,7 @@ void named_stacks_drop_gathered(struct named_stacks *stacks)
 		free(gathered->self);
 		free(gathered->total);
 		free(gathered->touched);
+		free(gathered->below);
 		free(gathered->frames);
 		free(gathered->cums);
 		free(gathered->flats);
@@ -147,7 +151,7 @@ void named_stacks_drop_gathered(struct named_stacks *stacks)
 	free(stacks->frames_met);
 	free(stacks->place_of);
 	free(stacks->nodes);
-	free(stacks->flags);
+	free(stacks->traits);
 	free(stacks->kept);
 	free(stacks->kept_before);
 	free(stacks->names_met);
@@ -155,30 +159,33 @@ void named_stacks_drop_gathered(struct named_stacks *stacks)
 	stacks->frames_met = NULL;
 	stacks->place_of = NULL;
 	stacks->nodes = NULL;
-	stacks->flags = NULL;
+	stacks->traits = NULL;
 	stacks->kept = NULL;
 	stacks->kept_before = NULL;
 	stacks->names_met = NULL;
 	stacks->frames_count = stacks->frames_capacity = 0;
-	stacks->nodes_count = stacks->nodes_capacity = stacks->laid_count = 0;
+	stacks->nodes_count = stacks->nodes_capacity = 0;
+	stacks->laid_count = stacks->laid_of = 0;
 	stacks->names_capacity = 0;
 }
 
 size_t named_stacks_gathered_memory(const struct named_stacks *stacks)
 {
 	size_t each_block = sizeof(*stacks->kept) + sizeof(*stacks->kept_before);
-	size_t each_node = sizeof(*stacks->flags) + sizeof(*stacks->nodes) +
+	size_t each_node = sizeof(*stacks->traits) + sizeof(*stacks->nodes) +
 	                   sizeof(*stacks->place_of);
 	size_t each_frame = JOINS * sizeof(uint32_t) + 2 +
 	                    ANSWER_SIDES_MAX * sizeof(struct frame_sums);
 	size_t each_name = 1 + ANSWER_SIDES_MAX * (sizeof(uint64_t) + sizeof(struct name_flats));
+	size_t sides = 0;
 	for (int side = 0; side < ANSWER_SIDES_MAX; side++) {
-		if (!stacks->gathered[side].touched)
+		if (!stacks->gathered[side].below)
 			continue;
 		each_node += 2 * sizeof(uint64_t);
 		each_block++;
+		sides++;
 	}
-	return stacks->nodes_capacity * each_node +
+	return sides * BELOW_COUNT * sizeof(struct below) + stacks->nodes_capacity * each_node +
 	       stacks->nodes_capacity / BLOCK_NODES * each_block +
 	       stacks->frames_capacity * each_frame + stacks->names_capacity * each_name;
 }
@@ -219,20 +226,19 @@ static bool node_is_outermost(const struct named_stacks *stacks, struct node nod
 	return true;
 }
 
-static uint8_t node_flags_of(const struct named_stacks *stacks, struct node node)
+/* But for the depth, which only what is laid out has. */
+static uint16_t node_traits_of(const struct named_stacks *stacks, struct node node)
 {
 	uint8_t of_frame = stacks->frame_flags[node.frame];
-	uint8_t flags = 0;
+	uint16_t traits = 0;
 	for (int join = 0; join < JOINS; join++)
 		if (node_is_outermost(stacks, node, (enum join)join))
-			flags |= (uint8_t)(NODE_OUTERMOST << join);
+			traits |= (uint16_t)(NODE_OUTERMOST << join);
 	if (of_frame & FRAME_IS_UNKNOWN)
-		flags |= NODE_IS_UNKNOWN;
+		traits |= NODE_IS_UNKNOWN;
 	if (of_frame & FRAME_IS_TRUNCATION)
-		flags |= NODE_IS_TRUNCATION;
-	if (of_frame & FRAME_IS_REWRITTEN)
-		flags |= NODE_IS_REWRITTEN;
-	return flags;
+		traits |= NODE_IS_TRUNCATION;
+	return traits;
 }
 
 static int named_stacks_follow(struct named_stacks *stacks)
@@ -244,164 +250,114 @@ static int named_stacks_follow(struct named_stacks *stacks)
 	if (r < 0)
 		return r;
 	if (stacks->nodes_count == 0)
-		stacks->nodes_count = 1; /* The root has no frame and no flags. */
+		stacks->nodes_count = 1; /* The root has no frame and no traits. */
 	for (; stacks->nodes_count < count; stacks->nodes_count++) {
 		uint32_t place = stacks->nodes_count;
 		struct node node = dict_get_node(stacks->dict, place);
 		node.parent = stacks->place_of[node.parent];
 		stacks->place_of[place] = place;
 		stacks->nodes[place] = node;
-		stacks->flags[place] = node_flags_of(stacks, node);
+		stacks->traits[place] = node_traits_of(stacks, node);
 	}
 	return 0;
 }
 
 int named_stacks_prepare(struct named_stacks *stacks, struct naming_source *source,
-        struct named_stacks_rows rows, struct naming **ret_naming)
+        struct named_stacks_rows rows, struct generation_names **ret_names)
 {
 	int r = named_stacks_start(stacks);
 	if (r < 0)
 		return r;
-	struct naming *naming = named_stacks_naming(stacks, rows.generation, rows.dict);
-	if (!naming)
+	struct generation_names *names = named_stacks_generation(
+	        stacks, rows.generation, rows.dict);
+	if (!names)
 		return -ENOMEM;
-	r = named_stacks_name(stacks, naming, source, rows);
+	r = named_stacks_name(stacks, names->naming, source, rows);
 	if (r == 0)
 		r = named_stacks_follow(stacks);
 	if (r == 0)
-		*ret_naming = naming;
+		*ret_names = names;
 	return r;
-}
-
-/* ---- laying out ---- */
-
-/* In nodes of the dict, but for the arrays that take the place of those by place. */
-struct layout {
-	uint32_t *last_child; /* 0: none */
-	uint32_t *before;     /* the child before it, or 0 */
-	uint32_t *place_of;
-	struct node *nodes;
-	uint8_t *flags;
-};
-
-static void layout_fini(struct layout *layout)
-{
-	free(layout->last_child);
-	free(layout->before);
-	free(layout->place_of);
-	free(layout->nodes);
-	free(layout->flags);
-}
-
-static bool layout_init(struct layout *layout, uint32_t count, uint32_t capacity)
-{
-	layout->last_child = calloc(count, sizeof(*layout->last_child));
-	layout->before = calloc(count, sizeof(*layout->before));
-	layout->place_of = calloc(capacity, sizeof(*layout->place_of));
-	layout->nodes = calloc(capacity, sizeof(*layout->nodes));
-	layout->flags = calloc(capacity, sizeof(*layout->flags));
-	return layout->last_child && layout->before && layout->place_of && layout->nodes &&
-	       layout->flags;
-}
-
-/*
- * Places from the last to the first, each node behind all that is below it: going down to the last
- * child as long as there is one that has no place yet, then placing the node.
- */
-static void layout_place(struct layout *layout, const struct node *nodes, uint32_t count)
-{
-	for (uint32_t node = 1; node < count; node++) {
-		layout->before[node] = layout->last_child[nodes[node].parent];
-		layout->last_child[nodes[node].parent] = node;
-	}
-	uint32_t at = DICT_NODE_ROOT;
-	for (uint32_t place = count; place > 1;) {
-		if (layout->last_child[at]) {
-			at = layout->last_child[at];
-			continue;
-		}
-		uint32_t parent = nodes[at].parent;
-		layout->place_of[at] = --place;
-		layout->last_child[parent] = layout->before[at];
-		at = parent;
-	}
-	layout->place_of[DICT_NODE_ROOT] = DICT_NODE_ROOT;
-}
-
-static void layout_fill(
-        struct layout *layout, const struct named_stacks *stacks, const struct node *nodes)
-{
-	for (uint32_t node = 0; node < stacks->nodes_count; node++) {
-		uint32_t place = layout->place_of[node];
-		layout->nodes[place] = (struct node){
-			.parent = layout->place_of[nodes[node].parent], .frame = nodes[node].frame
-		};
-		layout->flags[place] = stacks->flags[stacks->place_of[node]];
-	}
-}
-
-/* Is it time, and is there room for both layouts? */
-static bool layout_is_due(const struct named_stacks *stacks)
-{
-	uint32_t added = stacks->nodes_count - stacks->laid_count;
-	size_t each = 2 * sizeof(uint32_t) + sizeof(uint32_t) + sizeof(struct node) + 1;
-	return added > LAY_OUT_FROM + stacks->laid_count / LAY_OUT_SHARE &&
-	       named_stacks_memory(stacks) + each * stacks->nodes_capacity <= stacks->memory_max;
-}
-
-void named_stacks_lay_out(struct named_stacks *stacks)
-{
-	uint32_t count = stacks->nodes_count;
-	__attribute__((cleanup(layout_fini))) struct layout layout = { 0 };
-	if (!layout_is_due(stacks) || !layout_init(&layout, count, stacks->nodes_capacity))
-		return;
-	const struct node *nodes = dict_get_nodes(stacks->dict);
-	layout_place(&layout, nodes, count);
-	layout_fill(&layout, stacks, nodes);
-	uint32_t *place_of = stacks->place_of;
-	struct node *before = stacks->nodes;
-	uint8_t *flags = stacks->flags;
-	stacks->place_of = layout.place_of;
-	stacks->nodes = layout.nodes;
-	stacks->flags = layout.flags;
-	stacks->laid_count = count;
-	layout.place_of = place_of;
-	layout.nodes = before;
-	layout.flags = flags;
 }
 
 /* ---- gathering ---- */
 
+/* Where the stacks of the rows are, which have names. -ENOMEM. */
+static int generation_names_place(struct generation_names *names, const uint32_t *place_of,
+        const struct store_sum_row *rows, uint32_t count)
+{
+	uint32_t known_count;
+	const uint32_t *known = naming_known(names->naming, &known_count);
+	if (known_count > names->places_count) {
+		uint32_t *places = reallocarray(names->places, known_count, sizeof(*places));
+		if (!places)
+			return -ENOMEM;
+		memset(places + names->places_count, 0xff,
+		        (known_count - names->places_count) * sizeof(*places));
+		names->places = places;
+		names->places_count = known_count;
+	}
+	for (uint32_t i = 0; i < count; i++)
+		names->places[rows[i].node] = place_of[known[rows[i].node]];
+	return 0;
+}
+
 /* Rows are in the order of the store's nodes, and places lie anywhere. */
 #define GATHER_AHEAD 16
+
+/* From `first` on. Where it ends: the first row whose stack has no place yet. */
+static uint32_t gather_rows(struct gathered *gathered, const struct generation_names *names,
+        const struct named_stacks_rows *rows, uint32_t first)
+{
+	const struct store_sum_row *all = rows->rows;
+	const uint32_t *places = names->places;
+	uint32_t count = names->places_count;
+	uint64_t *self = gathered->self;
+	uint8_t *touched = gathered->touched;
+	for (uint32_t i = first; i < rows->count; i++) {
+		uint32_t ahead = i + GATHER_AHEAD < rows->count ? all[i + GATHER_AHEAD].node : 0;
+		if (ahead < count && places[ahead] != ID_NONE)
+			__builtin_prefetch(&self[places[ahead]], 1);
+		uint32_t place = all[i].node < count ? places[all[i].node] : ID_NONE;
+		if (place == ID_NONE)
+			return i;
+		self[place] += all[i].value;
+		touched[place >> BLOCK_BITS] = TOUCHED_SELF;
+	}
+	return rows->count;
+}
 
 int named_stacks_add(struct named_stacks *stacks, struct naming_source *source, uint32_t side,
         struct named_stacks_rows rows)
 {
 	assert(side < ANSWER_SIDES_MAX);
 
-	struct naming *naming = NULL;
-	int r = named_stacks_prepare(stacks, source, rows, &naming);
+	struct gathered *gathered = &stacks->gathered[side];
+	int r = named_stacks_start(stacks);
+	if (r < 0)
+		return r;
+	struct generation_names *names = named_stacks_generation(
+	        stacks, rows.generation, rows.dict);
+	if (!names)
+		return -ENOMEM;
+	r = named_stacks_reserve_side(stacks, side);
+	if (r < 0)
+		return r;
+	/* All of them have places, if no stack is new; what has none is named together. */
+	uint32_t done = gather_rows(gathered, names, &rows, 0);
+	if (done == rows.count)
+		return 0;
+	rows.rows += done;
+	rows.count -= done;
+	r = named_stacks_prepare(stacks, source, rows, &names);
+	if (r == 0)
+		r = generation_names_place(names, stacks->place_of, rows.rows, rows.count);
 	if (r == 0)
 		r = named_stacks_reserve_side(stacks, side);
 	if (r < 0)
 		return r;
-
-	uint32_t count;
-	const uint32_t *known = naming_known(naming, &count);
-	const uint32_t *place_of = stacks->place_of;
-	uint64_t *self = stacks->gathered[side].self;
-	uint8_t *touched = stacks->gathered[side].touched;
-	for (uint32_t i = 0; i < rows.count; i++) {
-		if (i + GATHER_AHEAD < rows.count)
-			__builtin_prefetch(&place_of[known[rows.rows[i + GATHER_AHEAD].node]]);
-		if (i + GATHER_AHEAD / 2 < rows.count)
-			__builtin_prefetch(
-			        &self[place_of[known[rows.rows[i + GATHER_AHEAD / 2].node]]], 1);
-		uint32_t place = place_of[known[rows.rows[i].node]];
-		self[place] += rows.rows[i].value;
-		touched[place >> BLOCK_BITS] = 1;
-	}
+	done = gather_rows(gathered, names, &rows, 0);
+	assert(done == rows.count);
 	return 0;
 }
 
@@ -409,7 +365,7 @@ void named_stacks_clear(struct named_stacks *stacks)
 {
 	uint32_t blocks = named_stacks_blocks(stacks);
 	for (int side = 0; side < ANSWER_SIDES_MAX; side++)
-		for (uint32_t block = 0; block < blocks && stacks->gathered[side].touched; block++)
+		for (uint32_t block = 0; block < blocks && stacks->gathered[side].below; block++)
 			if (stacks->gathered[side].touched[block])
 				named_stacks_clear_block(&stacks->gathered[side], block);
 	for (uint32_t name = named_stacks_next_met(stacks, 0); name != ID_NONE;

@@ -35,15 +35,15 @@ static uint8_t *nodes_below(const struct named_stacks *stacks, const char *funct
 int named_stacks_mark(struct named_stacks *stacks, struct naming_source *source,
         const char *function, struct named_stacks_rows rows, uint8_t *marks, uint32_t count)
 {
-	struct naming *naming = NULL;
-	int r = named_stacks_prepare(stacks, source, rows, &naming);
+	struct generation_names *names = NULL;
+	int r = named_stacks_prepare(stacks, source, rows, &names);
 	if (r < 0)
 		return r;
 	autofree uint8_t *is_below = nodes_below(stacks, function);
 	if (!is_below)
 		return -ENOMEM;
 	uint32_t known_count;
-	const uint32_t *known = naming_known(naming, &known_count);
+	const uint32_t *known = naming_known(names->naming, &known_count);
 	for (uint32_t node = 0; node < count && node < known_count; node++)
 		if (known[node] != ID_NONE)
 			marks[node] = is_below[known[node]] ? STORE_MARK_YES : STORE_MARK_NO;

@@ -214,6 +214,8 @@ int dict_remap_seek(struct dict_remap *remap);
 
 int dict_remap_string(struct dict_remap *remap, uint32_t id, uint32_t *ret_id);
 int dict_remap_frame(struct dict_remap *remap, uint32_t id, uint32_t *ret_id);
+/* So many, which are together in a part of the time: dict_remap_frame() then finds them. */
+int dict_remap_frames(struct dict_remap *remap, const uint32_t *ids, uint32_t count);
 int dict_remap_node(struct dict_remap *remap, uint32_t id, uint32_t *ret_id);
 /* The deepest ancestor that `to` has, or the node itself: adds nothing. -EINVAL, -ENOMEM. */
 int dict_remap_ancestor(

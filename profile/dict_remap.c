@@ -210,6 +210,38 @@ int dict_remap_frame(struct dict_remap *remap, uint32_t id, uint32_t *ret_id)
 	return dict_remap_keep(&remap->frames, id, translated, ret_id);
 }
 
+/* A frame, what it is called and where that stands are asked for so many before they are needed. */
+#define FRAME_FAR  24
+#define FRAME_NEAR 12
+#define FRAME_NEXT 6
+
+int dict_remap_frames(struct dict_remap *remap, const uint32_t *ids, uint32_t count)
+{
+	const struct dict *from = remap->from;
+	const struct hash128 *hashes = id_map_hashes(from->frame_ids);
+	const struct hash128 *strings = id_map_hashes(from->string_ids);
+	for (uint32_t i = 0; i < count; i++)
+		if (ids[i] >= from->count.frames)
+			return -EINVAL;
+	int r = dict_remap_reserve(&remap->frames, from->count.frames);
+	if (r == 0)
+		r = dict_remap_reserve(&remap->strings, from->count.strings);
+	for (uint32_t i = 0; i < count && r == 0; i++) {
+		uint32_t far = ids[count - i > FRAME_FAR ? i + FRAME_FAR : i];
+		uint32_t near = ids[count - i > FRAME_NEAR ? i + FRAME_NEAR : i];
+		uint32_t next = ids[count - i > FRAME_NEXT ? i + FRAME_NEXT : i];
+		uint32_t id;
+		__builtin_prefetch(&from->frames[far]);
+		__builtin_prefetch(&hashes[far]);
+		uint32_t function = from->frames[near].function;
+		__builtin_prefetch(&from->strings[function]);
+		__builtin_prefetch(&strings[function]);
+		__builtin_prefetch(from->bytes + from->strings[from->frames[next].function].offset);
+		r = dict_remap_frame(remap, ids[i], &id);
+	}
+	return r;
+}
+
 /* The nearest ancestor, or the node itself, that was carried over; the way there is left in
  * remap->path. */
 static int dict_remap_walk(
