@@ -374,10 +374,11 @@ static uint32_t tree_put_number(const struct tree_put *put, uint32_t place)
 static bool tree_put_stays(struct tree_put *put, uint32_t noted)
 {
 	uint64_t value = tree_sums_value(put->sums, noted);
-	if (value > put->cut.all_past || put->sums->noted[0][noted].place == DICT_NODE_ROOT)
+	bool is_root = put->sums->noted[0][noted].place == DICT_NODE_ROOT;
+	if (value > put->cut.all_past)
 		return true;
 	if (value < put->cut.some_from || put->cut.room == 0)
-		return false;
+		return is_root;
 	put->cut.room--;
 	return true;
 }
@@ -389,6 +390,7 @@ static bool tree_put_stays(struct tree_put *put, uint32_t noted)
 static void tree_put_choose(struct tree_put *put)
 {
 	struct named_stacks *stacks = put->stacks;
+	assert(stacks->nodes);
 	for (uint32_t noted = put->sums->noted_count; noted-- > 0;) {
 		uint32_t ahead = noted > CHOOSE_AHEAD ? noted - CHOOSE_AHEAD : 0;
 		__builtin_prefetch(&stacks->nodes[put->sums->noted[0][ahead].place]);

@@ -712,6 +712,35 @@ static void remap_keeps_content_ids(void **state)
 	}
 }
 
+/* Frames in any order, some of them twice, and some of which are there already. */
+static void remap_carries_many_frames_at_once_as_one_by_one(void **state)
+{
+	AUTO(dict) from = dict_new(dict_limits_default);
+	AUTO(dict) to = dict_new(dict_limits_default);
+	AUTO(dict_remap) remap = dict_remap_new(from, to);
+	for (uint32_t i = 0; i < 60; i++) {
+		random_stack(from, 1, i);
+		if (i % 5 == 0)
+			random_stack(to, 1, i);
+	}
+	uint32_t count = dict_mark(from).frames;
+	autofree uint32_t *ids = calloc(2 * count, sizeof(*ids));
+	for (uint32_t i = 0; i < 2 * count; i++)
+		ids[i] = (uint32_t)((uint64_t)i * 7919 % count);
+	CHECK_OK(dict_remap_frames(remap, ids, 2 * count));
+	CHECK_OK(dict_remap_frames(remap, ids, 0));
+	struct dict_mark mark = dict_mark(to);
+	for (uint32_t i = 0; i < count; i++) {
+		uint32_t id;
+		CHECK_OK(dict_remap_frame(remap, i, &id));
+		CHECK(hash128_equal(dict_frame_hash(from, i), dict_frame_hash(to, id)));
+	}
+	CHECK(marks_equal(mark, dict_mark(to)));
+	ids[count] = count;
+	CHECK(dict_remap_frames(remap, ids, 2 * count) == -EINVAL);
+	CHECK(marks_equal(mark, dict_mark(to)));
+}
+
 /* Looks for all of `from` at once: what is there is found, nothing is added, the rest is new. */
 static void check_seek(struct dict_remap *remap, const struct dict *from, struct dict *to)
 {
@@ -901,6 +930,7 @@ int main(void)
 		cmocka_unit_test(bytes_that_are_no_encoding_are_refused),
 		cmocka_unit_test(a_delta_past_a_limit_is_refused_and_leaves_nothing),
 		cmocka_unit_test(remap_keeps_content_ids),
+		cmocka_unit_test(remap_carries_many_frames_at_once_as_one_by_one),
 		cmocka_unit_test(remap_finds_all_that_is_there_at_once),
 		cmocka_unit_test(remap_survives_truncation_of_either_side),
 		cmocka_unit_test(remap_into_a_full_dict_is_refused_and_goes_on_after_a_truncate),
