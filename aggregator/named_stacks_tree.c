@@ -534,6 +534,7 @@ int named_stacks_tree(
         struct named_stacks *stacks, struct named_stacks_target target, uint32_t nodes_max)
 {
 	uint32_t sides = target.answer->sides_count;
+	assert(sides > 0 && sides <= ANSWER_SIDES_MAX);
 	if (!stacks->dict || stacks->nodes_count == 0)
 		return 0;
 	for (uint32_t side = 0; side < sides; side++) {
