@@ -14,6 +14,7 @@
 
 #include "storage/keys.h"
 #include "storage/kv.h"
+#include "storage/quarantine.h"
 #include "storage/record.h"
 #include "tests/lib/fault.h"
 #include "tests/unit/storage/store_fixture.h"
@@ -780,8 +781,19 @@ static void a_damaged_batch_is_left_out_and_named(void **state)
 	assert_int_equal(sum.completeness.value, 5);
 	assert_int_equal(sum.completeness.intervals, 2);
 	assert_int_equal(sum.completeness.corrupt, 1);
+	assert_int_equal(sum.completeness.unreadable_count, 1);
+	assert_string_equal(sum.completeness.unreadable[0].what, "batch of stream 0");
+	assert_int_equal(sum.completeness.unreadable[0].from_ns, SECOND);
 	store_sum_fini(&sum);
+	/* And for the log, once. */
+	struct quarantine_record named;
+	assert_int_equal(store_unreadable_count(store), 1);
+	assert_int_equal(store_take_unreadable(store, &named, 1), 1);
+	assert_string_equal(named.family, "batch");
+	CHECK(strstr(named.key, "stream 0"));
+	assert_int_equal(named.reason, -EBADMSG);
 	CHECK_OK(store_scan(store, 0, UINT64_MAX, NULL, see, &seen));
+	assert_int_equal(store_take_unreadable(store, &named, 1), 0);
 	assert_int_equal(seen.samples, 5);
 	CHECK_OK(store_size(store, &size));
 	assert_int_equal(size.corrupt, 2);
