@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -129,6 +130,25 @@ int admin_backup_list(struct admin_call *call)
 	return r == -ENOENT ? 0 : r < 0 ? admin_failed(call, call->backups, r) : 0;
 }
 
+/* Does the folder, which need not be there yet, lie in the running store's or among the backups? */
+static bool restore_is_within(const char *to, const char *folder)
+{
+	autofree char *whole = realpath(folder, NULL);
+	autofree char *target = strdup(to);
+	size_t count = whole ? strlen(whole) : 0;
+	while (whole && target && *target) {
+		autofree char *real = realpath(target, NULL);
+		if (real)
+			return strncmp(real, whole, count) == 0 &&
+			       (real[count] == '/' || real[count] == 0);
+		char *last = strrchr(target, '/');
+		if (!last)
+			return false;
+		*last = 0; /* the folder above it */
+	}
+	return false;
+}
+
 int admin_backup_restore(struct admin_call *call)
 {
 	struct store_backup_options options = backup_options(call);
@@ -136,6 +156,13 @@ int admin_backup_restore(struct admin_call *call)
 	if (to[0] != '/')
 		return admin_refuse(call, WIRE_INVALID,
 		        "say where to on the aggregator's host; write --to /a/whole/path");
+	if (restore_is_within(to, call->keeper->options.data) ||
+	        restore_is_within(to, call->backups))
+		return admin_refuse(call, WIRE_INVALID,
+		        "%s is in the running store's folder, or in that of the backups; write "
+		        "--to "
+		        "another place",
+		        to);
 	int r = store_backup_restore(options, to, call->error, sizeof(call->error));
 	if (r < 0)
 		return backup_refused(call, r);

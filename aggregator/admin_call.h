@@ -36,6 +36,12 @@ int admin_failed(struct admin_call *call, const char *doing, int r);
 /* What went, or came back, as keys of the open object. */
 void admin_put_expired(const struct store_expired *expired, struct json_writer *json);
 
+/* JSON for the audit log, with a zero behind it: added, changed and removed, as names. */
+void admin_describe_changes(
+        const struct retention_set *before, const struct retention_set *after, struct buf *to);
+/* Refuses policies with the names that are said where no policy decides. */
+int admin_refuse_reserved(struct admin_call *call, const struct retention_set *set);
+
 /* Undoes what a selector and a range say, or only says it. -ENOENT: none of the runs is there. */
 int admin_undo_some(struct admin_call *call, const uint64_t *ids, uint32_t count);
 

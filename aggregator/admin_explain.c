@@ -20,13 +20,15 @@ struct explain_key {
 	struct hash128 who; /* tenant, service, type */
 	struct retention_outcome outcome;
 	struct retention_outcome enforced;
-	uint32_t hold;
+	struct hash128 holds; /* of all that cover it */
+	uint32_t hold;        /* the first of them; UINT32_MAX: none */
 };
 
 struct explain_group {
 	struct explain_key key;
 	char *tenant, *service, *type, *example;
 	struct buf reasons; /* JSON of the policies' list, written while the dict is at hand */
+	struct buf holds;   /* likewise of the holds' ids */
 	uint64_t series;
 	uint64_t units;
 	uint64_t oldest_ns, newest_ns;
@@ -53,6 +55,7 @@ static void explain_free(struct explain *explain)
 		free(group->type);
 		free(group->example);
 		buf_fini(&group->reasons);
+		buf_fini(&group->holds);
 	}
 	if (explain)
 		id_map_free(explain->seen);
@@ -99,13 +102,39 @@ static void explain_put_reasons(const struct explain *explain, struct retention_
 	json_array_end(&json);
 }
 
-static uint32_t explain_hold(const struct explain *explain, struct retention_subject subject)
+static bool explain_is_held(
+        const struct explain *explain, uint32_t hold, struct retention_subject subject)
 {
-	const struct retention_holds *holds = explain->options.holds;
-	const struct retention_hold *hold = retention_held_by(holds, subject,
+	return retention_hold_covers(&explain->options.holds->holds[hold], subject,
 	        explain->at_ns > 0 ? explain->at_ns - 1 : 0, explain->at_ns,
 	        explain->options.now_ns);
-	return hold ? (uint32_t)(hold - holds->holds) : UINT32_MAX;
+}
+
+/* Whoever releases one wants to know what else holds it. */
+static void explain_find_holds(
+        const struct explain *explain, struct retention_subject subject, struct explain_key *key)
+{
+	const struct retention_holds *holds = explain->options.holds;
+	uint8_t covers[RETENTION_HOLDS_MAX] = { 0 };
+	key->hold = UINT32_MAX;
+	for (uint32_t i = 0; holds && i < holds->count; i++) {
+		covers[i] = explain_is_held(explain, i, subject);
+		if (covers[i] && key->hold == UINT32_MAX)
+			key->hold = i;
+	}
+	key->holds = hash128_bytes(covers, sizeof(covers));
+}
+
+static void explain_put_holds(
+        const struct explain *explain, struct retention_subject subject, struct buf *to)
+{
+	const struct retention_holds *holds = explain->options.holds;
+	struct json_writer json = json_writer_of(to, false);
+	json_array_begin(&json);
+	for (uint32_t i = 0; holds && i < holds->count; i++)
+		if (explain_is_held(explain, i, subject))
+			json_text(&json, holds->holds[i].id);
+	json_array_end(&json);
 }
 
 static bool outcome_equal(const struct retention_outcome *a, const struct retention_outcome *b)
@@ -120,7 +149,7 @@ static bool outcome_equal(const struct retention_outcome *a, const struct retent
 
 static bool explain_key_equal(const struct explain_key *a, const struct explain_key *b)
 {
-	return hash128_equal(a->who, b->who) && a->hold == b->hold &&
+	return hash128_equal(a->who, b->who) && hash128_equal(a->holds, b->holds) &&
 	       outcome_equal(&a->outcome, &b->outcome) && outcome_equal(&a->enforced, &b->enforced);
 }
 
@@ -135,7 +164,7 @@ static struct explain_group *explain_group_get(struct explain *explain, const ch
 	key.outcome = retention_evaluate(
 	        explain->options.sets[0], explain->options.limits, subject);
 	key.enforced = retention_plan_outcome(&explain->options, subject);
-	key.hold = explain_hold(explain, subject);
+	explain_find_holds(explain, subject, &key);
 	*r = who.failed ? -ENOMEM : 0;
 	for (uint32_t i = 0; i < explain->groups_count && *r == 0; i++)
 		if (explain_key_equal(&explain->groups[i].key, &key))
@@ -151,8 +180,9 @@ static struct explain_group *explain_group_get(struct explain *explain, const ch
 	group->example = series_text(subject.dict, subject.series);
 	group->oldest_ns = UINT64_MAX;
 	explain_put_reasons(explain, subject, &key.outcome, &group->reasons);
+	explain_put_holds(explain, subject, &group->holds);
 	if (!group->tenant || !group->service || !group->type || !group->example ||
-	        group->reasons.failed)
+	        group->reasons.failed || group->holds.failed)
 		*r = -ENOMEM;
 	return group;
 }
@@ -288,6 +318,8 @@ static void explain_put_group(
 	explain_put_tiers(explain, group, json);
 	if (group->key.hold != UINT32_MAX)
 		json_key_text(json, "hold", explain->options.holds->holds[group->key.hold].id);
+	json_key(json, "holds");
+	json_raw(json, (const char *)group->holds.bytes, group->holds.count);
 	json_key_bool(json, "in_grace",
 	        memcmp(&group->key.outcome.keep, &group->key.enforced.keep,
 	                sizeof(group->key.outcome.keep)) != 0);

@@ -74,6 +74,11 @@ static int hold_measure(struct admin_call *call, const struct retention_hold *ho
 	                            hold_visit, ret_held);
 }
 
+static bool text_is_blank(const char *text)
+{
+	return text[strspn(text, " \t\r\n")] == 0;
+}
+
 static int hold_refused(struct admin_call *call, int r)
 {
 	if (r == -EINVAL || r == -EEXIST || r == -ENOSPC)
@@ -96,12 +101,16 @@ int admin_hold_create(struct admin_call *call)
 	AUTO(retention_holds) holds = NULL;
 	AUTO_BUF details = { 0 };
 	uint32_t rescued = 0;
-	if (!*reason)
+	if (text_is_blank(reason))
 		return admin_refuse(call, WIRE_INVALID,
 		        "a hold has a reason, for whoever finds it in a year; write --reason TEXT");
 	if (hold.until_ns <= now_ns)
 		return admin_refuse(call, WIRE_INVALID,
 		        "the hold would have ended already; write --until in the future");
+	if (strlen(id) > RETENTION_NAME_BYTES_MAX)
+		return admin_refuse(call, WIRE_INVALID,
+		        "the id is longer than %d letters; write a shorter --id",
+		        RETENTION_NAME_BYTES_MAX);
 	if (*id)
 		snprintf(hold.id, sizeof(hold.id), "%s", id);
 	else
@@ -168,7 +177,7 @@ int admin_hold_release(struct admin_call *call)
 	if (!hold)
 		return admin_refuse(call, WIRE_NOT_FOUND,
 		        "no hold \"%s\"; `profleet hold list` shows those there are", id);
-	if (!*reason)
+	if (text_is_blank(reason))
 		return admin_refuse(call, WIRE_INVALID,
 		        "say why it is released, for the audit log; write --reason TEXT");
 	hold_describe(hold, reason, &details);

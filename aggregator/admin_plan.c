@@ -53,6 +53,7 @@ static void plan_put_row(const struct plan_row *row, struct json_writer *json)
 static void plan_put_comparison(const struct plan_row *row, struct json_writer *json)
 {
 	json_object_begin(json);
+	json_key_text(json, "policy", row->policy);
 	json_key_text(json, "tenant", row->tenant);
 	json_key_text(json, "service", row->service);
 	json_key_text(json, "tier", retention_tier_name(row->tier));
@@ -73,6 +74,7 @@ static bool plan_says_more(const struct retention_plan *plan, const struct plan_
 		        other->newest_ns >= row->newest_ns &&
 		        other->newest_later_ns >= row->newest_later_ns &&
 		        strcmp(other->service, row->service) == 0 &&
+		        strcmp(other->policy, row->policy) == 0 &&
 		        strcmp(other->tenant, row->tenant) == 0)
 			return true;
 	}
@@ -146,6 +148,9 @@ static int plan_proposed(struct admin_call *call, const struct retention_set *in
 		call->status = r == -ENOMEM ? WIRE_FAILED : WIRE_INVALID;
 		return r;
 	}
+	r = admin_refuse_reserved(call, over);
+	if (r < 0)
+		return r;
 	r = retention_sign(over, call->by.actor, keeper_now(call->keeper));
 	return r < 0 ? r : retention_merge(in_force, over, ret_proposed);
 }
@@ -335,9 +340,14 @@ static int apply_run(
 		/* A plan that was read is the second word: what it says is in force at once. */
 		AUTO(retention_set) set = NULL;
 		r = retention_merge(kept->proposed ? kept->proposed : keeper->set, NULL, &set);
+		AUTO_BUF details = { 0 };
 		if (r == 0)
-			r = keeper_set_policies(keeper, set, false, &call->by,
-			        "retention.set_by_plan", plan->bytes_now, "{}");
+			admin_describe_changes(keeper->set, set, &details);
+		if (r == 0)
+			r = details.failed ? -ENOMEM
+			                   : keeper_set_policies(keeper, set, false, &call->by,
+			                             "retention.set_by_plan", plan->bytes_now,
+			                             (const char *)details.bytes);
 		if (r < 0)
 			return admin_failed(call, "keeping the policies", r);
 		(void)TAKE(set);

@@ -190,6 +190,48 @@ static bool put_changes(const struct retention_set *before, const struct retenti
 	return is_changed;
 }
 
+/* For the audit log: whose policies became others, by name. */
+void admin_describe_changes(
+        const struct retention_set *before, const struct retention_set *after, struct buf *to)
+{
+	static const char *const kinds[] = { "added", "changed", "removed" };
+	struct json_writer json = json_writer_of(to, false);
+	json_object_begin(&json);
+	for (int kind = 0; kind < 3; kind++) {
+		const struct retention_set *of = kind == 2 ? before : after;
+		const struct retention_set *other = kind == 2 ? after : before;
+		uint32_t count = 0;
+		for (uint32_t i = 0; i < of->count; i++) {
+			const struct retention_policy *policy = &of->policies[i];
+			const struct retention_policy *same = retention_find(other, policy->name);
+			if (kind == 1 ? !same || policy_says_the_same(same, policy) : same != NULL)
+				continue;
+			if (count++ == 0) {
+				json_key(&json, kinds[kind]);
+				json_array_begin(&json);
+			}
+			json_text(&json, policy->name);
+		}
+		if (count > 0)
+			json_array_end(&json);
+	}
+	json_object_end(&json);
+	buf_put_u8(to, 0);
+}
+
+/* Names that answers and metrics use for what no policy does. */
+int admin_refuse_reserved(struct admin_call *call, const struct retention_set *set)
+{
+	static const char *const reserved[] = { "none", "on-request" };
+	for (size_t i = 0; i < COUNT_OF(reserved); i++)
+		if (retention_find(set, reserved[i]))
+			return admin_refuse(call, WIRE_INVALID,
+			        "policy \"%s\": name: is what is said where no policy decides; "
+			        "write another",
+			        reserved[i]);
+	return 0;
+}
+
 /* What would go now and soon if this set alone were in force. */
 struct set_losses {
 	uint64_t windows_now, bytes_now, bytes_later;
@@ -245,7 +287,11 @@ static int retention_change(struct admin_call *call, struct retention_set **set,
 	struct set_needs needs = set_needs_of(call, &after, lost_now, lost);
 	bool is_applied = is_changed && !needs.yes && !needs.confirm;
 	if (is_applied) {
-		r = keeper_set_policies(keeper, *set, !now, &call->by, action, lost_now, "{}");
+		AUTO_BUF details = { 0 };
+		admin_describe_changes(keeper->set, *set, &details);
+		r = details.failed ? -ENOMEM
+		                   : keeper_set_policies(keeper, *set, !now, &call->by, action,
+		                             lost_now, (const char *)details.bytes);
 		if (r == -E2BIG)
 			return admin_refuse(call, WIRE_INVALID,
 			        "too many changes within the grace: wait for it, or write --now");
@@ -278,6 +324,8 @@ int admin_retention_set(struct admin_call *call)
 	        sizeof(call->error));
 	if (r < 0)
 		call->status = r == -ENOMEM ? WIRE_FAILED : WIRE_INVALID;
+	if (r == 0)
+		r = admin_refuse_reserved(call, over);
 	if (r == 0)
 		r = keep_signatures(call->keeper->set, over);
 	if (r == 0)

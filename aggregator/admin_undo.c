@@ -155,12 +155,20 @@ static bool undo_is_of_some(const struct admin_call *call)
 	return false;
 }
 
-static int undo_refuse(struct admin_call *call, uint64_t run)
+/* None of the runs can be undone: why, of each. */
+static int undo_refuse(struct admin_call *call, const uint64_t *runs, uint32_t count)
 {
-	char why[256] = "";
-	int r = undo_say_why(call, run, why);
-	return r < 0 ? admin_failed(call, "reading the audit log", r)
-	             : admin_refuse(call, WIRE_NOT_FOUND, "%s", why);
+	AUTO_BUF all = { 0 };
+	for (uint32_t i = 0; i < count; i++) {
+		char why[256] = "";
+		int r = undo_say_why(call, runs[i], why);
+		if (r < 0)
+			return admin_failed(call, "reading the audit log", r);
+		buf_printf(&all, "%s%s", i ? "; " : "", why);
+	}
+	return all.failed ? -ENOMEM
+	                  : admin_refuse(call, WIRE_NOT_FOUND, "%.*s", (int)all.count,
+	                            (const char *)all.bytes);
 }
 
 static int undo_all(struct admin_call *call, const uint64_t *runs, uint32_t count)
@@ -171,7 +179,25 @@ static int undo_all(struct admin_call *call, const uint64_t *runs, uint32_t coun
 		r = undo_one(&undoing, runs[i]);
 	if (r < 0)
 		return r;
-	return undoing.undone_count > 0 ? undo_put(&undoing) : undo_refuse(call, undoing.gone[0]);
+	return undoing.undone_count > 0 ? undo_put(&undoing)
+	                                : undo_refuse(call, undoing.gone, undoing.gone_count);
+}
+
+/* Each once: a run that is named twice is undone, and not gone the second time. */
+static uint32_t undo_get_runs(
+        const struct config_node *list, uint32_t count, uint64_t runs[UNDO_RUNS_MAX])
+{
+	uint32_t kept = 0;
+	for (uint32_t i = 0; i < count; i++) {
+		const char *text = config_node_text(config_node_item(list, i));
+		uint64_t run = text ? strtoull(text, NULL, 10) : 0;
+		bool is_there = false;
+		for (uint32_t j = 0; j < kept && !is_there; j++)
+			is_there = runs[j] == run;
+		if (!is_there)
+			runs[kept++] = run;
+	}
+	return kept;
 }
 
 int admin_retention_undo(struct admin_call *call)
@@ -182,14 +208,11 @@ int admin_retention_undo(struct admin_call *call)
 	if (count > UNDO_RUNS_MAX)
 		return admin_refuse(
 		        call, WIRE_INVALID, "more than %d runs; undo some first", UNDO_RUNS_MAX);
-	for (uint32_t i = 0; i < count; i++) {
-		const char *text = config_node_text(config_node_item(list, i));
-		runs[i] = text ? strtoull(text, NULL, 10) : 0;
-	}
+	count = undo_get_runs(list, count, runs);
 	if (count == 0)
 		runs[count++] = json_body_u64(call->body, "run", 0);
 	if (!undo_is_of_some(call))
 		return undo_all(call, runs, count);
 	int r = admin_undo_some(call, runs, count);
-	return r == -ENOENT ? undo_refuse(call, runs[0]) : r;
+	return r == -ENOENT ? undo_refuse(call, runs, count) : r;
 }

@@ -133,8 +133,9 @@ static void keeper_check_clock(struct keeper *keeper)
 		limit_ns = KEEPER_OFF_NS;
 	uint64_t off_ns = now_ns > expected_ns ? now_ns - expected_ns : expected_ns - now_ns;
 	if (keeper->clock_unix_ns > 0 && off_ns > limit_ns) {
-		snprintf(why, sizeof(why), "the clock jumped %s by %" PRIu64 " s",
-		        now_ns > expected_ns ? "forward" : "back", off_ns / NS_PER_S);
+		uint64_t off_s = off_ns / NS_PER_S;
+		snprintf(why, sizeof(why), "the clock jumped %s by %" PRIu64 " h %" PRIu64 " min",
+		        now_ns > expected_ns ? "forward" : "back", off_s / 3600, off_s % 3600 / 60);
 		keeper->clock_unix_ns = now_ns;
 		keeper->clock_mono_ns = mono_ns;
 		keeper_set_stop(keeper, true, why);

@@ -33,6 +33,7 @@
 #include "core/service.h"
 #include "core/version.h"
 #include "profile/wire.h"
+#include "storage/store_backup.h"
 
 #define EXIT_USAGE      2
 #define EXIT_DISK       71
@@ -203,6 +204,13 @@ static int aggregator_open_store(struct aggregator *aggregator)
 		.late_max_ns = config->late_max,
 	};
 	char error[512] = "";
+	if (store_backup_is_in(config->data)) {
+		log_error("store-unusable",
+		        "%s belongs to a backup, which would not be what was backed up any more: "
+		        "make a store of it with --restore BACKUP --data DIR, and start that",
+		        config->data);
+		return -EINVAL;
+	}
 	int r = store_open(options, &aggregator->store, error, sizeof(error));
 	if (r < 0)
 		log_error("store-unusable", "%s", error);

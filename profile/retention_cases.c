@@ -189,6 +189,10 @@ static int case_intern(const struct retention_reading *reading, const struct con
 		if (!value)
 			return retention_refuse(reading, config_node_item(labels, i), name,
 			        "a label's value is plain text");
+		/* A label of that name can be matched by no selector of a policy. */
+		if (strcmp(name, SELECTOR_TENANT) == 0)
+			return retention_refuse(reading, config_node_item(labels, i), name,
+			        "is no label of policies; write tenant: beside labels");
 		r = dict_cstring(one->dict, name, &pairs[i].name);
 		if (r == 0)
 			r = dict_cstring(one->dict, value, &pairs[i].value);

@@ -84,7 +84,9 @@ static int put_created(const json_t *root, const struct output *output, struct b
 {
 	const json_t *item = json_object_get(root, "created");
 	(void)output;
-	buf_printf(to, "%s: %s in %s files, %s batches with %s rows; in %s/%s\n",
+	buf_printf(to,
+	        "%s: %s in %s files, of %s batches with %s rows that "
+	        "came since the store began; in %s/%s\n",
 	        json_reply_text(item, "name"), units_bytes(json_reply_u64(item, "bytes")).text,
 	        units_count(json_reply_u64(item, "files")).text,
 	        units_count(json_reply_u64(item, "batches")).text,
@@ -206,9 +208,12 @@ static const struct option_table list_table = {
 	.program = "profleet backup list",
 	.summary = "show the backups there are",
 	.usage = "[options]",
-	.description = "A line per backup: when it was made, how large it is, what is in it. Bytes "
-	               "that it shares with the store or with other backups are counted in each. "
-	               "One whose manifest cannot be read is listed as damaged.",
+	.description =
+	        "A line per backup: when it was made, how large it is, what had come until then "
+	        "(batches and rows since the store began, those that retention removed among "
+	        "them), and the sealed windows in it. Bytes that it shares with the store or with "
+	        "other backups are counted in each. "
+	        "One whose manifest cannot be read is listed as damaged.",
 	.examples = "profleet backup list -o json\n",
 	.exit_codes = BACKUP_EXIT_CODES_TEXT,
 	.options = backup_verb_options,

@@ -56,7 +56,9 @@ static const struct option_table export_table = {
 	        "Names are as they came, mangled ones too.\n\n"
 	        "folded is a line per stack, root first: main;serve;parse 1200. pprof keeps "
 	        "addresses, "
-	        "files, lines, several types at once, and the sample labels of imported files.\n\n"
+	        "files, lines, several types at once, and the labels of series: of windows whose "
+	        "detail has expired only where their sums still tell series apart, else none, and "
+	        "that is said.\n\n"
 	        "A line on stderr says how complete the answer is.",
 	.examples = "profleet export 'cpu{service=\"cart\"}' --out cart.pb.gz\n"
 	            "profleet export cpu --since 10m -o folded | flamegraph.pl > cpu.svg\n",
@@ -86,7 +88,10 @@ static int cmd_export_run(void *opaque, const struct option_args *words)
 		.type = args->type,
 		.all_types = format == FORMAT_PPROF && !args->type,
 		.level = NAMING_ADDRESS,
-		.group = WIRE_GROUP_SERIES,
+		/* A line of folded text has no place for labels; sums answer it however old they
+		   are. */
+		.group = format == FORMAT_PPROF ? WIRE_GROUP_SERIES : WIRE_GROUP_TYPE,
+		.may_join = true,
 	};
 	AUTO(source) source = NULL;
 
@@ -98,6 +103,10 @@ static int cmd_export_run(void *opaque, const struct option_args *words)
 		code = source_load(&args->shared, &request, &source);
 	if (code)
 		return code;
+	if (source->is_joined)
+		fprintf(stderr,
+		        "profleet: what is left of old windows are sums that tell no single series "
+		        "apart: the labels of series are left out\n");
 	report_remark(source);
 	return rows_deliver(&source->sides[0], format, frame_name_plain, args->limit, &output);
 }

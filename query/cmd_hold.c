@@ -78,6 +78,10 @@ static int put_created(const json_t *root, const struct output *output, struct b
 	        json_reply_text(json_object_get(item, "hold"), "id"),
 	        units_bytes(json_reply_u64(item, "bytes")).text,
 	        units_count(json_reply_u64(item, "units")).text);
+	if (json_reply_u64(item, "units") == 0)
+		buf_printf(to,
+		        "nothing that is sealed matches it yet: `profleet series` lists what there "
+		        "is; what comes is held\n");
 	if (undone > 0)
 		buf_printf(to, "%s runs that had hidden some of it were undone\n",
 		        units_count(undone).text);

@@ -69,6 +69,19 @@ static void explain_put_tiers(const json_t *group, struct buf *to)
 	}
 }
 
+static void explain_put_holds(const json_t *group, struct buf *to)
+{
+	size_t i;
+	json_t *id;
+	const json_t *holds = json_object_get(group, "holds");
+	size_t count = json_array_size(holds);
+	json_array_foreach(holds, i, id)
+	        buf_printf(to, "%s%s", i ? ", " : "  held by ", json_string_value(id));
+	if (count > 0)
+		buf_printf(to, ": nothing goes until %s released\n",
+		        count == 1 ? "it is" : "all of them are");
+}
+
 static void explain_put_group(const json_t *group, struct buf *to)
 {
 	size_t i;
@@ -91,9 +104,7 @@ static void explain_put_group(const json_t *group, struct buf *to)
 	buf_printf(to, "  left now: %s; next change %s; erased %s\n",
 	        json_reply_text(group, "left"), admin_time(group, "next_ns", "never", time),
 	        admin_time(group, "erased_ns", "never", more));
-	if (*json_reply_text(group, "hold"))
-		buf_printf(to, "  held by %s: nothing goes until it is released\n",
-		        json_reply_text(group, "hold"));
+	explain_put_holds(group, to);
 	if (json_is_true(json_object_get(group, "in_grace")))
 		buf_printf(to, "  a shorter policy is not in force yet (grace): times above are "
 		               "those in force\n");

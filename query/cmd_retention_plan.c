@@ -127,6 +127,22 @@ static int plan_put_rows(const json_t *root, const struct output *output, struct
 	return 0;
 }
 
+static bool plan_is_of(const json_t *one, const json_t *other, const char *key)
+{
+	return strcmp(json_reply_text(one, key), json_reply_text(other, key)) == 0;
+}
+
+/* Does another policy decide over other series of the service? Then a line says whose it is. */
+static bool plan_has_others(const json_t *list, const json_t *one)
+{
+	size_t i;
+	json_t *other;
+	json_array_foreach(list, i, other) if (plan_is_of(one, other, "service") &&
+	                                       plan_is_of(one, other, "tenant") &&
+	                                       !plan_is_of(one, other, "policy")) return true;
+	return false;
+}
+
 static void plan_put_comparisons(const json_t *root, struct buf *to)
 {
 	size_t i;
@@ -139,8 +155,14 @@ static void plan_put_comparisons(const json_t *root, struct buf *to)
 	{
 		bool is_now = json_reply_u64(one, "before_ns") > 0;
 		const char *service = json_reply_text(one, "service");
+		const char *tenant = json_reply_text(one, "tenant");
 		buf_printf(to, "  ");
+		text_put_safe(to, tenant);
+		buf_printf(to, "%s", *tenant ? "/" : "");
 		text_put_safe(to, *service ? service : "(none)");
+		if (plan_has_others(list, one))
+			buf_printf(to, ", what policy %s decides over,",
+			        json_reply_text(one, "policy"));
 		buf_printf(to, " before %s%s: %s\n",
 		        admin_time(one, is_now ? "before_ns" : "before_later_ns", "", time),
 		        is_now ? "" : " (within the horizon)", json_reply_text(one, "loss"));

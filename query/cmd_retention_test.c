@@ -49,7 +49,7 @@ static const struct option_spec retention_test_options[] = {
 static const struct option_table retention_test_table = {
 	.program = "profleet retention test",
 	.summary = "check policies against examples, without a server",
-	.usage = "-f CASES [--policies FILE] [options]",
+	.usage = "CASES [--policies FILE] [options]",
 	.description =
 	        "Reads a file of cases and says for each whether the policies do what it expects: "
 	        "which tier is left of a series after some time, which policy decides, which hold "
@@ -58,6 +58,8 @@ static const struct option_table retention_test_table = {
 	        "\tnow: 2026-01-01T00:00:00Z        # optional, for holds\n"
 	        "\tfloor: detail=1d                 # optional, as the aggregator has it\n"
 	        "\tceiling: \"400d; acme: 800d\"    # of one tenant, too\n"
+	        "\tholds:                           # optional, as `hold list -o json` has them\n"
+	        "\t  - { id: incident-7, selector: '{service=\"cart\"}', reason: incident }\n"
 	        "\tcases:\n"
 	        "\t  - name: a week of detail for cart\n"
 	        "\t    labels: { service: cart, version: \"1.8\" }\n"
@@ -68,8 +70,8 @@ static const struct option_table retention_test_table = {
 	        "\t    policy: cart                 # optional: which decides; or none\n"
 	        "\t    hold: incident-7             # optional: what protects it; or none\n"
 	        "\t    keep: { detail: 7d }         # optional: tiers after all clamps\n",
-	.examples = "profleet retention test -f policies_test.yaml\n"
-	            "profleet retention test -f policies_test.yaml --policies new.yaml -o json\n",
+	.examples = "profleet retention test policies_test.yaml\n"
+	            "profleet retention test policies_test.yaml --policies new.yaml -o json\n",
 	.exit_codes = RETENTION_EXIT_CODES_TEXT,
 	.options = retention_test_options,
 	.args_max = 1,

@@ -4,6 +4,7 @@
  */
 
 #include <errno.h>
+#include <limits.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -158,7 +159,9 @@ static int undo_put_runs(const struct option_args *words, struct json_writer *js
 	json_array_begin(json);
 	for (uint32_t i = 0; i < words->count; i++) {
 		const char *run = words->items[i];
-		if (!*run || strspn(run, "0123456789") != strlen(run))
+		errno = 0;
+		if (!*run || strspn(run, "0123456789") != strlen(run) ||
+		        (strtoull(run, NULL, 10) == ULLONG_MAX && errno == ERANGE))
 			return complain(EXIT_CODE_USAGE,
 			        "%.64s: not a run; `profleet retention status` shows their numbers",
 			        run);

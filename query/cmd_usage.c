@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/clock.h"
 #include "query/admin.h"
 #include "query/cmd_list.h"
 #include "query/complain.h"
@@ -120,12 +121,23 @@ static int usage_put_rows(const json_t *root, const struct output *output, struc
 	return 0;
 }
 
+/* As people plan: in whole days from two on. */
+static struct units_text usage_span(uint64_t ns)
+{
+	uint64_t day_ns = UINT64_C(86400) * NS_PER_S;
+	struct units_text to = units_duration(ns);
+	if (ns >= 2 * day_ns)
+		snprintf(to.text, sizeof(to.text), "%llu days",
+		        (unsigned long long)((ns + day_ns / 2) / day_ns));
+	return to;
+}
+
 static void usage_put_forecast(const json_t *forecast, struct buf *to)
 {
 	uint64_t horizon_ns = json_reply_u64(forecast, "horizon_ns");
 	buf_printf(to, "growth: %s a day, by what came in the last %s; room for %s more",
 	        units_bytes(json_reply_u64(forecast, "bytes_per_day")).text,
-	        units_duration(json_reply_u64(forecast, "from_the_last_ns")).text,
+	        usage_span(json_reply_u64(forecast, "from_the_last_ns")).text,
 	        units_bytes(json_reply_u64(forecast, "room_bytes")).text);
 	if (json_object_get(forecast, "days_to_full"))
 		buf_printf(to, ", full in %s days\n",
@@ -135,7 +147,7 @@ static void usage_put_forecast(const json_t *forecast, struct buf *to)
 	if (horizon_ns > 0)
 		buf_printf(to,
 		        "in %s: %s on disk; %s will have come and stayed, %s gone by policies\n",
-		        units_duration(horizon_ns).text,
+		        usage_span(horizon_ns).text,
 		        units_bytes(json_reply_u64(forecast, "bytes_then")).text,
 		        units_bytes(json_reply_u64(forecast, "bytes_come")).text,
 		        units_bytes(json_reply_u64(forecast, "bytes_go")).text);

@@ -391,6 +391,20 @@ static int source_begin_side(
 	return code;
 }
 
+/* Nothing was answered: is nothing there, or can it not be told apart any more? */
+static int source_nothing(const struct source_side *side)
+{
+	if (side->completeness.windows_unanswerable > 0)
+		return complain(EXIT_CODE_NO_DATA,
+		        "%s: what is left of this range are sums that no longer tell this apart; "
+		        "ask by service, version or region, or for a range that has its detail",
+		        side->words);
+	return complain(EXIT_CODE_NO_DATA,
+	        "%s: no series matches in this range; `profleet series` lists what there is, "
+	        "--since looks further back",
+	        side->words);
+}
+
 /* Reads a file, or takes what was answered, and chooses the type. */
 static int source_take_side(
         const struct source_request *request, uint32_t index, struct source *source)
@@ -402,11 +416,28 @@ static int source_take_side(
 		return code;
 	assert(side->batch);
 	if (!side->is_file && side->batch->rows_count == 0 && side->completeness.series == 0)
-		return complain(EXIT_CODE_NO_DATA,
-		        "%s: no series matches in this range; `profleet series` lists what there "
-		        "is, --since looks further back",
-		        side->words);
+		return source_nothing(side);
 	return request->all_types ? 0 : source_choose(source, side, type, source->unit);
+}
+
+/* Could more be said of some side if its series were added up? */
+static bool source_lacks(const struct source *source)
+{
+	bool lacks = false;
+	for (uint32_t i = 0; i < source->sides_count; i++)
+		lacks |= source->sides[i].completeness.windows_unanswerable > 0;
+	return lacks;
+}
+
+static void source_drop_answers(struct source *source)
+{
+	for (uint32_t i = 0; i < source->sides_count; i++) {
+		struct source_side *side = &source->sides[i];
+		answer_free(side->answer);
+		side->answer = NULL;
+		if (!side->is_file)
+			side->batch = NULL;
+	}
 }
 
 static int source_load_into(const struct shared_args *shared, const struct source_request *request,
@@ -419,6 +450,13 @@ static int source_load_into(const struct shared_args *shared, const struct sourc
 	source->sides_count = count;
 	if (code == 0)
 		code = source_ask(shared, request, source);
+	if (code == 0 && request->may_join && source_lacks(source)) {
+		struct source_request joined = *request;
+		joined.group = WIRE_GROUP_TYPE;
+		source->is_joined = true;
+		source_drop_answers(source);
+		code = source_ask(shared, &joined, source);
+	}
 
 	/* Selectors, then files, which may lack a type. */
 	for (uint32_t i = 0; i < count && code == 0; i++)

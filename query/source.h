@@ -33,6 +33,9 @@ struct source_request {
 	uint32_t by_count;
 	bool by_cum, by_change; /* which of the functions come first */
 	bool is_canonical;      /* of WIRE_ASK_FUNCTIONS */
+	/* Of WIRE_GROUP_SERIES: where the sums left of old windows cannot tell series apart, take
+	 * their types. Source says so. */
+	bool may_join;
 };
 
 struct source_side {
@@ -58,6 +61,7 @@ struct source {
 	char *type; /* "" where all_types */
 	char *unit;
 	bool is_canonical; /* functions are joined by their canonical names: profile/canon.h */
+	bool is_joined;    /* series could not be told apart any more */
 	uint64_t names_rewritten; /* by the aggregator, of sides about functions */
 	bool is_cpu;              /* type cpu in nanoseconds: cores mean something */
 };

@@ -607,12 +607,11 @@ static int backup_visit(const char *folder, const char *name,
 	char path[BACKUP_PATH_BYTES];
 	backup_join(path, folder, name);
 	int result = backup_read_manifest(path, &manifest);
-	if (result == 0 && strcmp(manifest.name, name) != 0)
-		result = -EBADMSG; /* it was made under another */
 	if (result == -ENOMEM)
 		return result;
 	if (result < 0)
 		backup_manifest_fini(&manifest);
+	/* A copy may be called otherwise than it was made: it goes by its folder everywhere. */
 	snprintf(manifest.name, sizeof(manifest.name), "%s", name);
 	return visit(owner, &manifest, result);
 }
@@ -730,8 +729,13 @@ static int backup_restore(struct backup *backup, const char *to)
 	r = r < 0 ? r : backup_remove_flat(partial);
 	if (r < 0)
 		return r == -ENOTEMPTY ? r : backup_fail(backup, r, "cannot be removed", partial);
-	if (mkdir(partial, BACKUP_FOLDER_MODE) < 0)
-		return backup_fail(backup, -errno, "cannot be made", partial);
+	if (mkdir(partial, BACKUP_FOLDER_MODE) < 0) {
+		if (errno != ENOENT && errno != ENOTDIR)
+			return backup_fail(backup, -errno, "cannot be made", partial);
+		snprintf(backup->error, backup->error_bytes,
+		        "%s: the folder above it is not there: make that first", to);
+		return -EINVAL; /* -ENOENT is said of backups */
+	}
 	backup_join(store, backup->path, "store");
 	r = backup_check_files(backup, store, partial);
 	if (r == 0) {
@@ -757,6 +761,33 @@ int store_backup_restore(
 	r = r < 0 ? r : backup_restore(&backup, to);
 	backup_fini(&backup);
 	return r;
+}
+
+/* ---- what is no place for a store ---- */
+
+static bool backup_has_manifest(const char *folder)
+{
+	static const char head[] = "profleet-backup ";
+	char path[BACKUP_PATH_BYTES], text[sizeof(head)] = "";
+	int count = snprintf(path, sizeof(path), "%s/manifest", folder);
+	if (count < 0 || (size_t)count >= sizeof(path))
+		return false;
+	autoclose int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	return fd >= 0 && read(fd, text, sizeof(head) - 1) == (ssize_t)sizeof(head) - 1 &&
+	       memcmp(text, head, sizeof(head) - 1) == 0;
+}
+
+bool store_backup_is_in(const char *path)
+{
+	char above[BACKUP_PATH_BYTES];
+	autofree char *whole = realpath(path, NULL);
+	const char *last = whole ? strrchr(whole, '/') : NULL;
+	if (!whole)
+		return false;
+	if (backup_has_manifest(whole))
+		return true;
+	(void)snprintf(above, sizeof(above), "%.*s", (int)(last - whole), whole);
+	return strcmp(last, "/store") == 0 && backup_has_manifest(above);
 }
 
 /* ---- deleting ---- */

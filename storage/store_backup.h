@@ -57,5 +57,11 @@ int store_backup_verify(struct store_backup_options options, char *ret_error, si
 int store_backup_restore(
         struct store_backup_options options, const char *to, char *ret_error, size_t error_bytes);
 
+/*
+ * Is the folder a backup, or the store in one? An aggregator that started there would change files
+ * of the backup, or begin a new store beside it.
+ */
+bool store_backup_is_in(const char *path);
+
 /* -ENOENT: there is none of that name. -EIO and the like; then it is no backup any more. */
 int store_backup_delete(struct store_backup_options options, char *ret_error, size_t error_bytes);
