@@ -148,10 +148,9 @@ static int forget_run(struct admin_call *call, struct store_forget_options *opti
 		r = store_forget(call->store, options, &forgotten);
 	if (r < 0)
 		return admin_failed(call, "forgetting", r);
-	/* What was not sealed is in the log until a flush; without one it only stays there longer.
-	 */
-	if (now && store_flush(call->store) < 0)
-		log_warn("forget-not-flushed", "the log still has what was not sealed");
+	/* Batches of it may be in the log and in files that have others; they only stay longer. */
+	if (now && store_settle(call->store) < 0)
+		log_warn("forget-not-flushed", "log and files still have some of what was batches");
 	json_key_bool(call->json, "done", true);
 	if (!now) {
 		json_key_u64(call->json, "run", id);

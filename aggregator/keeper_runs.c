@@ -537,6 +537,15 @@ static void keeper_count_run(
 		        keeper, "on-request", expired->bytes_detail + expired->bytes_sums);
 }
 
+/* What somebody wanted forgotten is to be nowhere; what was only old may take its time. */
+static void keeper_settle(struct keeper *keeper, const struct keeper_run *run)
+{
+	if (run->config && strcmp(run->kind, "forget") != 0)
+		return;
+	if (store_settle(keeper->options.store) < 0)
+		log_warn("forget-not-flushed", "log and files still have some of what was batches");
+}
+
 static int keeper_erase(struct keeper *keeper, uint64_t id)
 {
 	struct store_expired expired = { 0 };
@@ -545,6 +554,8 @@ static int keeper_erase(struct keeper *keeper, uint64_t id)
 	(void)keeper_run_get(keeper, id, &run); /* without it nothing is counted, but erased */
 	uint64_t changes = keeper_leave(keeper);
 	int r = store_erase(keeper->options.store, id, &keeper->is_cancelled, &expired);
+	if (r == 0)
+		keeper_settle(keeper, &run);
 	(void)keeper_return(keeper, changes); /* who undid it meanwhile has what was left */
 	if (r == 0 && run.config)
 		keeper_count_run(keeper, &run, &expired);

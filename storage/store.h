@@ -164,6 +164,14 @@ int store_collect(struct store *store);
 int store_flush(struct store *store);
 
 /*
+ * For who asked that something be forgotten: afterwards no log and no file has batches that were
+ * sealed or deleted, which otherwise stay in both until enough has come together to be worth a
+ * merge. A flush, and then what is open is written once more beside everything else. -ENOSPC: too
+ * little room for that.
+ */
+int store_settle(struct store *store);
+
+/*
  * Removes every batch that starts in [from, to). Counts what went. -EBADMSG: the range cuts a
  * sealed window that is damaged, so that nobody can say what is to stay: choose one that does not
  * cut it. -ENODATA: likewise a window, or a rollup, of which nothing finer is left; the text says

@@ -517,6 +517,22 @@ void store_settle_batches(struct store *store, uint64_t until_ns)
 	pthread_mutex_unlock(&store->reclaiming);
 }
 
+int store_settle(struct store *store)
+{
+	uint8_t from[KEYS_TIME_BYTES];
+	uint8_t to[KEYS_TIME_BYTES];
+	keys_put_time(0, from);
+	keys_put_time(UINT64_MAX, to);
+	int r = store_flush(store);
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&store->reclaiming);
+	r = kv_settle(store->kv, KV_BATCH, (struct kv_bytes){ from, sizeof(from) },
+	        (struct kv_bytes){ to, sizeof(to) });
+	pthread_mutex_unlock(&store->reclaiming);
+	return r;
+}
+
 static bool seal_has_open(struct store *store)
 {
 	AUTO(kv_iterator) it = kv_iterator_new(

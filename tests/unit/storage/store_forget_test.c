@@ -3,11 +3,8 @@
  * is not sealed yet is held as well, whatever came between the look and the deed.
  */
 
-#include "tests/lib/test.h"
-
-#include <dirent.h>
-
 #include "storage/store_expire.h"
+#include "tests/unit/storage/raw_files.h"
 #include "tests/unit/storage/store_fixture.h"
 
 #define WINDOW_NS (600 * SECOND)
@@ -162,29 +159,11 @@ static void a_matcher_of_the_tenant_tells_tenants_apart(void **state)
 	world_free(&world);
 }
 
-/* How often the files of a folder have this word, as it is. */
 static uint32_t count_raw(const char *folder, const char *word)
 {
-	uint32_t count = 0;
-	DIR *dir = opendir(folder);
-	assert_non_null(dir);
-	for (struct dirent *entry = readdir(dir); entry; entry = readdir(dir)) {
-		char path[4096];
-		static char bytes[4 << 20];
-		if (*entry->d_name == '.')
-			continue;
-		snprintf(path, sizeof(path), "%s/%s", folder, entry->d_name);
-		FILE *file = fopen(path, "rb");
-		size_t read = file ? fread(bytes, 1, sizeof(bytes), file) : 0;
-		assert_true(read < sizeof(bytes));
-		for (const char *at = bytes;
-		        (at = memmem(at, read - (size_t)(at - bytes), word, strlen(word))); at++)
-			count++;
-		if (file)
-			(void)fclose(file);
-	}
-	(void)closedir(dir);
-	return count;
+	AUTO_BUF files = { 0 };
+	raw_files_read(folder, &files);
+	return raw_files_count(&files, word, strlen(word));
 }
 
 static void put_zebra(struct store *store, uint64_t start_ns)
