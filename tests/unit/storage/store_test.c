@@ -797,6 +797,15 @@ static void a_damaged_batch_is_left_out_and_named(void **state)
 	assert_int_equal(seen.samples, 5);
 	CHECK_OK(store_size(store, &size));
 	assert_int_equal(size.corrupt, 2);
+
+	/* Whoever meets it first. */
+	seen = (struct seen){ 0 };
+	store_free(store);
+	store = store_fixture_open(dir.path);
+	assert_int_equal(store_take_unreadable(store, &named, 1), 0);
+	CHECK_OK(store_scan(store, 0, UINT64_MAX, NULL, see, &seen));
+	assert_int_equal(store_take_unreadable(store, &named, 1), 1);
+	assert_string_equal(named.family, "batch");
 	source_free(&source);
 	store_free(store);
 }
