@@ -142,6 +142,8 @@ static const struct metric metrics[] = {
 	        "Times that sums of an open window did not fit or could not be made." },
 	{ "store_open_sums_used_total", METRIC_COUNTER, AT(size.head_sums_used),
 	        "Times that a question read the sums of an open window." },
+	{ "store_windows_unsealable", METRIC_GAUGE, AT(size.windows_unsealable),
+	        "Windows that stay open, as what they add up to is past 64 bits." },
 	{ "store_windows_moved_total", METRIC_COUNTER, AT(size.windows_moved),
 	        "Hours and days that moved to a compact generation." },
 	{ "store_windows_unmovable_total", METRIC_COUNTER, AT(size.windows_unmovable),

@@ -6,6 +6,7 @@
 #include "aggregator/sealer.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <string.h>
@@ -31,6 +32,7 @@ struct sealer {
 	int last_seal;
 	int last_roll;
 	int last_collect;
+	uint64_t last_unsealable;
 };
 
 static uint64_t sealer_until(uint64_t now_ns, uint64_t grace_ns)
@@ -49,6 +51,19 @@ static void sealer_note_seal(struct sealer *sealer, int r)
 		log_info("seal-recovered", "windows are sealed again");
 	}
 	sealer->last_seal = r;
+}
+
+/* Nobody else would notice: it is no failure, but no policy erases what is open. */
+static void sealer_note_unsealable(struct sealer *sealer)
+{
+	uint64_t count = store_unsealable_count(sealer->options.store);
+	if (count > sealer->last_unsealable)
+		log_warn("window-unsealable",
+		        "%" PRIu64 " windows add up to more than 64 bits hold: they stay open, and "
+		        "no policy erases them; forget what has such values (profleet retention "
+		        "forget)",
+		        count);
+	sealer->last_unsealable = count;
 }
 
 static void sealer_note_roll(struct sealer *sealer, int r)
@@ -119,6 +134,7 @@ static void sealer_turn(struct sealer *sealer)
 	uint64_t now_ns = clock_unix_ns(sealer->options.clock);
 	struct store *store = sealer->options.store;
 	sealer_note_seal(sealer, store_seal(store, sealer_until(now_ns, sealer->options.grace_ns)));
+	sealer_note_unsealable(sealer);
 	sealer_note_roll(
 	        sealer, store_roll(store, sealer_until(now_ns, sealer->options.roll_grace_ns)));
 	store_sum_heads(store);

@@ -125,7 +125,8 @@ int store_append(struct store *store, struct store_append *appends, uint32_t cou
  * Makes every window that ends at or before `until_ns` compact: its batches become columns and sums
  * in one synced write, without holding up appends while it works. What comes later for a window
  * stays open and is sealed beside it the next time. Answers are the same before and after. A
- * window that cannot be sealed (its sums are past 64 bits) stays open.
+ * window that cannot be sealed (its sums are past 64 bits) stays open, and is counted, until it is
+ * deleted from or the store is opened again: then it is tried once more.
  *
  * A window of head_bytes_max is sealed before its end, and what comes for it afterwards beside it.
  *
@@ -417,6 +418,7 @@ struct store_size {
 	uint64_t streams;             /* that are remembered */
 	uint64_t first_ns, last_ns;   /* start of the oldest and newest batch; 0 when empty */
 	uint64_t windows;             /* sealed, of every generation */
+	uint64_t windows_unsealable;  /* that stay open, as what they add up to is past 64 bits */
 	uint64_t rollups;             /* hours and days */
 	uint64_t collapsed;           /* of them days without addresses within functions */
 	uint64_t corrupt; /* records met since the open that could not be read and were left out */
@@ -435,6 +437,9 @@ int store_size(struct store *store, struct store_size *ret_size);
 /* The head_sums_* of it alone. No file and no database is looked at: for whoever asks again and
  * again. */
 void store_size_head_sums(const struct store *store, struct store_size *size);
+
+/* The windows_unsealable of it alone, likewise. */
+uint64_t store_unsealable_count(const struct store *store);
 
 /*
  * How much of the store is known to be unreadable; and names what was not named before, up to count

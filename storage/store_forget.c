@@ -287,7 +287,7 @@ static int forget_commit(struct forget *forget)
 		if (windows[i].key.from_ns < forget->from_ns)
 			forget_put_window(forget, &windows[i]);
 
-	store->batches_taken++;
+	store_note_deleted(store);
 	gate_lock(&store->gate);
 	head_sums_drop(&store->head_sums, 0, UINT64_MAX); /* what was cut is open again */
 	r = store_write(store, forget->write, KV_SYNC, "deleting a range");

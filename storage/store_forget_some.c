@@ -305,7 +305,7 @@ static int forgetting_batches_stretch(
 	r = r < 0 ? r : kv_iterator_result(it);
 	if (r < 0 || forgetting->stretch_bytes == 0 || forgetting->options->is_dry_run)
 		return r;
-	store->batches_taken++;
+	store_note_deleted(store);
 	gate_lock(&store->gate);
 	head_sums_drop(&store->head_sums, forgetting->options->from_ns, forgetting->options->to_ns);
 	r = store_write(store, forgetting->write, KV_SYNC, "deleting from open batches");

@@ -226,8 +226,8 @@ struct store {
 		uint32_t capacity;
 	} late;
 	uint32_t deletions_in_memory; /* of batches, since a flush; under writer */
-	uint64_t *unsealable; /* windows that are left open, by their from_ns; under sealing */
-	uint32_t unsealable_count;
+	uint64_t *unsealable;      /* windows that are left open, by their from_ns; under sealing */
+	uint32_t unsealable_count; /* atomic, as it is told to anybody */
 	struct key_window *unrollable; /* windows that no rollup can be made of; under sealing */
 	uint32_t unrollable_count;
 };
@@ -435,6 +435,9 @@ int store_put_generation(
         struct store *store, struct kv_batch *write, const struct generation *generation);
 /* Series of it that are on the disk can be found. Under writer. -ENOMEM. */
 int store_publish_series(struct store *store, struct generation *generation);
+
+/* Open batches went otherwise than by a seal. Under sealing. */
+void store_note_deleted(struct store *store);
 
 /*
  * Gives back the room of batches before that moment that are sealed or deleted. Those that had

@@ -379,7 +379,24 @@ static bool seal_is_unsealable(const struct store *store, uint64_t from_ns)
 	return false;
 }
 
-/* So that it is not tried again and again; the next start tries once more. */
+static void seal_set_unsealable(struct store *store, uint32_t count)
+{
+	__atomic_store_n(&store->unsealable_count, count, __ATOMIC_RELAXED);
+}
+
+uint64_t store_unsealable_count(const struct store *store)
+{
+	return __atomic_load_n(&store->unsealable_count, __ATOMIC_RELAXED);
+}
+
+void store_note_deleted(struct store *store)
+{
+	store->batches_taken++;
+	/* What made a window unsealable may be gone. */
+	seal_set_unsealable(store, 0);
+}
+
+/* So that it is not tried again and again; the next start, or deletion, tries once more. */
 static int seal_note_unsealable(struct store *store, uint64_t from_ns)
 {
 	if (!store->unsealable)
@@ -387,9 +404,9 @@ static int seal_note_unsealable(struct store *store, uint64_t from_ns)
 	if (!store->unsealable)
 		return -ENOMEM;
 	uint32_t at = store->unsealable_count % SEAL_UNSEALABLE_MAX;
-	if (store->unsealable_count < SEAL_UNSEALABLE_MAX)
-		store->unsealable_count++;
 	store->unsealable[at] = from_ns;
+	if (store->unsealable_count < SEAL_UNSEALABLE_MAX)
+		seal_set_unsealable(store, store->unsealable_count + 1);
 	return 0;
 }
 

@@ -376,13 +376,29 @@ static void a_window_past_64_bits_stays_open(void **state)
 		CHECK_OK(store_seal(store, UINT64_MAX));
 		CHECK_OK(store_size(store, &size));
 		assert_int_equal(size.windows, 1);
+		assert_int_equal(size.windows_unsealable, 1);
 		assert_int_equal(store_fixture_value(store, "cpu", 0, 30 * SECOND), UINT64_MAX - 1);
 		assert_int_equal(store_fixture_value(store, "cpu", 60 * SECOND, UINT64_MAX), 2);
 	}
-	source_free(&source);
 	store_free(store);
 	assert_int_equal(count_keys(dir.path, KV_BATCH), 2);
 	assert_int_equal(count_keys(dir.path, KV_DETAIL), 1);
+
+	/* Until what was too much is gone. */
+	uint64_t batches;
+	store = open_store(dir.path);
+	CHECK_OK(store_seal(store, UINT64_MAX));
+	assert_int_equal(store_unsealable_count(store), 1);
+	CHECK_OK(store_delete_range(store, 0, 30 * SECOND, &batches));
+	assert_int_equal(batches, 1);
+	CHECK_OK(store_seal(store, UINT64_MAX));
+	CHECK_OK(store_size(store, &size));
+	assert_int_equal(size.windows, 2);
+	assert_int_equal(size.windows_unsealable, 0);
+	assert_int_equal(
+	        store_fixture_value(store, "cpu", 30 * SECOND, 60 * SECOND), UINT64_MAX - 1);
+	source_free(&source);
+	store_free(store);
 }
 
 /* Flips one bit of the value number `index` of a family. false: there is none. */
