@@ -325,6 +325,38 @@ static void blocks_of_a_question_are_within_its_memory(void **state)
 	rolling_end(&rolling);
 }
 
+/* Who asks for one of many has to read who they all are. */
+static void a_block_too_large_for_a_small_question_is_refused(void **state)
+{
+	TEST_DIR(dir);
+	struct rolling rolling = { 0 };
+	rolling_begin(&rolling, dir.path, 0);
+	struct source *source = &rolling.source;
+	uint32_t stack = source_stack(source, "work");
+	source_begin(source, 0, SECOND);
+	for (uint32_t i = 0; i < 20000; i++) {
+		char instance[16];
+		snprintf(instance, sizeof(instance), "i%u", i);
+		CHECK_OK(batch_add_row(
+		        source->batch, source_series(source, "cart", instance, 1), stack, 1));
+	}
+	assert_int_equal(source_append(source, rolling.store, 1), WIRE_OK);
+	CHECK_OK(store_seal(rolling.store, UINT64_MAX));
+	struct store_match *match = store_fixture_find(
+	        rolling.store, "cpu{instance=\"i7\"}", 0, DAY);
+	uint32_t group = 0;
+	struct store_sum_options options = { .to_ns = DAY, .match = match, .groups = &group };
+	struct store_sum sum;
+	options.memory_max = 256 << 10;
+	assert_int_equal(store_sum(rolling.store, &options, &sum), -E2BIG);
+	options.memory_max = 16 << 20;
+	CHECK_OK(store_sum(rolling.store, &options, &sum));
+	assert_int_equal(sum.completeness.value, 1);
+	store_sum_fini(&sum);
+	store_match_free(match);
+	rolling_end(&rolling);
+}
+
 static void rollups_are_there_after_a_restart(void **state)
 {
 	TEST_DIR(dir);
@@ -354,6 +386,7 @@ int main(void)
 		cmocka_unit_test(rare_stacks_of_a_day_are_counted_at_their_ancestor),
 		cmocka_unit_test(a_deletion_that_cuts_a_rollup_makes_it_anew_or_is_refused),
 		cmocka_unit_test(blocks_of_a_question_are_within_its_memory),
+		cmocka_unit_test(a_block_too_large_for_a_small_question_is_refused),
 		cmocka_unit_test(rollups_are_there_after_a_restart),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
