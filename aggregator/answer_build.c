@@ -104,6 +104,14 @@ static int middle_fill(struct build *build, uint32_t side, struct batch *middle)
 	return r < 0 ? r : batch_settle(middle);
 }
 
+static bool flaws_is_unknown(const struct dict *dict, uint32_t node)
+{
+	if (node == DICT_NODE_ROOT)
+		return false;
+	struct frame leaf = dict_get_frame(dict, dict_get_node(dict, node).frame);
+	return naming_is_unknown(&leaf);
+}
+
 int answer_note_flaws(const struct batch *batch, struct completeness *completeness)
 {
 	const struct dict *dict = batch->dict;
@@ -115,7 +123,7 @@ int answer_note_flaws(const struct batch *batch, struct completeness *completene
 	for (uint32_t node = 1; node < nodes; node++) {
 		struct node at = dict_get_node(dict, node);
 		truncated[node] = at.parent == DICT_NODE_ROOT
-		                          ? dict_get_frame(dict, at.frame)->kind == FRAME_TRUNCATED
+		                          ? dict_get_frame(dict, at.frame).kind == FRAME_TRUNCATED
 		                          : truncated[at.parent];
 	}
 	for (uint32_t i = 0; i < batch->rows_count; i++) {
@@ -124,8 +132,7 @@ int answer_note_flaws(const struct batch *batch, struct completeness *completene
 		uint64_t value = row->value * dict_get_series(dict, row->series)->period;
 		if (truncated[row->node])
 			completeness->value_truncated += value;
-		if (row->node != DICT_NODE_ROOT && naming_is_unknown(dict_get_frame(dict,
-		                                           dict_get_node(dict, row->node).frame)))
+		if (flaws_is_unknown(dict, row->node))
 			completeness->value_unknown_leaf += value;
 	}
 	return 0;

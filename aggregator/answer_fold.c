@@ -142,7 +142,7 @@ static void fold_note_flaws(struct answer_side *side, const struct dict *dict)
 	const struct batch *flaws = side->parts[ANSWER_FLAWS];
 	for (uint32_t i = 0; i < flaws->rows_count; i++) {
 		struct node at = dict_get_node(dict, flaws->rows[i].node);
-		if (dict_get_frame(dict, at.frame)->kind == FRAME_TRUNCATED)
+		if (dict_get_frame(dict, at.frame).kind == FRAME_TRUNCATED)
 			side->completeness.value_truncated += flaws->rows[i].value;
 		else
 			side->completeness.value_unknown_leaf += flaws->rows[i].value;

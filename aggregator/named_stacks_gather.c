@@ -198,7 +198,7 @@ static int named_stacks_follow_frames(struct named_stacks *stacks)
 	int r = named_stacks_reserve_frames(stacks, count);
 	for (; r == 0 && stacks->frames_count < count; stacks->frames_count++) {
 		uint32_t frame = stacks->frames_count;
-		const struct frame *its = dict_get_frame(stacks->dict, frame);
+		struct frame its = dict_get_frame(stacks->dict, frame);
 		uint64_t rewritten = names_rewritten(stacks->names[JOIN_CANONICAL]);
 		for (int join = 0; join < JOINS && r == 0; join++)
 			r = names_of_frame(stacks->names[join], stacks->dict, frame,
@@ -208,8 +208,8 @@ static int named_stacks_follow_frames(struct named_stacks *stacks)
 		bool is_rewritten = names_rewritten(stacks->names[JOIN_CANONICAL]) > rewritten;
 		stacks->frame_flags[frame] =
 		        (uint8_t)((is_rewritten ? FRAME_IS_REWRITTEN : 0) |
-		                  (naming_is_unknown(its) ? FRAME_IS_UNKNOWN : 0) |
-		                  (its->kind == FRAME_TRUNCATED ? FRAME_IS_TRUNCATION : 0));
+		                  (naming_is_unknown(&its) ? FRAME_IS_UNKNOWN : 0) |
+		                  (its.kind == FRAME_TRUNCATED ? FRAME_IS_TRUNCATION : 0));
 	}
 	return r;
 }

@@ -35,6 +35,8 @@
 
 /* What node 0 hashes to: a text, so that the constant can be checked by anybody. */
 #define DICT_ROOT_TEXT "profleet root"
+/* Where a string may begin: what struct string_entry holds. */
+#define DICT_OFFSETS (UINT64_C(1) << 48)
 
 const struct dict_limits dict_limits_default = {
 	.strings = 16u << 20,
@@ -167,14 +169,11 @@ int dict_frame_add(struct dict *dict, struct hash128 hash, struct frame frame, u
 	if (r < 0)
 		return r;
 	if (added) {
-		struct frame *frames = dict_grow(
-		        dict->frames, &dict->frames_capacity, (uint64_t)id + 1, sizeof(*frames));
-		if (!frames) {
+		r = frame_table_put(&dict->frames, id, &frame);
+		if (r < 0) {
 			id_map_truncate(dict->frame_ids, id);
-			return -ENOMEM;
+			return r;
 		}
-		dict->frames = frames;
-		dict->frames[id] = frame;
 		dict->count.frames++;
 	}
 	*ret_id = id;
@@ -250,7 +249,7 @@ struct dict *dict_new(struct dict_limits limits)
 {
 	static _Atomic uint64_t serial;
 	assert(limits.strings > 0 && limits.modules > 0 && limits.nodes > 0);
-	assert(limits.string_bytes > 0 && limits.string_bytes < SIZE_MAX / 4);
+	assert(limits.string_bytes > 0 && limits.string_bytes <= DICT_OFFSETS);
 
 	AUTO(dict) dict = calloc(1, sizeof(*dict));
 	if (!dict)
@@ -279,7 +278,7 @@ void dict_free(struct dict *dict)
 	free(dict->bytes);
 	free(dict->strings);
 	free(dict->modules);
-	free(dict->frames);
+	frame_table_fini(&dict->frames);
 	dict_nodes_fini(&dict->nodes);
 	free(dict->series);
 	free(dict->labels);
@@ -291,6 +290,7 @@ void dict_reset(struct dict *dict)
 	id_map_reset(dict->string_ids);
 	id_map_reset(dict->module_ids);
 	id_map_reset(dict->frame_ids);
+	frame_table_truncate(&dict->frames, dict->count.frames, 0);
 	dict_nodes_reset(&dict->nodes);
 	id_map_reset(dict->series_ids);
 	dict->count = (struct dict_mark){ 0 };
@@ -523,10 +523,10 @@ const struct module *dict_get_module(const struct dict *dict, uint32_t id)
 	return &dict->modules[id];
 }
 
-const struct frame *dict_get_frame(const struct dict *dict, uint32_t id)
+struct frame dict_get_frame(const struct dict *dict, uint32_t id)
 {
 	assert(id < dict->count.frames);
-	return &dict->frames[id];
+	return frame_table_get(&dict->frames, id);
 }
 
 const struct node *dict_get_nodes(const struct dict *dict)
@@ -644,6 +644,7 @@ void dict_truncate(struct dict *dict, struct dict_mark mark)
 	id_map_truncate(dict->string_ids, mark.strings);
 	id_map_truncate(dict->module_ids, mark.modules);
 	id_map_truncate(dict->frame_ids, mark.frames);
+	frame_table_truncate(&dict->frames, dict->count.frames, mark.frames);
 	dict_nodes_truncate(&dict->nodes, mark.nodes);
 	id_map_truncate(dict->series_ids, mark.series);
 
@@ -677,9 +678,8 @@ size_t dict_memory(const struct dict *dict)
 {
 	return sizeof(*dict) + dict->bytes_capacity +
 	       dict->strings_capacity * sizeof(*dict->strings) +
-	       dict->modules_capacity * sizeof(*dict->modules) +
-	       dict->frames_capacity * sizeof(*dict->frames) + dict_nodes_memory(&dict->nodes) +
-	       dict->series_capacity * sizeof(*dict->series) +
+	       dict->modules_capacity * sizeof(*dict->modules) + frame_table_memory(&dict->frames) +
+	       dict_nodes_memory(&dict->nodes) + dict->series_capacity * sizeof(*dict->series) +
 	       dict->labels_capacity * sizeof(*dict->labels) + id_map_memory(dict->string_ids) +
 	       id_map_memory(dict->module_ids) + id_map_memory(dict->frame_ids) +
 	       id_map_memory(dict->series_ids);

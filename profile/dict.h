@@ -139,7 +139,7 @@ int dict_reserve_nodes(struct dict *dict, uint32_t count);
 const char *dict_get_string(const struct dict *dict, uint32_t id, size_t *ret_count);
 const char *dict_text(const struct dict *dict, uint32_t id);
 const struct module *dict_get_module(const struct dict *dict, uint32_t id);
-const struct frame *dict_get_frame(const struct dict *dict, uint32_t id);
+struct frame dict_get_frame(const struct dict *dict, uint32_t id); /* a copy */
 struct node dict_get_node(const struct dict *dict, uint32_t id);
 /* All of them by id, for loops that see millions. Borrowed until the dict changes. */
 const struct node *dict_get_nodes(const struct dict *dict);

@@ -133,8 +133,10 @@ void dict_encode(const struct dict *dict, struct dict_mark from, struct buf *to)
 	dict_encode_names(dict, from, to);
 
 	struct frame_neighbours before = { 0 };
-	for (uint32_t i = from.frames; i < dict->count.frames; i++)
-		dict_encode_frame(&dict->frames[i], &before, to);
+	for (uint32_t i = from.frames; i < dict->count.frames; i++) {
+		struct frame next = frame_table_get(&dict->frames, i);
+		dict_encode_frame(&next, &before, to);
+	}
 
 	uint32_t frame = 0;
 	for (uint32_t i = from.nodes; i < dict->count.nodes; i++) {

@@ -334,11 +334,11 @@ static void coder_frame(struct coder *coder, const struct surroundings *around, 
 	enum likeness likeness = coder_likeness(coder, around, frame, &like);
 	struct frame_chances *chances = &model->chances.frame[likeness];
 	bool is_like_nothing = likeness == LIKE_NOTHING;
-	struct frame expected = is_like_nothing ? model->before : coder->dict->frames[like];
+	struct frame expected = is_like_nothing ? model->before : dict_get_frame(coder->dict, like);
 	if (is_like_nothing && expected.file)
 		expected.file = around->parent_frame == ID_NONE
 		                        ? 0
-		                        : coder->dict->frames[around->parent_frame].file;
+		                        : dict_get_frame(coder->dict, around->parent_frame).file;
 
 	coder_kind(coder, chances, &expected, frame);
 	uint32_t module = likeness == LIKE_KIN ? expected.module : around->parent_module;
@@ -375,7 +375,7 @@ static void coder_plain_frame(struct coder *coder)
 {
 	struct frame frame = { 0 };
 	if (coder->mode == CODER_WRITE)
-		frame = coder->dict->frames[coder->frames_next];
+		frame = dict_get_frame(coder->dict, coder->frames_next);
 	frame.kind = (uint8_t)coder_bits(coder, frame.kind, 8);
 	frame.flags = (uint8_t)coder_bits(coder, frame.flags, 8);
 	frame.module = (uint32_t)coder_long(coder, frame.module, 32);
@@ -422,7 +422,7 @@ static uint32_t coder_new_frame(struct coder *coder, const struct surroundings *
 	}
 	if (coder->result == 0) {
 		if (coder->mode != CODER_READ)
-			frame = coder->dict->frames[id];
+			frame = dict_get_frame(coder->dict, id);
 		coder_frame(coder, around, &frame);
 		if (!is_other)
 			coder_define(coder, &frame);
@@ -432,7 +432,8 @@ static uint32_t coder_new_frame(struct coder *coder, const struct surroundings *
 	coder->mode = mode;
 	if (coder->result < 0)
 		return ID_NONE;
-	dict_model_add_frame(model, &coder->dict->frames[id], id);
+	frame = dict_get_frame(coder->dict, id);
+	dict_model_add_frame(model, &frame, id);
 	return id;
 }
 

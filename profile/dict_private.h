@@ -1,16 +1,17 @@
 #pragma once
 
 /*
- * What the files of dict share: dict.c keeps the things, dict_node.c the trie, dict_codec.c writes
- * and reads them, dict_packer.c in fewer bytes (dict_model.c foretells them), dict_remap.c carries
- * them from one dict to another.
+ * What the files of dict share: dict.c keeps the things (frame_table.c the frames, dict_node.c the
+ * trie), dict_codec.c writes and reads them, dict_packer.c in fewer bytes (dict_model.c foretells
+ * them), dict_remap.c carries them from one dict to another.
  */
 
 #include "profile/dict.h"
+#include "profile/frame_table.h"
 
 struct string_entry {
-	uint64_t offset;
-	uint32_t count;
+	uint64_t offset : 48;
+	uint64_t count : 16;
 };
 
 /*
@@ -52,13 +53,12 @@ struct dict {
 	size_t bytes_count, bytes_capacity;
 	struct string_entry *strings;
 	struct module *modules;
-	struct frame *frames;
+	struct frame_table frames;
 	struct dict_nodes nodes;
 	struct series *series;
 	struct label *labels;
 	uint32_t strings_capacity;
 	uint32_t modules_capacity;
-	uint32_t frames_capacity;
 	uint32_t series_capacity;
 	uint32_t labels_count, labels_capacity;
 };

@@ -198,7 +198,7 @@ int dict_remap_frame(struct dict_remap *remap, uint32_t id, uint32_t *ret_id)
 	struct hash128 hash = id_map_hash(remap->from->frame_ids, id);
 	translated = id_map_find(remap->to->frame_ids, hash);
 	if (translated == ID_NONE) {
-		struct frame frame = remap->from->frames[id];
+		struct frame frame = frame_table_get(&remap->from->frames, id);
 		int r = dict_remap_module(remap, frame.module, &frame.module);
 		r = r < 0 ? r : dict_remap_string(remap, frame.function, &frame.function);
 		r = r < 0 ? r : dict_remap_string(remap, frame.system_name, &frame.system_name);
@@ -231,12 +231,13 @@ int dict_remap_frames(struct dict_remap *remap, const uint32_t *ids, uint32_t co
 		uint32_t near = ids[count - i > FRAME_NEAR ? i + FRAME_NEAR : i];
 		uint32_t next = ids[count - i > FRAME_NEXT ? i + FRAME_NEXT : i];
 		uint32_t id;
-		__builtin_prefetch(&from->frames[far]);
+		__builtin_prefetch(&from->frames.all[far]);
 		__builtin_prefetch(&hashes[far]);
-		uint32_t function = from->frames[near].function;
+		uint32_t function = frame_table_get(&from->frames, near).function;
 		__builtin_prefetch(&from->strings[function]);
 		__builtin_prefetch(&strings[function]);
-		__builtin_prefetch(from->bytes + from->strings[from->frames[next].function].offset);
+		function = frame_table_get(&from->frames, next).function;
+		__builtin_prefetch(from->bytes + from->strings[function].offset);
 		r = dict_remap_frame(remap, ids[i], &id);
 	}
 	return r;

@@ -230,15 +230,15 @@ int folded_parse(const char *bytes, size_t count, struct batch *batch, uint32_t 
 
 const char *frame_name_plain(const struct dict *dict, uint32_t id, struct buf *scratch)
 {
-	const struct frame *frame = dict_get_frame(dict, id);
-	const char *module = dict_text(dict, dict_get_module(dict, frame->module)->name);
+	struct frame frame = dict_get_frame(dict, id);
+	const char *module = dict_text(dict, dict_get_module(dict, frame.module)->name);
 
 	buf_reset(scratch);
-	if (frame->kind == FRAME_TRUNCATED) {
+	if (frame.kind == FRAME_TRUNCATED) {
 		buf_printf(scratch, "[truncated]");
-	} else if (frame->function != 0 || frame->kind == FRAME_MANAGED) {
+	} else if (frame.function != 0 || frame.kind == FRAME_MANAGED) {
 		size_t count;
-		const char *name = dict_get_string(dict, frame->function, &count);
+		const char *name = dict_get_string(dict, frame.function, &count);
 		buf_put(scratch, name, count);
 	} else {
 		buf_printf(scratch, module[0] ? "[unknown] %s" : "[unknown]", module);

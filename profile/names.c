@@ -220,7 +220,8 @@ static int names_of_frames(
 		return -ENOMEM;
 
 	for (uint32_t i = 0; i < count; i++) {
-		int result = names_intern(names, dict, dict_get_frame(dict, i), form, &ids[i]);
+		struct frame frame = dict_get_frame(dict, i);
+		int result = names_intern(names, dict, &frame, form, &ids[i]);
 		if (result < 0)
 			return result;
 	}
@@ -240,7 +241,8 @@ int names_of_readable(struct names *names, const struct dict *dict, uint32_t **r
 
 int names_of_frame(struct names *names, const struct dict *dict, uint32_t frame, uint32_t *ret_id)
 {
-	return names_intern(names, dict, dict_get_frame(dict, frame), NAMES_MADE, ret_id);
+	struct frame its = dict_get_frame(dict, frame);
+	return names_intern(names, dict, &its, NAMES_MADE, ret_id);
 }
 
 size_t names_memory(const struct names *names)
@@ -290,10 +292,10 @@ void names_put(const struct names *names, uint32_t id, struct buf *to)
 
 const char *names_frame_name(const struct dict *dict, uint32_t id, struct buf *scratch)
 {
-	const struct frame *frame = dict_get_frame(dict, id);
-	if (frame->kind != FRAME_NATIVE || frame->function == 0)
+	struct frame frame = dict_get_frame(dict, id);
+	if (frame.kind != FRAME_NATIVE || frame.function == 0)
 		return frame_name_plain(dict, id, scratch);
 	buf_reset(scratch);
-	names_put_function(dict, frame, scratch);
+	names_put_function(dict, &frame, scratch);
 	return scratch->failed ? "" : (const char *)scratch->bytes;
 }

@@ -103,7 +103,7 @@ static int naming_frame_at_function(
 
 static int naming_frame_at_address(struct naming *naming, uint32_t id, uint32_t *ret_id)
 {
-	struct frame named = *dict_get_frame(naming->from, id);
+	struct frame named = dict_get_frame(naming->from, id);
 	struct module module = *dict_get_module(naming->from, named.module);
 
 	if (named.kind != FRAME_NATIVE || named.function != 0)
@@ -129,14 +129,14 @@ static int naming_frame_at_address(struct naming *naming, uint32_t id, uint32_t 
 static int naming_frame(struct naming *naming, uint32_t id, uint32_t *ret_id)
 {
 	if (naming->frames[id] == ID_NONE) {
+		struct frame frame = dict_get_frame(naming->from, id);
 		uint32_t named = ID_NONE;
 		int result;
 
 		if (naming->level == NAMING_ADDRESS)
 			result = naming_frame_at_address(naming, id, &named);
 		else
-			result = naming_frame_at_function(
-			        naming, dict_get_frame(naming->from, id), &named);
+			result = naming_frame_at_function(naming, &frame, &named);
 		if (result < 0)
 			return result;
 		naming->frames[id] = named;
@@ -162,7 +162,7 @@ static bool naming_is_truncation(const struct dict *dict, uint32_t node)
 		return false;
 	struct node at = dict_get_node(dict, node);
 	return at.parent == DICT_NODE_ROOT &&
-	       dict_get_frame(dict, at.frame)->kind == FRAME_TRUNCATED;
+	       dict_get_frame(dict, at.frame).kind == FRAME_TRUNCATED;
 }
 
 /*
@@ -173,18 +173,19 @@ static bool naming_is_truncation(const struct dict *dict, uint32_t node)
  */
 static int naming_finish(struct naming *naming, uint32_t frame, uint32_t *named)
 {
-	const struct frame *callee = dict_get_frame(naming->to, frame);
+	struct frame callee = dict_get_frame(naming->to, frame);
 
-	if (*named == DICT_NODE_ROOT || callee->kind != FRAME_NATIVE ||
-	        strcmp(dict_text(naming->to, callee->function), "main") != 0)
+	if (*named == DICT_NODE_ROOT || callee.kind != FRAME_NATIVE ||
+	        strcmp(dict_text(naming->to, callee.function), "main") != 0)
 		return 0;
 	if (naming_is_truncation(naming->to, *named)) {
 		*named = DICT_NODE_ROOT;
 		return 0;
 	}
 	struct node caller = dict_get_node(naming->to, *named);
+	struct frame its = dict_get_frame(naming->to, caller.frame);
 	if (!naming_is_truncation(naming->to, caller.parent) ||
-	        !naming_is_libc(naming->to, dict_get_frame(naming->to, caller.frame)))
+	        !naming_is_libc(naming->to, &its))
 		return 0;
 	return dict_node(naming->to, DICT_NODE_ROOT, caller.frame, named);
 }

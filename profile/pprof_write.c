@@ -244,10 +244,10 @@ static uint32_t pprof_make_sample_labels(
 
 static uint64_t pprof_put_function(struct pprof_writer *writer, uint32_t frame_id)
 {
-	const struct frame *frame = dict_get_frame(writer->dict, frame_id);
+	struct frame frame = dict_get_frame(writer->dict, frame_id);
 	Pprof__Function function = PPROF__FUNCTION__INIT;
 	size_t raw_count;
-	const char *raw = dict_get_string(writer->dict, frame->function, &raw_count);
+	const char *raw = dict_get_string(writer->dict, frame.function, &raw_count);
 	const char *name = writer->name(writer->dict, frame_id, &writer->scratch);
 
 	if (!name) {
@@ -255,13 +255,13 @@ static uint64_t pprof_put_function(struct pprof_writer *writer, uint32_t frame_i
 		return 0;
 	}
 	function.name = pprof_put_text(writer, name, writer->scratch.count);
-	function.system_name = pprof_put_string(writer, frame->system_name);
+	function.system_name = pprof_put_string(writer, frame.system_name);
 	/* Where the name was made readable, the one that the linker knows stays beside it. */
-	if (frame->system_name == 0 && raw_count > 0 &&
+	if (frame.system_name == 0 && raw_count > 0 &&
 	        (raw_count != writer->scratch.count || memcmp(raw, name, raw_count) != 0))
 		function.system_name = pprof_put_text(writer, raw, raw_count);
-	function.filename = pprof_put_string(writer, frame->file);
-	function.start_line = frame->start_line;
+	function.filename = pprof_put_string(writer, frame.file);
+	function.start_line = frame.start_line;
 
 	int64_t key[] = { function.name, function.system_name, function.filename,
 		function.start_line };
@@ -287,7 +287,7 @@ static uint64_t pprof_put_location(
 	uint64_t id = pprof_intern(
 	                      writer, writer->locations, frames, count * sizeof(*frames), &is_new) +
 	              UINT64_C(1);
-	const struct frame *last = dict_get_frame(writer->dict, frames[count - 1]);
+	struct frame last = dict_get_frame(writer->dict, frames[count - 1]);
 
 	if (!is_new)
 		return id;
@@ -299,19 +299,19 @@ static uint64_t pprof_put_location(
 		return id;
 	}
 	location.id = id;
-	location.mapping_id = last->module;
-	location.address = last->address;
-	location.is_folded = last->flags & FRAME_FOLDED ? 1 : 0;
-	writer->modules_used[last->module] = true;
+	location.mapping_id = last.module;
+	location.address = last.address;
+	location.is_folded = last.flags & FRAME_FOLDED ? 1 : 0;
+	writer->modules_used[last.module] = true;
 	for (uint32_t i = 0; i < count; i++) {
-		const struct frame *frame = dict_get_frame(writer->dict, frames[i]);
+		struct frame frame = dict_get_frame(writer->dict, frames[i]);
 
-		if (!pprof_frame_has_line(frame))
+		if (!pprof_frame_has_line(&frame))
 			continue;
 		pprof__line__init(&lines[i]);
 		lines[i].function_id = pprof_put_function(writer, frames[i]);
-		lines[i].line = frame->line;
-		lines[i].column = frame->column;
+		lines[i].line = frame.line;
+		lines[i].column = frame.column;
 		pointers[location.n_line++] = &lines[i];
 	}
 	location.line = pointers;
@@ -322,12 +322,12 @@ static uint64_t pprof_put_location(
 /* Whether the frame is a line of the same location as the next one towards the root. */
 static bool pprof_frame_joins(const struct dict *dict, uint32_t frame_id, uint32_t next_id)
 {
-	const struct frame *frame = dict_get_frame(dict, frame_id);
-	const struct frame *next = dict_get_frame(dict, next_id);
+	struct frame frame = dict_get_frame(dict, frame_id);
+	struct frame next = dict_get_frame(dict, next_id);
 
-	return frame->flags & FRAME_INLINED && frame->module == next->module &&
-	       frame->address == next->address && pprof_frame_has_line(frame) &&
-	       pprof_frame_has_line(next) && ((frame->flags ^ next->flags) & FRAME_FOLDED) == 0;
+	return frame.flags & FRAME_INLINED && frame.module == next.module &&
+	       frame.address == next.address && pprof_frame_has_line(&frame) &&
+	       pprof_frame_has_line(&next) && ((frame.flags ^ next.flags) & FRAME_FOLDED) == 0;
 }
 
 static bool pprof_writer_room(struct pprof_writer *writer, void *list, uint32_t count,

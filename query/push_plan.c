@@ -83,13 +83,13 @@ static void push_costs_frame(struct push_costs *costs, uint32_t id)
 {
 	if (!push_costs_is_new(costs, costs->frames, id))
 		return;
-	const struct frame *frame = dict_get_frame(costs->dict, id);
+	struct frame frame = dict_get_frame(costs->dict, id);
 	costs->bytes += COST_FRAME;
-	push_costs_string(costs, frame->function);
-	push_costs_string(costs, frame->system_name);
-	push_costs_string(costs, frame->file);
-	if (push_costs_is_new(costs, costs->modules, frame->module)) {
-		const struct module *module = dict_get_module(costs->dict, frame->module);
+	push_costs_string(costs, frame.function);
+	push_costs_string(costs, frame.system_name);
+	push_costs_string(costs, frame.file);
+	if (push_costs_is_new(costs, costs->modules, frame.module)) {
+		const struct module *module = dict_get_module(costs->dict, frame.module);
 		costs->bytes += COST_MODULE;
 		push_costs_string(costs, module->name);
 		push_costs_string(costs, module->build_id);

@@ -315,10 +315,9 @@ static int source_count_parts(struct source_side *side)
 		const struct row *row = &flaws->rows[i];
 		if (side->chosen && !side->chosen[row->series])
 			continue;
-		const struct frame *frame = dict_get_frame(
-		        dict, dict_get_node(dict, row->node).frame);
-		uint64_t *sum = frame->kind == FRAME_TRUNCATED ? &all->value_truncated
-		                                               : &all->value_unknown_leaf;
+		struct frame frame = dict_get_frame(dict, dict_get_node(dict, row->node).frame);
+		uint64_t *sum = frame.kind == FRAME_TRUNCATED ? &all->value_truncated
+		                                              : &all->value_unknown_leaf;
 		if (__builtin_add_overflow(*sum, row->value, sum))
 			return -EOVERFLOW;
 	}
@@ -327,6 +326,14 @@ static int source_count_parts(struct source_side *side)
 		        __builtin_add_overflow(all->value, cut->rows[i].value, &all->value))
 			return -EOVERFLOW;
 	return 0;
+}
+
+static bool source_is_unknown(const struct dict *dict, uint32_t node)
+{
+	if (node == DICT_NODE_ROOT)
+		return false;
+	struct frame leaf = dict_get_frame(dict, dict_get_node(dict, node).frame);
+	return naming_is_unknown(&leaf);
 }
 
 /*
@@ -344,7 +351,7 @@ static int source_count(struct source_side *side)
 	for (uint32_t i = 1; i < nodes; i++) {
 		struct node node = dict_get_node(dict, i);
 		truncated[i] = truncated[node.parent] ||
-		               dict_get_frame(dict, node.frame)->kind == FRAME_TRUNCATED;
+		               dict_get_frame(dict, node.frame).kind == FRAME_TRUNCATED;
 	}
 
 	struct completeness *all = &side->completeness;
@@ -366,9 +373,7 @@ static int source_count(struct source_side *side)
 		/* Where stacks are not whole, their parts have said so. */
 		if (side->parts[ANSWER_FLAWS] == NULL && truncated[row->node])
 			all->value_truncated += value;
-		if (side->parts[ANSWER_FLAWS] == NULL && row->node != DICT_NODE_ROOT &&
-		        naming_is_unknown(
-		                dict_get_frame(dict, dict_get_node(dict, row->node).frame)))
+		if (side->parts[ANSWER_FLAWS] == NULL && source_is_unknown(dict, row->node))
 			all->value_unknown_leaf += value;
 	}
 	side->value = all->value;

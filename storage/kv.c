@@ -66,7 +66,7 @@
 #define KV_INFO_LEVEL_NONE     6           /* one above the highest, which are headers */
 #define KV_BUFFER_BYTES        4096
 #define KV_BLOOM_BITS          10
-#define KV_DICT_BLOCK_BYTES    (1u << 20)
+#define KV_DICT_BLOCK_BYTES    (256u << 10)
 #define KV_DICT_ZSTD_LEVEL     12
 #define KV_ZSTD_WINDOW_DEFAULT (-14) /* for zlib, and of no effect on zstd */
 #define KV_ONES_BYTES          64
@@ -330,7 +330,8 @@ static rocksdb_options_t *kv_make_options_of(
 	/*
 	 * A dictionary is written once and stays where its first flush put it, above the
 	 * lowest level, so it is packed well from the beginning; it is only ever read from
-	 * end to end, so in large pieces, in which a name finds those that are like it.
+	 * end to end, so in large pieces, in which a name finds those that are like it. In
+	 * pieces of 1 MiB it would be 0.7 % smaller, and zstd's tables 9 MB larger.
 	 */
 	int packing = is_bulk        ? rocksdb_no_compression
 	              : i == KV_DICT ? rocksdb_zstd_compression

@@ -80,8 +80,9 @@ static void collapse_list_stack(
 {
 	while (node != DICT_NODE_ROOT && !stack_set_has(collapse->nodes_set, node)) {
 		struct node at = dict_get_node(dict, node);
+		struct frame frame = dict_get_frame(dict, at.frame);
 		stack_set_add(collapse->nodes_set, node);
-		if (collapse_is_wanted(dict, dict_get_frame(dict, at.frame)))
+		if (collapse_is_wanted(dict, &frame))
 			stack_set_add(collapse->frames_set, at.frame);
 		node = at.parent;
 	}
@@ -134,7 +135,7 @@ static int collapse_list_frames(struct roll *roll, struct roll_collapse *collaps
 		        steps++, i++)
 			collapse->frames[i] = (struct collapse_frame){
 				.frame = ids[i],
-				.module = dict_get_frame(dict, ids[i])->module,
+				.module = dict_get_frame(dict, ids[i]).module,
 				.to = ids[i],
 			};
 		gate_leave(&roll->store->gate);
@@ -165,7 +166,7 @@ static bool collapse_resolve_frame(
         const struct dict *dict, const struct symbols *symbols, struct collapse_frame *of)
 {
 	const struct module *module = dict_get_module(dict, of->module);
-	uint64_t address = dict_get_frame(dict, of->frame)->address;
+	uint64_t address = dict_get_frame(dict, of->frame).address;
 	uint64_t offset = naming_file_offset(module, address);
 	uint64_t start;
 	if (!symbols_find(symbols, offset, &start) || start == offset)

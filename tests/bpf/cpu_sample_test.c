@@ -253,10 +253,9 @@ static void test_source_fini(struct test_source *test)
 
 static const char *named_function(const struct batch *batch, uint32_t node)
 {
-	const struct frame *frame = dict_get_frame(
-	        batch->dict, dict_get_node(batch->dict, node).frame);
+	struct frame frame = dict_get_frame(batch->dict, dict_get_node(batch->dict, node).frame);
 
-	return dict_text(batch->dict, frame->function);
+	return dict_text(batch->dict, frame.function);
 }
 
 /* Is the function anywhere on the stack? */
@@ -538,7 +537,7 @@ static uint64_t rig_losses_of(const struct batch *batch, const char *comm)
 static bool named_is_truncated(const struct batch *batch, uint32_t node)
 {
 	for (; node != DICT_NODE_ROOT; node = dict_get_node(batch->dict, node).parent) {
-		if (dict_get_frame(batch->dict, dict_get_node(batch->dict, node).frame)->kind ==
+		if (dict_get_frame(batch->dict, dict_get_node(batch->dict, node).frame).kind ==
 		        FRAME_TRUNCATED)
 			return true;
 	}

@@ -216,9 +216,9 @@ static uint64_t small_hash_sum(const struct store_match *match, const struct sto
 		const struct dict *dict = match->parts[i].dict;
 		for (uint32_t j = 0; j < sum->parts[i].rows_count; j++) {
 			const struct store_sum_row *row = &sum->parts[i].rows[j];
-			const struct frame *frame = dict_get_frame(
+			struct frame frame = dict_get_frame(
 			        dict, dict_get_node(dict, row->node).frame);
-			const char *name = dict_text(dict, frame->function);
+			const char *name = dict_text(dict, frame.function);
 			hash += (hash64_bytes(name, strlen(name)) ^ row->group) * (row->value + 1);
 		}
 	}

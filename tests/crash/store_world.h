@@ -220,8 +220,8 @@ static int world_see(void *owner, const struct store_stream *stream, const struc
 
 	for (uint32_t i = 0; i < batch->rows_count; i++) {
 		struct node node = dict_get_node(batch->dict, batch->rows[i].node);
-		const struct frame *frame = dict_get_frame(batch->dict, node.frame);
-		uint64_t function = strtoull(dict_text(batch->dict, frame->function), NULL, 10);
+		struct frame frame = dict_get_frame(batch->dict, node.frame);
+		uint64_t function = strtoull(dict_text(batch->dict, frame.function), NULL, 10);
 		found.samples += batch->rows[i].value;
 		found.weighed += batch->rows[i].value * function;
 	}

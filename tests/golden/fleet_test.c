@@ -153,12 +153,12 @@ static void uploaded_symbols_name_every_native_frame(void **state)
 		AUTO(symbols) symbols = NULL;
 		CHECK_OK(symbols_open(table.bytes, table.count, &symbols));
 		for (uint32_t id = 0; id < dict_mark(dict).frames; id++) {
-			const struct frame *frame = dict_get_frame(dict, id);
+			struct frame frame = dict_get_frame(dict, id);
 			uint64_t start;
-			if (frame->kind != FRAME_NATIVE || frame->module != i)
+			if (frame.kind != FRAME_NATIVE || frame.module != i)
 				continue;
 			natives++;
-			assert_non_null(symbols_find(symbols, frame->address, &start));
+			assert_non_null(symbols_find(symbols, frame.address, &start));
 		}
 	}
 	CHECK(natives > 100);

@@ -216,19 +216,19 @@ static void describe(const struct batch *batch, uint32_t node, struct buf *to)
 {
 	buf_reset(to);
 	for (; node != DICT_NODE_ROOT; node = dict_get_node(batch->dict, node).parent) {
-		const struct frame *frame = dict_get_frame(
+		struct frame frame = dict_get_frame(
 		        batch->dict, dict_get_node(batch->dict, node).frame);
-		const struct module *module = dict_get_module(batch->dict, frame->module);
+		const struct module *module = dict_get_module(batch->dict, frame.module);
 		const char *name = dict_text(batch->dict, module->name);
 		if (to->count)
 			buf_put_u8(to, ' ');
-		if (frame->kind == FRAME_TRUNCATED)
+		if (frame.kind == FRAME_TRUNCATED)
 			buf_printf(to, "[truncated]");
-		else if (frame->kind == FRAME_KERNEL)
-			buf_printf(to, "%s:%s", name, dict_text(batch->dict, frame->function));
+		else if (frame.kind == FRAME_KERNEL)
+			buf_printf(to, "%s:%s", name, dict_text(batch->dict, frame.function));
 		else if (module->build_id)
 			buf_printf(to, "%s:%s+%llx", name, dict_text(batch->dict, module->build_id),
-			        (unsigned long long)frame->address);
+			        (unsigned long long)frame.address);
 		else
 			buf_printf(to, "%s", name);
 	}

@@ -507,7 +507,7 @@ static void the_documented_example_is_what_is_written_and_read(void **state)
 	CHECK_OK(batch_decode_whole(back, &from));
 	CHECK(random_batches_equal(batch, back));
 	assert_string_equal(
-	        dict_text(dict_back, dict_get_frame(dict_back, 3)->function), "ksys_write");
+	        dict_text(dict_back, dict_get_frame(dict_back, 3).function), "ksys_write");
 }
 
 /* Content ids meet between machines and releases, so they are as fixed as the bytes. */

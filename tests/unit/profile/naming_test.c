@@ -99,17 +99,17 @@ static uint32_t make_frame(struct dict *dict, const struct made_frame *made)
 /* kind module!build function @address file:line +inlined, for comparison. */
 static void print_frame(const struct dict *dict, uint32_t id, struct buf *to)
 {
-	const struct frame *frame = dict_get_frame(dict, id);
-	const struct module *module = dict_get_module(dict, frame->module);
+	struct frame frame = dict_get_frame(dict, id);
+	const struct module *module = dict_get_module(dict, frame.module);
 	static const char *const kinds[] = { "", "native", "kernel", "managed", "truncated" };
 
-	buf_printf(to, "%s %s!%s %s", kinds[frame->kind], dict_text(dict, module->name),
-	        dict_text(dict, module->build_id), dict_text(dict, frame->function));
-	if (frame->address)
-		buf_printf(to, " @%" PRIx64, frame->address);
-	if (frame->file || frame->line)
-		buf_printf(to, " %s:%" PRId64, dict_text(dict, frame->file), frame->line);
-	if (frame->flags & FRAME_INLINED)
+	buf_printf(to, "%s %s!%s %s", kinds[frame.kind], dict_text(dict, module->name),
+	        dict_text(dict, module->build_id), dict_text(dict, frame.function));
+	if (frame.address)
+		buf_printf(to, " @%" PRIx64, frame.address);
+	if (frame.file || frame.line)
+		buf_printf(to, " %s:%" PRId64, dict_text(dict, frame.file), frame.line);
+	if (frame.flags & FRAME_INLINED)
 		buf_printf(to, " inlined");
 	buf_put_u8(to, 0);
 }
@@ -400,8 +400,8 @@ static void a_dict_may_grow_by_frames_while_its_nodes_still_fit(void **state)
 		CHECK_OK(naming_stack(naming, &source.base, node, &named));
 		char expected[32];
 		snprintf(expected, sizeof(expected), "function%u", number);
-		const struct frame *leaf = dict_get_frame(to, dict_get_node(to, named).frame);
-		assert_string_equal(dict_text(to, leaf->function), expected);
+		struct frame leaf = dict_get_frame(to, dict_get_node(to, named).frame);
+		assert_string_equal(dict_text(to, leaf.function), expected);
 	}
 	source_fini(&source);
 }

@@ -169,7 +169,7 @@ static int get_push(struct reader *payload)
 	CHECK_OK(batch_decode(batch, &section.batch));
 	assert_int_equal(reader_left(&section.batch), 0);
 	assert_int_equal(batch_samples(batch), 5);
-	assert_string_equal(dict_text(dict, dict_get_frame(dict, 0)->function), "main");
+	assert_string_equal(dict_text(dict, dict_get_frame(dict, 0).function), "main");
 
 	batch_reset(batch);
 	CHECK_OK(wire_get_section(payload, &section));

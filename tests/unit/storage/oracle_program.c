@@ -119,8 +119,8 @@ uint32_t oracle_read_series(const struct dict *dict, uint32_t id)
 
 uint32_t oracle_read_node(const struct dict *dict, uint32_t node)
 {
-	const struct frame *frame = dict_get_frame(dict, dict_get_node(dict, node).frame);
-	const char *name = dict_text(dict, frame->function);
+	struct frame frame = dict_get_frame(dict, dict_get_node(dict, node).frame);
+	const char *name = dict_text(dict, frame.function);
 	uint32_t number = (uint32_t)strtoul(name + 1, NULL, 10);
 	return name[0] == 'f'   ? number
 	       : name[0] == 'g' ? MODEL_FUNCTIONS + number

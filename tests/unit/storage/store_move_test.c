@@ -186,7 +186,7 @@ struct asked {
 static void take_row(struct asked *asked, const struct dict *dict, const struct store_sum_row *row)
 {
 	uint32_t frame = dict_get_node(dict, row->node).frame;
-	const char *name = dict_text(dict, dict_get_frame(dict, frame)->function);
+	const char *name = dict_text(dict, dict_get_frame(dict, frame).function);
 	if (strncmp(name, "hot", 3) == 0)
 		asked->hot[name[3] - '0'] += row->value;
 	else

@@ -48,7 +48,7 @@ static void check_names(struct store *store, const struct store_sum *sum)
 		const char *service = dict_text(
 		        dict, dict_label_value(dict, sum->parts[0].rows[i].group, name));
 		struct node node = dict_get_node(dict, sum->parts[0].rows[i].node);
-		const char *function = dict_text(dict, dict_get_frame(dict, node.frame)->function);
+		const char *function = dict_text(dict, dict_get_frame(dict, node.frame).function);
 		assert_string_equal(service, function);
 	}
 	store_read_unlock(store);
