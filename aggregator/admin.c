@@ -7,6 +7,7 @@
 
 #include "aggregator/admin.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdarg.h>
@@ -36,15 +37,21 @@ enum admin_lane {
 struct admin_worker {
 	struct admin *admin;
 	enum admin_lane lane;
+	uint32_t place; /* in admin.running */
 	pthread_t thread;
 	bool is_started;
 };
 
 struct admin {
 	struct admin_options options;
+	struct admin_running *running;
 	struct job_queue *queues[ADMIN_LANES];
 	struct admin_worker workers[ADMIN_THREADS];
 };
+
+static_assert(ADMIN_THREADS <= ADMIN_RUNNING_MAX, "a place for each thread");
+
+static int admin_progress(struct admin_call *call);
 
 static const struct admin_entry {
 	const char *name;
@@ -72,6 +79,7 @@ static const struct admin_entry {
 	{ "backup.restore", admin_backup_restore, ADMIN_COPY },
 	{ "backup.verify", admin_backup_verify, ADMIN_COPY },
 	{ "backup.delete", admin_backup_delete, ADMIN_COPY },
+	{ "admin.progress", admin_progress, ADMIN_ASK },
 };
 
 int admin_refuse(struct admin_call *call, enum wire_status status, const char *format, ...)
@@ -103,6 +111,19 @@ static const struct admin_entry *admin_find(struct wire_text name)
 		        memcmp(admin_methods[i].name, name.bytes, name.count) == 0)
 			return &admin_methods[i];
 	return NULL;
+}
+
+/* For whoever waits: its own request may be at work, or wait for another. */
+static int admin_progress(struct admin_call *call)
+{
+	const char *name = json_body_text(call->body, "method");
+	const struct admin_entry *method = admin_find(
+	        (struct wire_text){ name, (uint32_t)strlen(name) });
+	if (!method)
+		return admin_refuse(call, WIRE_INVALID, "\"%.64s\": no such method", name);
+	admin_running_put(call->running, call->place, method->lane,
+	        json_body_text(call->body, "request"), call->json);
+	return 0;
 }
 
 /* Names of loopback as nng prints them; where the peer is unknown it is nobody's. */
@@ -162,9 +183,10 @@ static void admin_reply(struct net_request *request, const struct buf *body)
 	(void)net_reply(request, sealed.bytes, sealed.count); /* sealed to fit */
 }
 
-static void admin_answer(
-        struct admin *admin, struct net_request *request, const struct wire_admin *asked)
+static void admin_answer(const struct admin_worker *worker, struct net_request *request,
+        const struct wire_admin *asked)
 {
+	struct admin *admin = worker->admin;
 	const char *peer = net_request_peer(request);
 	const struct admin_entry *method = admin_find(asked->method);
 	if (!admin_is_allowed(admin, peer)) {
@@ -191,10 +213,14 @@ static void admin_answer(
 		.keeper = admin->options.keeper,
 		.backups = admin->options.backups,
 		.limits = admin->options.limits,
+		.running = admin->running,
+		.place = worker->place,
 		.by = { actor, origin, id },
 		.status = WIRE_FAILED,
 	};
+	admin_running_begin(admin->running, worker->place, method->lane, method->name, actor, id);
 	int r = admin_run(admin, asked, method, &call, &body);
+	admin_running_end(admin->running, worker->place);
 	if (r == 0) {
 		admin_reply(request, &body);
 		return;
@@ -218,7 +244,7 @@ static int admin_open(
 	return message.kind == WIRE_ADMIN ? wire_get_admin(&message.payload, ret_asked) : -EBADMSG;
 }
 
-static void admin_receive(struct admin *admin, const struct job *job)
+static void admin_receive(const struct admin_worker *worker, const struct job *job)
 {
 	AUTO_BUF unpacked = { .limit = ADMIN_UNPACKED_MAX };
 	struct wire_admin asked = { 0 };
@@ -228,7 +254,7 @@ static void admin_receive(struct admin *admin, const struct job *job)
 		        0, "ADMIN: not an encoding this aggregator knows");
 		return;
 	}
-	admin_answer(admin, job->request, &asked);
+	admin_answer(worker, job->request, &asked);
 }
 
 static void *admin_thread(void *owner)
@@ -236,7 +262,7 @@ static void *admin_thread(void *owner)
 	const struct admin_worker *worker = owner;
 	struct job job;
 	while (job_queue_take(worker->admin->queues[worker->lane], &job, 1) > 0) {
-		admin_receive(worker->admin, &job);
+		admin_receive(worker, &job);
 		free(job.bytes);
 	}
 	return NULL;
@@ -248,6 +274,7 @@ static int admin_start(struct admin *admin)
 	for (uint32_t i = 0; i < ADMIN_THREADS; i++) {
 		struct admin_worker *worker = &admin->workers[i];
 		worker->admin = admin;
+		worker->place = i;
 		worker->lane = i < ADMIN_ASKING ? ADMIN_ASK : ADMIN_CHANGE + i - ADMIN_ASKING;
 		int r = pthread_create(&worker->thread, NULL, admin_thread, worker);
 		if (r != 0)
@@ -264,6 +291,9 @@ int admin_new(struct admin_options options, struct admin **ret_admin)
 	if (!admin)
 		return -ENOMEM;
 	admin->options = options;
+	admin->running = admin_running_new();
+	if (!admin->running)
+		return -ENOMEM;
 	for (int lane = 0; lane < ADMIN_LANES; lane++) {
 		admin->queues[lane] = job_queue_new(ADMIN_JOB_BYTES_MAX, ADMIN_JOBS_MAX);
 		if (!admin->queues[lane])
@@ -296,6 +326,7 @@ void admin_free(struct admin *admin)
 	admin_stop(admin);
 	for (int lane = 0; lane < ADMIN_LANES; lane++)
 		job_queue_free(admin->queues[lane]);
+	admin_running_free(admin->running);
 	free(admin);
 }
 

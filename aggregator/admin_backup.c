@@ -57,11 +57,20 @@ static int backup_refused(struct admin_call *call, int r)
 	return r;
 }
 
+static int backup_at(void *owner, uint64_t bytes_done, uint64_t bytes_total)
+{
+	const struct admin_call *call = owner;
+	admin_running_at(call->running, call->place, bytes_done, bytes_total);
+	return 0;
+}
+
 static struct store_backup_options backup_options(struct admin_call *call)
 {
 	return (struct store_backup_options){
 		.folder = call->backups,
 		.name = json_body_text(call->body, "name"),
+		.progress = backup_at,
+		.owner = call,
 	};
 }
 

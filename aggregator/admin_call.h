@@ -4,6 +4,7 @@
  */
 
 #include "aggregator/admin.h"
+#include "aggregator/admin_running.h"
 #include "aggregator/json_body.h"
 #include "aggregator/keeper_work.h"
 #include "core/json.h"
@@ -17,6 +18,8 @@ struct admin_call {
 	struct keeper *keeper;     /* locked, but for methods that are free of it */
 	const char *backups;       /* the folder of backups */
 	struct dict_limits limits; /* of the store's dictionary */
+	struct admin_running *running;
+	uint32_t place; /* this request's there */
 	struct keeper_actor by;
 	const struct config_node *body; /* NULL: empty */
 	struct json_writer *json;       /* the reply; an object is open */

@@ -89,11 +89,13 @@ static int forget_check(struct admin_call *call, const struct store_forget_optio
 		        "hold \"%s\" protects some of it (%s); release it first: profleet hold "
 		        "release %s --reason TEXT",
 		        hold->id, hold->reason, hold->id);
-	int r = store_inventory(
-	        call->store, (struct store_inventory_options){ 0 }, forget_visit, &share);
+	/* What is not sealed counts as well: it has no undo at all. */
+	int r = store_inventory(call->store, (struct store_inventory_options){ .wants_open = true },
+	        forget_visit, &share);
 	if (r < 0)
 		return admin_failed(call, "reading the inventory", r);
-	uint64_t bytes = forgotten->sealed.bytes_detail + forgotten->sealed.bytes_sums;
+	uint64_t bytes = forgotten->sealed.bytes_detail + forgotten->sealed.bytes_sums +
+	                 forgotten->open_bytes;
 	uint64_t rows = forgotten->sealed.rows + forgotten->open_rows;
 	bool is_too_much = bytes > share.bytes / KEEPER_STOP_PART ||
 	                   bytes > share.tenant_bytes / KEEPER_STOP_TENANT;

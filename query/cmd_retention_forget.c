@@ -112,6 +112,38 @@ static void forget_put_left(const json_t *root, struct buf *to)
 	buf_put_u8(to, '\n');
 }
 
+/* Does anything of the answer go, hidden or at once? */
+static bool forget_has(const json_t *root, const char *const keys[])
+{
+	bool has = false;
+	for (size_t i = 0; keys[i]; i++)
+		has |= json_reply_u64(root, keys[i]) > 0;
+	return has;
+}
+
+/* How it ends, and how it is taken back. */
+static void forget_put_end(const json_t *root, bool is_done, struct buf *to)
+{
+	static const char *const sealed[] = { "units_10m", "units_1h", "units_1d", NULL };
+	static const char *const open[] = { "open_rows", "open_batches", NULL };
+	static const char *const kept[] = { "units_held", "open_rows_held", "units_mixed",
+		"windows_cut", NULL };
+	char time[48];
+	bool has_sealed = forget_has(root, sealed), has_open = forget_has(root, open);
+	if (!has_sealed && !has_open && !forget_has(root, kept))
+		buf_printf(to, "nothing that is stored matches: `profleet series` and `profleet "
+		               "usage --by tenant,service` list what there is\n");
+	else if (is_done && json_reply_u64(root, "run") > 0 && has_sealed)
+		buf_printf(to, "erased after %s; until then%s: profleet retention undo %llu\n",
+		        admin_time(root, "erase_ns", "", time),
+		        has_open ? ", but for what was not sealed" : "",
+		        (unsigned long long)json_reply_u64(root, "run"));
+	else if (is_done)
+		buf_printf(to, "it is gone: there is no undo\n");
+	if (!is_done)
+		buf_printf(to, "nothing was done; --yes does it\n");
+}
+
 static int put_forget(const json_t *root, const struct output *output, struct buf *to)
 {
 	static const struct {
@@ -125,7 +157,6 @@ static int put_forget(const json_t *root, const struct output *output, struct bu
 		{ "open_rows_held",
 		        "rows that are not sealed yet are protected by a hold and stay" },
 	};
-	char time[48];
 	bool is_done = json_is_true(json_object_get(root, "done"));
 	(void)output;
 	buf_printf(to, is_done ? "forgotten: " : "would go: ");
@@ -143,12 +174,7 @@ static int put_forget(const json_t *root, const struct output *output, struct bu
 		buf_printf(to,
 		        "hold %s protects some of it: it is refused until that is released\n",
 		        json_reply_text(root, "held_by"));
-	if (json_reply_u64(root, "run") > 0)
-		buf_printf(to, "erased after %s; until then: profleet retention undo %llu\n",
-		        admin_time(root, "erase_ns", "", time),
-		        (unsigned long long)json_reply_u64(root, "run"));
-	else if (!is_done)
-		buf_printf(to, "nothing was done; --yes does it\n");
+	forget_put_end(root, is_done, to);
 	return 0;
 }
 

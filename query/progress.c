@@ -103,17 +103,31 @@ static void *progress_run(void *unused)
 	return NULL;
 }
 
+/* Under the lock. */
+static void progress_set_words(const char *doing)
+{
+	snprintf(progress.doing, sizeof(progress.doing), "%s", doing);
+	for (char *at = progress.doing; *at; at++)
+		if ((unsigned char)*at < ' ' || *at == 0x7f || (unsigned char)*at >= 0x80)
+			*at = '?'; /* A selector or a file's name: only plain text goes to the
+			              screen. */
+}
+
+void progress_say(const char *doing)
+{
+	pthread_mutex_lock(&progress.lock);
+	if (progress.running)
+		progress_set_words(doing);
+	pthread_mutex_unlock(&progress.lock);
+}
+
 void progress_begin(const char *doing)
 {
 	if (!isatty(STDERR_FILENO))
 		return;
 
 	pthread_mutex_lock(&progress.lock);
-	snprintf(progress.doing, sizeof(progress.doing), "%s", doing);
-	for (char *at = progress.doing; *at; at++)
-		if ((unsigned char)*at < ' ' || *at == 0x7f || (unsigned char)*at >= 0x80)
-			*at = '?'; /* A selector or a file's name: only plain text goes to the
-			              screen. */
+	progress_set_words(doing);
 	progress.done = 0;
 	progress.total = 0;
 	if (!progress.running) {

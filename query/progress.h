@@ -22,6 +22,9 @@ void progress_at(uint64_t done, uint64_t total);
  */
 void progress_ask(bool (*ask)(void *owner, uint64_t *ret_done, uint64_t *ret_total), void *owner);
 
+/* Other words for what is waited for, from the thread that asks; nothing where there is no line. */
+void progress_say(const char *doing);
+
 /* Takes the line from the screen for now; it comes back while the work goes on. */
 void progress_wipe(void);
 void progress_end(void);

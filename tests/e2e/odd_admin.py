@@ -1,6 +1,7 @@
 """What an operator types that nobody expects, and has to be told the truth about: names that are too long or
 mean something else, a run that is named twice, holds that overlap, a service under two policies, old sums of many
-instances that are exported, a backup under another name, and places where no store may be made.
+instances that are exported, a backup under another name, places where no store may be made, and deletion of what
+nobody has or nobody has sealed.
 
 # timeout: 300 s
 """
@@ -127,6 +128,19 @@ def backups_go_by_their_folder(fleet, aggregator):
     check("every byte" in fleet.cli(address, "backup", "verify", "one"), "and it is as it was")
 
 
+def what_is_not_sealed_has_no_undo(fleet, address):
+    """So most of it wants a second word too, and what matches nothing is said to."""
+    said = fleet.cli(address, "retention", "forget", '{service="crat"}')
+    check("nothing that is stored matches" in said, said)
+    stacks = write(fleet, "new.folded", "".join(f"main;new{i} {i + 1}\n" for i in range(5000)))
+    fleet.cli(address, "import", stacks, "--format", "folded", "--type", "cpu", "--label", "service=new")
+    new = ["retention", "forget", '{service="new"}', "--yes"]
+    refused(fleet, address, "safety stop", *new, status=3)
+    said = fleet.cli(address, *new, "--confirm", "5000")
+    check("there is no undo" in said and "retention undo" not in said, said)
+    fleet.folded(address, 'cpu{service="new"}', *LONG, status=6)
+
+
 def test(fleet):
     aggregator = Aggregator(fleet, options=["--retention-every", "1h"])
     fill(fleet, aggregator.address)
@@ -135,6 +149,7 @@ def test(fleet):
     old_sums_are_exported_whole(fleet, aggregator.address)
     a_run_that_is_named_twice_is_undone_once(fleet, aggregator.address, run_id)
     backups_go_by_their_folder(fleet, aggregator)
+    what_is_not_sealed_has_no_undo(fleet, aggregator.address)
 
 
 if __name__ == "__main__":
