@@ -108,8 +108,7 @@ void batch_encode_coded(const struct batch *batch, struct buf *scratch, struct b
  */
 int batch_decode_coded(struct batch *batch, uint32_t rows_max, struct reader *from);
 
-/* The form that stores had before, in a fifth more bytes: likewise. */
-void batch_encode_packed(const struct batch *batch, struct buf *scratch, struct buf *to);
+/* The form that stores had before, which nobody writes any more: likewise. */
 int batch_decode_packed(
         struct batch *batch, uint32_t rows_max, struct buf *scratch, struct reader *from);
 

@@ -1,7 +1,6 @@
 /*
  * The packed form of a batch's columns (docs/formats/batch.md): what stores of formats 4 and 5
- * hold. The coded form (batch_coded.c) took its place; this one is still read, and written by its
- * tests.
+ * hold. The coded form (batch_coded.c) took its place; this one is only read.
  *
  * Nodes are numbered along every path that was ever seen, and most rows are of the end of one. So a
  * row names its *chain*, a run of nodes each of which follows its parent, of which there are a
@@ -19,7 +18,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <string.h>
 
 #include "core/compress.h"
 #include "profile/batch_chains.h"
@@ -29,105 +27,6 @@ enum {
 	SYMBOL_VALUE = 64,  /* more than 1 */
 	SYMBOL_PLACE = 128, /* not at the end of its chain */
 };
-
-/* The most bits of a row, in whole bytes. */
-#define PACKING_ROW_BYTES_MAX (4 + 4 + BITS_NUMBER_BYTES_MAX)
-
-/* ---- writing ---- */
-
-struct packing {
-	const struct dict_nodes *nodes;
-	uint32_t chains_count;
-	struct bits_writer bits;
-};
-
-static inline uint8_t packing_row(
-        struct packing *packing, const struct row *row, uint32_t chain, uint32_t chain_before)
-{
-	const uint32_t *firsts = packing->nodes->firsts;
-	uint32_t distance = chain - chain_before;
-	bool is_newest = chain + 1 == packing->chains_count;
-	unsigned int symbol = bits_width(distance);
-	bits_put_below_top(&packing->bits, distance);
-	if (is_newest || row->node + 1 != firsts[chain + 1]) {
-		symbol |= SYMBOL_PLACE;
-		bits_put(&packing->bits, row->node - firsts[chain],
-		        is_newest ? BATCH_PLACE_BITS_NEWEST
-		                  : batch_place_width(firsts[chain + 1] - firsts[chain]));
-	}
-	if (row->value > 1) {
-		symbol |= SYMBOL_VALUE;
-		bits_put_number(&packing->bits, row->value - 1);
-	}
-	return (uint8_t)symbol;
-}
-
-/* Every row's symbol into `symbols`, its bits into `bits`. */
-static void packing_rows(
-        struct packing *packing, const struct batch *batch, uint8_t *symbols, struct buf *bits)
-{
-	uint32_t chains[BATCH_CHAINS_AT_ONCE];
-	uint32_t chain_before = 0;
-	uint8_t *room = buf_reserve(
-	        bits, (size_t)batch->rows_count * PACKING_ROW_BYTES_MAX + BITS_ROOM);
-	if (!room)
-		return;
-	packing->bits = (struct bits_writer){ .at = room };
-	for (uint32_t i = 0; i < batch->rows_count; i++) {
-		const struct row *row = &batch->rows[i];
-		uint32_t place = i % BATCH_CHAINS_AT_ONCE;
-		uint32_t left = batch->rows_count - i;
-		if (place == 0)
-			batch_find_chains(packing->nodes, row,
-			        left < BATCH_CHAINS_AT_ONCE ? left : BATCH_CHAINS_AT_ONCE, chains);
-		if (i > 0 && row->series != row[-1].series)
-			chain_before = 0;
-		symbols[i] = packing_row(packing, row, chains[place], chain_before);
-		chain_before = chains[place];
-	}
-	bits_end(&packing->bits);
-	bits->count += (size_t)(packing->bits.at - room);
-}
-
-/* Symbols under zstd, or as they are when that is not smaller. */
-static void packing_put_symbols(const uint8_t *symbols, uint32_t count, struct buf *to)
-{
-	AUTO_BUF packed = { 0 };
-	if (compress_append(COMPRESS_ZSTD_FAST, symbols, count, &packed) < 0) {
-		to->failed = true;
-		return;
-	}
-	bool is_smaller = packed.count < count;
-	buf_put_varint(to, is_smaller ? packed.count : 0);
-	buf_put(to, is_smaller ? packed.bytes : symbols, is_smaller ? packed.count : count);
-}
-
-void batch_encode_packed(const struct batch *batch, struct buf *scratch, struct buf *to)
-{
-	AUTO_BUF bits = { 0 };
-	struct packing packing = {
-		.nodes = &batch->dict->nodes,
-		.chains_count = dict_nodes_chains(&batch->dict->nodes),
-	};
-	batch_assert_settled(batch);
-	buf_put_varint(to, batch->rows_count);
-	buf_put_varint(to, batch->coverage_count);
-	buf_put_varint(to, batch->losses_count);
-	buf_put_varint(to, packing.chains_count);
-
-	buf_reset(scratch);
-	uint8_t *symbols = buf_reserve(scratch, batch->rows_count + 1);
-	if (symbols)
-		packing_rows(&packing, batch, symbols, &bits);
-	if (symbols)
-		packing_put_symbols(symbols, batch->rows_count, to);
-	batch_encode_runs(batch, to);
-	batch_encode_rest(batch, to);
-	buf_put(to, bits.bytes, bits.count);
-	to->failed |= scratch->failed || bits.failed;
-}
-
-/* ---- reading ---- */
 
 struct unpacking {
 	const struct dict_nodes *nodes;

@@ -1,8 +1,8 @@
 #pragma once
 
 /*
- * What the two forms of a batch's columns share: batch.c has the plain one, batch_packed.c the one
- * of the store.
+ * What the forms of a batch's columns share: batch.c has the plain one, batch_coded.c that
+ * of the store, batch_packed.c the one it had before.
  */
 
 #include "profile/batch.h"

@@ -11,6 +11,7 @@
 #include "tests/lib/fault.h"
 #include "tests/lib/test.h"
 #include "tests/unit/profile/golden_hex.h"
+#include "tests/unit/profile/packed_writer.h"
 #include "tests/unit/profile/random_profile.h"
 
 #define SEEDS 20
@@ -34,7 +35,7 @@ static int decode_packed(struct batch *batch, uint32_t rows_max, struct reader *
 	return batch_decode_packed(batch, rows_max, &scratch, from);
 }
 
-static const struct form packed = { "packed", batch_encode_packed, decode_packed, 4 };
+static const struct form packed = { "packed", packed_write, decode_packed, 4 };
 static const struct form coded = { "coded", batch_encode_coded, batch_decode_coded, 3 };
 
 static void write_form(const struct form *form, const struct batch *batch, struct buf *to)
