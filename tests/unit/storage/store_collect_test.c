@@ -301,6 +301,64 @@ static void streams_and_agents_go_and_what_they_may_send_again_is_refused(void *
 	store_free(place.store);
 }
 
+/* What it sent in the beginning comes again, as after a reply that was lost. */
+static uint32_t again(struct place *place, struct source *source)
+{
+	source_begin(source, BEGIN_NS, 10 * SECOND);
+	CHECK_OK(batch_add_row(
+	        source->batch, source_series(source, "old", "a", 1), source_stack(source, "f"), 5));
+	struct store_append append = source_section(source, 1);
+	append.refuse_late = true;
+	CHECK_OK(store_append(place->store, &append, 1));
+	return append.ret_status;
+}
+
+static uint32_t agents_of(struct place *place)
+{
+	uint32_t agents = 0;
+	CHECK_OK(store_agents(place->store, count_agents, &agents));
+	return agents;
+}
+
+/* Although its data is gone, and the generation of it; and so is who sent it. */
+static void a_stream_is_known_for_as_long_as_it_may_send_again(void **state)
+{
+	TEST_DIR(dir);
+	struct place place;
+	place_open(&place, &dir);
+	place.options.generation_ns = DAY;
+	place.options.late_max_ns = 3 * DAY;
+	place_reopen(&place);
+	struct source old = source_new(place.store, 1);
+	struct source new = source_new(place.store, 2);
+	struct store_agent agent = { .uuid = { .bytes = { 1 } }, .tenant = "" };
+	agent.first_seen_ns = agent.last_seen_ns = now_of(&place);
+	CHECK_OK(store_agent_put(place.store, &agent));
+	assert_int_equal(append(&place, &old, "old", "f", 1, 5), WIRE_OK);
+	clock_virtual_advance(&place.clock, 2 * DAY);
+	assert_int_equal(append(&place, &new, "new", "f", 1, 7), WIRE_OK);
+	forget_all_before(&place, BEGIN_NS + DAY);
+	for (int moment = 0; moment < 2; moment++) {
+		CHECK_OK(store_collect(place.store));
+		assert_int_equal(size_of(&place).generations, 1);
+		assert_int_equal(size_of(&place).streams, 2);
+		assert_int_equal(agents_of(&place), 1);
+		assert_int_equal(again(&place, &old), WIRE_DUP);
+		/* The last moment: late-max behind its end. */
+		if (moment == 0)
+			clock_virtual_advance(&place.clock, DAY + 10 * SECOND);
+	}
+	clock_virtual_advance(&place.clock, 1);
+	CHECK_OK(store_collect(place.store));
+	assert_int_equal(size_of(&place).streams, 1);
+	assert_int_equal(agents_of(&place), 0);
+	assert_int_equal(again(&place, &old), WIRE_REJECT);
+	assert_int_equal(value_of(&place, "cpu"), 7);
+	source_free(&old);
+	source_free(&new);
+	store_free(place.store);
+}
+
 static void many_streams_come_and_go_and_numbers_do_not_grow(void **state)
 {
 	TEST_DIR(dir);
@@ -383,6 +441,7 @@ int main(void)
 		cmocka_unit_test(a_generation_goes_with_the_last_of_its_data),
 		cmocka_unit_test(what_is_open_keeps_its_generation),
 		cmocka_unit_test(streams_and_agents_go_and_what_they_may_send_again_is_refused),
+		cmocka_unit_test(a_stream_is_known_for_as_long_as_it_may_send_again),
 		cmocka_unit_test(many_streams_come_and_go_and_numbers_do_not_grow),
 		cmocka_unit_test(a_service_past_its_cap_of_new_stacks_is_folded_and_loses_nothing),
 	};
