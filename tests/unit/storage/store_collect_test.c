@@ -212,6 +212,55 @@ static void a_generation_goes_with_the_last_of_its_data(void **state)
 	store_free(place.store);
 }
 
+/* One sample in a file of that build-id, now. */
+static void append_native(struct place *place, struct source *source, const char *build_id)
+{
+	uint32_t frame_id, node;
+	struct module module = { .name = source_string(source, build_id),
+		.build_id = source_string(source, build_id) };
+	struct frame frame = { .kind = FRAME_NATIVE, .address = 16 };
+	CHECK_OK(dict_module(source->dict, &module, &frame.module));
+	CHECK_OK(dict_frame(source->dict, &frame, &frame_id));
+	CHECK_OK(dict_stack(source->dict, &frame_id, 1, &node));
+	source_begin(source, now_of(place), 10 * SECOND);
+	CHECK_OK(batch_add_row(source->batch, source_series(source, "cart", "a", 1), node, 1));
+	assert_int_equal(source_append(source, place->store, ++source->stream.seq), WIRE_OK);
+	CHECK_OK(store_symbols_put(place->store, build_id, NULL, 0));
+}
+
+/* Of three generations, of which the one in the middle is asked by nobody else. */
+static void symbols_stay_while_any_generation_speaks_of_them(void **state)
+{
+	TEST_DIR(dir);
+	struct place place;
+	place_open(&place, &dir);
+	struct source source = source_new(place.store, 1);
+	append_native(&place, &source, "aaaa");
+	append_native(&place, &source, "bbbb");
+	append_native(&place, &source, "cccc");
+	clock_virtual_advance(&place.clock, 8 * DAY);
+	append_native(&place, &source, "bbbb");
+	clock_virtual_advance(&place.clock, 8 * DAY);
+	append_native(&place, &source, "cccc");
+	CHECK_OK(store_seal(place.store, UINT64_MAX));
+	assert_int_equal(size_of(&place).generations, 3);
+
+	forget_all_before(&place, BEGIN_NS + DAY);
+	CHECK_OK(store_collect(place.store));
+	assert_int_equal(size_of(&place).generations, 2);
+	assert_int_equal(store_symbols_has(place.store, "aaaa"), -1);
+	assert_int_equal(store_symbols_has(place.store, "bbbb"), 0);
+	assert_int_equal(store_symbols_has(place.store, "cccc"), 0);
+
+	forget_all_before(&place, BEGIN_NS + 9 * DAY);
+	CHECK_OK(store_collect(place.store));
+	assert_int_equal(store_symbols_has(place.store, "bbbb"), -1);
+	assert_int_equal(store_symbols_has(place.store, "cccc"), 0);
+	assert_int_equal(count_keys(&place, KV_SYMBOLS), 1);
+	source_free(&source);
+	store_free(place.store);
+}
+
 static void what_is_open_keeps_its_generation(void **state)
 {
 	TEST_DIR(dir);
@@ -439,6 +488,7 @@ int main(void)
 		cmocka_unit_test(a_dictionary_of_some_days_gives_way_also_over_restarts),
 		cmocka_unit_test(a_window_of_two_generations_is_sealed_as_two),
 		cmocka_unit_test(a_generation_goes_with_the_last_of_its_data),
+		cmocka_unit_test(symbols_stay_while_any_generation_speaks_of_them),
 		cmocka_unit_test(what_is_open_keeps_its_generation),
 		cmocka_unit_test(streams_and_agents_go_and_what_they_may_send_again_is_refused),
 		cmocka_unit_test(a_stream_is_known_for_as_long_as_it_may_send_again),
