@@ -177,18 +177,16 @@ static int summing_init_part(
 }
 
 /* What a side needs before it has any sums. */
-static uint64_t summing_fixed_bytes(const struct summing *summing, uint32_t *shares)
+static uint64_t summing_fixed_bytes(const struct summing *summing)
 {
 	const struct store_match *match = summing->options->match;
 	uint64_t bytes = match->series_count * (sizeof(*summing->series) + 16);
-	for (uint32_t i = 0; i < match->parts_count; i++) {
+	for (uint32_t i = 0; i < match->parts_count; i++)
 		bytes += (uint64_t)summing->parts[i].places.count * sizeof(uint32_t);
-		*shares += match->parts[i].series_count > 0;
-	}
 	return bytes;
 }
 
-static int summing_init_sums(struct summing *summing, uint64_t memory_max)
+static int summing_init_sums(struct summing *summing)
 {
 	const struct store_match *match = summing->options->match;
 	for (uint32_t i = 0; i < match->parts_count; i++) {
@@ -199,7 +197,7 @@ static int summing_init_sums(struct summing *summing, uint64_t memory_max)
 		if (of->series_count == 0)
 			continue;
 		summing->parts[i].sums = sums_new(
-		        summing->groups, summing->groups_count, nodes_count, memory_max);
+		        summing->groups, summing->groups_count, nodes_count, &summing->pass->bound);
 		if (!summing->parts[i].sums)
 			return -ENOMEM;
 	}
@@ -208,16 +206,15 @@ static int summing_init_sums(struct summing *summing, uint64_t memory_max)
 
 int pass_init_sums(struct pass *pass)
 {
-	uint64_t memory_max = pass->sides[0].summing.options->memory_max;
-	uint64_t fixed = 0;
-	uint32_t shares = 0;
+	struct sums_bound *bound = &pass->bound;
 	int r = 0;
+	bound->memory_max = pass->sides[0].summing.options->memory_max;
 	for (uint32_t i = 0; i < pass->sides_count; i++)
-		fixed += summing_fixed_bytes(&pass->sides[i].summing, &shares);
-	if (fixed > memory_max)
+		bound->memory += summing_fixed_bytes(&pass->sides[i].summing);
+	if (bound->memory > bound->memory_max)
 		return -E2BIG;
-	for (uint32_t i = 0; i < pass->sides_count && shares > 0 && r == 0; i++)
-		r = summing_init_sums(&pass->sides[i].summing, (memory_max - fixed) / shares);
+	for (uint32_t i = 0; i < pass->sides_count && r == 0; i++)
+		r = summing_init_sums(&pass->sides[i].summing);
 	return r;
 }
 

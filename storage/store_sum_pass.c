@@ -68,18 +68,24 @@ static uint32_t pass_leader(const struct pass *pass)
 	return leader;
 }
 
-/* Blocks have what the sums leave of the question's memory. */
+/* Blocks have what the sums leave of the question's memory, who may soon need what one of them
+ * does. */
 static void pass_bound(struct pass *pass)
 {
-	uint64_t memory_max = pass->sides[0].summing.options->memory_max;
-	uint64_t taken = 0;
+	uint64_t taken = pass->bound.memory;
+	uint64_t next = 0;
 	for (uint32_t side = 0; side < pass->sides_count; side++) {
 		const struct summing *summing = &pass->sides[side].summing;
-		for (uint32_t i = 0; i < summing->options->match->parts_count; i++)
-			if (summing->parts[i].sums) /* without series there are none */
-				taken += sums_memory(summing->parts[i].sums);
+		for (uint32_t i = 0; i < summing->options->match->parts_count; i++) {
+			/* Without series there are none. */
+			const struct sums *sums = summing->parts[i].sums;
+			if (sums && sums_memory_next(sums) > next)
+				next = sums_memory_next(sums);
+		}
 	}
-	pass->sealed.memory_max = taken < memory_max ? memory_max - taken : 1;
+	taken += next;
+	pass->sealed.memory_max = taken < pass->bound.memory_max ? pass->bound.memory_max - taken
+	                                                         : 1;
 }
 
 static int pass_plan_side(struct pass_side *side, uint32_t level_min)

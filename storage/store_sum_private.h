@@ -142,7 +142,8 @@ struct pass {
 	struct store *store;
 	struct pass_side sides[STORE_SUM_SIDES_MAX];
 	uint32_t sides_count;
-	struct sealed sealed; /* of all walks */
+	struct sealed sealed;    /* of all walks */
+	struct sums_bound bound; /* of all sums */
 
 	/* The open batch that is read. */
 	struct batch *batch;
@@ -171,7 +172,7 @@ int pass_open(struct pass *pass, const bool takes_part[STORE_SUM_SIDES_MAX], boo
 
 int summing_init(struct summing *summing);
 void summing_fini(struct summing *summing);
-/* Each part that can have rows gets an equal share of the memory. Of all sides, and once. */
+/* All parts of all sides that can have rows share the memory. Once. */
 int pass_init_sums(struct pass *pass);
 /* What of an open batch is this side's; it is unpacked unless it has nothing of any side. */
 int summing_add_record(struct summing *summing, struct key_batch key,

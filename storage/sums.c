@@ -7,7 +7,7 @@
  *
  * The vector takes what is in no run, and is there when something is: zeroing one is what a small
  * question would take its time for. A byte per stretch of nodes remembers which stretches to look
- * at in the end. Its memory counts from the beginning, so that there is room for it.
+ * at in the end. Where others that share the bound have left no room for it, the table takes all.
  *
  * The table probes linearly over (group, node) as one key; a zero value marks an empty place, as
  * no sum is zero.
@@ -28,6 +28,7 @@
 #define SUMS_LOOSE_FIRST   4096
 #define SUMS_LOOSE_SHARE   4   /* loose rows are at most a part of the nodes: they may be alike */
 #define SUMS_STRETCH_NODES 512 /* of eight bytes: a page */
+#define SUMS_VECTOR_SHARE  4   /* beside vectors so much of the bound is for rows */
 
 struct sums_slot {
 	uint64_t key;
@@ -46,7 +47,8 @@ struct sums {
 	const uint32_t *groups;
 	uint32_t groups_count;
 	uint32_t nodes_count; /* of the vector; 0 when there is none */
-	uint64_t memory_max;
+	struct sums_bound *bound;
+	uint64_t memory; /* of what is in the bound: of these sums */
 
 	uint64_t *vector; /* [group * nodes_count + node], or NULL: nothing came for it so far */
 	uint8_t *touched; /* per stretch of the vector */
@@ -64,18 +66,18 @@ struct sums {
 	bool is_scattered; /* something was added that is in no run */
 };
 
-struct sums *sums_new(
-        const uint32_t *groups, uint32_t groups_count, uint32_t nodes_count, uint64_t memory_max)
+struct sums *sums_new(const uint32_t *groups, uint32_t groups_count, uint32_t nodes_count,
+        struct sums_bound *bound)
 {
 	AUTO(sums) sums = calloc(1, sizeof(*sums));
 	if (!sums)
 		return NULL;
 	sums->groups = groups;
 	sums->groups_count = groups_count;
-	sums->memory_max = memory_max;
+	sums->bound = bound;
 
 	uint64_t places = (uint64_t)groups_count * nodes_count;
-	if (places <= memory_max / 2 / sizeof(*sums->vector))
+	if (places <= bound->memory_max / 2 / sizeof(*sums->vector))
 		sums->nodes_count = nodes_count;
 	return TAKE(sums);
 }
@@ -87,10 +89,9 @@ static void sums_run_fini(struct sums_run *run)
 	*run = (struct sums_run){ 0 };
 }
 
-void sums_free(struct sums *sums)
+/* All that sums are of; they are as new. */
+static void sums_empty(struct sums *sums)
 {
-	if (!sums)
-		return;
 	for (uint32_t i = 0; i < sums->runs_count; i++)
 		sums_run_fini(&sums->runs[i]);
 	sums_run_fini(&sums->loose);
@@ -98,13 +99,63 @@ void sums_free(struct sums *sums)
 	free(sums->vector);
 	free(sums->touched);
 	free(sums->slots);
+	sums->bound->memory -= sums->memory;
+	sums->bound->runs_rows -= sums->runs_rows;
+	*sums = (struct sums){ .groups = sums->groups,
+		.groups_count = sums->groups_count,
+		.nodes_count = sums->nodes_count,
+		.bound = sums->bound };
+}
+
+void sums_free(struct sums *sums)
+{
+	if (!sums)
+		return;
+	sums_empty(sums);
 	free(sums);
 }
 
-uint64_t sums_memory(const struct sums *sums)
+static uint64_t sums_vector_bytes(const struct sums *sums)
 {
-	return (uint64_t)sums->groups_count * sums->nodes_count * sizeof(*sums->vector) +
-	       sums->slots_count * sizeof(*sums->slots) + sums->runs_rows * SUMS_RUN_ROW_BYTES;
+	return (uint64_t)sums->groups_count * sums->nodes_count * sizeof(*sums->vector);
+}
+
+uint64_t sums_memory_next(const struct sums *sums)
+{
+	return sums->vector ? 0 : sums_vector_bytes(sums);
+}
+
+/* Is there room for so much? Then it is taken. */
+static bool sums_claim(struct sums *sums, uint64_t bytes)
+{
+	struct sums_bound *bound = sums->bound;
+	if (bound->memory > bound->memory_max || bytes > bound->memory_max - bound->memory)
+		return false;
+	bound->memory += bytes;
+	sums->memory += bytes;
+	return true;
+}
+
+static void sums_give_back(struct sums *sums, uint64_t bytes)
+{
+	sums->bound->memory -= bytes;
+	sums->memory -= bytes;
+}
+
+/* Rows of runs come and go; where they are put there was room for more than them. */
+static void sums_count_rows(struct sums *sums, uint32_t count)
+{
+	sums->runs_rows += count;
+	sums->bound->runs_rows += count;
+	sums->memory += count * SUMS_RUN_ROW_BYTES;
+	sums->bound->memory += count * SUMS_RUN_ROW_BYTES;
+}
+
+static void sums_uncount_rows(struct sums *sums, uint32_t count)
+{
+	sums->runs_rows -= count;
+	sums->bound->runs_rows -= count;
+	sums_give_back(sums, count * SUMS_RUN_ROW_BYTES);
 }
 
 static struct sums_slot *sums_slot(struct sums_slot *slots, uint64_t slots_count, uint64_t key)
@@ -123,7 +174,7 @@ static int sums_grow(struct sums *sums)
 {
 	uint64_t slots_count = sums->slots_count ? sums->slots_count * 2 : SUMS_SLOTS_FIRST;
 	uint64_t bytes = slots_count * sizeof(*sums->slots);
-	if (sums_memory(sums) + bytes > sums->memory_max)
+	if (!sums_claim(sums, bytes))
 		return -E2BIG;
 	struct sums_slot *slots = calloc(slots_count, sizeof(*slots));
 	if (!slots)
@@ -132,6 +183,7 @@ static int sums_grow(struct sums *sums)
 		if (sums->slots[i].value)
 			*sums_slot(slots, slots_count, sums->slots[i].key) = sums->slots[i];
 	free(sums->slots);
+	sums_give_back(sums, sums->slots_count * sizeof(*slots));
 	sums->slots = slots;
 	sums->slots_count = slots_count;
 	return 0;
@@ -154,9 +206,16 @@ static int sums_add_hashed(struct sums *sums, uint64_t key, uint64_t value)
 	return 0;
 }
 
+/* With room left for the rows. Without it there is none, for good. */
 static int sums_make_vector(struct sums *sums)
 {
 	uint64_t places = (uint64_t)sums->groups_count * sums->nodes_count;
+	uint64_t bytes = sums_vector_bytes(sums);
+	uint64_t most = sums->bound->memory_max / SUMS_VECTOR_SHARE * (SUMS_VECTOR_SHARE - 1);
+	if (sums->bound->memory + bytes > most || !sums_claim(sums, bytes)) {
+		sums->nodes_count = 0;
+		return 0;
+	}
 	autofree uint64_t *vector = calloc(places, sizeof(*vector));
 	autofree uint8_t *touched = calloc(places / SUMS_STRETCH_NODES + 1, 1);
 	if (!vector || !touched)
@@ -170,12 +229,14 @@ static inline int sums_add_one(struct sums *sums, uint32_t group, uint32_t node,
 {
 	if (value == 0)
 		return 0;
+	if (node < sums->nodes_count && !sums->vector) {
+		int r = sums_make_vector(sums);
+		if (r < 0)
+			return r;
+	}
 	if (node >= sums->nodes_count)
 		return sums_add_hashed(sums, (uint64_t)group << 32 | node, value);
 
-	int r = sums->vector ? 0 : sums_make_vector(sums);
-	if (r < 0)
-		return r;
 	uint64_t place = (uint64_t)group * sums->nodes_count + node;
 	uint64_t before = sums->vector[place];
 	uint64_t sum;
@@ -210,9 +271,11 @@ static void sums_prefetch(const struct sums *sums, uint32_t group, uint32_t node
 static bool sums_fits_rows(const struct sums *sums, uint32_t count)
 {
 	/* Set of bits, what is added into, and the rows in the end come on top of the runs. */
-	uint64_t bytes = (sums->runs_rows + count) * (2 * SUMS_RUN_ROW_BYTES + 16) +
+	const struct sums_bound *bound = sums->bound;
+	uint64_t bytes = (bound->runs_rows + count) * (2 * SUMS_RUN_ROW_BYTES + 16) +
 	                 sums->nodes_count / 4;
-	return sums->groups_count == 1 && count > 0 && bytes <= sums->memory_max / 4;
+	return sums->groups_count == 1 && count > 0 && bytes <= bound->memory_max / 4 &&
+	       bound->memory + count * SUMS_RUN_ROW_BYTES <= bound->memory_max;
 }
 
 /* Room for more loose rows. -ENOMEM. */
@@ -253,7 +316,7 @@ static int sums_add_loose(
 		loose->values[loose->count] = value;
 		loose->count += rows[i].value != 0;
 	}
-	sums->runs_rows += loose->count - before;
+	sums_count_rows(sums, loose->count - before);
 	return is_overflown ? -EOVERFLOW : 0;
 }
 
@@ -264,7 +327,7 @@ static int sums_scatter_loose(struct sums *sums)
 	int r = 0;
 	for (uint32_t i = 0; i < loose->count && r == 0; i++)
 		r = sums_add_one(sums, 0, loose->nodes[i], loose->values[i]);
-	sums->runs_rows -= loose->count;
+	sums_uncount_rows(sums, loose->count);
 	sums_run_fini(loose);
 	sums->loose_capacity = 0;
 	sums->is_scattered = true;
@@ -337,7 +400,7 @@ static int sums_add_run(struct sums *sums, const uint32_t *nodes, const uint32_t
 	}
 	run->is_ascending = !order;
 	sums->runs_count++;
-	sums->runs_rows += run->count;
+	sums_count_rows(sums, run->count);
 	return is_overflown ? -EOVERFLOW : 0;
 }
 
@@ -396,10 +459,10 @@ static void sums_walk_vector(const struct sums *sums, struct store_sum_row *rows
 
 /* What was added otherwise, sorted. */
 static int sums_take_scattered(
-        const struct sums *sums, struct store_sum_row **ret_rows, uint32_t *ret_rows_count)
+        struct sums *sums, struct store_sum_row **ret_rows, uint32_t *ret_rows_count)
 {
 	uint64_t count = sums->vector_used + sums->slots_used;
-	if (count > UINT32_MAX || sums_memory(sums) + count * sizeof(**ret_rows) > sums->memory_max)
+	if (count > UINT32_MAX || !sums_claim(sums, count * sizeof(**ret_rows)))
 		return -E2BIG;
 
 	struct store_sum_row *rows = calloc(count + 1, sizeof(*rows));
@@ -501,14 +564,15 @@ static int sums_scattered_to_run(struct sums *sums)
 	run->count = count;
 	run->is_ascending = true;
 	sums->runs_count++;
-	sums->runs_rows += count;
+	sums_count_rows(sums, count);
+	sums_give_back(sums, count * sizeof(*rows));
 	return 0;
 }
 
-static int sums_rows_of_run(const struct sums *sums, const struct sums_run *run,
+static int sums_rows_of_run(struct sums *sums, const struct sums_run *run,
         struct store_sum_row **ret_rows, uint32_t *ret_rows_count)
 {
-	if (sums_memory(sums) + run->count * sizeof(**ret_rows) > sums->memory_max)
+	if (!sums_claim(sums, run->count * sizeof(**ret_rows)))
 		return -E2BIG;
 	struct store_sum_row *rows = malloc(((size_t)run->count + 1) * sizeof(*rows));
 	if (!rows)
@@ -522,7 +586,8 @@ static int sums_rows_of_run(const struct sums *sums, const struct sums_run *run,
 	return 0;
 }
 
-int sums_take_rows(struct sums *sums, struct store_sum_row **ret_rows, uint32_t *ret_rows_count)
+static int sums_make_rows(
+        struct sums *sums, struct store_sum_row **ret_rows, uint32_t *ret_rows_count)
 {
 	if (sums->runs_count == 0 && sums->loose.count == 0)
 		return sums_take_scattered(sums, ret_rows, ret_rows_count);
@@ -538,4 +603,18 @@ int sums_take_rows(struct sums *sums, struct store_sum_row **ret_rows, uint32_t 
 	r = sums_rows_of_run(sums, &joined, ret_rows, ret_rows_count);
 	sums_run_fini(&joined);
 	return r;
+}
+
+int sums_take_rows(struct sums *sums, struct store_sum_row **ret_rows, uint32_t *ret_rows_count)
+{
+	struct store_sum_row *rows;
+	uint32_t count;
+	int r = sums_make_rows(sums, &rows, &count);
+	if (r < 0)
+		return r;
+	sums_empty(sums);
+	sums->bound->memory += count * sizeof(*rows);
+	*ret_rows = rows;
+	*ret_rows_count = count;
+	return 0;
 }

@@ -1,11 +1,12 @@
 #pragma once
 
 /*
- * sums adds values by (group, node) within a bound of memory.
+ * sums adds values by (group, node) within a bound of memory, which several may share: what one
+ * does not need is there for the others.
  *
- * Where all groups times all nodes fit into half of the bound, sums are a plain vector that is
- * added into: a question that touches many stacks is bound by that. Otherwise, and for nodes that
- * came into being after the question began, they are in a hash table.
+ * Where all groups times all nodes fit into half of the bound, and others leave room for them, sums
+ * are a plain vector that is added into: a question that touches many stacks is bound by that.
+ * Otherwise, and for nodes that came into being after the question began, they are in a hash table.
  */
 
 #include <stdint.h>
@@ -13,11 +14,18 @@
 #include "core/auto.h"
 #include "storage/store.h"
 
+/* Of all that share it: what they have, rows that were taken included. One thread's. */
+struct sums_bound {
+	uint64_t memory_max;
+	uint64_t memory;
+	uint64_t runs_rows;
+};
+
 struct sums;
 
-/* `groups` ascending and distinct; borrowed. NULL when out of memory. */
-struct sums *sums_new(
-        const uint32_t *groups, uint32_t groups_count, uint32_t nodes_count, uint64_t memory_max);
+/* `groups` ascending and distinct; it and the bound are borrowed. NULL when out of memory. */
+struct sums *sums_new(const uint32_t *groups, uint32_t groups_count, uint32_t nodes_count,
+        struct sums_bound *bound);
 void sums_free(struct sums *sums);
 DEFINE_AUTO(sums);
 
@@ -38,7 +46,11 @@ int sums_add_rows(
 int sums_add_all(struct sums *sums, uint32_t group, const uint32_t *nodes, const uint32_t *order,
         const uint64_t *values, uint32_t count, uint64_t factor);
 
-/* Once: sorted by (group, node), zeroes left out; the caller frees. -E2BIG, -ENOMEM, -EOVERFLOW. */
+/*
+ * Once: sorted by (group, node), zeroes left out; the caller frees. Then nothing else is left of
+ * the sums. -E2BIG, -ENOMEM, -EOVERFLOW.
+ */
 int sums_take_rows(struct sums *sums, struct store_sum_row **ret_rows, uint32_t *ret_rows_count);
 
-uint64_t sums_memory(const struct sums *sums);
+/* What they would take at once if they had to: the vector, where it is not there yet. */
+uint64_t sums_memory_next(const struct sums *sums);

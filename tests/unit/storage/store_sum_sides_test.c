@@ -193,6 +193,45 @@ static void damage_is_named_on_the_side_that_has_it(void **state)
 	sides_fini(sides);
 }
 
+/* The least memory that the sides do with. */
+static uint64_t memory_for(struct store *store, struct store_sum_options *options, uint32_t count)
+{
+	struct store_sum sums[STORE_SUM_SIDES_MAX] = { 0 };
+	uint64_t enough = 1 << 10;
+	for (int r = -E2BIG; r == -E2BIG; enough += r < 0 ? 256 : 0) {
+		options[0].memory_max = options[count - 1].memory_max = enough;
+		r = store_sum_sides(store, options, count, sums);
+		CHECK(r == 0 || r == -E2BIG);
+	}
+	for (uint32_t i = 0; i < count; i++)
+		store_sum_fini(&sums[i]);
+	return enough;
+}
+
+/* A side that needs nearly all of it is answered beside one that needs little, whichever is first.
+ */
+static void a_lopsided_question_needs_what_its_sides_need(void **state)
+{
+	static const char small[] = "cpu{service=\"cart\",version=\"1\"}";
+	TEST_DIR(dir);
+	fill(dir.path);
+	AUTO(store) store = open_rolling(dir.path);
+	for (uint32_t large = 0; large < STORE_SUM_SIDES_MAX; large++) {
+		struct store_sum_options options[STORE_SUM_SIDES_MAX];
+		struct side sides[STORE_SUM_SIDES_MAX];
+		options[large] = side_of(store, "cpu", "version", 0, 3 * DAY, &sides[large]);
+		options[!large] = side_of(
+		        store, small, NULL, 3 * DAY - WINDOW, 3 * DAY, &sides[!large]);
+		uint64_t of_large = memory_for(store, &options[large], 1);
+		uint64_t of_small = memory_for(store, &options[!large], 1);
+		uint64_t of_both = memory_for(store, options, 2);
+		print_message(
+		        "%lu %lu %lu\n", of_large, memory_for(store, &options[!large], 1), of_both);
+		CHECK(of_large > 2 * of_small && of_both <= of_large + of_small);
+		sides_fini(sides);
+	}
+}
+
 static void sides_share_one_bound_and_end_together(void **state)
 {
 	TEST_DIR(dir);
@@ -200,19 +239,11 @@ static void sides_share_one_bound_and_end_together(void **state)
 	AUTO(store) store = open_rolling(dir.path);
 	struct store_sum_options options[STORE_SUM_SIDES_MAX];
 	struct store_sum sums[STORE_SUM_SIDES_MAX] = { 0 };
-	struct store_sum alone;
 	struct side sides[STORE_SUM_SIDES_MAX];
 	bool cancelled = false;
-	uint64_t enough = 1 << 10;
 	for (uint32_t i = 0; i < STORE_SUM_SIDES_MAX; i++)
 		options[i] = side_of(store, "cpu", "version", 0, 3 * DAY, &sides[i]);
-	for (int r = -E2BIG; r == -E2BIG; enough += 256) {
-		options[0].memory_max = enough;
-		r = store_sum(store, &options[0], &alone);
-		CHECK(r == 0 || r == -E2BIG);
-		if (r == 0)
-			store_sum_fini(&alone);
-	}
+	(void)memory_for(store, options, 1);
 	CHECK(store_sum_sides(store, options, 2, sums) == -E2BIG);
 	CHECK(!sums[0].parts && !sums[1].parts);
 	options[0].memory_max = 64 << 20;
@@ -276,6 +307,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(sides_say_what_each_says_alone),
 		cmocka_unit_test(damage_is_named_on_the_side_that_has_it),
+		cmocka_unit_test(a_lopsided_question_needs_what_its_sides_need),
 		cmocka_unit_test(sides_share_one_bound_and_end_together),
 		cmocka_unit_test(what_is_held_is_not_read_again),
 	};

@@ -9,12 +9,13 @@
 
 #define GROUPS 3
 #define NODES  500
+#define LARGE  4000
 
 static const uint32_t groups[GROUPS] = { 7, 70, 700 };
 
-static struct sums *fill(uint32_t nodes_count, uint64_t memory_max)
+static struct sums *fill(uint32_t nodes_count, struct sums_bound *bound)
 {
-	struct sums *sums = sums_new(groups, GROUPS, nodes_count, memory_max);
+	struct sums *sums = sums_new(groups, GROUPS, nodes_count, bound);
 	struct rng rng;
 	assert_non_null(sums);
 	rng_init(&rng, 1);
@@ -43,7 +44,8 @@ static void vector_and_table_agree(void **state)
 		expected[group][node] += rng_below(&rng, 100);
 	}
 	for (size_t i = 0; i < COUNT_OF(nodes_counts); i++) {
-		AUTO(sums) sums = fill(nodes_counts[i], 1 << 20);
+		struct sums_bound bound = { .memory_max = 1 << 20 };
+		AUTO(sums) sums = fill(nodes_counts[i], &bound);
 		struct store_sum_row *rows;
 		uint32_t count;
 		uint32_t at = 0;
@@ -89,8 +91,8 @@ static void dictionaries_add_up(void **state)
 		uint64_t values[NODES];
 		struct store_sum_row *rows;
 		rng_init(&rng, seed);
-		AUTO(sums) sums = sums_new(
-		        groups, 1, (uint32_t)rng_below(&rng, 2 * NODES), 1 << 20);
+		struct sums_bound bound = { .memory_max = 1 << 20 };
+		AUTO(sums) sums = sums_new(groups, 1, (uint32_t)rng_below(&rng, 2 * NODES), &bound);
 		for (uint64_t i = rng_below(&rng, 6); i > 0; i--) {
 			uint64_t factor = 1 + rng_below(&rng, 3);
 			count = draw_dictionary(&rng, nodes, values, factor, expected);
@@ -123,11 +125,12 @@ static void dictionaries_past_64_bits_are_refused(void **state)
 	static const uint64_t values[] = { UINT64_MAX, 1 };
 	struct store_sum_row *rows;
 	uint32_t count;
-	AUTO(sums) sums = sums_new(groups, 1, NODES, 1 << 20);
+	struct sums_bound bound = { .memory_max = 1 << 20 };
+	AUTO(sums) sums = sums_new(groups, 1, NODES, &bound);
 	CHECK_OK(sums_add_all(sums, 0, nodes, NULL, values, 2, 1));
 	CHECK_OK(sums_add_all(sums, 0, nodes, NULL, values, 1, 1));
 	CHECK(sums_take_rows(sums, &rows, &count) == -EOVERFLOW);
-	AUTO(sums) times = sums_new(groups, 1, NODES, 1 << 20);
+	AUTO(sums) times = sums_new(groups, 1, NODES, &bound);
 	CHECK(sums_add_all(times, 0, nodes, NULL, values, 2, 2) == -EOVERFLOW);
 }
 
@@ -135,7 +138,8 @@ static void a_sum_past_64_bits_is_refused(void **state)
 {
 	static const uint32_t nodes_counts[] = { 0, NODES };
 	for (size_t i = 0; i < COUNT_OF(nodes_counts); i++) {
-		AUTO(sums) sums = sums_new(groups, GROUPS, nodes_counts[i], 1 << 20);
+		struct sums_bound bound = { .memory_max = 1 << 20 };
+		AUTO(sums) sums = sums_new(groups, GROUPS, nodes_counts[i], &bound);
 		CHECK_OK(sums_add(sums, 0, 3, UINT64_MAX));
 		CHECK(sums_add(sums, 0, 3, 1) == -EOVERFLOW);
 		CHECK_OK(sums_add(sums, 1, 3, UINT64_MAX));
@@ -144,22 +148,70 @@ static void a_sum_past_64_bits_is_refused(void **state)
 
 static void memory_stays_within_the_bound(void **state)
 {
-	uint64_t memory_max = 100000;
-	AUTO(sums) sums = sums_new(groups, GROUPS, 1 << 20, memory_max);
+	struct sums_bound bound = { .memory_max = 100000 };
+	AUTO(sums) sums = sums_new(groups, GROUPS, 1 << 20, &bound);
 	struct store_sum_row *rows;
 	uint32_t count;
 	int r = 0;
 
 	for (uint32_t node = 0; node < 100000 && r == 0; node++) {
 		r = sums_add(sums, 0, node, 1);
-		CHECK(sums_memory(sums) <= memory_max);
+		CHECK(bound.memory > 0 && bound.memory <= bound.memory_max);
 	}
 	assert_int_equal(r, -E2BIG);
 	/* The rows count as well. */
-	AUTO(sums) full = sums_new(groups, 1, NODES, 2 * NODES * sizeof(uint64_t));
+	struct sums_bound narrow = { .memory_max = 2 * NODES * sizeof(uint64_t) };
+	AUTO(sums) full = sums_new(groups, 1, NODES, &narrow);
 	for (uint32_t node = 0; node < NODES; node++)
 		CHECK_OK(sums_add(full, 0, node, 1));
 	CHECK(sums_take_rows(full, &rows, &count) == -E2BIG);
+}
+
+/* How many nodes two sums come to have of which one gets many more than the other. -E2BIG, or 0. */
+static int add_lopsided(struct sums_bound *bound, uint32_t nodes_count, uint32_t large)
+{
+	AUTO(sums) one = sums_new(groups, GROUPS, nodes_count, bound);
+	AUTO(sums) other = sums_new(groups, GROUPS, nodes_count, bound);
+	struct store_sum_row *rows[2] = { NULL, NULL };
+	uint32_t counts[2];
+	int r = 0;
+	for (uint32_t node = 0; node < large && r == 0; node++)
+		r = sums_add(one, 0, node, 1);
+	for (uint32_t node = 0; node < 10 && r == 0; node++)
+		r = sums_add(other, 1, node, 1);
+	CHECK(bound->memory <= bound->memory_max);
+	r = r < 0 ? r : sums_take_rows(other, &rows[1], &counts[1]);
+	r = r < 0 ? r : sums_take_rows(one, &rows[0], &counts[0]);
+	if (r == 0) {
+		assert_int_equal(counts[0], large);
+		assert_int_equal(counts[1], 10);
+		assert_int_equal(bound->memory, (counts[0] + counts[1]) * sizeof(**rows));
+	}
+	free(rows[0]);
+	free(rows[1]);
+	return r;
+}
+
+/*
+ * As a vector, beside which the other has no room for one, and as a table: within less than twice
+ * what the large one needs alone, and not within less than that.
+ */
+static void what_one_does_not_need_is_there_for_the_other(void **state)
+{
+	static const struct {
+		uint32_t nodes_count;
+		uint64_t enough, bare;
+	} cases[] = {
+		{ LARGE, 2 * GROUPS * LARGE * 8, GROUPS * LARGE * 8 },
+		{ 0, 216000, 190000 }, /* 8192 places of 16 bytes, and half of them before */
+	};
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		struct sums_bound enough = { .memory_max = cases[i].enough };
+		struct sums_bound bare = { .memory_max = cases[i].bare };
+		assert_int_equal(add_lopsided(&enough, cases[i].nodes_count, LARGE), 0);
+		assert_int_equal(add_lopsided(&bare, cases[i].nodes_count, LARGE), -E2BIG);
+		assert_int_equal(bare.memory, 0);
+	}
 }
 
 int main(void)
@@ -170,6 +222,7 @@ int main(void)
 		cmocka_unit_test(dictionaries_past_64_bits_are_refused),
 		cmocka_unit_test(a_sum_past_64_bits_is_refused),
 		cmocka_unit_test(memory_stays_within_the_bound),
+		cmocka_unit_test(what_one_does_not_need_is_there_for_the_other),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
