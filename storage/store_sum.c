@@ -208,7 +208,6 @@ int pass_init_sums(struct pass *pass)
 {
 	struct sums_bound *bound = &pass->bound;
 	int r = 0;
-	bound->memory_max = pass->sides[0].summing.options->memory_max;
 	for (uint32_t i = 0; i < pass->sides_count; i++)
 		bound->memory += summing_fixed_bytes(&pass->sides[i].summing);
 	if (bound->memory > bound->memory_max)

@@ -21,6 +21,7 @@ int pass_init(struct pass *pass, struct store *store, uint32_t sides_count)
 {
 	pass->store = store;
 	pass->sides_count = sides_count;
+	pass->bound.memory_max = pass->sides[0].summing.options->memory_max;
 	for (uint32_t i = 0; i < sides_count; i++) {
 		struct pass_side *side = &pass->sides[i];
 		side->summing.store = store;
