@@ -9,7 +9,6 @@
  */
 
 #include <errno.h>
-#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -17,6 +16,7 @@
 
 #include "aggregator/admin.h"
 #include "aggregator/config.h"
+#include "aggregator/heap.h"
 #include "aggregator/ingest.h"
 #include "aggregator/keeper.h"
 #include "aggregator/memory_budget.h"
@@ -47,19 +47,6 @@
 #define SEAL_EVERY_MS  30000
 #define HEADS_EVERY_MS 1000
 #define SEAL_LATE_NS   (600 * NS_PER_S)
-/*
- * The C library gives each of a few dozen threads a heap of its own, and what one has freed the
- * others cannot use: an import of 4 million rows took 188 MB with 16 heaps and 146 with two. One
- * for the thread that ingests and one for the rest wait for each other seldom.
- */
-#define HEAPS_MAX 2
-/*
- * What is large is given back when it is freed, and grows without being copied. Without this the C
- * library keeps up to 32 MiB for the next one that never comes: 20 MB of such an import.
- */
-#define HEAP_PIECE_MAX (256 << 10)
-/* What a heap keeps at its end, so that it does not give back and ask again all the time. */
-#define HEAP_END_BYTES (4 << 20)
 /* About what one costs in memory, to divide a budget: a node with its part of frames and names, a
  * row that is being sealed, a stack that is being rolled up. */
 #define DICT_NODE_BYTES      32
@@ -297,6 +284,7 @@ static int aggregator_open_workers(struct aggregator *aggregator)
 		                .roll_grace_ns = config->roll_grace_ns,
 		                .every_ms = SEAL_EVERY_MS,
 		                .heads_every_ms = HEADS_EVERY_MS,
+		                .idle_bytes_max = aggregator->budget.idle_heap,
 		        },
 		        &aggregator->sealer);
 	if (r == 0)
@@ -407,6 +395,7 @@ static void aggregator_reload(struct aggregator *aggregator, int argc, char **ar
 
 static int aggregator_run(struct aggregator *aggregator, int argc, char **argv)
 {
+	heap_set_idle(aggregator->budget.idle_heap);
 	if (aggregator_open_store(aggregator) < 0)
 		return EXIT_DATA;
 	if (aggregator_open_workers(aggregator) < 0)
@@ -501,9 +490,7 @@ static int aggregator_configure(struct aggregator *aggregator, int argc, char **
 int main(int argc, char **argv)
 {
 	struct aggregator aggregator = { 0 };
-	(void)mallopt(M_ARENA_MAX, HEAPS_MAX);
-	(void)mallopt(M_MMAP_THRESHOLD, HEAP_PIECE_MAX);
-	(void)mallopt(M_TRIM_THRESHOLD, HEAP_END_BYTES);
+	heap_begin();
 	int status = aggregator_configure(&aggregator, argc, argv);
 	if (status == 0 && (aggregator.config.verify || aggregator.config.restore)) {
 		status = aggregator.config.verify ? verify_store(&aggregator.config)

@@ -1,6 +1,6 @@
 /*
- * Shares are in 64ths. The least of each part is what it needs to work at all, slowly: a budget
- * that is smaller than all of them together is refused rather than exceeded.
+ * Shares are of the sum of all. The least of each part is what it needs to work at all, slowly: a
+ * budget that is smaller than all of them together is refused rather than exceeded.
  */
 
 #include "aggregator/memory_budget.h"
@@ -12,14 +12,14 @@
 #include <unistd.h>
 
 #define MIB            (UINT64_C(1) << 20)
-#define BUDGET_PARTS   12
+#define BUDGET_PARTS   13
 #define CGROUP_MAX     "/sys/fs/cgroup/memory.max"
 #define CGROUP_MAX_OLD "/sys/fs/cgroup/memory/memory.limit_in_bytes"
 
 struct part {
 	uint64_t *to;
 	uint64_t named; /* 0: a share */
-	uint32_t share; /* of 64 */
+	uint32_t share; /* of what all have */
 	uint64_t least;
 	uint64_t most; /* of a share: more would be of no use */
 	uint32_t count;
@@ -116,6 +116,7 @@ int memory_budget_divide(const struct aggregator_config *config, struct memory_b
 		{ &budget.open_sums, 0, 2, 4 * MIB, 1024 * MIB, 1 },
 		{ &budget.sealing, 0, 4, 8 * MIB, 512 * MIB, 1 },
 		{ &budget.write_buffers, 0, 2, 8 * MIB, 64 * MIB, 1 },
+		{ &budget.idle_heap, 0, 1, 1 * MIB, 4 * MIB, 1 },
 	};
 	int r = parts_divide(parts, budget.total, ret_error, error_bytes);
 	if (r == 0)

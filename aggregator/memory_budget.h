@@ -5,7 +5,7 @@
  *
  *	memory = queue + sessions + results + names + questions at once * one question
  *	         + block cache + symbols + dictionary + older dictionaries
- *	         + sums of open windows + sealing + write buffers
+ *	         + sums of open windows + sealing + write buffers + what is freed and kept
  *
  * A part that the operator named keeps what he said; the others share what is left in fixed
  * proportions. Bounds, not reservations: a part may use less, never more.
@@ -30,6 +30,7 @@ struct memory_budget {
 	uint64_t open_sums;        /* sums of windows that are open */
 	uint64_t sealing;
 	uint64_t write_buffers;
+	uint64_t idle_heap; /* freed, and not given back yet */
 };
 
 /* Half of what this machine, or the limit of our cgroup, has. */

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "aggregator/heap.h"
 #include "core/log.h"
 #include "storage/quarantine.h"
 
@@ -141,6 +142,7 @@ static void sealer_turn(struct sealer *sealer)
 	sealer_note_collect(sealer, store_collect(store));
 	sealer_count(sealer);
 	sealer_name_unreadable(store);
+	heap_give_back(sealer->options.idle_bytes_max);
 }
 
 static struct timespec sealer_in(uint32_t ms)
@@ -180,6 +182,7 @@ static bool sealer_wait(struct sealer *sealer, uint64_t *ret_wanted)
 			break;
 		pthread_mutex_unlock(&sealer->mutex);
 		store_sum_heads(sealer->options.store);
+		heap_give_back(sealer->options.idle_bytes_max);
 		heads = sealer_in(heads_ms);
 		pthread_mutex_lock(&sealer->mutex);
 	}

@@ -4,8 +4,8 @@
  * sealer makes windows compact some time after they ended, and rolls them up to hours and days: a
  * small thread that asks the store for it again and again, beside ingest and queries; then it has
  * names forgotten that no data is left of. More often it has sums made of what is open, for
- * questions about the last minutes. What it does is in storage/store.h; a failure is logged
- * once and tried again at the next turn.
+ * questions about the last minutes, and memory given back that was freed. What it does is in
+ * storage/store.h; a failure is logged once and tried again at the next turn.
  */
 
 #include <stdint.h>
@@ -23,6 +23,7 @@ struct sealer_options {
 	uint64_t roll_grace_ns; /* after the end of an hour and of a day */
 	uint32_t every_ms;
 	uint32_t heads_every_ms; /* sums of what is open; 0: only with the rest */
+	uint64_t idle_bytes_max; /* of freed memory, at the end of each of these */
 };
 
 /* -ENOMEM, -EAGAIN (no thread). */

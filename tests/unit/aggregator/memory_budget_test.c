@@ -15,7 +15,7 @@ static uint64_t sum_of(const struct memory_budget *budget, uint32_t threads)
 	return budget->ingest_queue + budget->sessions + budget->results + budget->names +
 	       budget->query * threads + budget->block_cache + budget->symbols +
 	       budget->dictionary + budget->old_dictionaries + budget->open_sums + budget->sealing +
-	       budget->write_buffers;
+	       budget->write_buffers + budget->idle_heap;
 }
 
 static void shares_of_any_total_are_within_it(void **state)
@@ -31,6 +31,7 @@ static void shares_of_any_total_are_within_it(void **state)
 			assert_int_equal(budget.total, total);
 			CHECK(sum_of(&budget, threads) <= total);
 			CHECK(budget.query >= 4 * MIB && budget.sessions >= 8 * MIB);
+			CHECK(budget.idle_heap >= 1 * MIB && budget.idle_heap <= 4 * MIB);
 		}
 	}
 }
