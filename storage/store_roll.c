@@ -324,6 +324,21 @@ static int roll_list_sources(const struct roll *roll, struct window *window)
 	return window->sources_count > WINDOW_SOURCES_MAX ? -E2BIG : 0;
 }
 
+/*
+ * Now, but not before anything was hidden that it may lack for that: undoing tells by it which
+ * rollups were made since, also when the clock was set back.
+ */
+static uint64_t roll_made_ns(struct store *store)
+{
+	uint64_t made_ns = clock_unix_ns(store->clock);
+	gate_enter(&store->gate);
+	for (uint32_t i = 0; i < store->expiry.runs_count; i++)
+		if (store->expiry.runs[i].run.hidden_ns > made_ns)
+			made_ns = store->expiry.runs[i].run.hidden_ns;
+	gate_leave(&store->gate);
+	return made_ns;
+}
+
 static int roll_describe(struct roll *roll, struct window *window)
 {
 	window->level = (uint8_t)key_window_level(roll->key);
@@ -331,7 +346,7 @@ static int roll_describe(struct roll *roll, struct window *window)
 	window->dictionary = roll->move ? roll_move_dictionary(roll->move) : roll->dictionary;
 	/* What is undone drops rollups that were made since: this one was made before. */
 	window->sealed_ns = roll->is_made_anew ? roll->inputs[0].sealed.window.sealed_ns
-	                                       : clock_unix_ns(roll->store->clock);
+	                                       : roll_made_ns(roll->store);
 	window->watchers_chunks = roll->watchers_chunks;
 	window->has_sizes = true;
 	window->bytes_watchers = roll->bytes_watchers;

@@ -120,14 +120,14 @@ static void undoing_makes_a_rollup_anew_where_nothing_is_lost(void **state)
 	assert_int_equal(total(store, "shop"), 200);
 }
 
-/* A clock may stand still, or be set back by the time it went. */
-static void a_rollup_of_the_moment_of_hiding_is_made_anew(void **state)
+/* A clock may stand still, or be set back. */
+static void check_clock(uint64_t rolled_ns)
 {
 	TEST_DIR(dir);
 	struct clock_virtual clock;
 	store_free(open_filled(dir.path));
 	struct store_options options = store_fixture_options(dir.path);
-	clock_virtual_init(&clock, 1);
+	clock_virtual_init(&clock, rolled_ns);
 	options.clock = &clock.clock;
 	options.window_ns = WINDOW_S * SECOND;
 	options.roll_ns[0] = HOUR_S * SECOND;
@@ -140,6 +140,16 @@ static void a_rollup_of_the_moment_of_hiding_is_made_anew(void **state)
 	CHECK_OK(store_roll(store, UINT64_MAX / 2));
 	assert_int_equal(total(store, "cart"), 20);
 	assert_int_equal(total(store, "shop"), 200);
+}
+
+static void a_rollup_of_the_moment_of_hiding_is_made_anew(void **state)
+{
+	check_clock(1);
+}
+
+static void a_rollup_is_made_anew_although_the_clock_was_set_back(void **state)
+{
+	check_clock(0);
 }
 
 static void a_rollup_takes_no_number_that_a_run_speaks_of(void **state)
@@ -198,6 +208,7 @@ int main(void)
 		cmocka_unit_test(undoing_keeps_a_rollup_that_alone_has_another_unit),
 		cmocka_unit_test(undoing_makes_a_rollup_anew_where_nothing_is_lost),
 		cmocka_unit_test(a_rollup_of_the_moment_of_hiding_is_made_anew),
+		cmocka_unit_test(a_rollup_is_made_anew_although_the_clock_was_set_back),
 		cmocka_unit_test(a_rollup_takes_no_number_that_a_run_speaks_of),
 		cmocka_unit_test(erased_detail_without_rows_is_no_damage),
 		cmocka_unit_test(a_window_is_not_cut_where_only_sums_have_its_coverage),
