@@ -342,6 +342,29 @@ static void timeline_put_group(
 	json_object_end(json);
 }
 
+/* What could not be read, as every answer names it. */
+static void timeline_put_missing(const struct completeness *missing, struct json_writer *json)
+{
+	json_key(json, "completeness");
+	json_object_begin(json);
+	json_key_u64(json, "batches_corrupt", missing->corrupt);
+	json_key_u64(json, "batches_corrupt_replaced", missing->corrupt_replaced);
+	json_key(json, "unreadable");
+	json_array_begin(json);
+	for (uint32_t i = 0; i < missing->unreadable_count; i++) {
+		const struct unreadable *one = &missing->unreadable[i];
+		json_object_begin(json);
+		json_key_u64(json, "from_ns", one->from_ns);
+		json_key_u64(json, "to_ns", one->to_ns);
+		json_key_text(json, "service", one->service);
+		json_key_text(json, "type", one->type);
+		json_key_text(json, "what", one->what);
+		json_object_end(json);
+	}
+	json_array_end(json);
+	json_object_end(json);
+}
+
 static void timeline_put(const struct timeline *timeline, struct buf *to)
 {
 	struct json_writer json = json_writer_of(to, false);
@@ -355,6 +378,7 @@ static void timeline_put(const struct timeline *timeline, struct buf *to)
 	for (uint32_t group = 0; group < timeline->groups; group++)
 		timeline_put_group(timeline, group, &json);
 	json_array_end(&json);
+	timeline_put_missing(&timeline->values.missing, &json);
 	json_object_end(&json);
 }
 

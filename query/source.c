@@ -17,6 +17,7 @@
 #include "query/client.h"
 #include "query/complain.h"
 #include "query/progress.h"
+#include "query/units.h"
 
 bool source_is_file(const char *word)
 {
@@ -399,6 +400,12 @@ static int source_begin_side(
 /* Nothing was answered: is nothing there, or can it not be told apart any more? */
 static int source_nothing(const struct source_side *side)
 {
+	if (side->completeness.unreadable_count > 0)
+		return complain(EXIT_CODE_FAILED,
+		        "%s: what there is in this range cannot be read: %s of %s; "
+		        "profleet-aggregator --verify names all that is damaged",
+		        side->words, side->completeness.unreadable[0].what,
+		        units_time(side->completeness.unreadable[0].from_ns).text);
 	if (side->completeness.windows_unanswerable > 0)
 		return complain(EXIT_CODE_NO_DATA,
 		        "%s: what is left of this range are sums that no longer tell this apart; "

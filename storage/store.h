@@ -343,6 +343,8 @@ struct store_steps {
 	uint64_t *resolution_ns;         /* of each step: of the widest window in it */
 	struct store_step_row *unknown;  /* where there are marks */
 	uint32_t unknown_count;
+	/* What is in no step: corrupt, corrupt_replaced, unreadable; the rest is not said. */
+	struct completeness missing;
 };
 
 /* Errors as store_sum(). -EAGAIN: past unknown_max; mark more stacks first. */

@@ -303,6 +303,11 @@ static int steps_make(struct summing_steps *steps, struct store *store, struct p
 	r = r < 0 ? r : steps_walk(steps, pass);
 	if (r < 0)
 		return r;
+	const struct walk *walk = &pass->sides[0].walk;
+	to->missing.corrupt = walk->corrupt;
+	to->missing.corrupt_replaced = walk->replaced;
+	to->missing.unreadable_count = walk->unreadable_count;
+	memcpy(to->missing.unreadable, walk->unreadable, sizeof(walk->unreadable));
 	to->unknown_count = (uint32_t)ARRAY_COUNT(struct store_step_row, steps->unknown);
 	to->unknown = (void *)steps->unknown.bytes;
 	steps->unknown = (struct buf){ 0 };

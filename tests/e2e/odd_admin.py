@@ -1,11 +1,12 @@
 """What an operator types that nobody expects, and has to be told the truth about: names that are too long or
 mean something else, a run that is named twice, holds that overlap, a service under two policies, old sums of many
-instances that are exported, a backup under another name, places where no store may be made, and deletion of what
-nobody has or nobody has sealed.
+instances that are exported, a backup under another name, places where no store may be made, deletion of what
+nobody has or nobody has sealed, and a range of which nothing can be read.
 
 # timeout: 300 s
 """
 
+import glob
 import json
 import os
 import shutil
@@ -29,17 +30,20 @@ def write(fleet, name, text):
 def fill(fleet, address):
     stacks = write(fleet, "a.folded", "".join(f"main;f{i} {i + 1}\n" for i in range(20)))
     now = int(time.time()) // 600 * 600
-    jobs = [("web", i, "1.0", 9) for i in range(INSTANCES)] + [("cart", 0, "1.0", 9), ("cart", 1, "2.0", 5)]
-    for service, instance, version, days in jobs:
+    old, later = now - 9 * DAY, now - 5 * DAY
+    jobs = [("web", i, "1.0", old) for i in range(INSTANCES)] + [
+        ("cart", 0, "1.0", old), ("cart", 1, "2.0", later), ("cart", 1, "2.0", later + 300)]
+    for service, instance, version, at in jobs:
         fleet.cli(address, "import", stacks, "--format", "folded", "--type", "cpu", "--label", f"service={service}",
                   "--label", f"version={version}", "--label", f"instance={service}-{instance}", "--at",
-                  str(now - days * DAY), "--duration", "10s")
+                  str(at), "--duration", "10s")
     wait_for("every window to be sealed",
              lambda: all(row["state"] == "kept" for row in
                          fleet.json(address, "usage", "--by", "state", "--top", "0")["rows"]), 120)
     wait_for("the days to be rolled up",
              lambda: sum(row["units"] for row in fleet.json(address, "usage", "--by", "tier", "--top", "0")["rows"]
                          if row["tier"] == "1d") == 3, 120)
+    return now
 
 
 def refused(fleet, address, words, *argv, status=2):
@@ -141,15 +145,44 @@ def what_is_not_sealed_has_no_undo(fleet, address):
     fleet.folded(address, 'cpu{service="new"}', *LONG, status=6)
 
 
+def what_cannot_be_read_is_named(fleet, aggregator, minute):
+    """Where nothing else is left of a range, it is no range without data."""
+    within = ["--from", str(minute), "--to", str(minute + 60)]  # a part of the window: its rows answer
+    check("no series matches" not in fleet.cli(aggregator.address, "top", 'cpu{service="cart"}', *within), "they do")
+    aggregator.stop()
+    for table in sorted(glob.glob(os.path.join(aggregator.data, "*.sst"))):
+        with open(table, "r+b") as file:
+            whole = file.read()
+            file.seek(20)
+            file.write(bytes([whole[20] ^ 1]))
+        checked = subprocess.run([f"{BIN}/profleet-aggregator", "--data", aggregator.data, "--verify", "-o", "json"],
+                                 capture_output=True, text=True, check=False, timeout=60)
+        found = json.loads(checked.stdout)["findings"] if checked.returncode == 1 else []
+        if found and all(one["family"] == "detail" and "cart" in one["key"] for one in found):
+            break
+        with open(table, "wb") as file:
+            file.write(whole)
+    else:
+        raise AssertionError("no table has the rows of cart alone")
+    again = Aggregator(fleet, data=aggregator.data, options=["--retention-every", "1h"])
+    for verb in ("top", "tree", "export"):
+        refused(fleet, again.address, "cannot be read: detail", verb, 'cpu{service="cart"}', *within, status=5)
+    said = fleet.cli(again.address, "timeline", 'cpu{service="cart"}', *within)
+    check("unreadable: " in said and "detail" in said, said)
+    missing = fleet.json(again.address, "timeline", 'cpu{service="cart"}', *within)["completeness"]
+    check(missing["batches_corrupt"] > 0 and missing["unreadable"][0]["service"] == "cart", missing)
+
+
 def test(fleet):
     aggregator = Aggregator(fleet, options=["--retention-every", "1h"])
-    fill(fleet, aggregator.address)
+    now = fill(fleet, aggregator.address)
     holds_are_named_whole_or_not_at_all(fleet, aggregator.address)
     run_id = policies_say_whose_they_are(fleet, aggregator.address)
     old_sums_are_exported_whole(fleet, aggregator.address)
     a_run_that_is_named_twice_is_undone_once(fleet, aggregator.address, run_id)
     backups_go_by_their_folder(fleet, aggregator)
     what_is_not_sealed_has_no_undo(fleet, aggregator.address)
+    what_cannot_be_read_is_named(fleet, aggregator, now - 5 * DAY)
 
 
 if __name__ == "__main__":

@@ -475,6 +475,27 @@ static void expect_same_again(struct store *store, uint64_t from_ns, uint64_t to
 	store_sum_fini(&again);
 }
 
+/* Steps of time that miss something say so, and name it. */
+static void expect_steps(struct store *store, uint64_t from_ns, uint64_t to_ns, uint64_t whole)
+{
+	AUTO(store_match) match = store_fixture_find(store, "cpu", from_ns, to_ns);
+	autofree uint32_t *groups = store_fixture_groups(match);
+	uint64_t bounds_ns[] = { from_ns, to_ns }, value = 0;
+	struct store_steps steps;
+	struct store_steps_options options = {
+		.sum = { .match = match, .groups = groups, .memory_max = 64 << 20 },
+		.bounds_ns = bounds_ns,
+		.steps_count = 1,
+		.groups_count = match->series_count + 1,
+	};
+	CHECK_OK(store_sum_steps(store, &options, &steps));
+	for (uint32_t i = 0; i < options.groups_count; i++)
+		value += steps.values[i].value;
+	CHECK(value == whole || (value < whole && steps.missing.corrupt > 0));
+	expect_named(&steps.missing);
+	store_steps_fini(&steps);
+}
+
 /*
  * What tells groups apart is damaged, and nothing else: it is named where it is asked for, and
  * detail answers. *ret_is_seen: it is damaged.
@@ -548,6 +569,7 @@ static void a_damaged_block_is_never_a_wrong_number(void **state)
 			store_sum_fini(&versions);
 			expect_same_again(store, 0, 180 * SECOND);
 			expect_same_again(store, 10 * SECOND, 170 * SECOND);
+			expect_steps(store, 10 * SECOND, 170 * SECOND, cut);
 			expect_one_unreadable(store);
 			for (int round = 0; round < 2; round++) {
 				struct store_sum sum = store_fixture_sum(
