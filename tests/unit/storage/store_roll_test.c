@@ -341,12 +341,23 @@ static void a_block_too_large_for_a_small_question_is_refused(void **state)
 		        source->batch, source_series(source, "cart", instance, 1), stack, 1));
 	}
 	assert_int_equal(source_append(source, rolling.store, 1), WIRE_OK);
+	struct store_sum sum;
+	struct store_match *everybody = store_fixture_find(rolling.store, "cpu", 0, DAY);
+	autofree uint32_t *groups = calloc(everybody->series_count, sizeof(*groups));
+	struct store_sum_options of_all = {
+		.to_ns = DAY,
+		.match = everybody,
+		.groups = groups,
+		.memory_max = 256 << 10,
+	};
+	/* Nor is there room for all of them at once, however little they add up to. */
+	assert_int_equal(store_sum(rolling.store, &of_all, &sum), -E2BIG);
+	store_match_free(everybody);
 	CHECK_OK(store_seal(rolling.store, UINT64_MAX));
 	struct store_match *match = store_fixture_find(
 	        rolling.store, "cpu{instance=\"i7\"}", 0, DAY);
 	uint32_t group = 0;
 	struct store_sum_options options = { .to_ns = DAY, .match = match, .groups = &group };
-	struct store_sum sum;
 	options.memory_max = 256 << 10;
 	assert_int_equal(store_sum(rolling.store, &options, &sum), -E2BIG);
 	options.memory_max = 16 << 20;

@@ -7,6 +7,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "core/clock.h"
+#include "storage/store_expire.h"
 #include "tests/unit/storage/store_fixture.h"
 
 static _Atomic uint32_t log_syncs; /* of RocksDB's log files */
@@ -120,12 +122,70 @@ static void a_group_whose_sync_failed_is_not_acknowledged_and_counts_once_in_the
 	store_free(store);
 }
 
+/* How often the log was synced since the last time. */
+static uint32_t synced(void)
+{
+	static uint32_t before;
+	uint32_t count = log_syncs - before;
+	before = log_syncs;
+	return count;
+}
+
+/* What removes files, or is undone or told, is on the disk before: as often as it is written. */
+static void what_forgets_is_synced_at_every_step(void **state)
+{
+	TEST_DIR(dir);
+	struct clock_virtual clock;
+	struct store_options options = store_fixture_options(dir.path);
+	clock_virtual_init(&clock, 1000 * SECOND);
+	options.clock = &clock.clock;
+	options.window_ns = 10 * SECOND;
+	options.generation_ns = 100 * SECOND;
+	struct store *store = store_fixture_open_with(options);
+	struct source source = source_new(store, 1);
+	struct store_window_name window = { 0, 0, 0, 10 * SECOND };
+	struct store_expire_item item = { window, STORE_UNIT_NONE, STORE_PART_ALL };
+	struct store_run run = { .id = 1 };
+	struct store_expired expired;
+	struct store_size size;
+	uint64_t batches;
+	for (uint32_t seq = 1; seq <= 30; seq++) {
+		struct store_append append = section(&source, seq, 1);
+		CHECK_OK(store_append(store, &append, 1));
+	}
+	(void)synced();
+	CHECK_OK(store_seal(store, UINT64_MAX));
+	CHECK(synced() >= 4); /* a window each */
+	CHECK_OK(store_hide(store, &run, &item, 1, &expired));
+	CHECK(synced() >= 1);
+	CHECK_OK(store_undo(store, 1, &expired));
+	CHECK(synced() >= 1);
+	CHECK_OK(store_hide(store, &run, &item, 1, &expired));
+	(void)synced();
+	CHECK_OK(store_erase(store, 1, NULL, &expired));
+	CHECK(synced() >= 3); /* that it begins, what goes, the end of the run */
+	CHECK_OK(store_delete_range(store, 0, UINT64_MAX, &batches));
+	CHECK(batches > 0 && synced() >= 1);
+	/* A generation that nothing is left of. */
+	clock_virtual_advance(&clock, 1000 * SECOND);
+	struct store_append append = section(&source, 31, 1);
+	CHECK_OK(store_append(store, &append, 1));
+	(void)synced();
+	CHECK_OK(store_collect(store));
+	CHECK(synced() >= 1);
+	CHECK_OK(store_size(store, &size));
+	assert_int_equal(size.generations, 1);
+	source_free(&source);
+	store_free(store);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_group_is_synced_once_before_it_is_acknowledged),
 		cmocka_unit_test(
 		        a_group_whose_sync_failed_is_not_acknowledged_and_counts_once_in_the_end),
+		cmocka_unit_test(what_forgets_is_synced_at_every_step),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
