@@ -1,6 +1,6 @@
 /*
  * What readers hold and look up: the gate, the dict, which series a selector means. Walking,
- * scanning and summing are in store_walk.c, store_scan.c, store_sum.c and store_sum_sealed.c.
+ * scanning and summing are in store_walk.c, store_scan.c and store_sum*.c.
  */
 
 #include <errno.h>

@@ -5,7 +5,8 @@
  * added up so far; and what all sides share, which go through the store together.
  *
  * store_sum.c has the sums of a side, store_sum_pass.c the way through the store, store_sum_plan.c
- * what of it a side reads, store_sum_heads.c what is open, and store_sum_sealed.c what is sealed.
+ * what of it a side reads, store_sum_heads.c what is open, store_sum_unit.c and its neighbours
+ * (store_sum_sealed_private.h) what is sealed, and store_sum_watchers.c who was watching.
  */
 
 #include <stdbool.h>
