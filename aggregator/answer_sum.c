@@ -209,7 +209,7 @@ const char *answer_failure_text(int r)
 	case -ECANCELED:
 		return "the aggregator is stopping";
 	case -EOVERFLOW:
-		return "a sum is past 64 bits: narrow the time range";
+		return "a sum is past 64 bits: narrow the time range, or the series by labels";
 	case -ENOMEM:
 		return "the aggregator is out of memory: narrow the question and try again";
 	default:

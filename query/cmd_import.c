@@ -28,6 +28,7 @@
 #define IMPORT_JOBS_MAX        16
 #define IMPORT_DURATION_NS     (10 * NS_PER_S)
 #define IMPORT_TOO_MUCH        "its values add up to more than 64 bits hold; split it"
+#define IMPORT_TOO_LATE        "it would end after 2554-07-21, the end of time; give an earlier --at"
 #define IMPORT_DURATION_MAX_NS (366 * 86400 * NS_PER_S)
 
 struct import_args {
@@ -151,7 +152,10 @@ static enum profile_file_form import_form(const struct import_args *args)
 	return forms[args->format];
 }
 
-/* When and how long; coverage once per type, since all series of a file are of one observer. */
+/*
+ * When and how long; coverage once per type, since all series of a file are of one observer.
+ * -ERANGE: it would end behind the end of time.
+ */
 static int import_stamp(const struct import *import, struct profile_file *file)
 {
 	struct batch *batch = file->batch;
@@ -164,6 +168,8 @@ static int import_stamp(const struct import *import, struct profile_file *file)
 	uint64_t start_ns = is_given ? import->at_ns : report->time_unix_ns;
 	if (start_ns == 0 && !is_given)
 		start_ns = import->now_ns > duration_ns ? import->now_ns - duration_ns : 0;
+	if (duration_ns >= UINT64_MAX - start_ns)
+		return -ERANGE;
 	batch->start_ns = start_ns;
 	batch->duration_ns = duration_ns;
 	batch->coverage_count = 0;
@@ -294,7 +300,9 @@ static int import_file(struct import *import, struct import_file *to, bool *ret_
 	struct push_progress progress = { import_progress, &sending };
 	if (result < 0)
 		code = complain(EXIT_CODE_FAILED, "%s: %s", to->path,
-		        result == -EOVERFLOW ? IMPORT_TOO_MUCH : strerrordesc_np(-result));
+		        result == -EOVERFLOW ? IMPORT_TOO_MUCH
+		        : result == -ERANGE  ? IMPORT_TOO_LATE
+		                             : strerrordesc_np(-result));
 	else if (!import_fits(file.batch))
 		code = complain(EXIT_CODE_FAILED, "%s: %s", to->path, IMPORT_TOO_MUCH);
 	else

@@ -106,6 +106,9 @@ def beside(fleet):
     fleet.cli(aggregator.address, "import", good[0], "--at", "0", "--label", "job=epoch")
     fleet.cli(aggregator.address, "export", job("epoch"), "--from", "0", "--to", "1", "-o", "folded")
     fleet.cli(aggregator.address, "top", "cpu", "--since", "1h", "--from", "now-1h", status=2)
+    fleet.cli(aggregator.address, "import", good[0], "--at", "18446744073", status=5)
+    check("the end of time" in fleet.stderr, fleet.stderr)
+    fleet.cli(aggregator.address, "import", good[0], "--at", "18446744000", "--label", "job=last")
 
     # Nobody sampled these values, so nothing calls them samples.
     head = fleet.cli(aggregator.address, "top", job("many"), *HOUR)
