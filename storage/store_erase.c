@@ -230,17 +230,19 @@ static int erasing_stretch(struct erasing *erasing)
 	return expire_reclaim(store, &erasing->ranges);
 }
 
-/* Under writer: says on the disk that some of it may be gone. */
+/* Under writer: says on the disk that some of it may be gone. Readers of runs are in the gate. */
 static int erasing_begin(struct store *store, struct expiry_run *run)
 {
 	AUTO(kv_batch) write = kv_batch_new();
-	bool was_erasing = run->is_erasing;
+	struct expiry_run begun = *run;
 	int r = write ? 0 : -ENOMEM;
-	run->is_erasing = true;
-	r = r < 0 ? r : expire_put_run(store, write, run);
+	begun.is_erasing = true;
+	r = r < 0 ? r : expire_put_run(store, write, &begun);
+	gate_lock(&store->gate);
 	r = r < 0 ? r : store_write(store, write, KV_SYNC, "erasing what expired");
-	if (r < 0)
-		run->is_erasing = was_erasing;
+	if (r == 0)
+		run->is_erasing = true;
+	gate_unlock(&store->gate);
 	return r;
 }
 
