@@ -206,17 +206,16 @@ DEFINE_AUTO(dict_remap);
  */
 void dict_remap_aim(struct dict_remap *remap, struct dict *to);
 
-/*
- * Looks for all frames and nodes that `from` got since the last time, and adds nothing. For whoever
- * will ask for nearly all of them: together they take a part of the time that they take one by one.
- */
-int dict_remap_seek(struct dict_remap *remap);
-
 int dict_remap_string(struct dict_remap *remap, uint32_t id, uint32_t *ret_id);
 int dict_remap_frame(struct dict_remap *remap, uint32_t id, uint32_t *ret_id);
 /* So many, which are together in a part of the time: dict_remap_frame() then finds them. */
 int dict_remap_frames(struct dict_remap *remap, const uint32_t *ids, uint32_t count);
 int dict_remap_node(struct dict_remap *remap, uint32_t id, uint32_t *ret_id);
+/*
+ * Each as dict_remap_node() in this order, to the same ids; dict_remap_known_nodes() has them then.
+ * Many together take a part of the time that they take one by one.
+ */
+int dict_remap_nodes(struct dict_remap *remap, const uint32_t *ids, uint32_t count);
 /* The deepest ancestor that `to` has, or the node itself: adds nothing. -EINVAL, -ENOMEM. */
 int dict_remap_ancestor(
         struct dict_remap *remap, uint32_t id, uint32_t *ret_id, bool *ret_is_itself);

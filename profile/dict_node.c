@@ -25,6 +25,7 @@
 #include "profile/dict_private.h"
 
 #define NODE_SLOTS_FIRST_BITS   6
+#define NODES_FETCHED           8 /* with one of them */
 #define NODE_SECRET_WITHOUT_RNG UINT64_C(0x9e3779b97f4a7c15)
 
 int dict_nodes_init(struct dict_nodes *nodes)
@@ -90,6 +91,16 @@ static uint32_t *node_slot(const struct dict_nodes *nodes, struct node node)
 	}
 }
 
+/* Where one belongs that is not there: nobody need ask what the others in its run are. */
+static uint32_t *node_empty_slot(const struct dict_nodes *nodes, struct node node)
+{
+	uint64_t mask = (UINT64_C(1) << nodes->slots_bits) - 1;
+	uint64_t i = node_place(nodes, node);
+	while (nodes->slots[i & mask] != 0)
+		i++;
+	return &nodes->slots[i & mask];
+}
+
 static int node_grow_slots(struct dict_nodes *nodes, unsigned int bits)
 {
 	uint32_t *slots = calloc(UINT64_C(1) << bits, sizeof(*slots));
@@ -100,7 +111,7 @@ static int node_grow_slots(struct dict_nodes *nodes, unsigned int bits)
 	nodes->slots_bits = bits;
 	for (uint32_t id = 0; id < nodes->count; id++) {
 		if (node_is_in_table(nodes, id))
-			*node_slot(nodes, nodes->all[id]) = id;
+			*node_empty_slot(nodes, nodes->all[id]) = id;
 	}
 	return 0;
 }
@@ -159,17 +170,6 @@ static void node_note_chain(struct dict_nodes *nodes, bool is_first)
 	}
 }
 
-uint32_t dict_nodes_find(const struct dict_nodes *nodes, struct node node)
-{
-	uint32_t next = node.parent + 1;
-	if (next >= nodes->count)
-		return ID_NONE;
-	if (node_equal(nodes->all[next], node))
-		return next;
-	uint32_t slot = *node_slot(nodes, node);
-	return slot == 0 ? ID_NONE : slot;
-}
-
 void dict_nodes_fetch(const struct dict_nodes *nodes, struct node node)
 {
 	__builtin_prefetch(&nodes->all[node.parent] + 1);
@@ -178,26 +178,16 @@ void dict_nodes_fetch(const struct dict_nodes *nodes, struct node node)
 
 void dict_nodes_fetch_found(const struct dict_nodes *nodes, struct node node)
 {
-	__builtin_prefetch(&nodes->all[nodes->slots[node_place(nodes, node)]]);
+	const struct node *found = &nodes->all[nodes->slots[node_place(nodes, node)]];
+	__builtin_prefetch(found);
+	/* What is below it mostly follows it. */
+	__builtin_prefetch(found + NODES_FETCHED);
 }
 
-int dict_nodes_add(struct dict_nodes *nodes, struct node node, uint32_t limit, uint32_t *ret_id)
+/* `slot` is where it belongs, or NULL where it follows its parent. */
+static int node_append(struct dict_nodes *nodes, struct node node, uint32_t *slot, uint32_t limit,
+        uint32_t *ret_id)
 {
-	uint32_t next = node.parent + 1;
-	uint32_t *slot = NULL;
-	if (next < nodes->count && node_equal(nodes->all[next], node)) {
-		*ret_id = next;
-		return 0;
-	}
-	/* Of the newest node all children are to come. */
-	if (next < nodes->count) {
-		slot = node_slot(nodes, node);
-		if (*slot != 0) {
-			*ret_id = *slot;
-			return 0;
-		}
-	}
-
 	if (nodes->count >= limit)
 		return -ENOSPC;
 	int r = node_make_room(nodes, 1);
@@ -207,7 +197,7 @@ int dict_nodes_add(struct dict_nodes *nodes, struct node node, uint32_t limit, u
 		r = node_grow_slots(nodes, nodes->slots_bits + 1);
 		if (r < 0)
 			return r;
-		slot = node_slot(nodes, node);
+		slot = node_empty_slot(nodes, node);
 	}
 	if (slot) {
 		*slot = nodes->count;
@@ -217,6 +207,30 @@ int dict_nodes_add(struct dict_nodes *nodes, struct node node, uint32_t limit, u
 	node_note_chain(nodes, slot || nodes->count == 0);
 	*ret_id = nodes->count++;
 	return 0;
+}
+
+int dict_nodes_add(struct dict_nodes *nodes, struct node node, uint32_t limit, uint32_t *ret_id)
+{
+	uint32_t next = node.parent + 1;
+	/* Of the newest node all children are to come. */
+	if (next >= nodes->count)
+		return node_append(nodes, node, NULL, limit, ret_id);
+	if (node_equal(nodes->all[next], node)) {
+		*ret_id = next;
+		return 0;
+	}
+	uint32_t *slot = node_slot(nodes, node);
+	if (*slot == 0)
+		return node_append(nodes, node, slot, limit, ret_id);
+	*ret_id = *slot;
+	return 0;
+}
+
+int dict_nodes_add_new(struct dict_nodes *nodes, struct node node, uint32_t limit, uint32_t *ret_id)
+{
+	bool follows = node.parent + 1 >= nodes->count;
+	uint32_t *slot = follows ? NULL : node_empty_slot(nodes, node);
+	return node_append(nodes, node, slot, limit, ret_id);
 }
 
 /*

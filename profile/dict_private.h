@@ -86,10 +86,11 @@ void dict_nodes_fini(struct dict_nodes *nodes);
 void dict_nodes_reset(struct dict_nodes *nodes);
 size_t dict_nodes_memory(const struct dict_nodes *nodes);
 int dict_nodes_add(struct dict_nodes *nodes, struct node node, uint32_t limit, uint32_t *ret_id);
+/* One that is known not to be there, as its parent was added a moment ago. */
+int dict_nodes_add_new(
+        struct dict_nodes *nodes, struct node node, uint32_t limit, uint32_t *ret_id);
 void dict_nodes_truncate(struct dict_nodes *nodes, uint32_t count);
 int dict_nodes_reserve(struct dict_nodes *nodes, uint32_t count);
-/* The id, or ID_NONE. */
-uint32_t dict_nodes_find(const struct dict_nodes *nodes, struct node node);
 /* Will be looked for; will be looked for soon, and was fetched. */
 void dict_nodes_fetch(const struct dict_nodes *nodes, struct node node);
 void dict_nodes_fetch_found(const struct dict_nodes *nodes, struct node node);

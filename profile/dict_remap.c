@@ -13,9 +13,18 @@
 
 #include "profile/dict_private.h"
 
-/* Nodes that are asked of memory before they are looked for: their slots, what the slots say. */
-#define SEEK_FAR  24
-#define SEEK_NEAR 12
+/* Of a column of nodes: is on its way over, see dict_remap_nodes(). No dict has so many. */
+#define REMAP_UNDER_WAY (ID_NONE - 1)
+
+/* So many stacks go over together: what one of them brings is still near when it is looked at. */
+#define REMAP_STACKS_AT_ONCE 64
+#define REMAP_FRAMES_AT_ONCE 64
+
+/* How many stacks ahead of its use something is asked of memory: the stack, where its first node
+ * belongs, what is there. */
+#define REMAP_FETCH_STACK 12
+#define REMAP_FETCH_PLACE 8
+#define REMAP_FETCH_FOUND 4
 
 /* The ids of one noun: ids[id in from] = id in to, or ID_NONE. */
 struct dict_remap_ids {
@@ -34,11 +43,10 @@ struct dict_remap {
 	struct dict_remap_ids frames;
 	struct dict_remap_ids nodes;
 	struct dict_remap_ids series;
-	/* Of `from`: so many were looked for in `to`, whether they were there or not. */
-	uint32_t frames_sought;
-	uint32_t nodes_sought;
 	uint32_t *path; /* nodes from the one asked for towards the root that `to` lacks */
 	uint32_t path_capacity;
+	uint32_t *steps; /* nodes that go over together, each behind its parent */
+	uint32_t steps_count, steps_capacity;
 };
 
 struct dict_remap *dict_remap_new(const struct dict *from, struct dict *to)
@@ -65,6 +73,7 @@ void dict_remap_free(struct dict_remap *remap)
 	free(remap->nodes.ids);
 	free(remap->series.ids);
 	free(remap->path);
+	free(remap->steps);
 	free(remap);
 }
 
@@ -84,10 +93,6 @@ static void dict_remap_forget_from(struct dict_remap *remap, struct dict_mark to
 	dict_remap_forget(&remap->frames, to.frames);
 	dict_remap_forget(&remap->nodes, to.nodes);
 	dict_remap_forget(&remap->series, to.series);
-	if (to.nodes == 0) {
-		remap->frames_sought = 0;
-		remap->nodes_sought = 0;
-	}
 	remap->from_truncations = remap->from->truncations;
 	remap->to_truncations = remap->to->truncations;
 }
@@ -322,56 +327,188 @@ int dict_remap_node(struct dict_remap *remap, uint32_t id, uint32_t *ret_id)
 	return r;
 }
 
-static int dict_remap_seek_frames(struct dict_remap *remap)
+/* ---- many nodes together ---- */
+
+/*
+ * The ways of some nodes, from what was carried over before (or is part of an earlier way) to each:
+ *
+ *	steps  [ a b c | d e | f ]    nodes of `from`, each behind its parent
+ *	ends   [ 3, 5, 6 ]            of each way
+ */
+struct remap_ways {
+	uint32_t ends[REMAP_STACKS_AT_ONCE];
+	uint32_t count;
+};
+
+static int remap_add_way(struct dict_remap *remap, struct remap_ways *ways, uint32_t id)
 {
-	uint32_t first = remap->frames_sought;
-	uint32_t count = remap->from->count.frames;
-	int r = dict_remap_reserve(&remap->frames, count);
-	if (r == 0 && count > first)
-		id_map_find_all(remap->to->frame_ids, id_map_hashes(remap->from->frame_ids) + first,
-		        count - first, remap->frames.ids + first);
-	if (r == 0)
-		remap->frames_sought = count;
+	const struct node *all = remap->from->nodes.all;
+	uint32_t *known = remap->nodes.ids;
+	uint32_t first = remap->steps_count;
+	uint32_t count = first;
+	for (; known[id] == ID_NONE; id = all[id].parent) {
+		if (count == remap->steps_capacity) {
+			uint32_t *steps = dict_grow(remap->steps, &remap->steps_capacity,
+			        (uint64_t)count + 1, sizeof(*steps));
+			if (!steps)
+				return -ENOMEM;
+			remap->steps = steps;
+		}
+		known[id] = REMAP_UNDER_WAY;
+		remap->steps[count++] = id;
+		remap->steps_count = count;
+		__builtin_prefetch(&remap->frames.ids[all[id].frame]);
+	}
+	if (count > first)
+		ways->ends[ways->count++] = count;
+	while (first + 1 < count) {
+		uint32_t step = remap->steps[--count];
+		remap->steps[count] = remap->steps[first];
+		remap->steps[first++] = step;
+	}
+	return 0;
+}
+
+static int remap_find_ways(
+        struct dict_remap *remap, const uint32_t *ids, uint32_t count, struct remap_ways *ways)
+{
+	const struct node *all = remap->from->nodes.all;
+	const uint32_t *known = remap->nodes.ids;
+	int r = 0;
+	remap->steps_count = 0;
+	for (uint32_t i = 0; i < count && r == 0; i++) {
+		if (count - i > REMAP_FETCH_STACK) {
+			uint32_t ahead = ids[i + REMAP_FETCH_STACK];
+			__builtin_prefetch(&all[ahead]);
+			__builtin_prefetch(&known[ahead]);
+		}
+		r = remap_add_way(remap, ways, ids[i]);
+	}
 	return r;
 }
 
-/* What the node would be in `to`. false: `to` lacks its parent or its frame, or it is not known. */
-static inline bool dict_remap_node_there(
-        const struct dict_remap *remap, uint32_t id, struct node *ret_there)
+/* Looks for these of `from`, and adds what is not there, in their order. */
+static int remap_carry_frames(struct dict_remap *remap, const uint32_t *ids, uint32_t count)
 {
-	struct node node = remap->from->nodes.all[id];
-	ret_there->parent = node.parent == DICT_NODE_ROOT ? DICT_NODE_ROOT
-	                                                  : remap->nodes.ids[node.parent];
-	ret_there->frame = remap->frames.ids[node.frame];
-	return ret_there->parent != ID_NONE && ret_there->frame != ID_NONE;
+	const struct hash128 *all = id_map_hashes(remap->from->frame_ids);
+	struct hash128 hashes[REMAP_FRAMES_AT_ONCE];
+	uint32_t found[REMAP_FRAMES_AT_ONCE];
+	uint32_t missing[REMAP_FRAMES_AT_ONCE];
+	uint32_t missing_count = 0;
+	for (uint32_t i = 0; i < count; i++)
+		hashes[i] = all[ids[i]];
+	id_map_find_all(remap->to->frame_ids, hashes, count, found);
+	for (uint32_t i = 0; i < count; i++) {
+		remap->frames.ids[ids[i]] = found[i];
+		if (found[i] == ID_NONE)
+			missing[missing_count++] = ids[i];
+	}
+	return dict_remap_frames(remap, missing, missing_count);
 }
 
-/* A node is looked for where its parent was found; both are asked of memory before. */
-static int dict_remap_seek_nodes(struct dict_remap *remap)
+static int remap_carry_frames_of_steps(struct dict_remap *remap)
+{
+	const struct node *all = remap->from->nodes.all;
+	uint32_t ids[REMAP_FRAMES_AT_ONCE];
+	uint32_t count = 0;
+	int r = 0;
+	for (uint32_t i = 0; i < remap->steps_count && r == 0; i++) {
+		uint32_t frame = all[remap->steps[i]].frame;
+		if (remap->frames.ids[frame] != ID_NONE)
+			continue;
+		__builtin_prefetch(&id_map_hashes(remap->from->frame_ids)[frame]);
+		ids[count++] = frame;
+		if (count < REMAP_FRAMES_AT_ONCE)
+			continue;
+		r = remap_carry_frames(remap, ids, count);
+		count = 0;
+	}
+	return r < 0 ? r : remap_carry_frames(remap, ids, count);
+}
+
+/* What the first step of a way would be in `to`. false: its parent is under way itself. */
+static inline bool remap_way_begins(const struct dict_remap *remap, const struct remap_ways *ways,
+        uint32_t way, struct node *ret_there)
+{
+	uint32_t first = way > 0 ? ways->ends[way - 1] : 0;
+	struct node node = remap->from->nodes.all[remap->steps[first]];
+	ret_there->parent = remap->nodes.ids[node.parent];
+	ret_there->frame = remap->frames.ids[node.frame];
+	return ret_there->parent < REMAP_UNDER_WAY;
+}
+
+static inline void remap_fetch_ways(
+        const struct dict_remap *remap, const struct remap_ways *ways, uint32_t way)
 {
 	const struct dict_nodes *nodes = &remap->to->nodes;
-	uint32_t first = remap->nodes_sought ? remap->nodes_sought : DICT_NODE_ROOT + 1;
-	uint32_t count = remap->from->count.nodes;
 	struct node node;
-	int r = dict_remap_reserve(&remap->nodes, count);
-	for (uint32_t id = first; id < count && r == 0; id++) {
-		if (count - id > SEEK_FAR && dict_remap_node_there(remap, id + SEEK_FAR, &node))
-			dict_nodes_fetch(nodes, node);
-		if (count - id > SEEK_NEAR && dict_remap_node_there(remap, id + SEEK_NEAR, &node))
-			dict_nodes_fetch_found(nodes, node);
-		if (remap->nodes.ids[id] == ID_NONE && dict_remap_node_there(remap, id, &node))
-			remap->nodes.ids[id] = dict_nodes_find(nodes, node);
+	if (ways->count - way > REMAP_FETCH_PLACE &&
+	        remap_way_begins(remap, ways, way + REMAP_FETCH_PLACE, &node))
+		dict_nodes_fetch(nodes, node);
+	if (ways->count - way > REMAP_FETCH_FOUND &&
+	        remap_way_begins(remap, ways, way + REMAP_FETCH_FOUND, &node))
+		dict_nodes_fetch_found(nodes, node);
+}
+
+/* What is below one that is new is new: nobody looks for it. */
+static int remap_carry_steps(struct dict_remap *remap, const struct remap_ways *ways)
+{
+	struct dict_nodes *nodes = &remap->to->nodes;
+	const struct node *all = remap->from->nodes.all;
+	uint32_t limit = remap->to->limits.nodes;
+	uint32_t first_new = nodes->count;
+	uint32_t step = 0;
+	int r = 0;
+	for (uint32_t way = 0; way < ways->count && r == 0; way++) {
+		uint32_t there = remap->nodes.ids[all[remap->steps[step]].parent];
+		remap_fetch_ways(remap, ways, way);
+		for (; step < ways->ends[way] && r == 0; step++) {
+			uint32_t id = remap->steps[step];
+			struct node node = { .parent = there,
+				.frame = remap->frames.ids[all[id].frame] };
+			r = there < first_new ? dict_nodes_add(nodes, node, limit, &there)
+			                      : dict_nodes_add_new(nodes, node, limit, &there);
+			if (r == 0)
+				remap->nodes.ids[id] = there;
+		}
 	}
-	if (r == 0)
-		remap->nodes_sought = count;
+	remap->to->count.nodes = nodes->count;
 	return r;
 }
 
-int dict_remap_seek(struct dict_remap *remap)
+static int remap_carry_nodes(struct dict_remap *remap, const uint32_t *ids, uint32_t count)
 {
+	struct remap_ways ways = { .count = 0 };
+	int r = remap_find_ways(remap, ids, count, &ways);
+	r = r < 0 ? r : remap_carry_frames_of_steps(remap);
+	r = r < 0 ? r : remap_carry_steps(remap, &ways);
+	for (uint32_t i = 0; i < remap->steps_count && r < 0; i++) {
+		uint32_t *to = &remap->nodes.ids[remap->steps[i]];
+		if (*to == REMAP_UNDER_WAY)
+			*to = ID_NONE;
+	}
+	return r;
+}
+
+int dict_remap_nodes(struct dict_remap *remap, const uint32_t *ids, uint32_t count)
+{
+	struct dict_mark from = remap->from->count;
 	(void)dict_remap_find(remap, &remap->nodes, 0); /* forgets what is no longer so */
-	int r = dict_remap_seek_frames(remap);
-	return r < 0 ? r : dict_remap_seek_nodes(remap);
+	for (uint32_t i = 0; i < count; i++) {
+		if (ids[i] >= from.nodes)
+			return -EINVAL;
+	}
+	int r = dict_remap_reserve(&remap->nodes, from.nodes);
+	r = r < 0 ? r : dict_remap_reserve(&remap->frames, from.frames);
+	if (r == 0)
+		remap->nodes.ids[DICT_NODE_ROOT] = DICT_NODE_ROOT;
+	while (r == 0 && count > 0) {
+		uint32_t part = count < REMAP_STACKS_AT_ONCE ? count : REMAP_STACKS_AT_ONCE;
+		r = remap_carry_nodes(remap, ids, part);
+		ids += part;
+		count -= part;
+	}
+	return r;
 }
 
 const uint32_t *dict_remap_known_nodes(struct dict_remap *remap, uint32_t *ret_count)

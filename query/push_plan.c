@@ -24,6 +24,8 @@
 #define COST_ROW     20
 #define COST_COVERED 20
 
+#define PUSH_STACKS_AT_ONCE 256
+
 struct push_costs {
 	const struct dict *dict;
 	uint32_t section; /* stamp of the current one, from 1 */
@@ -267,11 +269,28 @@ void push_plan_fini(struct push_plan *plan)
 	*plan = (struct push_plan){ 0 };
 }
 
+/* All stacks of the section, which are fewer than its rows; together they are soon carried over. */
+static int push_plan_copy_stacks(
+        const struct batch *from, const struct push_section *section, struct dict_remap *remap)
+{
+	uint32_t nodes[PUSH_STACKS_AT_ONCE];
+	uint32_t count = 0;
+	int result = 0;
+	for (uint32_t i = 0; i < section->rows_count && result == 0; i++) {
+		nodes[count++] = from->rows[section->rows_first + i].node;
+		if (count < PUSH_STACKS_AT_ONCE)
+			continue;
+		result = dict_remap_nodes(remap, nodes, count);
+		count = 0;
+	}
+	return result < 0 ? result : dict_remap_nodes(remap, nodes, count);
+}
+
 int push_plan_copy(const struct batch *from, const struct push_section *section,
         struct dict_remap *remap, struct batch *to)
 {
-	int result = 0;
 	uint32_t series = SERIES_NONE, node;
+	int result = push_plan_copy_stacks(from, section, remap);
 
 	to->start_ns = from->start_ns;
 	to->duration_ns = from->duration_ns;

@@ -295,10 +295,7 @@ static int push_session_encode_part(
 	AUTO(batch) batch = batch_new(session->dict);
 	if (!remap || !batch)
 		return -ENOMEM;
-	/* Of a part of a file most of its dictionary is another part's. */
-	bool is_whole = part->section->rows_count == from->rows_count;
-	int result = is_whole ? dict_remap_seek(remap) : 0;
-	result = result < 0 ? result : push_plan_copy(from, part->section, remap, batch);
+	int result = push_plan_copy(from, part->section, remap, batch);
 	if (result < 0)
 		return result;
 	struct wire_section as = {

@@ -343,8 +343,6 @@ static int store_take_group(struct store *store, struct group *group)
 	service_stacks_begin(store->services);
 	for (uint32_t i = 0; i < group->count; i++)
 		dict_remap_aim(group->appends[i].remap, newest->dict);
-	for (uint32_t i = 0; i < group->count && r == 0; i++)
-		r = dict_remap_seek(group->appends[i].remap);
 	for (uint32_t i = 0; i < group->count && r == 0; i++) {
 		r = store_take_section(store, group, i);
 		if (r == 0 && group->is_full && group->may_renew)

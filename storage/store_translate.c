@@ -9,7 +9,8 @@
 #include "storage/store_private.h"
 #include "storage/sum_groups.h"
 
-#define STORE_ROWS_AHEAD 16
+#define STORE_ROWS_AHEAD     16
+#define STORE_STACKS_AT_ONCE 512
 
 struct translation {
 	struct store *store;
@@ -19,26 +20,65 @@ struct translation {
 };
 
 /*
- * The node of a row; a stack past the cap of its service becomes its deepest known ancestor, which
- * the batch tells of its series.
+ * A stack past the cap of its service becomes its deepest known ancestor, which the batch tells of
+ * its series.
  */
-static int store_translate_node(struct translation *translation, const struct row *row,
-        uint32_t series, uint32_t *new_stacks, struct batch *to, uint32_t *ret_node)
+static int store_translate_capped(struct translation *translation, const struct row *row,
+        uint32_t series, struct batch *to, uint32_t *ret_node)
 {
-	const struct dict *dict = translation->store->newest->dict;
-	uint32_t nodes_before = dict_mark(dict).nodes;
-	bool is_itself = true;
-	assert(new_stacks);
-	if (*new_stacks >= translation->store->options.service_stacks_max) {
-		int r = dict_remap_ancestor(translation->remap, row->node, ret_node, &is_itself);
-		if (r < 0)
-			return r;
-		if (!is_itself)
-			return batch_add_loss(to, series, LOSS_FOLDED, row->value);
+	bool is_itself;
+	int r = dict_remap_ancestor(translation->remap, row->node, ret_node, &is_itself);
+	return r < 0 || is_itself ? r : batch_add_loss(to, series, LOSS_FOLDED, row->value);
+}
+
+/*
+ * The first of the rows, whose stack the session did not bring before, and with it others of its
+ * series of which that is so: as many as are within the cap of the service even if all are new.
+ */
+static int store_translate_stacks(struct translation *translation, const struct row *rows,
+        uint32_t count, uint32_t *new_stacks)
+{
+	const struct store *store = translation->store;
+	uint32_t stacks[STORE_STACKS_AT_ONCE];
+	uint32_t stacks_max = store->options.service_stacks_max - *new_stacks;
+	uint32_t stacks_count = 0;
+	uint32_t known_count;
+	const uint32_t *known = dict_remap_known_nodes(translation->remap, &known_count);
+	if (stacks_max > STORE_STACKS_AT_ONCE)
+		stacks_max = STORE_STACKS_AT_ONCE;
+	for (uint32_t i = 0; i < count && rows[i].series == rows->series; i++) {
+		uint32_t node = rows[i].node;
+		if (i + STORE_ROWS_AHEAD < count && rows[i + STORE_ROWS_AHEAD].node < known_count)
+			__builtin_prefetch(&known[rows[i + STORE_ROWS_AHEAD].node]);
+		if (node < known_count && known[node] != ID_NONE)
+			continue;
+		stacks[stacks_count++] = node;
+		if (stacks_count == stacks_max)
+			break;
 	}
-	int r = dict_remap_node(translation->remap, row->node, ret_node);
-	*new_stacks += r == 0 && dict_mark(dict).nodes > nodes_before;
+	uint32_t next_new = dict_mark(store->newest->dict).nodes;
+	int r = dict_remap_nodes(translation->remap, stacks, stacks_count);
+	known = dict_remap_known_nodes(translation->remap, &known_count);
+	for (uint32_t i = 0; i < stacks_count && r == 0; i++) {
+		uint32_t node = known[stacks[i]];
+		/* One that is behind all nodes that there were is the last that it brought. */
+		if (node < next_new)
+			continue;
+		next_new = node + 1;
+		++*new_stacks;
+	}
 	return r;
+}
+
+/* The node of the first of the rows, which the session did not bring before. */
+static int store_translate_node(struct translation *translation, const struct row *rows,
+        uint32_t count, uint32_t series, uint32_t *new_stacks, struct batch *to, uint32_t *ret_node)
+{
+	assert(new_stacks);
+	if (*new_stacks >= translation->store->options.service_stacks_max)
+		return store_translate_capped(translation, rows, series, to, ret_node);
+	int r = store_translate_stacks(translation, rows, count, new_stacks);
+	return r < 0 ? r : dict_remap_node(translation->remap, rows->node, ret_node);
 }
 
 /* The series in the store's dict, and the count of new stacks of its service. */
@@ -84,7 +124,8 @@ static int store_translate_rows(
 			r = store_translate_series(translation, series_from, &series, &new_stacks);
 		}
 		if (r == 0 && node == ID_NONE) {
-			r = store_translate_node(translation, row, series, new_stacks, to, &node);
+			r = store_translate_node(translation, row, from->rows_count - i, series,
+			        new_stacks, to, &node);
 			known = dict_remap_known_nodes(translation->remap, &known_count);
 		}
 		r = r < 0 ? r : batch_add_row(to, series, node, row->value);

@@ -741,40 +741,15 @@ static void remap_carries_many_frames_at_once_as_one_by_one(void **state)
 	CHECK(marks_equal(mark, dict_mark(to)));
 }
 
-/* Looks for all of `from` at once: what is there is found, nothing is added, the rest is new. */
-static void check_seek(struct dict_remap *remap, const struct dict *from, struct dict *to)
+/* All of `from` together. */
+static void carry_all(struct dict_remap *remap, const struct dict *from)
 {
-	struct dict_mark before = dict_mark(to);
-	CHECK_OK(dict_remap_seek(remap));
-	CHECK(marks_equal(dict_mark(to), before));
-	for (uint32_t i = 1; i < dict_mark(from).nodes; i++) {
-		uint32_t count, id;
-		uint32_t nodes = dict_mark(to).nodes;
-		const uint32_t *known = dict_remap_known_nodes(remap, &count);
-		assert_true(i < count);
-		uint32_t found = known[i];
-		if (found != ID_NONE)
-			CHECK(hash128_equal(dict_node_hash(from, i), dict_node_hash(to, found)));
-		CHECK_OK(dict_remap_node(remap, i, &id));
-		CHECK(found == ID_NONE ? id == nodes : id == found);
-	}
-}
-
-static void remap_finds_all_that_is_there_at_once(void **state)
-{
-	for (uint64_t seed = 1; seed <= SEEDS; seed++) {
-		AUTO(dict) from = dict_new(dict_limits_default);
-		AUTO(dict) to = dict_new(dict_limits_default);
-		AUTO(dict_remap) remap = dict_remap_new(from, to);
-		for (uint32_t i = 100; i-- > 50;)
-			random_stack(to, seed, i);
-		for (uint32_t step = 0; step < 3; step++) {
-			for (uint32_t i = 0; i < 40; i++)
-				random_stack(from, seed, step * 40 + i);
-			check_seek(remap, from, to);
-			check_seek(remap, from, to);
-		}
-	}
+	uint32_t count = dict_mark(from).nodes;
+	autofree uint32_t *ids = calloc(count, sizeof(*ids));
+	CHECK(ids);
+	for (uint32_t i = 0; i < count; i++)
+		ids[i] = i;
+	CHECK_OK(dict_remap_nodes(remap, ids, count));
 }
 
 static void remap_survives_truncation_of_either_side(void **state)
@@ -783,7 +758,7 @@ static void remap_survives_truncation_of_either_side(void **state)
 
 	for (int turn = 0; turn < 2 * WAYS; turn++) {
 		int way = turn / 2;
-		bool seeks = turn % 2;
+		bool is_together = turn % 2;
 		AUTO(dict) from = dict_new(dict_limits_default);
 		AUTO(dict) to = dict_new(dict_limits_default);
 		AUTO(dict_remap) remap = dict_remap_new(from, to);
@@ -797,8 +772,8 @@ static void remap_survives_truncation_of_either_side(void **state)
 			CHECK_OK(dict_remap_node(remap, random_stack(from, 9, i), &id));
 			CHECK_OK(dict_remap_series(remap, random_series(from, 9, i), &id));
 		}
-		if (seeks)
-			CHECK_OK(dict_remap_seek(remap));
+		if (is_together)
+			carry_all(remap, from);
 
 		if (way == TELL || way == FORGET_TO_TELL) {
 			dict_truncate(to, to_mark);
@@ -826,8 +801,8 @@ static void remap_survives_truncation_of_either_side(void **state)
 			random_stack(from, 60, i);
 		}
 		struct dict_mark end = dict_mark(from);
-		if (seeks)
-			check_seek(remap, from, to);
+		if (is_together)
+			carry_all(remap, from);
 		for (uint32_t i = 0; i < end.nodes; i++) {
 			CHECK_OK(dict_remap_node(remap, i, &id));
 			CHECK(hash128_equal(dict_node_hash(from, i), dict_node_hash(to, id)));
@@ -931,7 +906,6 @@ int main(void)
 		cmocka_unit_test(a_delta_past_a_limit_is_refused_and_leaves_nothing),
 		cmocka_unit_test(remap_keeps_content_ids),
 		cmocka_unit_test(remap_carries_many_frames_at_once_as_one_by_one),
-		cmocka_unit_test(remap_finds_all_that_is_there_at_once),
 		cmocka_unit_test(remap_survives_truncation_of_either_side),
 		cmocka_unit_test(remap_into_a_full_dict_is_refused_and_goes_on_after_a_truncate),
 		cmocka_unit_test(running_out_of_memory_anywhere_leaves_the_dict_as_it_was),

@@ -244,6 +244,47 @@ static void each_service_of_each_tenant_has_a_cap_of_its_own_in_each_window(void
 	store_free(store);
 }
 
+/* Two senders of one group whose stacks are the same: they are new once, and counted once. */
+static void stacks_that_two_sections_of_a_group_bring_are_new_once(void **state)
+{
+	enum { SENDERS = 2, STACKS = 70 };
+	TEST_DIR(dir);
+	struct store_options options = store_fixture_options(dir.path);
+	options.service_stacks_max = STACKS + 1;
+	struct store *store = store_fixture_open_with(options);
+	struct source sources[SENDERS] = { source_new(store, 1), source_new(store, 2) };
+	struct store_append appends[SENDERS];
+	char function[16];
+	for (uint32_t s = 0; s < SENDERS; s++) {
+		source_begin(&sources[s], 0, 10 * SECOND);
+		for (uint32_t i = 0; i < STACKS; i++) {
+			/* The other one has them the other way around. */
+			snprintf(function, sizeof(function), "f%u", s ? STACKS - 1 - i : i);
+			put(&sources[s], "service", function, 1);
+		}
+		appends[s] = source_section(&sources[s], 1);
+	}
+	CHECK_OK(store_append(store, appends, SENDERS));
+	struct dict_mark mark = dict_mark(store_dict(store));
+	assert_int_equal(mark.nodes, 2 + STACKS); /* the root and main */
+	assert_int_equal(mark.frames, 1 + STACKS);
+	check_capped(store, "cpu", 0);
+
+	/* There is room for one more of this service; what is known is so as well past the cap. */
+	source_begin(&sources[1], 0, 10 * SECOND);
+	for (uint32_t i = 0; i < 3; i++) {
+		snprintf(function, sizeof(function), "g%u", i);
+		put(&sources[1], "service", function, 10);
+		put(&sources[1], "other", function, 1);
+	}
+	put(&sources[1], "service", "f3", 100);
+	assert_int_equal(source_append(&sources[1], store, 2), WIRE_OK);
+	check_capped(store, "cpu", 20);
+	for (uint32_t s = 0; s < SENDERS; s++)
+		source_free(&sources[s]);
+	store_free(store);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -251,6 +292,7 @@ int main(void)
 		cmocka_unit_test(more_folded_than_there_is_is_refused),
 		cmocka_unit_test(each_service_of_each_tenant_has_a_cap_of_its_own_in_each_window),
 		cmocka_unit_test(what_was_not_kept_does_not_count_for_the_cap),
+		cmocka_unit_test(stacks_that_two_sections_of_a_group_bring_are_new_once),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
