@@ -281,6 +281,32 @@ static inline const uint32_t *model_callee_ahead(
 	return &model->callees[model_key(name, model_name(model, grandparent.frame))];
 }
 
+/* Mostly it is not foretold, and raised in the ranks of its module. NULL: no node had it yet. */
+static inline uint32_t *model_rank_ahead(
+        const struct dict_model *model, uint32_t frame, uint32_t *ret_rank)
+{
+	if (frame >= model->briefs_capacity || frame >= model->frames.capacity)
+		return NULL;
+	uint32_t place = model->frames.all[frame];
+	if (place == 0)
+		return NULL;
+	*ret_rank = place - 1;
+	return model->modules[model->briefs[frame].module].frames.all;
+}
+
+static inline void model_fetch_ranks_ahead(const struct dict_model *model, const struct node *at)
+{
+	uint32_t rank;
+	const uint32_t *all = model_rank_ahead(model, at[MODEL_FETCH_NEAR].frame, &rank);
+	if (all) {
+		__builtin_prefetch(&all[rank]);
+		__builtin_prefetch(&all[rank / 2]);
+	}
+	all = model_rank_ahead(model, at[MODEL_FETCH_NEXT].frame, &rank);
+	if (all)
+		__builtin_prefetch(&model->frames.all[all[rank / 2]]);
+}
+
 /* A frame that is new by then has no place yet. */
 void dict_model_fetch_ahead(const struct dict_model *model, const struct dict *dict, uint32_t nodes)
 {
@@ -292,6 +318,7 @@ void dict_model_fetch_ahead(const struct dict_model *model, const struct dict *d
 		__builtin_prefetch(&model->briefs[frame]);
 		__builtin_prefetch(&model->frames.all[frame]);
 	}
+	model_fetch_ranks_ahead(model, &dict->nodes.all[model->seen]);
 	const uint32_t *callee = model_callee_ahead(
 	        model, dict, model->seen + MODEL_FETCH_NEAR, &frame);
 	if (callee)

@@ -114,11 +114,29 @@ static uint64_t coder_long(struct coder *coder, uint64_t value, unsigned int cou
 	return read;
 }
 
+/* As coder_bit() for each, with the state of the writer in registers meanwhile. */
+static uint32_t coder_write_tree(
+        struct coder *coder, range_chance *chances, uint32_t value, unsigned int count)
+{
+	struct range_writer writer = coder->writer;
+	uint32_t at = 1;
+	for (unsigned int i = count; i-- > 0;) {
+		unsigned int bit = value >> i & 1;
+		range_put(&writer, chances[at], bit);
+		range_learn(&chances[at], bit);
+		at = at << 1 | bit;
+	}
+	coder->writer = writer;
+	return value;
+}
+
 /* A number of so many bits, each with a chance by those above it. */
 static inline uint32_t coder_tree(
         struct coder *coder, range_chance *chances, uint32_t value, unsigned int count)
 {
 	uint32_t at = 1;
+	if (coder->mode == CODER_WRITE)
+		return coder_write_tree(coder, chances, value, count);
 	for (unsigned int i = count; i-- > 0;)
 		at = at << 1 | coder_bit(coder, &chances[at], value >> i & 1);
 	return at - (1u << count);
