@@ -184,8 +184,7 @@ static int naming_finish(struct naming *naming, uint32_t frame, uint32_t *named)
 	}
 	struct node caller = dict_get_node(naming->to, *named);
 	struct frame its = dict_get_frame(naming->to, caller.frame);
-	if (!naming_is_truncation(naming->to, caller.parent) ||
-	        !naming_is_libc(naming->to, &its))
+	if (!naming_is_truncation(naming->to, caller.parent) || !naming_is_libc(naming->to, &its))
 		return 0;
 	return dict_node(naming->to, DICT_NODE_ROOT, caller.frame, named);
 }
