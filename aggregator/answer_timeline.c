@@ -18,6 +18,7 @@
 
 #include "aggregator/answer_sum.h"
 #include "core/json.h"
+#include "profile/answer_json.h"
 
 /* Rows of stacks without a mark that are named one by one; with more the stacks are found first. */
 #define TIMELINE_UNKNOWN_MAX 1024
@@ -347,21 +348,7 @@ static void timeline_put_missing(const struct completeness *missing, struct json
 {
 	json_key(json, "completeness");
 	json_object_begin(json);
-	json_key_u64(json, "batches_corrupt", missing->corrupt);
-	json_key_u64(json, "batches_corrupt_replaced", missing->corrupt_replaced);
-	json_key(json, "unreadable");
-	json_array_begin(json);
-	for (uint32_t i = 0; i < missing->unreadable_count; i++) {
-		const struct unreadable *one = &missing->unreadable[i];
-		json_object_begin(json);
-		json_key_u64(json, "from_ns", one->from_ns);
-		json_key_u64(json, "to_ns", one->to_ns);
-		json_key_text(json, "service", one->service);
-		json_key_text(json, "type", one->type);
-		json_key_text(json, "what", one->what);
-		json_object_end(json);
-	}
-	json_array_end(json);
+	answer_json_unreadable(missing, json);
 	json_object_end(json);
 }
 

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "core/auto.h"
+#include "profile/answer_json.h"
 #include "profile/loss.h"
 #include "query/complain.h"
 #include "query/text.h"
@@ -432,21 +433,7 @@ static void report_json_completeness(
 	json_key_u64(json, "intervals", all->intervals);
 	json_key_u64(json, "observers", all->observers);
 	json_key_u64(json, "missing_ns", all->missing_ns);
-	json_key_u64(json, "batches_corrupt", all->corrupt);
-	json_key_u64(json, "batches_corrupt_replaced", all->corrupt_replaced);
-	json_key(json, "unreadable");
-	json_array_begin(json);
-	for (uint32_t i = 0; i < all->unreadable_count; i++) {
-		const struct unreadable *one = &all->unreadable[i];
-		json_object_begin(json);
-		json_key_u64(json, "from_ns", one->from_ns);
-		json_key_u64(json, "to_ns", one->to_ns);
-		json_key_text(json, "service", one->service);
-		json_key_text(json, "type", one->type);
-		json_key_text(json, "what", one->what);
-		json_object_end(json);
-	}
-	json_array_end(json);
+	answer_json_unreadable(all, json);
 	json_key_u64(json, "resolution_finest_ns", all->resolution_finest_ns);
 	json_key_u64(json, "resolution_coarsest_ns", all->resolution_coarsest_ns);
 	json_key_u64(json, "value_folded", all->value_folded);
