@@ -42,6 +42,7 @@ struct fleet_store {
 	uint32_t hosts_count;
 	struct store_append appends[GROUP_SECTIONS + HOST_SLOTS];
 	uint32_t appends_count;
+	uint64_t epoch; /* of all senders: when their first report begins */
 	uint64_t sealed_ns;
 	uint64_t rows, samples, reports;
 };
@@ -113,6 +114,13 @@ static int host_fill(struct host *host, struct fleet_store *writer, uint64_t tic
 	return r;
 }
 
+static const char *writer_refusal(const struct store_append *append)
+{
+	if (append->ret_status == WIRE_DUP)
+		return "it has these reports already: another --start or folder is needed";
+	return append->ret_reason && *append->ret_reason ? append->ret_reason : "for no reason";
+}
+
 static int writer_append(struct fleet_store *writer)
 {
 	if (writer->appends_count == 0)
@@ -124,7 +132,7 @@ static int writer_append(struct fleet_store *writer)
 		const struct store_append *append = &writer->appends[i];
 		if (append->ret_status != WIRE_OK) {
 			fprintf(stderr, "bench.fleet: %s: refused: %s\n", writer->folder,
-			        append->ret_reason ? append->ret_reason : "for no reason");
+			        writer_refusal(append));
 			return -EINVAL;
 		}
 		writer->rows += append->batch->rows_count;
@@ -152,7 +160,7 @@ static int writer_put_host(struct fleet_store *writer, uint32_t number, uint64_t
 		if (host->batches[i]->rows_count == 0)
 			continue;
 		*append = (struct store_append){
-			.stream = { .epoch = 1,
+			.stream = { .epoch = writer->epoch,
 			        .shard = (uint16_t)i,
 			        .seq = ++host->seqs[i],
 			        .tenant = "" },
@@ -242,10 +250,11 @@ static int writer_open(struct fleet_store *writer, uint64_t start_ns)
 int fleet_store_run(struct fleet *fleet, const char *folder)
 {
 	struct fleet_store writer = { .fleet = fleet, .folder = folder };
-	struct fleet_report first;
+	struct fleet_report first = { 0 };
 	writer.hosts_count = (fleet_slots(fleet) + HOST_SLOTS - 1) / HOST_SLOTS;
 	writer.hosts = calloc(writer.hosts_count, sizeof(*writer.hosts));
 	int r = writer.hosts ? fleet_report(fleet, 0, 0, &first) : -ENOMEM;
+	writer.epoch = first.start_ns;
 	uint64_t before_ns = clock_monotonic_ns(clock_real());
 	if (r < 0)
 		(void)writer_complain(&writer, "start", r);
