@@ -9,7 +9,7 @@ import os
 import random
 
 import lib_pprof
-from lib_fleet import Aggregator, check, run
+from lib_fleet import Aggregator, check, run, write
 
 HOUR = ["--from", "2026-01-01T00:00:00Z", "--to", "2026-01-01T01:00:00Z"]
 AT = ["--at", "2026-01-01T00:10:00Z", "--duration", "10s"]
@@ -18,13 +18,6 @@ BIG_BYTES = int(os.environ.get("PROFLEET_BIG_BYTES", 100_000_000))
 AWKWARD = ["plain", "two words", " leading blank", "operator()(int, char const*)", "größe", "関数",
            "\x1b[31mred\x1b[0m", "<script>alert(1)</script>", "&amp;\"'", "a" * 2000, "%s%n", "tab\there",
            "std::vector<int, std::allocator<int> >::push_back(int&&)", "_ZN4core3fmt5write17h0123456789abcdefE"]
-
-
-def write(fleet, name, data):
-    path = os.path.join(fleet.dir, name)
-    with open(path, "wb") as file:
-        file.write(data)
-    return path
 
 
 def parse_folded(raw):

@@ -8,7 +8,7 @@ import gzip
 import os
 
 import lib_pprof
-from lib_fleet import Aggregator, check, run
+from lib_fleet import Aggregator, check, run, write
 from lib_pprof import field, packed
 
 HOUR = ["--from", "2026-01-01T00:00:00Z", "--to", "2026-01-01T01:00:00Z"]
@@ -41,13 +41,6 @@ REFUSED = {
     "zero_byte": b"a\0b 1\n", "wide_name": b"n" * 65536 + b" 3\n", "late": b"a 1\n" * 50000 + b"oops\n",
     "gzip_cut": gzip.compress(b"a 1\n" * 999)[:-5],
 }
-
-
-def write(fleet, name, data):
-    path = os.path.join(fleet.dir, name)
-    with open(path, "wb") as file:
-        file.write(data)
-    return path
 
 
 def rows_of(raw):

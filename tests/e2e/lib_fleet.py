@@ -224,6 +224,14 @@ def compile_c(fleet, name, source, *flags):
     return path
 
 
+def write(fleet, name, data):
+    """A file in the fleet's folder, of text or bytes; its path."""
+    path = os.path.join(fleet.dir, name)
+    with open(path, "wb") as file:
+        file.write(data.encode() if isinstance(data, str) else data)
+    return path
+
+
 def cpu_seconds(pid):
     """User and system time of a live process, all its threads."""
     with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stat:

@@ -13,18 +13,11 @@ import shutil
 import subprocess
 import time
 
-from lib_fleet import BIN, Aggregator, check, run, wait_for
+from lib_fleet import BIN, Aggregator, check, run, wait_for, write
 
 DAY = 86400
 LONG = ["--from", "now-90d"]
 INSTANCES = 17  # one more than there are buckets: sums cannot tell all of them apart
-
-
-def write(fleet, name, text):
-    path = os.path.join(fleet.dir, name)
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(text)
-    return path
 
 
 def fill(fleet, address):

@@ -12,7 +12,7 @@ import re
 import time
 import urllib.request
 
-from lib_fleet import Aggregator, check, run, wait_for
+from lib_fleet import Aggregator, check, run, wait_for, write
 
 DAY = 86400
 LONG = ["--from", "now-90d"]
@@ -27,13 +27,6 @@ policies:
     tiers: { detail: 7d, 10m: 7d, 1h: 7d, 1d: 7d }
     reason: cart is loud
 """
-
-
-def write(fleet, name, text):
-    path = os.path.join(fleet.dir, name)
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(text)
-    return path
 
 
 def fill(fleet, address):
