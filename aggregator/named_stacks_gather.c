@@ -262,16 +262,28 @@ static int named_stacks_follow(struct named_stacks *stacks)
 	return 0;
 }
 
-int named_stacks_prepare(struct named_stacks *stacks, struct naming_source *source,
-        struct named_stacks_rows rows, struct generation_names **ret_names)
+/* The names of the generation that the rows are of. */
+static int named_stacks_names_of(struct named_stacks *stacks, const struct named_stacks_rows *rows,
+        struct generation_names **ret_names)
 {
 	int r = named_stacks_start(stacks);
 	if (r < 0)
 		return r;
 	struct generation_names *names = named_stacks_generation(
-	        stacks, rows.generation, rows.dict);
+	        stacks, rows->generation, rows->dict);
 	if (!names)
 		return -ENOMEM;
+	*ret_names = names;
+	return 0;
+}
+
+int named_stacks_prepare(struct named_stacks *stacks, struct naming_source *source,
+        struct named_stacks_rows rows, struct generation_names **ret_names)
+{
+	struct generation_names *names;
+	int r = named_stacks_names_of(stacks, &rows, &names);
+	if (r < 0)
+		return r;
 	r = named_stacks_name(stacks, names->naming, source, rows);
 	if (r == 0)
 		r = named_stacks_follow(stacks);
@@ -333,13 +345,10 @@ int named_stacks_add(struct named_stacks *stacks, struct naming_source *source, 
 	assert(side < ANSWER_SIDES_MAX);
 
 	struct gathered *gathered = &stacks->gathered[side];
-	int r = named_stacks_start(stacks);
+	struct generation_names *names;
+	int r = named_stacks_names_of(stacks, &rows, &names);
 	if (r < 0)
 		return r;
-	struct generation_names *names = named_stacks_generation(
-	        stacks, rows.generation, rows.dict);
-	if (!names)
-		return -ENOMEM;
 	r = named_stacks_reserve_side(stacks, side);
 	if (r < 0)
 		return r;
