@@ -191,10 +191,8 @@ static int kallsyms_append(struct kallsyms *kallsyms, const struct kallsyms_line
 	return 0;
 }
 
-static int kallsyms_parse(struct kallsyms *kallsyms, const struct buf *text)
+static int kallsyms_take_lines(struct kallsyms *kallsyms, const char *at, const char *end)
 {
-	const char *at = (const char *)text->bytes;
-	const char *end = at + text->count;
 	uint32_t lines = 0;
 
 	while (at < end) {
@@ -258,9 +256,8 @@ static void kallsyms_settle(struct kallsyms *kallsyms)
 	}
 }
 
-int kallsyms_load(const char *path, struct kallsyms **ret_kallsyms)
+int kallsyms_parse(const char *text, size_t count, struct kallsyms **ret_kallsyms)
 {
-	AUTO_BUF text = { 0 };
 	AUTO(kallsyms) kallsyms = calloc(1, sizeof(*kallsyms));
 
 	if (!kallsyms)
@@ -274,16 +271,22 @@ int kallsyms_load(const char *path, struct kallsyms **ret_kallsyms)
 		return -ENOMEM;
 	kallsyms->names.limit = KALLSYMS_FILE_BYTES_MAX;
 
-	int result = kallsyms_read(path, &text);
-	if (result < 0)
-		return result;
-	result = kallsyms_parse(kallsyms, &text);
+	int result = kallsyms_take_lines(kallsyms, text, text + count);
 	if (result < 0)
 		return result;
 	kallsyms_settle(kallsyms);
 
 	*ret_kallsyms = TAKE(kallsyms);
 	return 0;
+}
+
+int kallsyms_load(const char *path, struct kallsyms **ret_kallsyms)
+{
+	AUTO_BUF text = { 0 };
+	int result = kallsyms_read(path, &text);
+
+	return result < 0 ? result
+	                  : kallsyms_parse((const char *)text.bytes, text.count, ret_kallsyms);
 }
 
 void kallsyms_free(struct kallsyms *kallsyms)

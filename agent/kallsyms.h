@@ -9,6 +9,7 @@
  */
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "core/auto.h"
@@ -22,6 +23,8 @@ struct kernel_symbol {
 
 /* `path` is /proc/kallsyms but for tests. -ENOENT, -EACCES, -ENOMEM, -EBADMSG. */
 int kallsyms_load(const char *path, struct kallsyms **ret_kallsyms);
+/* The same of a text that somebody read, which is not needed afterwards. -ENOMEM, -EBADMSG. */
+int kallsyms_parse(const char *text, size_t count, struct kallsyms **ret_kallsyms);
 void kallsyms_free(struct kallsyms *kallsyms);
 DEFINE_AUTO(kallsyms);
 

@@ -18,7 +18,6 @@
 #include "agent/process_table.h"
 
 #include <assert.h>
-#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -29,6 +28,7 @@
 
 #include "agent/cgroup_path.h"
 #include "agent/cpus.h"
+#include "agent/proc_text.h"
 #include "core/clock.h"
 #include "core/log.h"
 
@@ -69,17 +69,6 @@ struct process_table {
 	char *text;              /* of the file of /proc that was read last */
 	size_t text_capacity;
 	char path[PROCESS_PATH_BYTES];
-};
-
-/* What /proc/PID/stat says. */
-struct process_stat {
-	char comm[OBSERVATION_COMM_BYTES];
-	char state;
-	int32_t parent;
-	int32_t group;
-	uint64_t flags;
-	uint64_t threads;
-	uint64_t start_ticks;
 };
 
 struct process_table *process_table_new(struct process_table_options options)
@@ -208,53 +197,12 @@ static int process_table_read(
 	return 0;
 }
 
-/* The next number of a list separated by blanks. */
-static bool process_stat_number(char **text, uint64_t *ret_number)
-{
-	char *end;
-	unsigned long long number = strtoull(*text, &end, 10);
-
-	if (end == *text)
-		return false;
-	*text = end;
-	*ret_number = number;
-	return true;
-}
-
-/* A name may hold anything, parentheses too: it ends at the last one. */
-static int process_stat_parse(char *text, struct process_stat *ret_stat)
-{
-	struct process_stat stat = { 0 };
-	char *open = strchr(text, '(');
-	char *close = strrchr(text, ')');
-	uint64_t fields[23] = { 0 };
-
-	if (!open || !close || close < open || close[1] != ' ' || !close[2])
-		return -EBADMSG;
-	size_t count = (size_t)(close - open - 1);
-	memcpy(stat.comm, open + 1, count < sizeof(stat.comm) ? count : sizeof(stat.comm) - 1);
-	stat.state = close[2];
-	char *at = close + 3;
-	for (uint32_t field = 4; field <= 22; field++) {
-		if (!process_stat_number(&at, &fields[field]))
-			return -EBADMSG;
-	}
-	stat.parent = (int32_t)fields[4];
-	stat.group = (int32_t)fields[5];
-	stat.flags = fields[9];
-	stat.threads = fields[20];
-	stat.start_ticks = fields[22];
-	*ret_stat = stat;
-	return 0;
-}
-
-static int process_table_stat(
-        struct process_table *table, int32_t pid, struct process_stat *ret_stat)
+static int process_table_stat(struct process_table *table, int32_t pid, struct proc_stat *ret_stat)
 {
 	size_t count;
 	int result = process_table_read(table, pid, "stat", 4096, &count);
 
-	return result < 0 ? result : process_stat_parse(table->text, ret_stat);
+	return result < 0 ? result : proc_text_stat(table->text, ret_stat);
 }
 
 /* "kworker/0:1-events": what it works on at the moment is no name. */
@@ -289,7 +237,7 @@ static void process_cut_deleted(char *path)
 static uint64_t process_table_group_start(
         struct process_table *table, const struct process *process)
 {
-	struct process_stat stat;
+	struct proc_stat stat;
 
 	if (process->group == process->pid)
 		return process->start_ticks;
@@ -299,7 +247,7 @@ static uint64_t process_table_group_start(
 	return process_table_stat(table, process->group, &stat) == 0 ? stat.start_ticks : 0;
 }
 
-static void process_take_stat(struct process *process, const struct process_stat *stat)
+static void process_take_stat(struct process *process, const struct proc_stat *stat)
 {
 	process->parent = stat->parent;
 	process->group = stat->group;
@@ -313,7 +261,7 @@ static void process_take_stat(struct process *process, const struct process_stat
 static struct process *process_table_learn(
         struct process_table *table, int32_t pid, uint64_t start_ns, uint64_t time_ns)
 {
-	struct process_stat stat;
+	struct proc_stat stat;
 	struct process *process = process_table_add(table, pid, time_ns);
 
 	if (!process)
@@ -348,30 +296,6 @@ static struct process *process_table_learn(
 	return process;
 }
 
-/* One line of /proc/PID/maps: "start-end perms offset major:minor inode   path". */
-static bool process_maps_line(
-        char *line, struct symbol_file_sighting *ret_sighting, struct mapping *ret_mapping)
-{
-	unsigned long long start, end, offset, inode;
-	unsigned major, minor;
-	char permissions[5];
-	int path_at = 0;
-
-	if (sscanf(line, "%llx-%llx %4s %llx %x:%x %llu %n", &start, &end, permissions, &offset,
-	            &major, &minor, &inode, &path_at) < 7 ||
-	        permissions[2] != 'x' || start >= end)
-		return false;
-	*ret_mapping = (struct mapping){ .start = start, .end = end, .offset = offset };
-	*ret_sighting = (struct symbol_file_sighting){
-		.path = line + path_at,
-		.inode = inode,
-		.device = makedev(major, minor),
-		.start = start,
-		.end = end,
-	};
-	return strcmp(ret_sighting->path, "[vsyscall]") != 0;
-}
-
 static void process_table_map(struct process_table *table, struct process *process,
         struct symbol_file_sighting *sighting, struct mapping mapping)
 {
@@ -403,14 +327,22 @@ static void process_table_read_maps(struct process_table *table, struct process 
 	process->mappings = fresh;
 	process->mappings_known = true;
 
-	char *next;
-	for (char *line = table->text; *line; line = next) {
-		struct symbol_file_sighting sighting;
-		struct mapping mapping;
-		next = line + strcspn(line, "\n");
-		if (*next)
-			*next++ = 0;
-		if (process_maps_line(line, &sighting, &mapping))
+	char *text = table->text;
+	struct proc_map map;
+	while (proc_text_next_map(&text, &map)) {
+		struct symbol_file_sighting sighting = {
+			.path = map.path,
+			.inode = map.inode,
+			.device = makedev(map.device_major, map.device_minor),
+			.start = map.start,
+			.end = map.end,
+		};
+		struct mapping mapping = {
+			.start = map.start,
+			.end = map.end,
+			.offset = map.offset,
+		};
+		if (strcmp(map.path, "[vsyscall]") != 0)
 			process_table_map(table, process, &sighting, mapping);
 	}
 }
@@ -706,7 +638,7 @@ static void process_outlives(struct process *process, uint64_t time_ns)
  */
 static void process_table_know_origin(struct process_table *table, struct process *process)
 {
-	struct process_stat stat;
+	struct proc_stat stat;
 	int32_t group = process->group;
 
 	if (!process->origin_known && process_table_stat(table, process->pid, &stat) == 0 &&
@@ -871,7 +803,7 @@ void process_table_each(struct process_table *table,
  */
 static bool process_table_is_alive(struct process_table *table, const struct process *process)
 {
-	struct process_stat stat;
+	struct proc_stat stat;
 
 	if (process_table_stat(table, process->pid, &stat) < 0)
 		return false;
