@@ -90,7 +90,8 @@ static bool kallsyms_parse_line(const char *at, const char *end, struct kallsyms
 		line.module = tab + 2;
 		line.module_count = (size_t)(end - 1 - line.module);
 	}
-	if (line.name_count == 0)
+	/* Names are kept as texts that end with a zero. */
+	if (line.name_count == 0 || memchr(line.name, 0, (size_t)(end - line.name)))
 		return false;
 
 	*ret_line = line;

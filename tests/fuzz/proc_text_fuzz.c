@@ -34,8 +34,8 @@ static void check_maps(char *text, size_t count)
 	for (const char *before = next; proc_text_next_map(&next, &map); before = next) {
 		size_t path_bytes = strlen(map.path);
 
-		/* At least "0-1 --x 0 0:0 0" stands before it. */
-		if (map.start >= map.end || map.path < before + 15 ||
+		/* At least "0-1--x 0 0:0 0" stands before it. */
+		if (map.start >= map.end || map.path < before + 14 ||
 		        map.path + path_bytes > next || next > text + count)
 			abort();
 		if (memchr(map.path, '\n', path_bytes))
