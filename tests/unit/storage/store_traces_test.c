@@ -7,92 +7,14 @@
  */
 
 #include "core/rng.h"
-#include "storage/kv.h"
 #include "storage/store_expire.h"
-#include "tests/unit/storage/raw_files.h"
 #include "tests/unit/storage/store_fixture.h"
+#include "tests/unit/storage/traces.h"
 
-#define WINDOW_NS   (600 * SECOND)
-#define FIRST_NS    (UINT64_C(1700002800) * SECOND) /* a whole hour */
-#define ROWS        40
-#define RUN         5
-#define TRACE_BYTES 24 /* less may be the same by chance */
-
-/* Those families whose values are in files as they are. */
-static const enum kv_family families[] = { KV_BATCH, KV_DETAIL, KV_SUMS, KV_SUMS_HOUR,
-	KV_SUMS_DAY };
-
-/* A value that some key had. */
-struct trace {
-	enum kv_family family;
-	struct buf bytes;
-};
-
-struct traces {
-	struct trace all[512];
-	size_t count;
-};
-
-static bool traces_has(const struct traces *traces, const void *bytes, size_t count)
-{
-	for (size_t i = 0; i < traces->count; i++)
-		if (traces->all[i].bytes.count == count &&
-		        memcmp(traces->all[i].bytes.bytes, bytes, count) == 0)
-			return true;
-	return false;
-}
-
-static void traces_add_family(struct traces *traces, struct kv *kv, enum kv_family family)
-{
-	AUTO(kv_iterator) it = kv_iterator_new(
-	        kv, family, (struct kv_bytes){ 0 }, (struct kv_bytes){ 0 });
-	for (; kv_iterator_is_valid(it); kv_iterator_next(it)) {
-		struct kv_bytes value = kv_iterator_value(it);
-		if (value.count < TRACE_BYTES || traces_has(traces, value.bytes, value.count))
-			continue;
-		assert_true(traces->count < COUNT_OF(traces->all));
-		struct trace *trace = &traces->all[traces->count++];
-		trace->family = family;
-		buf_put(&trace->bytes, value.bytes, value.count);
-	}
-	CHECK_OK(kv_iterator_result(it));
-}
-
-/* All values that are there now. The store may be open: whoever only reads sees it as it is. */
-static void traces_add(struct traces *traces, const char *folder)
-{
-	AUTO(kv) kv = NULL;
-	bool is_whole;
-	char error[512] = "";
-	struct kv_options options = { .path = folder, .memtables_bytes = 8 << 20 };
-	int r = kv_open_reader(options, &kv, &is_whole, error, sizeof(error));
-	if (r < 0)
-		fail_msg("%s", error);
-	for (size_t i = 0; i < COUNT_OF(families); i++)
-		traces_add_family(traces, kv, families[i]);
-}
-
-static void traces_fini(struct traces *traces)
-{
-	for (size_t i = 0; i < traces->count; i++)
-		buf_fini(&traces->all[i].bytes);
-}
-
-/* How many of a family that are not among `live` are in the files. */
-static uint32_t traces_left(const struct traces *traces, const struct traces *live,
-        enum kv_family family, const char *folder)
-{
-	AUTO_BUF files = { 0 };
-	uint32_t left = 0;
-	raw_files_read(folder, &files);
-	for (size_t i = 0; i < traces->count; i++) {
-		const struct buf *bytes = &traces->all[i].bytes;
-		if (traces->all[i].family == family &&
-		        !traces_has(live, bytes->bytes, bytes->count))
-			left += raw_files_count(&files, bytes->bytes, bytes->count) > 0;
-	}
-	return left;
-}
+#define WINDOW_NS (600 * SECOND)
+#define FIRST_NS  (UINT64_C(1700002800) * SECOND) /* a whole hour */
+#define ROWS      40
+#define RUN       5
 
 struct place {
 	struct test_dir dir;
@@ -211,12 +133,12 @@ static void check_forgotten(bool is_later)
 	traces_add(&after, folder);
 	place_close(&place);
 	CHECK(before.count > after.count && after.count > 0);
-	for (size_t i = 0; i < COUNT_OF(families); i++)
-		assert_int_equal(traces_left(&before, &after, families[i], folder), 0);
+	for (size_t i = 0; i < COUNT_OF(traces_families); i++)
+		assert_int_equal(traces_left(&before, &after, traces_families[i], folder), 0);
 	/* And it would be found. */
 	const struct traces nothing = { 0 };
-	for (size_t i = 0; i < COUNT_OF(families) - 1; i++)
-		CHECK(traces_left(&after, &nothing, families[i], folder) > 0);
+	for (size_t i = 0; i < COUNT_OF(traces_families) - 1; i++)
+		CHECK(traces_left(&after, &nothing, traces_families[i], folder) > 0);
 
 	place_open(&place);
 	check_sums(&place);
