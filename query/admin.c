@@ -18,6 +18,7 @@
 #include "query/policy_file.h"
 #include "query/progress.h"
 #include "query/rows.h"
+#include "query/text.h"
 #include "query/units.h"
 
 #define ADMIN_ACTOR_BYTES 256
@@ -222,9 +223,11 @@ int admin_deliver(struct json_reply *reply, bool as_json, const struct output *o
         admin_put put, int code)
 {
 	AUTO_BUF text = { 0 };
+	AUTO_BUF lines = { 0 };
 	int r = as_json ? json_reply_print(reply, &text) : put(reply->root, output, &text);
 	json_reply_fini(reply);
 	if (r < 0)
 		return rows_explain(r);
-	return output_deliver(output, &text, code);
+	text_wrap(&text, as_json ? 0 : output->width, &lines);
+	return output_deliver(output, &lines, code);
 }

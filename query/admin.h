@@ -29,7 +29,10 @@ int admin_body_file(struct json_writer *json, const char *path);
 /* Of a reply: a moment, or `none` where it is 0 or missing. */
 const char *admin_time(const json_t *object, const char *key, const char *none, char text[48]);
 
-/* The whole reply as JSON, or what `put` makes of it. An exit code. */
+/*
+ * The whole reply as JSON, or what `put` makes of it, its lines broken where the screen ends
+ * (output->width: 0 for what machines read). An exit code.
+ */
 typedef int (*admin_put)(const json_t *root, const struct output *output, struct buf *to);
 int admin_deliver(struct json_reply *reply, bool as_json, const struct output *output,
         admin_put put, int code);

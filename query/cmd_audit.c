@@ -179,6 +179,8 @@ static int cmd_audit_run(void *opaque, const struct option_args *words)
 	json_key_text(&json, "actor", args->actor ? args->actor : "");
 	json_key_text(&json, "action", args->action ? args->action : "");
 	admin_body_end(&json);
+	if (args->format != AUDIT_TABLE)
+		output.width = 0;
 	int code = admin_ask(&args->shared, "audit.list", &body, &reply);
 	return code ? code
 	            : admin_deliver(&reply, args->format == AUDIT_JSON, &output,

@@ -134,9 +134,11 @@ static void forget_put_end(const json_t *root, bool is_done, struct buf *to)
 		buf_printf(to, "nothing that is stored matches: `profleet series` and `profleet "
 		               "usage --by tenant,service` list what there is\n");
 	else if (is_done && json_reply_u64(root, "run") > 0 && has_sealed)
-		buf_printf(to, "erased after %s; until then%s: profleet retention undo %llu\n",
+		buf_printf(to,
+		        "erased after %s; until then%s it comes back by:\n"
+		        "  profleet retention undo %llu\n",
 		        admin_time(root, "erase_ns", "", time),
-		        has_open ? ", but for what was not sealed" : "",
+		        has_open ? ", but for what was not sealed," : "",
 		        (unsigned long long)json_reply_u64(root, "run"));
 	else if (is_done)
 		buf_printf(to, "it is gone: there is no undo\n");

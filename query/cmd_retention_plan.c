@@ -211,7 +211,7 @@ static int plan_put(const json_t *root, const struct output *output, struct buf 
 	plan_put_totals(root, to);
 	if (*why)
 		buf_printf(to, "safety stop: %s\n", why);
-	buf_printf(to, "\nplan %s; to do it: profleet retention apply --plan %s --yes",
+	buf_printf(to, "\nplan %s; to do it:\n  profleet retention apply --plan %s --yes",
 	        json_reply_text(root, "plan"), json_reply_text(root, "plan"));
 	if (*why)
 		buf_printf(to, " --confirm %llu",
@@ -238,13 +238,8 @@ static int cmd_retention_plan_run(void *opaque, const struct option_args *words)
 	if (code)
 		return code;
 	bool deletes = json_reply_u64(reply.root, "bytes_now") > 0;
-	AUTO_BUF text = { 0 };
-	int r = args->format == 1 ? json_reply_print(&reply, &text)
-	                          : plan_put(reply.root, &output, &text);
-	json_reply_fini(&reply);
-	return r < 0 ? rows_explain(r)
-	             : output_deliver(&output, &text,
-	                       args->exit_code && deletes ? EXIT_CODE_GATE : EXIT_CODE_OK);
+	return admin_deliver(&reply, args->format == 1, &output, plan_put,
+	        args->exit_code && deletes ? EXIT_CODE_GATE : EXIT_CODE_OK);
 }
 
 const struct command cmd_retention_plan = {

@@ -201,6 +201,8 @@ static int cmd_retention_list_run(void *opaque, const struct option_args *words)
 	(void)words;
 	struct json_writer json = admin_body_begin(&body);
 	admin_body_end(&json);
+	if (strcmp(format, "table") != 0)
+		output.width = 0;
 	int code = admin_ask(&args->shared, "retention.list", &body, &reply);
 	return code ? code
 	            : admin_deliver(&reply, strcmp(format, "json") == 0, &output,
@@ -251,6 +253,7 @@ static int cmd_retention_get_run(void *opaque, const struct option_args *words)
 	struct json_writer json = admin_body_begin(&body);
 	json_key_text(&json, "name", words->items[0]);
 	admin_body_end(&json);
+	output.width = 0; /* YAML is for files */
 	int code = admin_ask(&args->shared, "retention.get", &body, &reply);
 	return code ? code
 	            : admin_deliver(&reply, args->format == 1, &output, put_yaml, EXIT_CODE_OK);

@@ -114,9 +114,8 @@ static int put_status(const json_t *root, const struct output *output, struct bu
 		buf_printf(to, "last failure            %s\n", error);
 	if (*stop)
 		buf_printf(to,
-		        "SAFETY STOP             since %s: %s\n"
-		        "                        nothing is removed; see `profleet retention "
-		        "plan`\n",
+		        "SAFETY STOP             since %s: %s; nothing is removed: see `profleet "
+		        "retention plan`\n",
 		        admin_time(root, "stop_since_ns", "", time), stop);
 	if (json_reply_u64(root, "paused_until_ns") > 0)
 		buf_printf(to, "paused by an undo       until %s\n",

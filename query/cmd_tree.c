@@ -238,6 +238,7 @@ static int tree_put_table(
 
 	report_put_head(tree->source, 0, "", to);
 	buf_put_u8(to, '\n');
+	text_table_keep_lines(table);
 	text_table_print(table, wide ? 0 : output->width, output->color, to);
 	buf_put_u8(to, '\n');
 	report_put_completeness(tree->source, 0, "", to);

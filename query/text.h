@@ -5,7 +5,7 @@
  * untrusted, so every control character, escape sequence, byte that is no UTF-8 and character
  * that reorders or hides its neighbours is written out visibly: \x1b, \u{202e}.
  *
- * Columns are laid out by display width, not by bytes.
+ * Columns are laid out by display width, not by bytes, and lines are broken where the screen ends.
  */
 
 #include <stdbool.h>
@@ -40,6 +40,13 @@ struct text_column {
 	bool flexible;      /* cut to make the table fit */
 };
 
+/*
+ * Breaks lines that are wider than `width` at blanks, what follows indented below; 0: none. A line
+ * that is an indented command to be copied, "  profleet ...", stays as it is, and so does a word
+ * that is wider than the screen. Escapes that colour take no column.
+ */
+void text_wrap(const struct buf *text, uint32_t width, struct buf *to);
+
 struct text_table;
 
 /* `columns` is borrowed. */
@@ -55,5 +62,12 @@ void text_table_printf(struct text_table *table, const char *format, ...)
 /* The colour of the cell put last: an SGR parameter such as "33", or NULL. Static text. */
 void text_table_color(struct text_table *table, const char *sgr);
 
-/* `width` is that of the screen, 0 for none. A failure of memory ends in to->failed. */
+/* A row stays one line on any screen, because of what its indent says: for trees. */
+void text_table_keep_lines(struct text_table *table);
+
+/*
+ * `width` is that of the screen, 0 for none. Where the screen is too narrow for the columns even
+ * when they are cut, each row takes two lines, and after that each is a paragraph of "title cell",
+ * so that no line is wider than the screen. A failure of memory ends in to->failed.
+ */
 void text_table_print(const struct text_table *table, uint32_t width, bool color, struct buf *to);

@@ -211,6 +211,63 @@ static void colour_comes_only_when_asked_for(void **state)
 	buf_fini(&colored);
 }
 
+/* No screen is too narrow for what the cells say, unless one of them alone is wider. */
+static void a_narrow_screen_has_every_cell(void **state)
+{
+	for (uint32_t width = 20; width <= 80; width++) {
+		AUTO(text_table) table = a_table();
+		AUTO_BUF printed = { 0 };
+		text_table_print(table, width, false, &printed);
+		const char *text = text_of(&printed);
+		for (const char *at = text; *at; at += strcspn(at, "\n") + 1)
+			assert_true(text_width(at, strcspn(at, "\n")) <= width);
+		assert_non_null(strstr(text, "1234"));
+		assert_non_null(strstr(text, "b.so"));
+		assert_non_null(strstr(text, "\xe6\x97\xa5\xe6\x9c\xac"));
+	}
+	AUTO(text_table) tree = a_table();
+	AUTO_BUF printed = { 0 };
+	text_table_keep_lines(tree);
+	text_table_print(tree, 20, false, &printed);
+	uint32_t lines = 0;
+	for (size_t i = 0; i < printed.count; i++)
+		lines += printed.bytes[i] == '\n';
+	assert_int_equal(lines, 4);
+}
+
+static void long_lines_are_broken_at_blanks(void **state)
+{
+	static const struct {
+		const char *text;
+		uint32_t width;
+		const char *wrapped;
+	} cases[] = {
+		{ "short\n", 20, "short\n" },
+		{ "", 20, "" },
+		{ "no end", 4, "no\n  end" },
+		{ "one two three four\nfive\n", 10, "one two\n  three\n  four\nfive\n" },
+		{ "one two three four\n", 0, "one two three four\n" },
+		{ "  indented by two blanks\n", 16, "  indented by\n    two blanks\n" },
+		/* Numbers keep their groups and units. */
+		{ "bytes of it 1 204 000 B more\n", 18, "bytes of it\n  1 204 000 B more\n" },
+		/* A gap between columns may always end a line, behind a digit too. */
+		{ "hash 17    of the record\n", 12, "hash 17\n  of the\n  record\n" },
+		{ "  profleet retention undo 17\n", 12, "  profleet retention undo 17\n" },
+		{ "a wordthatislongerthanall b\n", 8, "a\n  wordthatislongerthanall\n  b\n" },
+		{ "\033[1mbold one\033[0m two\n", 12, "\033[1mbold one\033[0m two\n" },
+		{ "\xe6\x97\xa5\xe6\x9c\xac \xe6\x97\xa5\xe6\x9c\xac\n", 8,
+		        "\xe6\x97\xa5\xe6\x9c\xac\n  \xe6\x97\xa5\xe6\x9c\xac\n" },
+		{ "trailing blanks      \n", 15, "trailing blanks\n" },
+	};
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		AUTO_BUF text = { 0 };
+		AUTO_BUF wrapped = { 0 };
+		buf_put(&text, cases[i].text, strlen(cases[i].text));
+		text_wrap(&text, cases[i].width, &wrapped);
+		assert_string_equal(text_of(&wrapped), cases[i].wrapped);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -222,6 +279,8 @@ int main(void)
 		cmocka_unit_test(without_a_screen_nothing_is_cut_and_long_cells_push),
 		cmocka_unit_test(on_a_screen_the_flexible_column_is_cut_to_fit),
 		cmocka_unit_test(colour_comes_only_when_asked_for),
+		cmocka_unit_test(a_narrow_screen_has_every_cell),
+		cmocka_unit_test(long_lines_are_broken_at_blanks),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
