@@ -18,6 +18,9 @@ struct demangle_sink {
 static void demangle_write(const char *text, size_t count, void *opaque)
 {
 	struct demangle_sink *sink = opaque;
+	/* An empty piece may come as NULL, which memcpy() may not be given. */
+	if (count == 0)
+		return;
 	if (sink->overflow || count > sizeof(sink->text) - sink->count) {
 		sink->overflow = true;
 		return;
