@@ -352,6 +352,18 @@ static void a_block_too_large_for_a_small_question_is_refused(void **state)
 	};
 	/* Nor is there room for all of them at once, however little they add up to. */
 	assert_int_equal(store_sum(rolling.store, &of_all, &sum), -E2BIG);
+	/* Also where there is nothing to add up, and before anything is read. */
+	uint64_t read_ns = 0;
+	of_all.read_ns = &read_ns;
+	of_all.from_ns = 2 * DAY;
+	of_all.to_ns = 3 * DAY;
+	assert_int_equal(store_sum(rolling.store, &of_all, &sum), -E2BIG);
+	assert_int_equal(read_ns, 0);
+	of_all.memory_max = 16 << 20;
+	CHECK_OK(store_sum(rolling.store, &of_all, &sum));
+	assert_int_equal(sum.completeness.value, 0);
+	assert_int_equal(read_ns, DAY);
+	store_sum_fini(&sum);
 	store_match_free(everybody);
 	CHECK_OK(store_seal(rolling.store, UINT64_MAX));
 	struct store_match *match = store_fixture_find(
