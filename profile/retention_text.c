@@ -327,24 +327,36 @@ static int retention_read_set(struct retention_reading *reading, const struct co
 	return r;
 }
 
+/* The root of the text, which is borrowed from the config. */
+static int retention_open(struct retention_reading *reading, const char *text, size_t count,
+        struct config **ret_config, const struct config_node **ret_root)
+{
+	reading->help = "retention";
+	int r = config_parse(
+	        reading->file, text, count, ret_config, reading->error, reading->error_bytes);
+	if (r < 0)
+		return r;
+	const struct config_node *root = config_root(*ret_config);
+	if (!root)
+		return retention_refuse(reading, NULL, NULL, "the file is empty");
+	*ret_root = root;
+	return 0;
+}
+
 int retention_parse(const char *file, const char *text, size_t count,
         struct retention_set **ret_set, char *ret_error, size_t error_bytes)
 {
-	struct retention_reading reading = { .file = file,
-		.noun = "policy",
-		.help = "retention",
-		.error = ret_error,
-		.error_bytes = error_bytes };
+	struct retention_reading reading = {
+		.file = file, .noun = "policy", .error = ret_error, .error_bytes = error_bytes
+	};
 	AUTO(config) config = NULL;
 	AUTO(retention_set) set = retention_set_new();
+	const struct config_node *root = NULL;
 	if (!set)
 		return -ENOMEM;
-	int r = config_parse(file, text, count, &config, ret_error, error_bytes);
+	int r = retention_open(&reading, text, count, &config, &root);
 	if (r < 0)
 		return r;
-	const struct config_node *root = config_root(config);
-	if (!root)
-		return retention_refuse(&reading, NULL, NULL, "the file is empty");
 	r = retention_read_set(&reading, root, set);
 	if (r < 0)
 		return r;
@@ -388,22 +400,18 @@ static int retention_read_hold(struct retention_reading *reading, const struct c
 int retention_holds_parse(const char *file, const char *text, size_t count,
         struct retention_holds **ret_holds, char *ret_error, size_t error_bytes)
 {
-	struct retention_reading reading = { .file = file,
-		.noun = "hold",
-		.help = "retention",
-		.error = ret_error,
-		.error_bytes = error_bytes };
+	struct retention_reading reading = {
+		.file = file, .noun = "hold", .error = ret_error, .error_bytes = error_bytes
+	};
 	AUTO(config) config = NULL;
 	AUTO(retention_holds) holds = retention_holds_new();
 	const struct config_node *list = NULL;
+	const struct config_node *root = NULL;
 	if (!holds)
 		return -ENOMEM;
-	int r = config_parse(file, text, count, &config, ret_error, error_bytes);
+	int r = retention_open(&reading, text, count, &config, &root);
 	if (r < 0)
 		return r;
-	const struct config_node *root = config_root(config);
-	if (!root)
-		return retention_refuse(&reading, NULL, NULL, "the file is empty");
 	r = retention_list(&reading, root, "holds", RETENTION_HOLDS_MAX, &list);
 	for (uint32_t i = 0; r == 0 && list && i < config_node_count(list); i++)
 		r = retention_read_hold(&reading, config_node_item(list, i), holds);

@@ -89,10 +89,7 @@ static bool admin_ask_reply(struct admin_asking *asking, struct json_reply *ret_
 {
 	AUTO_BUF body = { 0 };
 	AUTO_BUF payload = { 0 };
-	AUTO_BUF sealed = { 0 };
 	AUTO_BUF unpacked = { .limit = NET_MESSAGE_BYTES_MAX };
-	autofree uint8_t *bytes = NULL;
-	size_t count = 0;
 	struct wire_message message;
 	struct wire_admin_reply wire;
 	struct json_writer json = admin_body_begin(&body);
@@ -100,11 +97,8 @@ static bool admin_ask_reply(struct admin_asking *asking, struct json_reply *ret_
 	json_key_text(&json, "request", asking->id);
 	admin_body_end(&json);
 	admin_asking_put(asking, "admin.progress", &body, &payload);
-	wire_seal(WIRE_ADMIN, &payload, &sealed);
-	if (body.failed || payload.failed || sealed.failed ||
-	        net_call(asking->net, sealed.bytes, sealed.count, ADMIN_PROGRESS_MS, &bytes,
-	                &count) < 0 ||
-	        wire_open(bytes, count, &unpacked, &message) < 0)
+	if (body.failed || client_call_beside(asking->net, WIRE_ADMIN, &payload, ADMIN_PROGRESS_MS,
+	                           &unpacked, &message) < 0)
 		return false;
 	asking->is_unknown = message.kind != WIRE_ADMIN_REPLY ||
 	                     wire_get_admin_reply(&message.payload, &wire) < 0;

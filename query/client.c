@@ -78,22 +78,29 @@ void client_free(struct client *client)
 	free(client);
 }
 
-static int client_call_once(struct client *client, enum wire_kind kind, const struct buf *payload,
-        uint32_t timeout_ms, struct buf *unpacked, struct wire_message *ret_reply)
+static int client_exchange(struct net_client *net, enum wire_kind kind, const struct buf *payload,
+        uint32_t timeout_ms, struct buf *sealed, struct buf *unpacked,
+        struct wire_message *ret_reply)
 {
-	buf_reset(&client->sealed);
-	wire_seal(kind, payload, &client->sealed);
-	if (client->sealed.failed)
+	buf_reset(sealed);
+	wire_seal(kind, payload, sealed);
+	if (payload->failed || sealed->failed)
 		return -ENOMEM;
 
 	autofree uint8_t *reply = NULL;
 	size_t reply_count = 0;
-	int result = net_call(client->net, client->sealed.bytes, client->sealed.count, timeout_ms,
-	        &reply, &reply_count);
+	int result = net_call(net, sealed->bytes, sealed->count, timeout_ms, &reply, &reply_count);
 	if (result < 0)
 		return result;
 	buf_reset(unpacked);
 	return wire_open(reply, reply_count, unpacked, ret_reply);
+}
+
+int client_call_beside(struct net_client *net, enum wire_kind kind, const struct buf *payload,
+        uint32_t timeout_ms, struct buf *unpacked, struct wire_message *ret_reply)
+{
+	AUTO_BUF sealed = { 0 };
+	return client_exchange(net, kind, payload, timeout_ms, &sealed, unpacked, ret_reply);
 }
 
 /*
@@ -113,7 +120,8 @@ static int client_reach(struct client *client)
 		return -ENOMEM;
 	uint32_t timeout_ms = client->timeout_ms < CLIENT_REACH_MS ? client->timeout_ms
 	                                                           : CLIENT_REACH_MS;
-	int result = client_call_once(client, WIRE_QUERY, &payload, timeout_ms, &unpacked, &reply);
+	int result = client_exchange(
+	        client->net, WIRE_QUERY, &payload, timeout_ms, &client->sealed, &unpacked, &reply);
 	if (result == -ECONNREFUSED)
 		return result;
 	client->reached = true;
@@ -128,8 +136,8 @@ int client_call(struct client *client, enum wire_kind kind, const struct buf *pa
 	int result = client_reach(client);
 	if (result < 0)
 		return result;
-	return client_call_once(client, kind, payload, timeout_ms ? timeout_ms : client->timeout_ms,
-	        unpacked, ret_reply);
+	return client_exchange(client->net, kind, payload,
+	        timeout_ms ? timeout_ms : client->timeout_ms, &client->sealed, unpacked, ret_reply);
 }
 
 int client_explain(const struct client *client, int result)
@@ -287,10 +295,7 @@ static bool client_ask_progress(void *owner, uint64_t *ret_done, uint64_t *ret_t
 {
 	struct client *client = owner;
 	AUTO_BUF payload = { 0 };
-	AUTO_BUF sealed = { 0 };
 	AUTO_BUF unpacked = { .limit = NET_MESSAGE_BYTES_MAX };
-	autofree uint8_t *reply = NULL;
-	size_t reply_count = 0;
 	struct wire_message message;
 	struct wire_page page;
 	struct wire_progress progress;
@@ -300,11 +305,8 @@ static bool client_ask_progress(void *owner, uint64_t *ret_done, uint64_t *ret_t
 	wire_put_query(
 	        &(struct wire_query){ .question = WIRE_ASK_PROGRESS, .ticket = client->ticket },
 	        &payload);
-	wire_seal(WIRE_QUERY, &payload, &sealed);
-	if (payload.failed || sealed.failed ||
-	        net_call(client->progress_net, sealed.bytes, sealed.count, CLIENT_PROGRESS_MS,
-	                &reply, &reply_count) < 0 ||
-	        wire_open(reply, reply_count, &unpacked, &message) < 0)
+	if (client_call_beside(client->progress_net, WIRE_QUERY, &payload, CLIENT_PROGRESS_MS,
+	            &unpacked, &message) < 0)
 		return false;
 	if (message.kind != WIRE_PAGE || wire_get_page(&message.payload, &page) < 0) {
 		client->ticket = 0;

@@ -18,6 +18,7 @@
 #define CLIENT_ANSWER_BYTES_MAX (2ull << 30)
 
 struct client;
+struct net_client;
 
 /* 0, or an exit code after complaining. */
 int client_open(const struct shared_args *shared, struct client **ret_client);
@@ -34,6 +35,13 @@ int client_ask(struct client *client, const struct wire_query *query, struct buf
  * is that of the options. Negative errno as net_call() and wire_open(); nothing is printed.
  */
 int client_call(struct client *client, enum wire_kind kind, const struct buf *payload,
+        uint32_t timeout_ms, struct buf *unpacked, struct wire_message *ret_reply);
+
+/*
+ * The same on a connection of its own, in so much time at the most: for who asks how far that is
+ * which the client waits for.
+ */
+int client_call_beside(struct net_client *net, enum wire_kind kind, const struct buf *payload,
         uint32_t timeout_ms, struct buf *unpacked, struct wire_message *ret_reply);
 
 /* What a failed client_call() means to the user: complains, returns the exit code. */

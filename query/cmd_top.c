@@ -12,9 +12,9 @@
 #include "profile/folded.h"
 #include "profile/naming.h"
 #include "profile/pprof.h"
+#include "query/all_stacks.h"
 #include "query/cmd_list.h"
 #include "query/complain.h"
-#include "query/flame_page.h"
 #include "query/functions.h"
 #include "query/groups.h"
 #include "query/output.h"
@@ -161,12 +161,7 @@ static void top_put_csv(const struct top *top, struct buf *to)
 		buf_printf(to, "%llu,%.9f,%llu,%.9f,", (unsigned long long)function->flat[0],
 		        (double)function->flat[0] / whole, (unsigned long long)function->cum[0],
 		        (double)function->cum[0] / whole);
-		text_put_csv(to, top->source->unit);
-		buf_put_u8(to, ',');
-		text_put_csv(to, names_function(top->names, function->name));
-		buf_put_u8(to, ',');
-		text_put_csv(to, names_module(top->names, function->name));
-		buf_put_u8(to, '\n');
+		rows_put_csv_function(top->names, function->name, top->source->unit, to);
 	}
 }
 
@@ -281,12 +276,7 @@ static void top_csv_group(const struct top_groups *all, const struct top *top, u
 		}
 		buf_printf(all->to, "%llu,%llu,", (unsigned long long)function->flat[0],
 		        (unsigned long long)function->cum[0]);
-		text_put_csv(all->to, top->source->unit);
-		buf_put_u8(all->to, ',');
-		text_put_csv(all->to, names_function(top->names, function->name));
-		buf_put_u8(all->to, ',');
-		text_put_csv(all->to, names_module(top->names, function->name));
-		buf_put_u8(all->to, '\n');
+		rows_put_csv_function(top->names, function->name, top->source->unit, all->to);
 	}
 }
 
@@ -367,14 +357,6 @@ static int top_by(const struct top_args *args, const struct source_request *requ
 	return code;
 }
 
-/* Tables need functions, and only what is drawn or handed on needs every stack. */
-static uint32_t top_question(enum output_format format)
-{
-	bool is_table = format == FORMAT_TABLE || format == FORMAT_WIDE || format == FORMAT_JSON ||
-	                format == FORMAT_CSV;
-	return is_table ? WIRE_ASK_FUNCTIONS : WIRE_ASK_PROFILE;
-}
-
 static int cmd_top_run(void *opaque, const struct option_args *words)
 {
 	const struct top_args *args = opaque;
@@ -386,7 +368,7 @@ static int cmd_top_run(void *opaque, const struct option_args *words)
 		.type = args->type,
 		.level = NAMING_FUNCTION,
 		.group = WIRE_GROUP_TYPE,
-		.question = top_question(format),
+		.question = all_stacks_wants(format) ? WIRE_ASK_PROFILE : WIRE_ASK_FUNCTIONS,
 		.nodes_max = args->limit,
 		.by_cum = args->sort == 1,
 	};
@@ -406,11 +388,8 @@ static int cmd_top_run(void *opaque, const struct option_args *words)
 		return code;
 	if (format == FORMAT_FOLDED || format == FORMAT_PPROF || format == FORMAT_CSV)
 		report_remark(source);
-	if (format == FORMAT_HTML)
-		return flame_page_deliver(source, &args->shared,
-		        args->out || output.terminal ? args->out : "-", "flame", 0);
-	if (format == FORMAT_FOLDED || format == FORMAT_PPROF)
-		return rows_deliver(&source->sides[0], format, names_frame_name, 0, &output);
+	if (all_stacks_wants(format))
+		return all_stacks_deliver(source, format, &args->shared, args->out, &output);
 
 	if (args->by) {
 		code = top_by(args, &request, source, format, &output, &text);

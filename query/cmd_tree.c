@@ -12,9 +12,9 @@
 
 #include "core/auto.h"
 #include "profile/naming.h"
+#include "query/all_stacks.h"
 #include "query/cmd_list.h"
 #include "query/complain.h"
-#include "query/flame_page.h"
 #include "query/group_frames.h"
 #include "query/output.h"
 #include "query/report.h"
@@ -294,12 +294,7 @@ static void tree_put_csv(const struct tree *tree, struct buf *to)
 		const struct tree_view_node *node = tree_view_get(tree->view, id);
 		buf_printf(to, "%u,%llu,%llu,", node->depth, (unsigned long long)node->total[0],
 		        (unsigned long long)node->self[0]);
-		text_put_csv(to, tree->source->unit);
-		buf_put_u8(to, ',');
-		text_put_csv(to, names_function(tree->names, node->name));
-		buf_put_u8(to, ',');
-		text_put_csv(to, names_module(tree->names, node->name));
-		buf_put_u8(to, '\n');
+		rows_put_csv_function(tree->names, node->name, tree->source->unit, to);
 		id = tree_view_next(tree->view, id);
 	}
 }
@@ -311,9 +306,7 @@ static void tree_put_csv(const struct tree *tree, struct buf *to)
 static void tree_request(
         const struct tree_args *args, enum output_format format, struct source_request *request)
 {
-	bool is_table = format == FORMAT_TABLE || format == FORMAT_WIDE || format == FORMAT_JSON ||
-	                format == FORMAT_CSV;
-	if (!is_table)
+	if (all_stacks_wants(format))
 		return;
 	request->question = WIRE_ASK_TREE;
 	if (args->limit > 0 && args->limit < TREE_NODES_EACH * TREE_NODES_MIN)
@@ -343,11 +336,8 @@ static int cmd_tree_run(void *opaque, const struct option_args *words)
 		return code;
 	if (format == FORMAT_FOLDED || format == FORMAT_PPROF || format == FORMAT_CSV)
 		report_remark(source);
-	if (format == FORMAT_HTML)
-		return flame_page_deliver(source, &args->shared,
-		        args->out || output.terminal ? args->out : "-", "flame", 0);
-	if (format == FORMAT_FOLDED || format == FORMAT_PPROF)
-		return rows_deliver(&source->sides[0], format, names_frame_name, 0, &output);
+	if (all_stacks_wants(format))
+		return all_stacks_deliver(source, format, &args->shared, args->out, &output);
 
 	AUTO(names) names = names_new();
 	AUTO(tree_view) view = names ? tree_view_new(names) : NULL;

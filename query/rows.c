@@ -11,6 +11,7 @@
 #include "core/auto.h"
 #include "profile/pprof.h"
 #include "query/complain.h"
+#include "query/text.h"
 #include "query/units.h"
 
 int rows_explain(int result)
@@ -22,6 +23,17 @@ int rows_explain(int result)
 		return complain(EXIT_CODE_FAILED,
 		        "out of memory; narrow the question by labels or a shorter range");
 	return complain(EXIT_CODE_FAILED, "%s", strerrordesc_np(-result));
+}
+
+void rows_put_csv_function(
+        const struct names *names, uint32_t name, const char *unit, struct buf *to)
+{
+	text_put_csv(to, unit);
+	buf_put_u8(to, ',');
+	text_put_csv(to, names_function(names, name));
+	buf_put_u8(to, ',');
+	text_put_csv(to, names_module(names, name));
+	buf_put_u8(to, '\n');
 }
 
 int rows_add_functions(struct functions *functions, const struct source *source, uint32_t side)

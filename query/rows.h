@@ -17,6 +17,10 @@ int rows_deliver(const struct source_side *side, enum output_format format, fram
 /* Two sides as `stack A B` per line, what difference flame graphs are drawn from. An exit code. */
 int rows_deliver_both(const struct source *source, frame_name name, const struct output *output);
 
+/* The last columns of a line of CSV, with its end: unit, function and module. */
+void rows_put_csv_function(
+        const struct names *names, uint32_t name, const char *unit, struct buf *to);
+
 /* Adds a side's functions, whatever form its rows are in. As functions_add(). */
 int rows_add_functions(struct functions *functions, const struct source *source, uint32_t side);
 

@@ -176,17 +176,24 @@ static void tables_grow_in_the_midst_of_many(void **state)
 	pair_free(&pair);
 }
 
+/* Stacks of `from`. Returns how much they bring to a dict that has nothing yet. */
+static struct dict_mark random_stacks(
+        struct dict *from, uint64_t seed, uint32_t *ret_ids, uint32_t count)
+{
+	AUTO(dict) whole = dict_new(dict_limits_default);
+	AUTO(dict_remap) measure = dict_remap_new(from, whole);
+	for (uint32_t i = 0; i < count; i++)
+		ret_ids[i] = random_stack(from, seed, i);
+	CHECK_OK(dict_remap_nodes(measure, ret_ids, count));
+	return dict_mark(whole);
+}
+
 /* Whatever is full: what was there before is there after it was taken back, and fits again. */
 static void a_dict_that_is_full_in_the_midst_is_taken_back(void **state)
 {
 	AUTO(dict) from = dict_new(dict_limits_default);
-	AUTO(dict) whole = dict_new(dict_limits_default);
-	AUTO(dict_remap) measure = dict_remap_new(from, whole);
 	uint32_t ids[60];
-	for (uint32_t i = 0; i < COUNT_OF(ids); i++)
-		ids[i] = random_stack(from, 3, i);
-	CHECK_OK(dict_remap_nodes(measure, ids, COUNT_OF(ids)));
-	struct dict_mark all = dict_mark(whole);
+	struct dict_mark all = random_stacks(from, 3, ids, COUNT_OF(ids));
 	for (uint32_t left = 1; left < all.nodes; left += 1 + left / 9) {
 		struct dict_limits limits = dict_limits_default;
 		limits.nodes = all.nodes - left;
@@ -234,12 +241,8 @@ static void an_id_that_there_is_not_is_refused_before_anything_is_added(void **s
 static void running_out_of_memory_in_the_midst_can_be_tried_again(void **state)
 {
 	AUTO(dict) from = dict_new(dict_limits_default);
-	AUTO(dict) whole = dict_new(dict_limits_default);
-	AUTO(dict_remap) measure = dict_remap_new(from, whole);
 	uint32_t ids[100];
-	for (uint32_t i = 0; i < COUNT_OF(ids); i++)
-		ids[i] = random_stack(from, 5, i);
-	CHECK_OK(dict_remap_nodes(measure, ids, COUNT_OF(ids)));
+	struct dict_mark all = random_stacks(from, 5, ids, COUNT_OF(ids));
 	uint32_t failures = 0;
 	for (;; failures++) {
 		AUTO(dict) to = dict_new(dict_limits_default);
@@ -252,7 +255,7 @@ static void running_out_of_memory_in_the_midst_can_be_tried_again(void **state)
 		check_known(remap, from, to);
 		CHECK_OK(dict_remap_nodes(remap, ids, COUNT_OF(ids)));
 		check_known(remap, from, to);
-		assert_int_equal(dict_mark(to).nodes, dict_mark(whole).nodes);
+		assert_int_equal(dict_mark(to).nodes, all.nodes);
 	}
 	CHECK(failures > 10);
 }
