@@ -156,10 +156,8 @@ static int side_name(struct build *build, uint32_t index, struct batch *middle)
 	 */
 	store_read_lock(build->store);
 	int r = middle_fill(build, index, middle);
-	for (uint32_t i = 0; i < work->sum.parts_count; i++) {
-		free(work->sum.parts[i].rows);
-		work->sum.parts[i] = (struct store_sum_part){ 0 };
-	}
+	for (uint32_t i = 0; i < work->sum.parts_count; i++)
+		store_sum_part_fini(&work->sum.parts[i]);
 	if (r == 0)
 		r = naming_apply(
 		        middle, &source.source, (enum naming_level)build->query->level, to->batch);

@@ -70,19 +70,44 @@ static struct named_stacks_rows fold_rows(
 		.count = end - low };
 }
 
+static int fold_add(struct fold *fold, uint32_t side, struct named_stacks_rows rows)
+{
+	uint64_t *whole = &fold->ranking.whole[side];
+	bool is_overflown = false;
+	for (uint32_t i = 0; i < rows.count; i++)
+		is_overflown |= __builtin_add_overflow(
+		        *whole, rows.rows ? rows.rows[i].value : rows.values[i], whole);
+	if (is_overflown)
+		return -EOVERFLOW;
+	return rows.count > 0 ? named_stacks_add(fold->stacks, &fold->source, side, rows) : 0;
+}
+
+/* A part of a side, in whatever way its rows came. */
+static int fold_part(struct fold *fold, uint32_t side, uint32_t part, uint32_t group)
+{
+	const struct answer_sum *sum = &fold->sums[side];
+	const struct store_sum_part *of = &sum->sum.parts[part];
+	int r = fold_add(fold, side, fold_rows(sum, part, group));
+	for (uint32_t i = 0; i < of->runs_count && of->runs_group == group && r == 0; i++)
+		r = fold_add(fold, side,
+		        (struct named_stacks_rows){
+		                .generation = sum->match->parts[part].generation,
+		                .dict = sum->match->parts[part].dict,
+		                .nodes = of->runs[i].nodes,
+		                .values = of->runs[i].values,
+		                .count = of->runs[i].count,
+		        });
+	return r;
+}
+
 /* One group of one side is gathered. */
 static int fold_side(struct fold *fold, uint32_t side, uint32_t group)
 {
 	const struct answer_sum *sum = &fold->sums[side];
 	int r = 0;
 	assert(sum->match);
-	for (uint32_t part = 0; part < sum->sum.parts_count && r == 0; part++) {
-		struct named_stacks_rows rows = fold_rows(sum, part, group);
-		if (rows.count > 0)
-			r = named_stacks_add(fold->stacks, &fold->source, side, rows);
-		for (uint32_t i = 0; i < rows.count; i++)
-			fold->ranking.whole[side] += rows.rows[i].value;
-	}
+	for (uint32_t part = 0; part < sum->sum.parts_count && r == 0; part++)
+		r = fold_part(fold, side, part, group);
 	for (uint32_t i = 0; i < sum->match->series_count; i++)
 		if (sum->groups.of_series[i] == group)
 			fold->ranking.watched[side] += sum->sum.coverage_ns[i];
@@ -124,8 +149,10 @@ static int fold_groups(struct fold *fold)
 static int fold_take(struct fold *fold, char *ret_error, size_t error_bytes)
 {
 	struct dict *dicts[ANSWER_SIDES_MAX];
-	for (uint32_t i = 0; i < ANSWER_SIDES_MAX; i++)
+	for (uint32_t i = 0; i < ANSWER_SIDES_MAX; i++) {
 		dicts[i] = fold->answer->dict;
+		fold->sums[i].takes_runs = true;
+	}
 	int r = answer_sum_take(
 	        fold->store, fold->query, fold->options, dicts, fold->sums, ret_error, error_bytes);
 	/* What is not there at all has its parts all the same. */

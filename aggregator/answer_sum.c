@@ -134,7 +134,7 @@ size_t answer_sum_bytes(const struct answer_sum *work)
 {
 	size_t bytes = work->match->series_count * sizeof(*work->sum.coverage_ns);
 	for (uint32_t i = 0; i < work->sum.parts_count; i++)
-		bytes += work->sum.parts[i].rows_count * sizeof(*work->sum.parts[i].rows);
+		bytes += store_sum_part_bytes(&work->sum.parts[i]);
 	return bytes;
 }
 
@@ -187,6 +187,7 @@ int answer_sum_take(struct store *store, const struct wire_query *query,
 			.memory_max = options->memory_max,
 			.cancelled = options->cancelled,
 			.read_ns = options->read_ns,
+			.takes_runs = works[i].takes_runs,
 		};
 	}
 	r = r < 0 ? r : store_sum_sides(store, sides, count, sums);

@@ -21,6 +21,7 @@ struct answer_sum {
 	struct store_match *match;
 	struct answer_groups groups;
 	struct store_sum sum;
+	bool takes_runs; /* said before: as struct store_sum_options has it */
 };
 
 void answer_sum_fini(struct answer_sum *work);
@@ -35,10 +36,10 @@ int answer_sum_match(struct store *store, const struct wire_query *query,
         const struct wire_query_side *side, struct dict *dict, struct answer_sum *work);
 
 /*
- * All sides of the question, in one pass over the store: `works` zeroed, one for each, and the dict
- * that the groups of each are of. Groups get numbers in order of their series there, which may hold
- * those of another side. Values are in units: a series of a group has period 1, except where
- * nothing is grouped. Errors with text where a selector is at fault.
+ * All sides of the question, in one pass over the store: `works` zeroed (but for takes_runs), one
+ * for each, and the dict that the groups of each are of. Groups get numbers in order of their
+ * series there, which may hold those of another side. Values are in units: a series of a group has
+ * period 1, except where nothing is grouped. Errors with text where a selector is at fault.
  */
 int answer_sum_take(struct store *store, const struct wire_query *query,
         const struct answer_build_options *options, struct dict *const *dicts,

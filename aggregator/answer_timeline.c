@@ -121,7 +121,9 @@ static int timeline_mark(
         struct timeline *timeline, uint32_t part, const struct store_sum_row *rows, uint32_t count)
 {
 	const struct store_match_part *of = &timeline->sum.match->parts[part];
-	struct named_stacks_rows stacks = { of->generation, of->dict, rows, count };
+	struct named_stacks_rows stacks = {
+		.generation = of->generation, .dict = of->dict, .rows = rows, .count = count
+	};
 	int r = timeline_grow_marks(timeline, part);
 	const struct store_marks *marks = &timeline->marks[part];
 	return r < 0 ? r

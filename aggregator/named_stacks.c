@@ -213,7 +213,7 @@ int named_stacks_name(struct named_stacks *stacks, struct naming *naming,
 	uint32_t count, named, made = 0;
 	const uint32_t *known = naming_known(naming, &count);
 	for (uint32_t i = 0; i < rows.count; i++) {
-		uint32_t node = rows.rows[i].node;
+		uint32_t node = named_stacks_rows_node(&rows, i);
 		if (node < count && known[node] != ID_NONE)
 			continue;
 		int r = 0;

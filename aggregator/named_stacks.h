@@ -45,12 +45,15 @@ void named_stacks_leave(struct named_stacks *stacks);
 /* Between enter and leave, in bytes. */
 size_t named_stacks_memory(const struct named_stacks *stacks);
 
-/* Rows of one generation. */
+/* Rows of one generation: as the store sorted them, or one of its runs. */
 struct named_stacks_rows {
 	uint32_t generation;
 	const struct dict *dict; /* of the generation */
 	const struct store_sum_row *rows;
 	uint32_t count;
+	/* Where `rows` is NULL. */
+	const uint32_t *nodes;
+	const uint64_t *values;
 };
 
 /*

@@ -296,7 +296,7 @@ int named_stacks_prepare(struct named_stacks *stacks, struct naming_source *sour
 
 /* Where the stacks of the rows are, which have names. -ENOMEM. */
 static int generation_names_place(struct generation_names *names, const uint32_t *place_of,
-        const struct store_sum_row *rows, uint32_t count)
+        const struct named_stacks_rows *rows)
 {
 	uint32_t known_count;
 	const uint32_t *known = naming_known(names->naming, &known_count);
@@ -309,34 +309,46 @@ static int generation_names_place(struct generation_names *names, const uint32_t
 		names->places = places;
 		names->places_count = known_count;
 	}
-	for (uint32_t i = 0; i < count; i++)
-		names->places[rows[i].node] = place_of[known[rows[i].node]];
+	for (uint32_t i = 0; i < rows->count; i++) {
+		uint32_t node = named_stacks_rows_node(rows, i);
+		names->places[node] = place_of[known[node]];
+	}
 	return 0;
 }
 
 /* Rows are in the order of the store's nodes, and places lie anywhere. */
 #define GATHER_AHEAD 16
 
-/* From `first` on. Where it ends: the first row whose stack has no place yet. */
-static uint32_t gather_rows(struct gathered *gathered, const struct generation_names *names,
-        const struct named_stacks_rows *rows, uint32_t first)
+/* How many: up to the first row whose stack has no place yet. */
+static inline __attribute__((always_inline)) uint32_t gather_rows_of(struct gathered *gathered,
+        const struct generation_names *names, const struct named_stacks_rows rows)
 {
-	const struct store_sum_row *all = rows->rows;
 	const uint32_t *places = names->places;
 	uint32_t count = names->places_count;
 	uint64_t *self = gathered->self;
 	uint8_t *touched = gathered->touched;
-	for (uint32_t i = first; i < rows->count; i++) {
-		uint32_t ahead = i + GATHER_AHEAD < rows->count ? all[i + GATHER_AHEAD].node : 0;
+	for (uint32_t i = 0; i < rows.count; i++) {
+		uint32_t next = i + GATHER_AHEAD;
+		uint32_t ahead = next < rows.count ? named_stacks_rows_node(&rows, next) : 0;
 		if (ahead < count && places[ahead] != ID_NONE)
 			__builtin_prefetch(&self[places[ahead]], 1);
-		uint32_t place = all[i].node < count ? places[all[i].node] : ID_NONE;
+		uint32_t node = named_stacks_rows_node(&rows, i);
+		uint32_t place = node < count ? places[node] : ID_NONE;
 		if (place == ID_NONE)
 			return i;
-		self[place] += all[i].value;
+		self[place] += rows.rows ? rows.rows[i].value : rows.values[i];
 		touched[place >> BLOCK_BITS] = TOUCHED_SELF;
 	}
-	return rows->count;
+	return rows.count;
+}
+
+static uint32_t gather_rows(struct gathered *gathered, const struct generation_names *names,
+        const struct named_stacks_rows *rows)
+{
+	struct named_stacks_rows run = *rows;
+	run.rows = NULL;
+	return rows->rows ? gather_rows_of(gathered, names, *rows)
+	                  : gather_rows_of(gathered, names, run);
 }
 
 int named_stacks_add(struct named_stacks *stacks, struct naming_source *source, uint32_t side,
@@ -353,19 +365,24 @@ int named_stacks_add(struct named_stacks *stacks, struct naming_source *source, 
 	if (r < 0)
 		return r;
 	/* All of them have places, if no stack is new; what has none is named together. */
-	uint32_t done = gather_rows(gathered, names, &rows, 0);
+	uint32_t done = gather_rows(gathered, names, &rows);
 	if (done == rows.count)
 		return 0;
-	rows.rows += done;
+	if (rows.rows) {
+		rows.rows += done;
+	} else {
+		rows.nodes += done;
+		rows.values += done;
+	}
 	rows.count -= done;
 	r = named_stacks_prepare(stacks, source, rows, &names);
 	if (r == 0)
-		r = generation_names_place(names, stacks->place_of, rows.rows, rows.count);
+		r = generation_names_place(names, stacks->place_of, &rows);
 	if (r == 0)
 		r = named_stacks_reserve_side(stacks, side);
 	if (r < 0)
 		return r;
-	done = gather_rows(gathered, names, &rows, 0);
+	done = gather_rows(gathered, names, &rows);
 	assert(done == rows.count);
 	return 0;
 }

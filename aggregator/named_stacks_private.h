@@ -139,6 +139,11 @@ struct named_stacks {
 	struct named_stacks_state state;
 };
 
+static inline uint32_t named_stacks_rows_node(const struct named_stacks_rows *rows, uint32_t i)
+{
+	return rows->rows ? rows->rows[i].node : rows->nodes[i];
+}
+
 /* Makes what is not there yet. -ENOMEM. */
 int named_stacks_start(struct named_stacks *stacks);
 

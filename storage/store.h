@@ -267,6 +267,11 @@ struct store_sum_options {
 	uint64_t memory_max;
 	const bool *cancelled; /* polled; -ECANCELED */
 	uint64_t *read_ns;     /* NULL, or added to atomically: how much of the range was read */
+	/*
+	 * Whoever adds rows up anyway takes them as they were read (store_sum_run), where that is
+	 * cheaper: they are not sorted, and a stack may be in several of them.
+	 */
+	bool takes_runs;
 };
 
 struct store_sum_row {
@@ -275,10 +280,20 @@ struct store_sum_row {
 	uint64_t value; /* in the unit of the type */
 };
 
+/* Rows of one group in any order. */
+struct store_sum_run {
+	uint32_t *nodes;
+	uint64_t *values; /* not 0, in the unit of the type */
+	uint32_t count;
+};
+
 /* Nodes are of the dict of the part. */
 struct store_sum_part {
 	struct store_sum_row *rows; /* sorted by (group, node), none twice */
 	uint32_t rows_count;
+	struct store_sum_run *runs; /* beside them; none where nobody takes runs */
+	uint32_t runs_count;
+	uint32_t runs_group;
 };
 
 struct store_sum {
@@ -301,6 +316,9 @@ int store_sum(
 int store_sum_sides(struct store *store, const struct store_sum_options *options, uint32_t count,
         struct store_sum *ret_sums);
 void store_sum_fini(struct store_sum *sum);
+void store_sum_part_fini(struct store_sum_part *part);
+/* Of all rows, runs included. */
+uint64_t store_sum_part_bytes(const struct store_sum_part *part);
 
 /*
  * Sums the steps of a range in one pass over it, by group, and apart from that what of it is on

@@ -504,8 +504,10 @@ static int summing_take(struct summing *summing, struct store_sum *sum)
 	int r = 0;
 	for (uint32_t i = 0; i < match->parts_count && r == 0; i++)
 		if (summing->parts[i].sums)
-			r = sums_take_rows(summing->parts[i].sums, &sum->parts[i].rows,
-			        &sum->parts[i].rows_count);
+			r = summing->options->takes_runs
+			            ? sums_take_runs(summing->parts[i].sums, &sum->parts[i])
+			            : sums_take_rows(summing->parts[i].sums, &sum->parts[i].rows,
+			                      &sum->parts[i].rows_count);
 	return r;
 }
 
@@ -562,10 +564,30 @@ int store_sum(
 	return store_sum_sides(store, options, 1, ret_sum);
 }
 
+void store_sum_part_fini(struct store_sum_part *part)
+{
+	for (uint32_t i = 0; i < part->runs_count; i++) {
+		free(part->runs[i].nodes);
+		free(part->runs[i].values);
+	}
+	free(part->runs);
+	free(part->rows);
+	*part = (struct store_sum_part){ 0 };
+}
+
+uint64_t store_sum_part_bytes(const struct store_sum_part *part)
+{
+	uint64_t bytes = part->rows_count * sizeof(*part->rows);
+	for (uint32_t i = 0; i < part->runs_count; i++)
+		bytes += part->runs[i].count *
+		         (sizeof(*part->runs[i].nodes) + sizeof(*part->runs[i].values));
+	return bytes;
+}
+
 void store_sum_fini(struct store_sum *sum)
 {
 	for (uint32_t i = 0; i < sum->parts_count; i++)
-		free(sum->parts[i].rows);
+		store_sum_part_fini(&sum->parts[i]);
 	free(sum->parts);
 	free(sum->coverage_ns);
 	*sum = (struct store_sum){ 0 };

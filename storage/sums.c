@@ -618,3 +618,35 @@ int sums_take_rows(struct sums *sums, struct store_sum_row **ret_rows, uint32_t 
 	*ret_rows_count = count;
 	return 0;
 }
+
+/* A run is handed over, and is empty. */
+static void sums_hand_over(struct sums_run *run, struct store_sum_part *part)
+{
+	if (run->count > 0)
+		part->runs[part->runs_count++] = (struct store_sum_run){ TAKE(run->nodes),
+			TAKE(run->values), run->count };
+}
+
+int sums_take_runs(struct sums *sums, struct store_sum_part *ret_part)
+{
+	struct store_sum_part part = { .runs_group = sums->groups_count ? sums->groups[0] : 0 };
+	int r = 0;
+	if (sums->runs_count == 0 && sums->loose.count == 0)
+		return sums_take_rows(sums, &ret_part->rows, &ret_part->rows_count);
+	part.runs = calloc((size_t)sums->runs_count + 1, sizeof(*part.runs));
+	if (!part.runs)
+		return -ENOMEM;
+	if (sums->is_scattered)
+		r = sums_take_scattered(sums, &part.rows, &part.rows_count);
+	if (r < 0) {
+		store_sum_part_fini(&part);
+		return r;
+	}
+	for (uint32_t i = 0; i < sums->runs_count; i++)
+		sums_hand_over(&sums->runs[i], &part);
+	sums_hand_over(&sums->loose, &part);
+	sums_empty(sums);
+	sums->bound->memory += store_sum_part_bytes(&part);
+	*ret_part = part;
+	return 0;
+}

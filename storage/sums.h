@@ -52,5 +52,11 @@ int sums_add_all(struct sums *sums, uint32_t group, const uint32_t *nodes, const
  */
 int sums_take_rows(struct sums *sums, struct store_sum_row **ret_rows, uint32_t *ret_rows_count);
 
+/*
+ * Likewise, but as they were read where there is one group: runs, and rows of what is in none. The
+ * caller frees by store_sum_part_fini(). -E2BIG, -ENOMEM.
+ */
+int sums_take_runs(struct sums *sums, struct store_sum_part *ret_part);
+
 /* What they would take at once if they had to: the vector, where it is not there yet. */
 uint64_t sums_memory_next(const struct sums *sums);

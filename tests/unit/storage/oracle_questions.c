@@ -159,6 +159,12 @@ static void program_read(
 			        (row[-1].group == row->group && row[-1].node < row->node));
 			answer->value[row->group][oracle_read_node(dict, row->node)] += row->value;
 		}
+		for (uint32_t i = 0; i < sum->parts[part].runs_count; i++) {
+			const struct store_sum_run *run = &sum->parts[part].runs[i];
+			for (uint32_t j = 0; j < run->count; j++)
+				answer->value[sum->parts[part].runs_group][oracle_read_node(
+				        dict, run->nodes[j])] += run->values[j];
+		}
 		for (uint32_t i = 0; i < match->parts[part].series_count; i++)
 			answer->coverage_ns[oracle_read_series(
 			        dict, match->parts[part].series[i])] +=
@@ -331,6 +337,7 @@ void program_query(struct program *program)
 		.memory_max = rng_below(&program->rng, 2)
 		                      ? 64 << 20
 		                      : (uint64_t)100000 * (match->parts_count + 1),
+		.takes_runs = rng_below(&program->rng, 2),
 	};
 	int r = store_sum(program->store, &options, &sum);
 	if (r < 0) {
@@ -340,6 +347,7 @@ void program_query(struct program *program)
 	memset(&answer, 0, sizeof(answer));
 	program_read(&sum, match, &answer);
 	store_sum_fini(&sum);
+	options.takes_runs = false;
 	program_compare(program, &question, &answer, &expected);
 	struct reached *reached = program->reached;
 	if (answer.completeness.resolution_coarsest_ns > reached->coarsest_ns)

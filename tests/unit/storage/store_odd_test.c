@@ -313,6 +313,12 @@ static void odd_read(const struct odd *odd, const struct store_match *match,
 			to->value[row->group][odd_find_stack(odd, of->dict, row->node)] +=
 			        row->value;
 		}
+		for (uint32_t i = 0; i < sum->parts[part].runs_count; i++) {
+			const struct store_sum_run *run = &sum->parts[part].runs[i];
+			for (uint32_t j = 0; j < run->count; j++)
+				to->value[sum->parts[part].runs_group][odd_find_stack(
+				        odd, of->dict, run->nodes[j])] += run->values[j];
+		}
 		for (uint32_t i = 0; i < of->series_count; i++)
 			to->coverage_ns[odd_find_series(odd, of->dict, of->series[i])] +=
 			        sum->coverage_ns[of->first + i];
@@ -388,10 +394,12 @@ static void odd_ask(struct odd *odd)
 		.match = match,
 		.groups = groups,
 		.memory_max = 64 << 20,
+		.takes_runs = below(odd, 2),
 	};
 	CHECK_OK(store_sum(odd->store, &options, &sum));
 	odd_compare(odd, &question, match, &sum);
 	store_sum_fini(&sum);
+	options.takes_runs = false;
 	odd_ask_more(odd, options);
 }
 

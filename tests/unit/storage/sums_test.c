@@ -80,7 +80,43 @@ static uint32_t draw_dictionary(
 	return count;
 }
 
-/* Whole dictionaries of one group, alone, many, beside single nodes, and in an order of their own.
+/* Rows and runs of one group, added up. */
+static void take_any(struct sums *sums, struct sums_bound *bound, uint64_t *ret_values)
+{
+	struct store_sum_part part = { 0 };
+	CHECK_OK(sums_take_runs(sums, &part));
+	assert_int_equal(bound->memory, store_sum_part_bytes(&part));
+	for (uint32_t i = 0; i < part.rows_count; i++) {
+		assert_int_equal(part.rows[i].group, groups[0]);
+		ret_values[part.rows[i].node] += part.rows[i].value;
+	}
+	assert_true(part.runs_count == 0 || part.runs_group == groups[0]);
+	for (uint32_t i = 0; i < part.runs_count; i++) {
+		assert_true(part.runs[i].count > 0);
+		for (uint32_t j = 0; j < part.runs[i].count; j++) {
+			assert_true(part.runs[i].values[j] > 0);
+			ret_values[part.runs[i].nodes[j]] += part.runs[i].values[j];
+		}
+	}
+	store_sum_part_fini(&part);
+	bound->memory = 0;
+}
+
+/* Rows of one series: any order, some twice. */
+static void add_series(struct rng *rng, struct sums *sums, uint64_t *expected)
+{
+	struct row rows[NODES / 4] = { 0 };
+	for (size_t i = 0; i < COUNT_OF(rows); i++) {
+		rows[i].node = (uint32_t)rng_below(rng, NODES);
+		rows[i].value = rng_below(rng, 3);
+		expected[rows[i].node] += 2 * rows[i].value;
+	}
+	CHECK_OK(sums_add_rows(sums, 0, rows, COUNT_OF(rows), 2));
+}
+
+/*
+ * Whole dictionaries of one group, alone, many, beside single nodes and rows of series, and in an
+ * order of their own; taken sorted, or as they came.
  */
 static void dictionaries_add_up(void **state)
 {
@@ -105,6 +141,14 @@ static void dictionaries_add_up(void **state)
 			uint32_t node = (uint32_t)rng_below(&rng, NODES);
 			CHECK_OK(sums_add(sums, 0, node, 5));
 			expected[node] += 5;
+		}
+		for (uint64_t i = rng_below(&rng, 3); i > 0; i--)
+			add_series(&rng, sums, expected);
+		if (seed % 2) {
+			uint64_t values_of[NODES] = { 0 };
+			take_any(sums, &bound, values_of);
+			assert_memory_equal(values_of, expected, sizeof(expected));
+			continue;
 		}
 		CHECK_OK(sums_take_rows(sums, &rows, &count));
 		for (uint32_t node = 0; node < NODES; node++) {
