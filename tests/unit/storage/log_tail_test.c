@@ -54,6 +54,7 @@ static void the_file_with_the_highest_number_is_filled_to_a_page(void **state)
 	assert_int_equal(log_tail_fill(&tail, dir.path, 5 * PAGE - 2 * 7), 0);
 	/* It went elsewhere, so it is looked for, and what is short is left as it is. */
 	put_file(dir.path, "1000000.log", 0);
+	put_file(dir.path, "999999.log", 300); /* as text it would be the last */
 	log_tail_check(&tail, dir.path);
 	assert_int_equal(log_tail_fill(&tail, dir.path, 20000), 5 * PAGE - 7 - 20000);
 	assert_int_equal(log_tail_fill(&tail, dir.path, PAGE), 0);
