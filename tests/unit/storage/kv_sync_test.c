@@ -130,7 +130,7 @@ static void merge_nothing_in_a_child(const struct test_dir *dir)
 	struct rlimit none = { 0, 0 };
 	int silent = open("/dev/null", O_WRONLY | O_CLOEXEC);
 	(void)setrlimit(RLIMIT_CORE, &none);
-	(void)signal(SIGABRT, SIG_DFL);
+	(void)sigaction(SIGABRT, &(struct sigaction){ .sa_handler = SIG_DFL }, NULL);
 	if (silent >= 0)
 		(void)dup2(silent, STDERR_FILENO); /* what the assertion says */
 	struct kv *kv = open_kv(dir);
