@@ -98,13 +98,42 @@ int admin_audit_list(struct admin_call *call)
 	return r < 0 ? admin_failed(call, "reading the audit log", r) : 0;
 }
 
+/* Is what was noted in the chain? If not, what became of it. `seq` 0: its number was not noted. */
+static void audit_put_noted(
+        const struct audit_verified *verified, uint64_t seq, struct json_writer *json)
+{
+	const char *why = "";
+	if (!verified->has_noted && verified->broken_seq > 0 &&
+	        (seq == 0 || seq >= verified->broken_seq))
+		why = "it is not before what is broken, and what is behind that proves nothing";
+	else if (!verified->has_noted && seq > verified->last_seq)
+		why = "the log ends before it: its end was cut off";
+	else if (!verified->has_noted && seq > 0)
+		why = "the record of that number has another hash: the chain was made anew";
+	else if (!verified->has_noted)
+		why = "no record has that hash: the log was cut off, or made anew";
+	json_key(json, "noted");
+	json_object_begin(json);
+	json_key_bool(json, "is_there", verified->has_noted);
+	json_key_u64(json, "seq", verified->has_noted ? verified->noted_seq : seq);
+	json_key_text(json, "why", why);
+	json_object_end(json);
+}
+
 int admin_audit_verify(struct admin_call *call)
 {
+	const char *noted = json_body_text(call->body, "noted_hash");
 	struct audit_verified verified;
+	struct sha256 hash;
 	char hex[SHA256_HEX_BYTES];
-	int r = store_audit_verify(call->store, &verified);
+	if (*noted && sha256_of_hex(noted, &hash) < 0)
+		return admin_refuse(call, WIRE_INVALID,
+		        "noted_hash: a SHA-256 is 64 digits of hex, as --verify prints it");
+	int r = store_audit_verify(call->store, *noted ? &hash : NULL, &verified);
 	if (r < 0)
 		return admin_failed(call, "reading the audit log", r);
+	if (*noted)
+		audit_put_noted(&verified, json_body_u64(call->body, "noted_seq", 0), call->json);
 	sha256_hex(&verified.last_hash, hex);
 	json_key_u64(call->json, "records", verified.records);
 	json_key_u64(call->json, "broken_seq", verified.broken_seq);

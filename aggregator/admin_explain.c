@@ -213,6 +213,15 @@ static int explain_series(
 	return r;
 }
 
+static enum store_inventory_need explain_need(void *owner, const struct store_inventory_unit *unit)
+{
+	const struct explain *explain = owner;
+	/* What becomes of a series is said of each, whatever they have in common. */
+	return selector_judge(explain->selector, plan_known(unit)) == SELECTOR_NONE
+	               ? STORE_NEED_NOTHING
+	               : STORE_NEED_SERIES;
+}
+
 static int explain_visit(void *owner, const struct store_inventory_unit *unit)
 {
 	struct explain *explain = owner;
@@ -352,7 +361,7 @@ int admin_retention_explain(struct admin_call *call)
 		return r;
 	explain->options = keeper_copy_options(call->keeper, &explain->copy, 0);
 	explain->at_ns = json_body_u64(call->body, "at_ns", explain->options.now_ns);
-	r = store_inventory(call->store, (struct store_inventory_options){ .wants_series = true },
+	r = store_inventory(call->store, (struct store_inventory_options){ .need = explain_need },
 	        explain_visit, explain);
 	if (r == 0 && explain->groups_count == 0)
 		r = explain_named(explain);

@@ -28,12 +28,37 @@ struct hold_bytes {
 	uint64_t units[RETENTION_HOLDS_MAX], bytes[RETENTION_HOLDS_MAX];
 };
 
-static bool hold_covers_unit(
-        const struct retention_hold *hold, const struct store_inventory_unit *unit, uint64_t now_ns)
+static enum selector_answer hold_judge(
+        const struct hold_bytes *held, uint32_t at, const struct store_inventory_unit *unit)
 {
+	/* A window without units has no series that could be held. */
+	if (unit->unit == STORE_UNIT_NONE)
+		return SELECTOR_NONE;
+	return retention_hold_judge(&held->holds[at], plan_known(unit), unit->window.from_ns,
+	        unit->window.to_ns, held->now_ns);
+}
+
+/* Series are read where a hold is about labels that a unit's series do not share. */
+static enum store_inventory_need hold_need(void *owner, const struct store_inventory_unit *unit)
+{
+	const struct hold_bytes *held = owner;
+	enum store_inventory_need need = STORE_NEED_NOTHING;
+	for (uint32_t i = 0; i < held->count && need != STORE_NEED_SERIES; i++) {
+		enum store_inventory_need one = plan_need(hold_judge(held, i, unit));
+		need = one > need ? one : need;
+	}
+	return need;
+}
+
+static bool hold_covers_unit(
+        const struct hold_bytes *held, uint32_t at, const struct store_inventory_unit *unit)
+{
+	enum selector_answer answer = hold_judge(held, at, unit);
+	if (answer != SELECTOR_DEPENDS)
+		return answer == SELECTOR_ALL;
 	for (uint32_t i = 0; i < unit->series_count; i++)
-		if (retention_hold_covers(hold, plan_subject(unit, i), unit->window.from_ns,
-		            unit->window.to_ns, now_ns))
+		if (retention_hold_covers(&held->holds[at], plan_subject(unit, i),
+		            unit->window.from_ns, unit->window.to_ns, held->now_ns))
 			return true;
 	return false;
 }
@@ -42,7 +67,7 @@ static int hold_visit(void *owner, const struct store_inventory_unit *unit)
 {
 	struct hold_bytes *held = owner;
 	for (uint32_t i = 0; i < held->count; i++) {
-		if (!hold_covers_unit(&held->holds[i], unit, held->now_ns))
+		if (!hold_covers_unit(held, i, unit))
 			continue;
 		held->units[i]++;
 		held->bytes[i] += unit->bytes_detail + unit->bytes_sums;
@@ -62,16 +87,21 @@ static void hold_put(const struct hold_bytes *held, uint32_t at, struct json_wri
 	json_object_end(json);
 }
 
+/* Windows that no hold is about are not read. */
 static int hold_measure(struct admin_call *call, const struct retention_hold *holds, uint32_t count,
         struct hold_bytes *ret_held)
 {
+	struct store_inventory_options options = { .need = hold_need, .from_ns = UINT64_MAX };
 	*ret_held = (struct hold_bytes){
 		.holds = holds, .count = count, .now_ns = keeper_now(call->keeper)
 	};
-	return count == 0 ? 0
-	                  : store_inventory(call->store,
-	                            (struct store_inventory_options){ .wants_series = true },
-	                            hold_visit, ret_held);
+	for (uint32_t i = 0; i < count; i++) {
+		if (holds[i].from_ns < options.from_ns)
+			options.from_ns = holds[i].from_ns;
+		if (holds[i].to_ns > options.to_ns)
+			options.to_ns = holds[i].to_ns;
+	}
+	return count == 0 ? 0 : store_inventory(call->store, options, hold_visit, ret_held);
 }
 
 static bool text_is_blank(const char *text)

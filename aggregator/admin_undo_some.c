@@ -150,6 +150,14 @@ static bool undo_matches(const struct undo_some *some, const struct store_invent
 	return !some->selector;
 }
 
+static enum store_inventory_need undo_need(void *owner, const struct store_inventory_unit *unit)
+{
+	const struct undo_some *some = owner;
+	return some->selector && selector_judge(some->selector, plan_known(unit)) == SELECTOR_NONE
+	               ? STORE_NEED_NOTHING
+	               : STORE_NEED_SERIES;
+}
+
 static int undo_visit(void *owner, const struct store_inventory_unit *unit)
 {
 	struct undo_some *some = owner;
@@ -219,7 +227,7 @@ static int undo_find(struct undo_some *some)
 	}
 	if (found == 0)
 		return -ENOENT;
-	struct store_inventory_options options = { .wants_series = true };
+	struct store_inventory_options options = { .hidden_alone = true, .need = undo_need };
 	if (some->from_ns > 0 || some->to_ns < UINT64_MAX) {
 		options.from_ns = some->from_ns;
 		options.to_ns = some->to_ns;

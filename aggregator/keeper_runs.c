@@ -245,9 +245,27 @@ struct rescue {
 	bool is_met;
 };
 
+static enum selector_answer rescue_judge(
+        const struct rescue *rescue, const struct store_inventory_unit *unit)
+{
+	/* A window without units has no series that could be held. */
+	if (unit->unit == STORE_UNIT_NONE)
+		return SELECTOR_NONE;
+	return retention_holds_judge(rescue->keeper->holds, plan_known(unit), unit->window.from_ns,
+	        unit->window.to_ns, keeper_now(rescue->keeper));
+}
+
+static enum store_inventory_need rescue_need(void *owner, const struct store_inventory_unit *unit)
+{
+	return plan_need(rescue_judge(owner, unit));
+}
+
 static bool rescue_is_held(const struct rescue *rescue, const struct store_inventory_unit *unit)
 {
 	uint64_t now_ns = keeper_now(rescue->keeper);
+	enum selector_answer answer = rescue_judge(rescue, unit);
+	if (answer != SELECTOR_DEPENDS)
+		return answer == SELECTOR_ALL;
 	for (uint32_t i = 0; i < unit->series_count; i++)
 		if (retention_held_by(rescue->keeper->holds, plan_subject(unit, i),
 		            unit->window.from_ns, unit->window.to_ns, now_ns))
@@ -265,18 +283,38 @@ static int rescue_gather(void *owner, const struct store_inventory_unit *unit)
 	return rescue->held.failed ? -ENOMEM : 0;
 }
 
+/* By window, then by unit. */
+static int rescue_compare(const void *a, const void *b)
+{
+	const struct rescue_unit *left = a, *right = b;
+	const uint64_t of_left[] = { left->window.level, left->window.from_ns, left->window.to_ns,
+		left->window.number, left->unit };
+	const uint64_t of_right[] = { right->window.level, right->window.from_ns,
+		right->window.to_ns, right->window.number, right->unit };
+	for (size_t i = 0; i < COUNT_OF(of_left); i++)
+		if (of_left[i] != of_right[i])
+			return of_left[i] < of_right[i] ? -1 : 1;
+	return 0;
+}
+
+/* Is it held, or for a whole window, is any of its units? What is held is sorted. */
 static bool rescue_has(const struct rescue *rescue, const struct store_expire_item *item)
 {
 	const struct rescue_unit *held = (const void *)rescue->held.bytes;
-	size_t count = rescue->held.count / sizeof(*held);
-	for (size_t i = 0; i < count; i++)
-		if (held[i].window.from_ns == item->window.from_ns &&
-		        held[i].window.to_ns == item->window.to_ns &&
-		        held[i].window.level == item->window.level &&
-		        held[i].window.number == item->window.number &&
-		        (item->unit == STORE_UNIT_NONE || held[i].unit == item->unit))
-			return true;
-	return false;
+	bool is_whole = item->unit == STORE_UNIT_NONE;
+	struct rescue_unit wanted = { item->window, is_whole ? 0 : item->unit };
+	size_t first = 0, end = rescue->held.count / sizeof(*held), count = end;
+	while (first < end) {
+		size_t middle = first + (end - first) / 2;
+		if (rescue_compare(&held[middle], &wanted) < 0)
+			first = middle + 1;
+		else
+			end = middle;
+	}
+	if (first == count)
+		return false;
+	struct rescue_unit met = { held[first].window, is_whole ? 0 : held[first].unit };
+	return rescue_compare(&met, &wanted) == 0;
 }
 
 static bool rescue_meets_items(const struct rescue *rescue, const struct keeper_run *run)
@@ -311,6 +349,17 @@ static int rescue_match(void *owner, const struct store_inventory_unit *unit)
 	return rescue->is_met;
 }
 
+/* Series are looked at one by one, both for the hold and for what was deleted. */
+static enum store_inventory_need rescue_match_need(
+        void *owner, const struct store_inventory_unit *unit)
+{
+	const struct rescue *rescue = owner;
+	bool is_other = rescue_judge(rescue, unit) == SELECTOR_NONE ||
+	                (rescue->asked &&
+	                        selector_judge(rescue->asked, plan_known(unit)) == SELECTOR_NONE);
+	return is_other ? STORE_NEED_NOTHING : STORE_NEED_SERIES;
+}
+
 static int rescue_meets_forget(struct rescue *rescue, const struct config_node *root)
 {
 	char error[256];
@@ -325,7 +374,8 @@ static int rescue_meets_forget(struct rescue *rescue, const struct config_node *
 	rescue->to_ns = json_body_u64(root, "to_ns", UINT64_MAX);
 	rescue->is_met = false;
 	r = store_inventory(rescue->keeper->options.store,
-	        (struct store_inventory_options){ .wants_series = true }, rescue_match, rescue);
+	        (struct store_inventory_options){ .hidden_alone = true, .need = rescue_match_need },
+	        rescue_match, rescue);
 	rescue->asked = NULL;
 	return r < 0 ? r : rescue->is_met;
 }
@@ -383,11 +433,18 @@ int keeper_rescue(struct keeper *keeper, const struct keeper_actor *by, uint32_t
 	*ret_rescued = 0;
 	if (keeper->holds->count == 0)
 		return 0;
-	int r = store_inventory(keeper->options.store,
-	        (struct store_inventory_options){ .wants_series = true }, rescue_gather, &rescue);
-	if (r == 0 && rescue.held.count > 0)
-		r = store_runs(keeper->options.store, run_note, &runs);
+	int r = store_runs(keeper->options.store, run_note, &runs);
 	size_t count = runs.ids.count / sizeof(uint64_t);
+	if (r == 0 && count > 0)
+		r = store_inventory(keeper->options.store,
+		        (struct store_inventory_options){
+		                .hidden_alone = true, .need = rescue_need },
+		        rescue_gather, &rescue);
+	size_t held = rescue.held.count / sizeof(struct rescue_unit);
+	if (held == 0)
+		count = 0;
+	if (held > 1)
+		qsort(rescue.held.bytes, held, sizeof(struct rescue_unit), rescue_compare);
 	for (size_t i = 0; i < count && r == 0; i++) {
 		uint64_t id = run_id_at(&runs.ids, i);
 		struct store_expired back = { 0 };

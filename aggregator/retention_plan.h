@@ -104,6 +104,21 @@ static inline struct retention_subject plan_subject(
 	return (struct retention_subject){ unit->tenant, unit->dict, unit->series[at] };
 }
 
+/* What all series of a unit have in common. */
+static inline struct selector_known plan_known(const struct store_inventory_unit *unit)
+{
+	return (struct selector_known){ unit->tenant, unit->type, unit->service, unit->dict };
+}
+
+/* What is to be told of a unit to somebody who has judged what all its series have in common. */
+static inline enum store_inventory_need plan_need(enum selector_answer answer)
+{
+	static const enum store_inventory_need needs[] = { [SELECTOR_NONE] = STORE_NEED_NOTHING,
+		[SELECTOR_ALL] = STORE_NEED_UNIT,
+		[SELECTOR_DEPENDS] = STORE_NEED_SERIES };
+	return needs[answer];
+}
+
 /* What one series' policies say, over all sets. */
 struct retention_outcome retention_plan_outcome(
         const struct plan_options *options, struct retention_subject subject);

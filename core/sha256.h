@@ -19,3 +19,7 @@ struct sha256 {
 int sha256_bytes(const void *bytes, size_t count, struct sha256 *ret_hash);
 
 void sha256_hex(const struct sha256 *hash, char ret_hex[SHA256_HEX_BYTES]);
+
+/* As sha256_hex() wrote it; capitals as well. -EINVAL: anything else, also if there is more text.
+ */
+int sha256_of_hex(const char *hex, struct sha256 *ret_hash);

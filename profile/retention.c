@@ -585,11 +585,38 @@ static bool retention_matches(
 	return selector_matches_of(selector, subject->tenant, subject->dict, subject->series);
 }
 
+static bool retention_hold_is_of(
+        const struct retention_hold *hold, uint64_t from_ns, uint64_t to_ns, uint64_t now_ns)
+{
+	return hold->until_ns > now_ns && hold->from_ns < to_ns && from_ns < hold->to_ns;
+}
+
 bool retention_hold_covers(const struct retention_hold *hold, struct retention_subject subject,
         uint64_t from_ns, uint64_t to_ns, uint64_t now_ns)
 {
-	return hold->until_ns > now_ns && hold->from_ns < to_ns && from_ns < hold->to_ns &&
+	return retention_hold_is_of(hold, from_ns, to_ns, now_ns) &&
 	       retention_matches(hold->selector, &subject);
+}
+
+enum selector_answer retention_hold_judge(const struct retention_hold *hold,
+        struct selector_known known, uint64_t from_ns, uint64_t to_ns, uint64_t now_ns)
+{
+	return retention_hold_is_of(hold, from_ns, to_ns, now_ns)
+	               ? selector_judge(hold->selector, known)
+	               : SELECTOR_NONE;
+}
+
+enum selector_answer retention_holds_judge(const struct retention_holds *holds,
+        struct selector_known known, uint64_t from_ns, uint64_t to_ns, uint64_t now_ns)
+{
+	enum selector_answer answer = SELECTOR_NONE;
+	for (uint32_t i = 0; holds && i < holds->count && answer != SELECTOR_ALL; i++) {
+		enum selector_answer one = retention_hold_judge(
+		        &holds->holds[i], known, from_ns, to_ns, now_ns);
+		if (one != SELECTOR_NONE)
+			answer = one;
+	}
+	return answer;
 }
 
 const struct retention_hold *retention_held_by(const struct retention_holds *holds,

@@ -160,6 +160,12 @@ struct retention_subject {
 /* Does it protect this series in a window of [from, to), now? */
 bool retention_hold_covers(const struct retention_hold *hold, struct retention_subject subject,
         uint64_t from_ns, uint64_t to_ns, uint64_t now_ns);
+/* Of all series of which so much is known. */
+enum selector_answer retention_hold_judge(const struct retention_hold *hold,
+        struct selector_known known, uint64_t from_ns, uint64_t to_ns, uint64_t now_ns);
+/* Does any hold cover them? SELECTOR_ALL: one has all of them. */
+enum selector_answer retention_holds_judge(const struct retention_holds *holds,
+        struct selector_known known, uint64_t from_ns, uint64_t to_ns, uint64_t now_ns);
 /* The first that does, or NULL. */
 const struct retention_hold *retention_held_by(const struct retention_holds *holds,
         struct retention_subject subject, uint64_t from_ns, uint64_t to_ns, uint64_t now_ns);

@@ -522,6 +522,34 @@ bool selector_matches(const struct selector *selector, const struct dict *dict, 
 	return selector_mismatch(selector, dict, series) == SELECTOR_MATCHES;
 }
 
+/* A value that is not even in the dictionary is no label's. String 0 is "", which all have. */
+static bool matcher_is_unknown(const struct matcher *matcher, const struct dict *dict)
+{
+	return dict && matcher->op == MATCHER_EQUAL &&
+	       dict_find_string(dict, matcher->value, matcher->value_count) == ID_NONE;
+}
+
+enum selector_answer selector_judge(const struct selector *selector, struct selector_known known)
+{
+	enum selector_answer answer = SELECTOR_ALL;
+	if (selector->type && strcmp(selector->type, known.type) != 0)
+		return SELECTOR_NONE;
+	for (uint32_t i = 0; i < selector->count; i++) {
+		const struct matcher *matcher = &selector->matchers[i];
+		const char *value = NULL;
+		if (known.tenant && strcmp(matcher->name, SELECTOR_TENANT) == 0)
+			value = known.tenant;
+		else if (strcmp(matcher->name, "service") == 0)
+			value = known.service;
+		if (value ? !matcher_accepts(matcher, value, strlen(value))
+		          : matcher_is_unknown(matcher, known.dict))
+			return SELECTOR_NONE;
+		if (!value)
+			answer = SELECTOR_DEPENDS;
+	}
+	return answer;
+}
+
 /* The pattern that accepts every text, in the ways people write it. */
 static bool matcher_refuses_everything(const struct matcher *matcher)
 {

@@ -62,6 +62,19 @@ uint32_t selector_mismatch_of(const struct selector *selector, const char *tenan
         const struct dict *dict, uint32_t series);
 
 /*
+ * What is known of many series at once. Does the selector match all of them, none, or does it
+ * depend on labels that are not known here?
+ */
+enum selector_answer { SELECTOR_NONE, SELECTOR_ALL, SELECTOR_DEPENDS };
+struct selector_known {
+	const char *tenant; /* NULL: none is at hand, as above */
+	const char *type;
+	const char *service;     /* "": none of them has the label */
+	const struct dict *dict; /* that they are all of; NULL: not at hand */
+};
+enum selector_answer selector_judge(const struct selector *selector, struct selector_known known);
+
+/*
  * -EINVAL with one line when no series can ever match, as far as that can be told: matchers of one
  * label contradict each other, or one refuses everything. What patterns mean together is not told.
  */

@@ -1,5 +1,6 @@
 /* audit: who changed what in how the store is administered, and whether the log is whole. */
 
+#include <ctype.h>
 #include <errno.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -7,6 +8,7 @@
 #include <string.h>
 
 #include "core/clock.h"
+#include "core/sha256.h"
 #include "query/admin.h"
 #include "query/cmd_list.h"
 #include "query/complain.h"
@@ -21,6 +23,7 @@ struct audit_args {
 	char *actor;
 	char *action;
 	bool verify;
+	char *noted;
 	uint32_t limit;
 	uint32_t format;
 	char *out;
@@ -50,6 +53,12 @@ static const struct option_spec audit_options[] = {
 	        .offset = offsetof(struct audit_args, verify),
 	        .help = "read the whole chain and say whether it is whole; else which record is "
 	                "the first that is not" },
+	{ .name = "noted",
+	        .kind = OPTION_TEXT,
+	        .offset = offsetof(struct audit_args, noted),
+	        .value_name = "N:HASH",
+	        .help = "verify, and say whether the record that --verify once told to note is "
+	                "still in the chain; HASH alone will do" },
 	LIMIT_OPTION(audit_args, "100", "how many records, the newest"),
 	FORMAT_OPTION(audit_args, audit_formats),
 	OUT_OPTION(audit_args),
@@ -60,16 +69,21 @@ static const struct option_spec audit_options[] = {
 static const struct option_table audit_table = {
 	.program = "profleet audit",
 	.summary = "show who changed policies and holds and what was deleted, and verify the log",
-	.usage = "[--since DURATION] [--actor TEXT] [--action TEXT] [--verify] [options]",
+	.usage = "[--since DURATION] [--actor TEXT] [--action TEXT] [--verify] [--noted N:HASH] "
+	         "[options]",
 	.description =
 	        "Every change of policies and holds, every plan that was applied, every undo and "
 	        "every erasure is a record: who, from where, when, the digests before and after, "
 	        "and the bytes. Records are chained by SHA-256, so that one which was changed or "
-	        "taken out is found by --verify, which also prints the last number and hash: noted "
-	        "elsewhere, they show when somebody made the whole chain anew.\n\n"
+	        "taken out is found by --verify. It cannot see that the end was cut off, or that "
+	        "the whole chain was made anew; so it prints the last number and hash. Note them "
+	        "elsewhere, and give them to --noted later: it exits with 1 when that record is no "
+	        "longer in the chain.\n\n"
 	        "There is no authentication yet: the actor is what the command line said.",
 	.examples = "profleet audit --since 7d\nprofleet audit --action hold -o jsonl\n"
-	            "profleet audit --verify\n",
+	            "profleet audit --verify\n"
+	            "profleet audit --noted 118:9f86d081884c7d659a2feaa0c55ad015"
+	            "a3bf4f1b2b0b822cd15d6c15b0f00a08\n",
 	.exit_codes = RETENTION_EXIT_CODES_TEXT,
 	.options = audit_options,
 };
@@ -131,6 +145,22 @@ static int put_jsonl(const json_t *root, const struct output *output, struct buf
 	return 0;
 }
 
+static void audit_put_noted(const json_t *root, struct buf *to)
+{
+	const json_t *noted = json_object_get(root, "noted");
+	uint64_t seq = json_reply_u64(noted, "seq");
+	if (json_is_true(json_object_get(noted, "is_there"))) {
+		buf_printf(to, "the noted record %llu is in the chain; %s came after it\n",
+		        (unsigned long long)seq,
+		        units_count(json_reply_u64(root, "last_seq") - seq).text);
+		return;
+	}
+	buf_printf(to, "MISSING: the noted record");
+	if (seq > 0)
+		buf_printf(to, " %llu", (unsigned long long)seq);
+	buf_printf(to, " is not in the chain: %s\n", json_reply_text(noted, "why"));
+}
+
 static int put_verified(const json_t *root, const struct output *output, struct buf *to)
 {
 	(void)output;
@@ -141,9 +171,35 @@ static int put_verified(const json_t *root, const struct output *output, struct 
 	else
 		buf_printf(to, "whole: %s records\n",
 		        units_count(json_reply_u64(root, "records")).text);
-	buf_printf(to, "last whole record %llu, hash %s\n",
-	        (unsigned long long)json_reply_u64(root, "last_seq"),
-	        json_reply_text(root, "last_hash"));
+	if (json_object_get(root, "noted"))
+		audit_put_noted(root, to);
+	if (json_reply_u64(root, "records") > 0)
+		buf_printf(to, "%s:\n  %llu:%s\n",
+		        *json_reply_text(root, "why") ? "the last whole record"
+		                                      : "to note elsewhere, for --noted",
+		        (unsigned long long)json_reply_u64(root, "last_seq"),
+		        json_reply_text(root, "last_hash"));
+	return 0;
+}
+
+/* "N:HASH" or "HASH" as keys of the body. An exit code. */
+static int audit_body_noted(const char *text, struct json_writer *json)
+{
+	const char *colon = strchr(text, ':');
+	const char *hash = colon ? colon + 1 : text;
+	struct sha256 parsed;
+	char *end = NULL;
+	errno = 0;
+	unsigned long long seq = colon ? strtoull(text, &end, 10) : 0;
+	if (sha256_of_hex(hash, &parsed) < 0 ||
+	        (colon && (errno || end != colon || !isdigit((unsigned char)*text) || seq == 0)))
+		return complain(EXIT_CODE_USAGE,
+		        "--noted %s: write the number of a record and its hash as --verify prints "
+		        "them, N:HASH, or its 64 digits of hash alone",
+		        text);
+	if (colon)
+		json_key_u64(json, "noted_seq", seq);
+	json_key_text(json, "noted_hash", hash);
 	return 0;
 }
 
@@ -152,13 +208,22 @@ static int audit_verify(const struct audit_args *args, const struct output *outp
 	AUTO_BUF body = { 0 };
 	struct json_reply reply;
 	struct json_writer json = admin_body_begin(&body);
+	int code = args->noted ? audit_body_noted(args->noted, &json) : 0;
 	admin_body_end(&json);
-	int code = admin_ask(&args->shared, "audit.verify", &body, &reply);
+	if (code == 0)
+		code = admin_ask(&args->shared, "audit.verify", &body, &reply);
 	if (code)
 		return code;
-	bool is_broken = *json_reply_text(reply.root, "why");
+	const json_t *noted = json_object_get(reply.root, "noted");
+	if (args->noted && !noted) {
+		json_reply_fini(&reply);
+		return complain(EXIT_CODE_FAILED,
+		        "the aggregator is older than --noted and did not look for it");
+	}
+	bool is_wrong = *json_reply_text(reply.root, "why") ||
+	                (noted && !json_is_true(json_object_get(noted, "is_there")));
 	return admin_deliver(&reply, args->format != AUDIT_TABLE, output, put_verified,
-	        is_broken ? EXIT_CODE_GATE : EXIT_CODE_OK);
+	        is_wrong ? EXIT_CODE_GATE : EXIT_CODE_OK);
 }
 
 static int cmd_audit_run(void *opaque, const struct option_args *words)
@@ -168,7 +233,7 @@ static int cmd_audit_run(void *opaque, const struct option_args *words)
 	AUTO_BUF body = { 0 };
 	struct json_reply reply;
 	(void)words;
-	if (args->verify)
+	if (args->verify || args->noted)
 		return audit_verify(args, &output);
 	uint64_t now_ns = clock_unix_ns(clock_real());
 	struct json_writer json = admin_body_begin(&body);

@@ -317,10 +317,16 @@ int store_audit(struct store *store, uint64_t seq,
 	return r;
 }
 
+struct audit_verify {
+	const struct sha256 *noted; /* or NULL */
+	struct audit_verified verified;
+};
+
 /* Says what is wrong with one record as the one behind those before it, and stops there. */
 static int audit_verify_one(void *owner, uint64_t seq, const struct audit_record *record)
 {
-	struct audit_verified *verified = owner;
+	struct audit_verify *verify = owner;
+	struct audit_verified *verified = &verify->verified;
 	const char *why = NULL;
 	if (seq != verified->last_seq + 1)
 		why = "is missing";
@@ -337,22 +343,28 @@ static int audit_verify_one(void *owner, uint64_t seq, const struct audit_record
 	verified->records++;
 	verified->last_seq = seq;
 	verified->last_hash = record->hash;
+	if (verify->noted && memcmp(&record->hash, verify->noted, sizeof(record->hash)) == 0) {
+		verified->has_noted = true;
+		verified->noted_seq = seq;
+	}
 	return 0;
 }
 
-int store_audit_verify(struct store *store, struct audit_verified *ret_verified)
+int store_audit_verify(
+        struct store *store, const struct sha256 *noted, struct audit_verified *ret_verified)
 {
-	struct audit_verified verified = { 0 };
-	int r = store_audit(store, 1, audit_verify_one, &verified);
+	struct audit_verify verify = { .noted = noted };
+	struct audit_verified *verified = &verify.verified;
+	int r = store_audit(store, 1, audit_verify_one, &verify);
 	/* Damage below the records: the database knows it by its own checksums. */
 	if (r == -EBADMSG || r == -EIO) {
-		verified.broken_seq = verified.last_seq + 1;
-		snprintf(verified.why, sizeof(verified.why),
-		        "record %" PRIu64 " cannot be read from the disk", verified.broken_seq);
+		verified->broken_seq = verified->last_seq + 1;
+		snprintf(verified->why, sizeof(verified->why),
+		        "record %" PRIu64 " cannot be read from the disk", verified->broken_seq);
 		r = 0;
 	}
 	if (r < 0)
 		return r;
-	*ret_verified = verified;
+	*ret_verified = *verified;
 	return 0;
 }

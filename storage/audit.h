@@ -99,7 +99,15 @@ struct audit_verified {
 	char why[160];
 	uint64_t last_seq; /* of the last right one */
 	struct sha256 last_hash;
+	/* What was noted is among the right ones, as this one; without a note false. */
+	bool has_noted;
+	uint64_t noted_seq;
 };
 
-/* Damage is in ret_verified and no failure. -ENOMEM. */
-int store_audit_verify(struct store *store, struct audit_verified *ret_verified);
+/*
+ * `noted` is the hash of some earlier last record, kept where nobody can change it: it is not in
+ * the chain any more where the log was cut before it or made anew. NULL: none. Damage, and that it
+ * is not found, are in ret_verified and no failure. -ENOMEM.
+ */
+int store_audit_verify(
+        struct store *store, const struct sha256 *noted, struct audit_verified *ret_verified);

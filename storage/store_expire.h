@@ -111,12 +111,27 @@ struct store_inventory_unit {
 /* Nonzero stops, and is returned. Runs in the gate: what is borrowed from the dict may be used. */
 typedef int (*store_visit_unit)(void *owner, const struct store_inventory_unit *unit);
 
+/* What is told of a unit. Members of each that are read cost more than all else. */
+enum store_inventory_need {
+	STORE_NEED_NOTHING, /* it is passed over */
+	STORE_NEED_UNIT,    /* without its series */
+	STORE_NEED_SERIES,
+};
+
 struct store_inventory_options {
 	uint64_t from_ns; /* windows that overlap [from, to); both 0: all */
 	uint64_t to_ns;
 	bool wants_series; /* costs reading the members of each unit */
 	bool wants_open;   /* costs reading every open batch */
 	bool sums_alone;   /* only units whose sums are seen and whose detail is not */
+	bool hidden_alone; /* only units of which something is hidden; of other windows nothing is
+	                      read */
+	/*
+	 * Asked of each unit of a sealed window before its series are read, with the visitor's
+	 * owner and as the visitor is called, but that its series are not there. NULL:
+	 * STORE_NEED_SERIES where wants_series.
+	 */
+	enum store_inventory_need (*need)(void *owner, const struct store_inventory_unit *unit);
 };
 
 /*

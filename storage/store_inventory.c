@@ -116,7 +116,15 @@ static int inventory_unit(
 	told->is_corrupt = false;
 	if (inventory->options.sums_alone && (told->parts & ~told->hidden) != STORE_PART_SUMS)
 		return 0;
-	if (inventory->options.wants_series) {
+	if (inventory->options.hidden_alone && !told->hidden)
+		return 0;
+	enum store_inventory_need need = inventory->options.wants_series ? STORE_NEED_SERIES
+	                                                                 : STORE_NEED_UNIT;
+	if (inventory->options.need)
+		need = inventory->options.need(inventory->owner, told);
+	if (need == STORE_NEED_NOTHING)
+		return 0;
+	if (need == STORE_NEED_SERIES) {
 		int r = inventory_list_series(inventory, number);
 		told->is_corrupt = sealed_is_corrupt(sealed, r);
 		if (r < 0 && !told->is_corrupt)
@@ -172,12 +180,22 @@ static const struct window_entry *inventory_next(
 	return first < list->count ? &list->entries[first] : NULL;
 }
 
-static bool inventory_wants(const struct inventory *inventory, uint64_t from_ns, uint64_t to_ns)
+/* Asked of windows, and of open batches by theirs. */
+static bool inventory_is_in_range(
+        const struct inventory *inventory, uint64_t from_ns, uint64_t to_ns)
 {
 	const struct store_inventory_options *options = &inventory->options;
 	if (options->from_ns == 0 && options->to_ns == 0)
 		return true;
 	return from_ns < options->to_ns && to_ns > options->from_ns;
+}
+
+/* In the gate. */
+static bool inventory_wants(const struct inventory *inventory, const struct key_window *key)
+{
+	return inventory_is_in_range(inventory, key->from_ns, key->to_ns) &&
+	       (!inventory->options.hidden_alone ||
+	               expiry_touches(&inventory->store->expiry, *key));
 }
 
 static int inventory_level(struct inventory *inventory, uint32_t level)
@@ -195,7 +213,7 @@ static int inventory_level(struct inventory *inventory, uint32_t level)
 		if (entry) {
 			at = entry->key;
 			has_at = true;
-			if (inventory_wants(inventory, at.from_ns, at.to_ns))
+			if (inventory_wants(inventory, &at))
 				r = inventory_window(inventory, entry);
 		}
 		store_read_unlock(store);
@@ -361,7 +379,7 @@ static int opening_tell(struct opening *opening)
 	int r = 0;
 	for (size_t i = 0; i < ARRAY_COUNT(struct open_unit, opening->units) && r == 0; i++) {
 		const struct open_unit *unit = &units[i];
-		if (!inventory_wants(inventory, unit->from_ns, unit->to_ns))
+		if (!inventory_is_in_range(inventory, unit->from_ns, unit->to_ns))
 			continue;
 		store_read_lock(inventory->store);
 		struct generation *generation = NULL;

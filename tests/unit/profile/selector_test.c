@@ -426,6 +426,47 @@ static void a_series_matches_by_type_and_by_every_matcher(void **state)
 	}
 }
 
+/* What all series of a tenant, type and service have in common decides, or does not. */
+static void many_series_are_judged_at_once(void **state)
+{
+	static const struct {
+		const char *text;
+		const char *tenant;
+		enum selector_answer answer;
+	} cases[] = {
+		{ "{}", "acme", SELECTOR_ALL },
+		{ "cpu", "acme", SELECTOR_ALL },
+		{ "alloc", "acme", SELECTOR_NONE },
+		{ "cpu{service=\"cart\"}", "acme", SELECTOR_ALL },
+		{ "cpu{service=~\"c.*\",service!=\"cat\"}", "acme", SELECTOR_ALL },
+		{ "{service!~\"c.*\"}", "acme", SELECTOR_NONE },
+		{ "{service=\"\"}", "acme", SELECTOR_NONE },
+		{ "{tenant=\"acme\"}", "acme", SELECTOR_ALL },
+		{ "{tenant=\"other\",version=\"1\"}", "acme", SELECTOR_NONE },
+		{ "{tenant=\"acme\"}", NULL, SELECTOR_NONE }, /* no label has that value */
+		{ "{tenant=~\".*\"}", NULL, SELECTOR_DEPENDS },
+		{ "{service=\"cart\",version=\"1\"}", "acme", SELECTOR_DEPENDS },
+		{ "{version=\"1\",service=\"web\"}", "acme", SELECTOR_NONE },
+		{ "{version=\"2\"}", "acme", SELECTOR_NONE },
+		{ "{version!=\"2\"}", "acme", SELECTOR_DEPENDS },
+		{ "{version=\"\"}", "acme", SELECTOR_DEPENDS },
+	};
+	AUTO(dict) dict = dict_new(dict_limits_default);
+	char error[256];
+	uint32_t id;
+	CHECK_OK(dict_cstring(dict, "1", &id));
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		AUTO(selector) selector = NULL;
+		struct selector_known known = { cases[i].tenant, "cpu", "cart", dict };
+		print_message("%s\n", cases[i].text);
+		CHECK_OK(selector_parse(cases[i].text, &selector, error, sizeof(error)));
+		assert_int_equal(selector_judge(selector, known), cases[i].answer);
+		known.dict = NULL;
+		if (cases[i].answer != SELECTOR_NONE)
+			assert_int_equal(selector_judge(selector, known), cases[i].answer);
+	}
+}
+
 static void parts_can_be_asked_for(void **state)
 {
 	AUTO(selector) selector = NULL;
@@ -454,6 +495,7 @@ int main(void)
 		cmocka_unit_test(backticks_know_no_escape),
 		cmocka_unit_test(the_worst_patterns_allowed_are_compiled_and_run_in_bounds),
 		cmocka_unit_test(a_series_matches_by_type_and_by_every_matcher),
+		cmocka_unit_test(many_series_are_judged_at_once),
 		cmocka_unit_test(parts_can_be_asked_for),
 	};
 

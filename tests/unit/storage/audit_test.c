@@ -88,7 +88,7 @@ static void documents_and_records_survive_together(void **state)
 	assert_string_equal((char *)names.bytes, "clock\npolicies\n");
 
 	struct audit_verified verified;
-	CHECK_OK(store_audit_verify(store, &verified));
+	CHECK_OK(store_audit_verify(store, NULL, &verified));
 	assert_int_equal(verified.records, 2);
 	assert_int_equal(verified.broken_seq, 0);
 	store_free(store);
@@ -109,8 +109,51 @@ static void names_and_sizes_past_the_limits_are_refused(void **state)
 	        store_administer(store, &(struct audit_document){ "", "", 0 }, 1, &entry, NULL),
 	        -EINVAL);
 	struct audit_verified verified;
-	CHECK_OK(store_audit_verify(store, &verified));
+	CHECK_OK(store_audit_verify(store, NULL, &verified));
 	assert_int_equal(verified.records, 0);
+	store_free(store);
+}
+
+/* Records are taken away from the end, which leaves a chain that is whole. */
+static void what_was_noted_is_missed_where_the_end_was_cut_off(void **state)
+{
+	TEST_DIR(dir);
+	struct store *store = store_fixture_open(dir.path);
+	struct audit_verified verified, noted;
+	struct sha256 never = { { 1 } };
+	uint8_t from[AUDIT_KEY_BYTES], to[AUDIT_KEY_BYTES];
+	char error[256];
+	for (int i = 0; i < 3; i++) {
+		struct audit_entry entry = entry_of("retention.set");
+		CHECK_OK(store_administer(store, NULL, 0, &entry, NULL));
+		if (i == 1)
+			CHECK_OK(store_audit_verify(store, NULL, &noted));
+	}
+	assert_false(noted.has_noted);
+	CHECK_OK(store_audit_verify(store, &noted.last_hash, &verified));
+	assert_true(verified.has_noted);
+	assert_int_equal(verified.noted_seq, 2);
+	assert_int_equal(verified.last_seq, 3);
+	CHECK_OK(store_audit_verify(store, &never, &verified));
+	assert_false(verified.has_noted);
+	store_free(store);
+
+	struct kv *kv;
+	CHECK_OK(kv_open((struct kv_options){ .path = dir.path, .memtables_bytes = 8 << 20 }, &kv,
+	        error, sizeof(error)));
+	AUTO(kv_batch) write = kv_batch_new();
+	audit_put_key(2, from);
+	audit_put_key(4, to);
+	kv_delete_range(kv, write, KV_ADMIN, (struct kv_bytes){ from, sizeof(from) },
+	        (struct kv_bytes){ to, sizeof(to) });
+	CHECK_OK(kv_write(kv, write, KV_SYNC));
+	kv_free(kv);
+
+	store = store_fixture_open(dir.path);
+	CHECK_OK(store_audit_verify(store, &noted.last_hash, &verified));
+	assert_int_equal(verified.broken_seq, 0);
+	assert_int_equal(verified.last_seq, 1);
+	assert_false(verified.has_noted);
 	store_free(store);
 }
 
@@ -150,14 +193,14 @@ static void check_tampering(
 
 	store = store_fixture_open(dir.path);
 	struct audit_verified verified;
-	CHECK_OK(store_audit_verify(store, &verified));
+	CHECK_OK(store_audit_verify(store, NULL, &verified));
 	assert_int_equal(verified.broken_seq, seq);
 	if (!strstr(verified.why, why))
 		fail_msg("%s", verified.why);
 	/* Administration goes on, and the damage stays named. */
 	struct audit_entry entry = entry_of("retention.set");
 	CHECK_OK(store_administer(store, NULL, 0, &entry, NULL));
-	CHECK_OK(store_audit_verify(store, &verified));
+	CHECK_OK(store_audit_verify(store, NULL, &verified));
 	assert_int_equal(verified.broken_seq, seq);
 	store_free(store);
 }
@@ -260,6 +303,7 @@ static void the_bytes_of_version_1_stay(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(what_was_noted_is_missed_where_the_end_was_cut_off),
 		cmocka_unit_test(documents_and_records_survive_together),
 		cmocka_unit_test(names_and_sizes_past_the_limits_are_refused),
 		cmocka_unit_test(a_changed_forged_or_missing_record_is_named),

@@ -662,6 +662,65 @@ static void series_of_a_selector_go_and_come_back_when_it_is_undone(void **state
 	source_free(&source);
 }
 
+/* Of cart everything, of shop no series, of mail nothing. */
+static enum store_inventory_need need_by_service(
+        void *owner, const struct store_inventory_unit *unit)
+{
+	(void)owner;
+	assert_int_equal(unit->series_count, 0);
+	return strcmp(unit->service, "cart") == 0   ? STORE_NEED_SERIES
+	       : strcmp(unit->service, "shop") == 0 ? STORE_NEED_UNIT
+	                                            : STORE_NEED_NOTHING;
+}
+
+struct told {
+	uint32_t units, series, cart, shop;
+};
+
+static int count_told(void *owner, const struct store_inventory_unit *unit)
+{
+	struct told *told = owner;
+	bool is_cart = strcmp(unit->service, "cart") == 0;
+	told->units++;
+	told->series += unit->series_count;
+	told->cart += is_cart;
+	told->shop += strcmp(unit->service, "shop") == 0;
+	assert_int_equal(unit->series_count, is_cart ? 2 : 0);
+	return 0;
+}
+
+static void inventory_reads_no_more_than_is_needed(void **state)
+{
+	TEST_DIR(dir);
+	AUTO(store) store = open_store(dir.path);
+	struct source source = source_new(store, 1);
+	struct store_inventory_options options = { .need = need_by_service };
+	struct store_expired expired;
+	struct store_run run = run_of(1);
+	struct told told = { 0 };
+	fill(store, &source);
+	CHECK_OK(store_seal(store, WINDOWS * WINDOW_S * SECOND));
+	CHECK_OK(store_inventory(store, options, count_told, &told));
+	assert_int_equal(told.cart, WINDOWS);
+	assert_int_equal(told.shop, WINDOWS);
+	assert_int_equal(told.units, 2 * WINDOWS);
+	assert_int_equal(told.series, 2 * WINDOWS);
+
+	/* Only what a run hides: a unit of one window, and all of another. */
+	struct store_expire_item items[] = { item_of(store, "shop", 1, STORE_PART_DETAIL),
+		{ find(store, "cart", 2).unit.window, STORE_UNIT_NONE, STORE_PART_ALL } };
+	options.hidden_alone = true;
+	told = (struct told){ 0 };
+	CHECK_OK(store_inventory(store, options, count_told, &told));
+	assert_int_equal(told.units, 0);
+	CHECK_OK(store_hide(store, &run, items, COUNT_OF(items), &expired));
+	CHECK_OK(store_inventory(store, options, count_told, &told));
+	assert_int_equal(told.shop, 2);
+	assert_int_equal(told.cart, 1);
+	assert_int_equal(told.units, 3);
+	source_free(&source);
+}
+
 #define HOUR_S 3600
 
 static struct store_expire_item window_item(uint32_t level, uint64_t from_s, uint64_t to_s)
@@ -801,6 +860,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(inventory_tells_of_every_unit_and_its_bytes),
+		cmocka_unit_test(inventory_reads_no_more_than_is_needed),
 		cmocka_unit_test(what_is_hidden_is_in_no_answer_until_it_is_undone),
 		cmocka_unit_test(some_of_a_run_comes_back_and_the_rest_stays_hidden),
 		cmocka_unit_test(detail_goes_and_sums_stay),
