@@ -123,7 +123,11 @@ struct store_inventory_options {
 	uint64_t to_ns;
 	bool wants_series; /* costs reading the members of each unit */
 	bool wants_open;   /* costs reading every open batch */
-	bool sums_alone;   /* only units whose sums are seen and whose detail is not */
+	/*
+	 * Only units whose sums are seen and whose detail is not; and of a rollup only those that
+	 * some of the windows it was made of, in the range, do not tell of any more.
+	 */
+	bool sums_alone;
 	bool hidden_alone; /* only units of which something is hidden; of other windows nothing is
 	                      read */
 	/*

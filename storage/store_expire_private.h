@@ -45,6 +45,16 @@ bool expire_is_rolled_up(struct store *store, struct key_window key);
 int expire_can_make_again(struct store *store, const struct window_entry *rollup,
         const struct expiry_run *but, bool *ret_can);
 
+/*
+ * What only the rollup tells of [from_ns, to_ns): marks each of its units that one of the windows
+ * of the level below, which it was made of, does not tell of, because that is gone, hidden or
+ * damaged. `sealed` is another than the one the rollup was opened with, and does not see what is
+ * hidden. In the gate. -ENOMEM, -EIO.
+ */
+int expire_mark_untold(struct store *store, struct sealed *sealed,
+        const struct window_entry *rollup, const struct window *window, uint64_t from_ns,
+        uint64_t to_ns, bool *marks);
+
 /* A record of a window as it is to be from now on, with the folder's format where it needs that. */
 int expire_put_record(struct store *store, struct kv_batch *write, struct key_window key,
         const struct window *window);

@@ -1,6 +1,6 @@
 /*
- * Whether a window is in a rollup that is seen, and whether a rollup may go because it can be made
- * again from what it was made of.
+ * Whether a window is in a rollup that is seen, whether a rollup may go because it can be made
+ * again from what it was made of, and what of it finer windows tell as well.
  */
 
 #include "storage/store_expire_private.h"
@@ -46,20 +46,28 @@ static bool expire_run_has_sums(
 }
 
 /*
- * Has the rollup anything of what the unit is of? Parting may have changed classes meanwhile. One
- * that has moved to another dictionary calls services by other numbers: then it may have.
+ * Is this unit of the rollup of what a unit of a source is of? Parting may have changed classes
+ * meanwhile. A rollup that has moved to another dictionary calls services by other numbers: then it
+ * may be.
  */
+static bool expire_is_alike(const struct window *rollup, uint32_t number,
+        const struct window *source, const struct window_unit *unit)
+{
+	const struct window_unit *of = &rollup->units[number];
+	return rollup->dictionary != source->dictionary ||
+	       (of->service == unit->service && of->type == unit->type &&
+	               strcmp(rollup->tenants[of->tenant], source->tenants[unit->tenant]) == 0);
+}
+
+/* Has the rollup anything of what the unit is of? */
 static bool expire_has_alike(
         const struct window *rollup, const struct window *source, const struct window_unit *unit)
 {
 	if (rollup->dictionary != source->dictionary)
 		return true;
-	for (uint32_t i = 0; i < rollup->units_count; i++) {
-		const struct window_unit *of = &rollup->units[i];
-		if (!of->is_gone && of->service == unit->service && of->type == unit->type &&
-		        strcmp(rollup->tenants[of->tenant], source->tenants[unit->tenant]) == 0)
+	for (uint32_t i = 0; i < rollup->units_count; i++)
+		if (!rollup->units[i].is_gone && expire_is_alike(rollup, i, source, unit))
 			return true;
-	}
 	return false;
 }
 
@@ -113,5 +121,43 @@ int expire_can_make_again(struct store *store, const struct window_entry *rollup
 	r = r < 0 ? r : expire_are_sources_whole(store, of, rollup, but, ret_can);
 	sealed_fini(&of[0]);
 	sealed_fini(&of[1]);
+	return r;
+}
+
+/* Marks the units that a source does not tell of, although it was made of them. In the gate. */
+static int expire_mark_source(struct store *store, struct sealed *sealed, struct key_window source,
+        const struct window *rollup, bool *marks)
+{
+	const struct window_entry *entry = window_list_get(
+	        store_windows(store, key_window_level(source)), source);
+	bool is_there = entry && !expiry_has_window(&store->expiry, source);
+	int r = is_there ? sealed_open(sealed, entry) : 0;
+	if (sealed_is_corrupt(sealed, r))
+		is_there = false;
+	else if (r < 0)
+		return r;
+	for (uint32_t i = 0; !is_there && i < rollup->units_count; i++)
+		marks[i] = true;
+	for (uint32_t i = 0; is_there && i < sealed->window.units_count; i++) {
+		const struct window_unit *unit = &sealed->window.units[i];
+		if (!unit->is_gone || unit->is_void)
+			continue;
+		for (uint32_t j = 0; j < rollup->units_count; j++)
+			marks[j] |= expire_is_alike(rollup, j, &sealed->window, unit);
+	}
+	return 0;
+}
+
+int expire_mark_untold(struct store *store, struct sealed *sealed,
+        const struct window_entry *rollup, const struct window *window, uint64_t from_ns,
+        uint64_t to_ns, bool *marks)
+{
+	int r = 0;
+	for (uint32_t i = 0; r == 0 && i < rollup->sources_count; i++) {
+		struct key_window source = rollup->sources[i];
+		if (key_window_level(source) + 1 == key_window_level(rollup->key) &&
+		        source.from_ns < to_ns && source.to_ns > from_ns)
+			r = expire_mark_source(store, sealed, source, window, marks);
+	}
 	return r;
 }

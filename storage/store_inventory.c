@@ -23,7 +23,9 @@ struct inventory {
 	store_visit_unit visit;
 	void *owner;
 	struct sealed sealed;
-	struct buf series; /* u32 */
+	struct sealed finer; /* what a rollup was made of */
+	struct buf untold;   /* bool for each unit: finer windows do not tell of it */
+	struct buf series;   /* u32 */
 };
 
 static int inventory_compare_u32(const void *a, const void *b)
@@ -114,7 +116,8 @@ static int inventory_unit(
 	told->series = NULL;
 	told->series_count = 0;
 	told->is_corrupt = false;
-	if (inventory->options.sums_alone && (told->parts & ~told->hidden) != STORE_PART_SUMS)
+	if (inventory->options.sums_alone && ((told->parts & ~told->hidden) != STORE_PART_SUMS ||
+	                                             !ARRAY(bool, inventory->untold)[number]))
 		return 0;
 	if (inventory->options.hidden_alone && !told->hidden)
 		return 0;
@@ -137,6 +140,23 @@ static int inventory_unit(
 	return r;
 }
 
+/* Which units of the window that was opened nothing finer tells of: all of one of level 0. */
+static int inventory_mark_untold(struct inventory *inventory, const struct window_entry *entry)
+{
+	const struct store_inventory_options *options = &inventory->options;
+	const struct window *window = &inventory->sealed.window;
+	bool is_rollup = key_window_level(entry->key) > 0;
+	buf_reset(&inventory->untold);
+	for (uint32_t i = 0; i < window->units_count; i++)
+		buf_put(&inventory->untold, &(bool){ !is_rollup }, sizeof(bool));
+	if (inventory->untold.failed)
+		return -ENOMEM;
+	return is_rollup ? expire_mark_untold(inventory->store, &inventory->finer, entry, window,
+	                           options->from_ns, options->to_ns ? options->to_ns : UINT64_MAX,
+	                           ARRAY(bool, inventory->untold))
+	                 : 0;
+}
+
 /* In the gate. */
 static int inventory_window(struct inventory *inventory, const struct window_entry *entry)
 {
@@ -149,6 +169,8 @@ static int inventory_window(struct inventory *inventory, const struct window_ent
 		return r;
 	uint64_t record_bytes = KEYS_WINDOW_BYTES + sealed->detail_bytes.count;
 	r = is_corrupt ? 0 : expire_measure(store, entry->key, &sealed->window);
+	if (r == 0 && !is_corrupt && inventory->options.sums_alone)
+		r = inventory_mark_untold(inventory, entry);
 	struct store_inventory_unit told = inventory_begin(inventory, entry);
 	told.bytes_window = record_bytes + (is_corrupt ? 0 : sealed->window.bytes_watchers);
 	told.is_corrupt = is_corrupt;
@@ -434,12 +456,16 @@ int store_inventory(struct store *store, struct store_inventory_options options,
 		.store = store, .options = options, .visit = visit, .owner = owner
 	};
 	int r = sealed_init(&inventory.sealed, store);
+	int initialized = sealed_init(&inventory.finer, store);
 	inventory.sealed.sees_hidden = true;
+	r = r < 0 ? r : initialized;
 	for (uint32_t level = 0; level < WINDOW_LEVELS && r == 0; level++)
 		r = inventory_level(&inventory, level);
 	if (r == 0 && options.wants_open)
 		r = inventory_open(&inventory);
 	sealed_fini(&inventory.sealed);
+	sealed_fini(&inventory.finer);
+	buf_fini(&inventory.untold);
 	buf_fini(&inventory.series);
 	return r;
 }
