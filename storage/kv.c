@@ -22,7 +22,7 @@
  * everything between the first and the last deletion.
  *
  * RocksDB reports failure as malloc'd text of the form "IO error: No space left on device: While
- * appending to file: ...". kv_result() makes it a code by its words; there is nothing else to go by
+ * appending to file: ...". kv_failure makes it a code by its words; there is nothing else to go by
  * in the C API. Its own recovery from a full disk has no handle in C either, hence kv_reopen().
  *
  * Two of its mistakes on a full disk are kept from happening here:
@@ -48,12 +48,14 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <rocksdb/c.h>
 
 #include "storage/kv_acked.h"
+#include "storage/kv_failure.h"
 #include "storage/kv_folder.h"
+#include "storage/kv_made.h"
+#include "storage/kv_order.h"
 #include "storage/log_files.h"
 #include "storage/log_tail.h"
 
@@ -69,10 +71,8 @@
 #define KV_DICT_BLOCK_BYTES    (256u << 10)
 #define KV_DICT_ZSTD_LEVEL     12
 #define KV_ZSTD_WINDOW_DEFAULT (-14) /* for zlib, and of no effect on zstd */
-#define KV_ONES_BYTES          64
 #define KV_PAGE_BYTES          4096
 #define KV_BATCH_HEAD_BYTES    12 /* writes of several threads may have one in the log */
-#define KV_MADE_NAME           "profleet-made-"
 /*
  * The level that keeps the text log silent has no name, so RocksDB cannot write down its options
  * and leaves a short temporary file each time it is opened. Nobody reads options from there; the
@@ -80,8 +80,7 @@
  */
 #define KV_OPTIONS_FIRST "OPTIONS-"
 #define KV_OPTIONS_LAST  ".dbtmp"
-#define KV_FILES_MAX     4096 /* taken in at once */
-#define KV_TAKE_TRIES    3    /* see kv_files_take() */
+#define KV_TAKE_TRIES    3 /* see kv_files_take() */
 /* A folder that cannot be: RocksDB then goes on without its text log. */
 #define KV_NO_LOG_FOLDER "/dev/null/none"
 /* Never: between failures there is nothing to be found by going over the folder. */
@@ -175,9 +174,7 @@ struct kv_files {
 	enum kv_family family;
 	rocksdb_envoptions_t *env;
 	rocksdb_sstfilewriter_t *writer; /* of the last name; NULL: between two files */
-	char **names;
-	size_t names_count;
-	size_t names_capacity;
+	struct kv_made made;
 	uint64_t bytes;
 	bool is_taken;
 };
@@ -197,30 +194,9 @@ struct kv_iterator {
 	int failed; /* could not be made */
 };
 
-/* Words of RocksDB's text, in order of precedence, and the code they mean. */
-static int kv_code(const char *text)
-{
-	static const struct {
-		const char *words;
-		int code;
-	} codes[] = {
-		{ "No space left", -ENOSPC }, { "NoSpace", -ENOSPC }, { "Space limit", -ENOSPC },
-		{ "Disk quota exceeded", -ENOSPC }, { "/LOCK: ", -EBUSY },
-		{ "lock hold by current process", -EBUSY }, { "Permission denied", -EACCES },
-		{ "Read-only file system", -EROFS }, { "Corruption", -EBADMSG },
-		{ "Invalid argument", -EINVAL }, { "Operation failed. Try again.", -EAGAIN },
-		{ "Not implemented", -EROFS }, /* "... in read only mode" */
-	};
-
-	for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++)
-		if (strstr(text, codes[i].words))
-			return codes[i].code;
-	return -EIO;
-}
-
 static void kv_set_error(struct kv *kv, const char *doing, const char *text)
 {
-	const char *remedy = kv_code(text) == -ENOSPC ? ": make room there" : "";
+	const char *remedy = kv_failure_code(text) == -ENOSPC ? ": make room there" : "";
 	pthread_mutex_lock(&kv->error_mutex);
 	snprintf(kv->error, sizeof(kv->error), "%s %s: %s%s", doing, kv->path, text, remedy);
 	pthread_mutex_unlock(&kv->error_mutex);
@@ -231,7 +207,7 @@ static int kv_result(struct kv *kv, const char *doing, char *text)
 {
 	if (!text)
 		return 0;
-	int r = kv_code(text);
+	int r = kv_failure_code(text);
 	kv_set_error(kv, doing, text);
 	rocksdb_free(text);
 	return r;
@@ -628,7 +604,7 @@ int kv_open(struct kv_options options, struct kv **ret_kv, char *ret_error, size
 		return r == -ENODATA ? -EBADMSG : r;
 	}
 	kv_acked_open(&kv->acked, kv->path, false);
-	kv_folder_sweep(kv->path, KV_MADE_NAME, ""); /* of a killed process */
+	kv_folder_sweep(kv->path, KV_MADE_FIRST, ""); /* of a killed process */
 	*ret_kv = TAKE(kv);
 	return 0;
 }
@@ -921,13 +897,6 @@ int kv_iterator_result(struct kv_iterator *iterator)
 	return kv_result(iterator->kv, "reading from", text);
 }
 
-static int kv_compare(struct kv_bytes a, struct kv_bytes b)
-{
-	size_t count = a.count < b.count ? a.count : b.count;
-	int order = count ? memcmp(a.bytes, b.bytes, count) : 0;
-	return order ? order : (a.count > b.count) - (a.count < b.count);
-}
-
 /* The least bound of a file of the family that is behind the key. Borrowed from the list. */
 static bool kv_find_bound(const rocksdb_livefiles_t *files, enum kv_family family,
         struct kv_bytes behind, struct kv_bytes *ret_bound)
@@ -941,8 +910,8 @@ static bool kv_find_bound(const rocksdb_livefiles_t *files, enum kv_family famil
 		bounds[0].bytes = rocksdb_livefiles_smallestkey(files, i, &bounds[0].count);
 		bounds[1].bytes = rocksdb_livefiles_largestkey(files, i, &bounds[1].count);
 		for (int j = 0; j < 2; j++) {
-			if (kv_compare(bounds[j], behind) <= 0 ||
-			        (is_found && kv_compare(bounds[j], *ret_bound) >= 0))
+			if (kv_order_compare(bounds[j], behind) <= 0 ||
+			        (is_found && kv_order_compare(bounds[j], *ret_bound) >= 0))
 				continue;
 			*ret_bound = bounds[j];
 			is_found = true;
@@ -980,22 +949,6 @@ int kv_checkpoint(struct kv *kv, const char *path)
 	return kv_result(kv, "copying", text);
 }
 
-/*
- * A key that is less than `to`, and that no key of ours lies between. A key without the zero at its
- * end is the one next before it; otherwise many bytes of ones stand for endlessly many.
- */
-static void kv_put_before(struct kv_bytes to, struct buf *before)
-{
-	static const uint8_t ones[KV_ONES_BYTES] = { [0 ... KV_ONES_BYTES - 1] = 0xff };
-	const uint8_t *bytes = to.bytes;
-	uint8_t last = bytes[to.count - 1];
-	buf_put(before, bytes, to.count - 1);
-	if (last == 0)
-		return;
-	buf_put_u8(before, last - 1);
-	buf_put(before, ones, sizeof(ones));
-}
-
 /* RocksDB takes the end with it, and C has no way to say otherwise. */
 int kv_delete_files(struct kv *kv, enum kv_family family, struct kv_bytes from, struct kv_bytes to)
 {
@@ -1003,7 +956,7 @@ int kv_delete_files(struct kv *kv, enum kv_family family, struct kv_bytes from, 
 	AUTO_BUF before = { 0 };
 	if (!kv->db || !kv->writable)
 		return kv_refuse(kv, "deleting from");
-	kv_put_before(to, &before);
+	kv_order_put_before(to, &before);
 	if (before.failed)
 		return -ENOMEM;
 	pthread_mutex_lock(&kv->deleting);
@@ -1090,43 +1043,18 @@ void kv_files_free(struct kv_files *files)
 		return;
 	if (files->writer)
 		rocksdb_sstfilewriter_destroy(files->writer);
-	for (size_t i = 0; i < files->names_count; i++) {
-		if (!files->is_taken)
-			(void)unlink(files->names[i]); /* or the next open */
-		free(files->names[i]);
-	}
-	free(files->names);
+	if (!files->is_taken)
+		kv_made_remove(&files->made);
+	kv_made_fini(&files->made);
 	rocksdb_envoptions_destroy(files->env);
 	free(files);
 }
 
-static int kv_files_add_name(struct kv_files *files, char **ret_name)
-{
-	if (files->names_count == KV_FILES_MAX)
-		return -E2BIG;
-	if (files->names_count == files->names_capacity) {
-		size_t capacity = files->names_capacity ? files->names_capacity * 2 : 8;
-		char **names = realloc(files->names, capacity * sizeof(*names));
-		if (!names)
-			return -ENOMEM;
-		files->names = names;
-		files->names_capacity = capacity;
-	}
-	size_t count = strlen(files->kv->path) + sizeof(KV_MADE_NAME) + 24;
-	char *name = malloc(count);
-	if (!name)
-		return -ENOMEM;
-	snprintf(name, count, "%s/%s%" PRIu64, files->kv->path, KV_MADE_NAME, ++files->kv->made);
-	files->names[files->names_count++] = name;
-	*ret_name = name;
-	return 0;
-}
-
 static int kv_files_begin(struct kv_files *files)
 {
-	char *name;
+	const char *name;
 	char *text = NULL;
-	int r = kv_files_add_name(files, &name);
+	int r = kv_made_add(&files->made, files->kv->path, ++files->kv->made, &name);
 	if (r < 0)
 		return r;
 	files->writer = rocksdb_sstfilewriter_create(
@@ -1175,7 +1103,7 @@ int kv_files_take(struct kv_files *files)
 	struct kv *kv = files->kv;
 	char *text = NULL;
 	int r = kv_files_cut(files);
-	if (r < 0 || files->names_count == 0)
+	if (r < 0 || files->made.count == 0)
 		return r;
 	if (!kv->db || !kv->writable)
 		return kv_refuse(kv, "adding files to");
@@ -1184,7 +1112,7 @@ int kv_files_take(struct kv_files *files)
 	for (int tries = 0; tries < KV_TAKE_TRIES; tries++) {
 		text = NULL;
 		rocksdb_ingest_external_file_cf(kv->db, kv->families[files->family],
-		        (const char *const *)files->names, files->names_count, options, &text);
+		        (const char *const *)files->made.names, files->made.count, options, &text);
 		r = kv_result(kv, "adding files to", text);
 		if (r != -EAGAIN)
 			break;
