@@ -66,6 +66,8 @@ static bool fault_now(enum fault fault)
 FAULT_WRAP(FAULT_ALLOC, NULL, void *, malloc, (size_t bytes), (bytes))
 FAULT_WRAP(FAULT_ALLOC, NULL, void *, calloc, (size_t count, size_t bytes), (count, bytes))
 FAULT_WRAP(FAULT_ALLOC, NULL, void *, realloc, (void *p, size_t bytes), (p, bytes))
+FAULT_WRAP(FAULT_ALLOC, NULL, void *, reallocarray, (void *p, size_t count, size_t bytes),
+        (p, count, bytes))
 FAULT_WRAP(FAULT_ALLOC, NULL, char *, strdup, (const char *text), (text))
 FAULT_WRAP(FAULT_ALLOC, NULL, char *, strndup, (const char *text, size_t bytes), (text, bytes))
 FAULT_WRAP(FAULT_WRITE, -1, ssize_t, write, (int fd, const void *p, size_t bytes), (fd, p, bytes))

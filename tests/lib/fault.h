@@ -19,7 +19,7 @@
 #include <stdint.h>
 
 enum fault {
-	FAULT_ALLOC, /* malloc, calloc, realloc, strdup, strndup: NULL */
+	FAULT_ALLOC, /* malloc, calloc, realloc, reallocarray, strdup, strndup: NULL */
 	FAULT_WRITE, /* write, pwrite, writev: -1 */
 	FAULT_SYNC,  /* fsync, fdatasync: -1 */
 	FAULT_READ,  /* read, pread: -1 */
