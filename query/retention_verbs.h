@@ -11,7 +11,7 @@
 #define RETENTION_EXIT_CODES_TEXT                                                                  \
 	"0  done, or nothing to do\n"                                                              \
 	"1  plan: it would delete, and --exit-code was given; test: a case failed;\n"              \
-	"   audit: the chain is broken, or what was noted is not in it\n"                                                          \
+	"   audit: the chain is broken, or what was noted is not in it\n"                          \
 	"2  usage: unknown option, bad selector, a policy that is wrong, no --yes\n"               \
 	"3  safety stop: nothing was done; read what it says and confirm\n"                        \
 	"4  refused: administration is not allowed from here\n"                                    \
