@@ -4,6 +4,7 @@
 #include "storage/keys.h"
 #include "storage/kv.h"
 #include "storage/record.h"
+#include "storage/store_expire.h"
 #include "tests/unit/storage/store_fixture.h"
 
 static uint32_t oldest_reader(const char *path)
@@ -21,12 +22,11 @@ static uint32_t oldest_reader(const char *path)
 	return format.version_min;
 }
 
-static void append_rows(const char *path, uint8_t uuid, uint32_t rows)
+static void append_rows_to(struct store *store, uint8_t uuid, uint64_t start_ns, uint32_t rows)
 {
-	struct store *store = store_fixture_open(path);
 	struct source source = source_new(store, uuid);
 	uint32_t cart = source_series(&source, "cart", "a", 1);
-	source_begin(&source, uuid * SECOND, SECOND);
+	source_begin(&source, start_ns, SECOND);
 	for (uint32_t i = 0; i < rows; i++) {
 		char function[16];
 		snprintf(function, sizeof(function), "f%u", i);
@@ -34,6 +34,12 @@ static void append_rows(const char *path, uint8_t uuid, uint32_t rows)
 	}
 	assert_int_equal(source_append(&source, store, 1), WIRE_OK);
 	source_free(&source);
+}
+
+static void append_rows(const char *path, uint8_t uuid, uint32_t rows)
+{
+	struct store *store = store_fixture_open(path);
+	append_rows_to(store, uuid, uuid * SECOND, rows);
 	store_free(store);
 }
 
@@ -48,9 +54,29 @@ static void a_folder_needs_a_new_reader_from_its_first_coded_batch_on(void **sta
 	assert_int_equal(oldest_reader(dir.path), 6);
 }
 
+/* Whatever an older reader understands as well is written meanwhile. */
+static void what_a_folder_needs_is_never_less_than_before(void **state)
+{
+	TEST_DIR(dir);
+	struct store *store = store_fixture_open(dir.path);
+	struct store_forgotten forgotten;
+	struct store_forget_options options = { .service = "cart",
+		.to_ns = 3600 * SECOND,
+		.run = { .id = 5, .hidden_ns = 1, .erase_ns = 2 } };
+	(void)state;
+	append_rows_to(store, 1, SECOND, 40);
+	append_rows_to(store, 2, 7200 * SECOND, 40);
+	CHECK_OK(store_seal(store, 3600 * SECOND));
+	CHECK_OK(store_forget(store, &options, &forgotten));
+	CHECK_OK(store_seal(store, UINT64_MAX));
+	store_free(store);
+	assert_int_equal(oldest_reader(dir.path), 6);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(what_a_folder_needs_is_never_less_than_before),
 		cmocka_unit_test(a_folder_needs_a_new_reader_from_its_first_coded_batch_on),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
