@@ -1,8 +1,8 @@
 /*
- * Functions: one pass for all sides, from the last node to the first, adds every node to its caller
- * and to its frame; then frames are added to their names. A function that is on a stack twice
- * counts once: only the node next to the root adds to it. That depends on what counts as one name,
- * so it is noted for readable and for canonical names.
+ * Functions: one pass, from the last node to the first, adds every node to its caller and to its
+ * frame, a side after the other in each block of nodes; then frames are added to their names. A
+ * function that is on a stack twice counts once: only the node next to the root adds to it. That
+ * depends on what counts as one name, so it is noted for readable and for canonical names.
  *
  * Which names were met is a set of bits: a question about one service looks at its functions only,
  * and not at those of a fleet.
@@ -32,109 +32,87 @@ struct functions_pass {
 struct functions_side {
 	struct carry carry;
 	struct frame_sums *frames;
-	const uint64_t *totals; /* of the block that is laid out, by place in it */
+	uint64_t *met;
+	uint64_t truncated; /* there is one place for a truncation: next to the root */
 };
 
-static struct functions_side functions_side_of(const struct gathered *gathered)
+static inline void functions_add_frame(struct frame_sums *frames, uint64_t *met, uint32_t frame,
+        uint64_t value, uint64_t self, bool is_outermost)
 {
-	return (struct functions_side){ .carry = carry_of(gathered), .frames = gathered->frames };
-}
-
-static inline void functions_pass_frame_sums(struct functions_side side, uint64_t *met,
-        uint32_t frame, uint64_t value, uint64_t self, bool is_outermost)
-{
-	struct frame_sums *sums = &side.frames[frame];
+	struct frame_sums *sums = &frames[frame];
 	if ((sums->cum | sums->self) == 0)
 		met[frame / 64] |= UINT64_C(1) << frame % 64;
 	sums->cum += is_outermost ? value : 0;
 	sums->self += self;
 }
 
-/* One that is not laid out: leaves zeroes behind. What it comes to, with all below it. */
-static inline __attribute__((always_inline)) uint64_t functions_pass_node(
-        struct functions_side side, uint64_t *met, struct node at, uint32_t node, bool is_outermost)
-{
-	uint64_t value = carry_node(side.carry, node, at.parent);
-	if (value == 0)
-		return 0;
-	functions_pass_frame_sums(side, met, at.frame, value, side.carry.self[node], is_outermost);
-	side.carry.total[node] = 0;
-	side.carry.self[node] = 0;
-	return value;
-}
-
-/* One that is. */
-static inline __attribute__((always_inline)) uint64_t functions_pass_laid(
-        struct functions_side side, uint64_t *met, uint32_t frame, uint32_t node, uint16_t traits,
-        bool is_outermost)
-{
-	uint64_t callees;
-	uint64_t value = carry_laid(side.carry, node, traits >> NODE_DEPTH_SHIFT,
-	        side.totals[node % BLOCK_NODES], &callees);
-	if (value > 0)
-		functions_pass_frame_sums(
-		        side, met, frame, value, side.carry.self[node], is_outermost);
-	return value;
-}
-
-/* Nodes from `first` to before `end`, from the last on: laid out, or none of them. */
-static inline __attribute__((always_inline)) void functions_pass_nodes(struct functions_pass *pass,
-        struct functions_side sides[ANSWER_SIDES_MAX], uint32_t first, uint32_t end, bool are_laid,
-        uint32_t count)
+/* Nodes that are not laid out, from the last on: each to its caller. Leaves zeroes behind. */
+static void functions_pass_behind(
+        const struct functions_pass *pass, struct functions_side *side, struct block_parts parts)
 {
 	const struct named_stacks *stacks = pass->stacks;
-	const struct node *nodes = stacks->nodes;
-	const uint16_t *all_traits = stacks->traits;
-	uint64_t *met = stacks->frames_met;
-	uint16_t outermost = (uint16_t)(NODE_OUTERMOST << pass->join);
-	for (uint32_t node = end; node-- > first;) {
-		struct node at = nodes[node];
-		uint16_t traits = all_traits[node];
-		bool is_outermost = traits & outermost;
-		uint64_t value[ANSWER_SIDES_MAX] = { 0 };
-		uint32_t ahead = nodes[node > FRAMES_AHEAD ? node - FRAMES_AHEAD : 0].frame;
-		for (uint32_t i = 0; i < count; i++) {
-			__builtin_prefetch(&sides[i].frames[ahead], 1);
-			value[i] = are_laid ? functions_pass_laid(sides[i], met, at.frame, node,
-			                              traits, is_outermost)
-			                    : functions_pass_node(
-			                              sides[i], met, at, node, is_outermost);
-		}
-		/* There is one place for a truncation. */
-		if (traits & NODE_IS_TRUNCATION && at.parent == DICT_NODE_ROOT) {
-			pass->truncated[0] += value[0];
-			pass->truncated[1] += value[1];
-		}
+	for (uint32_t node = parts.end; node-- > parts.behind;) {
+		struct node at = stacks->nodes[node];
+		uint16_t traits = stacks->traits[node];
+		uint64_t value = carry_node(side->carry, node, at.parent);
+		if (value == 0)
+			continue;
+		functions_add_frame(side->frames, side->met, at.frame, value,
+		        side->carry.self[node], traits & NODE_OUTERMOST << pass->join);
+		if (traits & NODE_IS_TRUNCATION && at.parent == DICT_NODE_ROOT)
+			side->truncated += value;
+		side->carry.total[node] = 0;
+		side->carry.self[node] = 0;
 	}
 }
 
-/* `count`, of sides, is known where this is made part of its caller: most questions have one. */
-static inline __attribute__((always_inline)) void functions_pass_block(
-        struct functions_pass *pass, uint32_t block, uint32_t count)
+/* Nodes that are, likewise. */
+static void functions_pass_laid(const struct functions_pass *pass, struct functions_side *side,
+        struct block_parts parts, const uint64_t *totals)
+{
+	const struct node *nodes = pass->stacks->nodes;
+	const uint16_t *all_traits = pass->stacks->traits;
+	struct carry carry = side->carry;
+	struct frame_sums *frames = side->frames;
+	uint64_t *met = side->met;
+	uint32_t outermost = (uint32_t)NODE_OUTERMOST << pass->join;
+	for (uint32_t node = parts.laid; node-- > parts.first;) {
+		uint32_t ahead = nodes[node > FRAMES_AHEAD ? node - FRAMES_AHEAD : 0].frame;
+		uint32_t traits = all_traits[node];
+		uint64_t callees;
+		__builtin_prefetch(&frames[ahead], 1);
+		uint64_t value = carry_laid(carry, node, traits >> NODE_DEPTH_SHIFT,
+		        totals[node % BLOCK_NODES], &callees);
+		if (value > 0)
+			functions_add_frame(frames, met, nodes[node].frame, value, carry.self[node],
+			        traits & outermost);
+		if (traits & NODE_IS_TRUNCATION && nodes[node].parent == DICT_NODE_ROOT)
+			side->truncated += value;
+	}
+}
+
+static void functions_pass_block(struct functions_pass *pass, uint32_t block, uint32_t index)
 {
 	struct named_stacks *stacks = pass->stacks;
-	struct functions_side sides[ANSWER_SIDES_MAX];
+	struct gathered *gathered = &stacks->gathered[index];
 	struct block_parts parts = block_parts_of(stacks, block);
-	for (uint32_t i = 0; i < count; i++)
-		sides[i] = functions_side_of(&stacks->gathered[i]);
-	functions_pass_nodes(pass, sides, parts.behind, parts.end, false, count);
-	for (uint32_t i = 0; i < count; i++)
-		sides[i].totals = carry_totals(sides[i].carry, block);
-	functions_pass_nodes(pass, sides, parts.first, parts.laid, true, count);
-	for (uint32_t i = 0; i < count; i++) {
-		carry_end_laid(sides[i].carry, stacks->nodes, block, parts);
-		stacks->gathered[i].touched[block] = 0;
-	}
+	struct functions_side side = {
+		.carry = carry_of(gathered), .frames = gathered->frames, .met = stacks->frames_met
+	};
+	functions_pass_behind(pass, &side, parts);
+	functions_pass_laid(pass, &side, parts, carry_totals(side.carry, block));
+	carry_end_laid(side.carry, stacks->nodes, block, parts);
+	gathered->touched[block] = 0;
+	pass->truncated[index] += side.truncated;
 }
 
 static void functions_pass_blocks(struct functions_pass *pass)
 {
 	const struct gathered *gathered = pass->stacks->gathered;
 	for (uint32_t block = named_stacks_blocks(pass->stacks); block-- > 0;) {
-		if (pass->sides == 1 && gathered[0].touched[block])
-			functions_pass_block(pass, block, 1);
-		if (pass->sides == 2 && (gathered[0].touched[block] | gathered[1].touched[block]))
-			functions_pass_block(pass, block, 2);
+		for (uint32_t side = 0; side < pass->sides; side++)
+			if (gathered[side].touched[block])
+				functions_pass_block(pass, block, side);
 	}
 	for (uint32_t side = 0; side < pass->sides; side++) {
 		uint64_t callees;
