@@ -54,14 +54,22 @@ static void rice_put(struct bit_writer *to, uint32_t value, uint32_t shift)
 	bits_put(to, value & ((1u << shift) - 1), shift);
 }
 
+/*
+ * Some of the bits from `at` on are in a word, lowest first, so that most numbers need no access to
+ * memory: each begins where the one before it ends.
+ */
 struct bit_reader {
 	const uint8_t *bytes;
 	size_t bytes_count;
-	uint64_t at; /* bits */
+	uint64_t at;   /* bits */
+	uint64_t word; /* zeroes behind its bits */
+	uint32_t left; /* bits in the word */
 };
 
-/* At least 57 bits, zeroes behind the end. */
-static uint64_t bits_peek(const struct bit_reader *from)
+#define BITS_FILLED 57 /* at least, whatever bit of a byte it begins with */
+
+/* Zeroes behind the end. */
+static inline uint64_t bits_peek(const struct bit_reader *from)
 {
 	uint64_t word = 0;
 	size_t at = (size_t)(from->at / 8);
@@ -72,22 +80,48 @@ static uint64_t bits_peek(const struct bit_reader *from)
 	return word >> from->at % 8;
 }
 
-static uint32_t bits_get(struct bit_reader *from, uint32_t width)
+static inline uint32_t bits_get(struct bit_reader *from, uint32_t width)
 {
 	uint64_t word = bits_peek(from);
 	from->at += width;
+	from->word = 0;
+	from->left = 0;
 	return (uint32_t)(word & ((UINT64_C(1) << width) - 1));
 }
 
-static uint32_t rice_get(struct bit_reader *from, uint32_t shift)
+static inline void bits_skip(struct bit_reader *from, uint32_t count)
 {
-	uint64_t word = bits_peek(from);
+	from->at += count;
+	from->word >>= count;
+	from->left -= count;
+}
+
+static_assert(SPARSE_ESCAPE + 32 <= BITS_FILLED, "a number with an escape is in one word");
+static_assert(SPARSE_ESCAPE + (1 << SPARSE_SHIFT_BITS) - 1 <= BITS_FILLED, "and so is any other");
+
+/* The word ends within the number, or it is an escape. */
+static inline uint32_t rice_get_filled(struct bit_reader *from, uint32_t shift)
+{
+	from->word = bits_peek(from);
+	from->left = BITS_FILLED;
+	uint64_t word = from->word;
 	uint32_t high = (uint32_t)__builtin_ctzll(~word | UINT64_C(1) << SPARSE_ESCAPE);
 	if (high == SPARSE_ESCAPE) {
-		from->at += SPARSE_ESCAPE + 32;
+		bits_skip(from, SPARSE_ESCAPE + 32);
 		return (uint32_t)(word >> SPARSE_ESCAPE);
 	}
-	from->at += high + 1 + shift;
+	bits_skip(from, high + 1 + shift);
+	return high << shift | (uint32_t)(word >> (high + 1) & ((1u << shift) - 1));
+}
+
+static inline __attribute__((always_inline)) uint32_t rice_get(
+        struct bit_reader *from, uint32_t shift)
+{
+	uint64_t word = from->word;
+	uint32_t high = (uint32_t)__builtin_ctzll(~word | UINT64_C(1) << SPARSE_ESCAPE);
+	if (__builtin_expect(high + 1 + shift > from->left || high == SPARSE_ESCAPE, 0))
+		return rice_get_filled(from, shift);
+	bits_skip(from, high + 1 + shift);
 	return high << shift | (uint32_t)(word >> (high + 1) & ((1u << shift) - 1));
 }
 
@@ -201,8 +235,8 @@ void sparse_put(const uint32_t *values, uint32_t count, struct buf *packed, stru
 /* ---- reading ---- */
 
 /* False: more than fits the section, or a value past max. */
-static bool sparse_get_more(struct bit_reader *from, const uint16_t *places, uint32_t places_count,
-        uint32_t max, uint32_t *to)
+static inline __attribute__((always_inline)) bool sparse_get_more(struct bit_reader *from,
+        const uint16_t *places, uint32_t places_count, uint32_t max, uint32_t *to)
 {
 	uint32_t count = bits_get(from, SPARSE_COUNT_BITS);
 	if (count > places_count)
