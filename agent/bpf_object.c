@@ -151,11 +151,6 @@ int bpf_programs_attach(struct bpf_programs *programs, int perf_fd)
 	return ioctl(perf_fd, PERF_EVENT_IOC_SET_BPF, program_fd) < 0 ? -errno : 0;
 }
 
-bool bpf_programs_tells_exec(const struct bpf_programs *programs)
-{
-	return programs->exec != NULL;
-}
-
 int bpf_programs_poll_fd(const struct bpf_programs *programs)
 {
 	return ring_buffer__epoll_fd(programs->ring);

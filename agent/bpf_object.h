@@ -34,9 +34,6 @@ DEFINE_AUTO(bpf_programs);
  */
 int bpf_programs_attach(struct bpf_programs *programs, int perf_fd);
 
-/* Whether processes are told at exec; without it they are known from the side-band and /proc. */
-bool bpf_programs_tells_exec(const struct bpf_programs *programs);
-
 /* Readable when the ring is half full. */
 int bpf_programs_poll_fd(const struct bpf_programs *programs);
 

@@ -25,7 +25,6 @@ struct answer_sum {
 };
 
 void answer_sum_fini(struct answer_sum *work);
-#define AUTO_ANSWER_SUM __attribute__((cleanup(answer_sum_fini))) struct answer_sum
 
 /* -EINVAL with text, -ENOMEM. */
 int answer_sum_selector(const struct wire_text *text, struct selector **ret_selector,

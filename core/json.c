@@ -160,12 +160,6 @@ void json_u64(struct json_writer *json, uint64_t value)
 	buf_printf(json->to, "%lu", (unsigned long)value);
 }
 
-void json_i64(struct json_writer *json, int64_t value)
-{
-	json_separate(json);
-	buf_printf(json->to, "%ld", (long)value);
-}
-
 void json_double(struct json_writer *json, double value)
 {
 	if (!isfinite(value)) {
@@ -198,12 +192,6 @@ void json_key_u64(struct json_writer *json, const char *key, uint64_t value)
 {
 	json_key(json, key);
 	json_u64(json, value);
-}
-
-void json_key_i64(struct json_writer *json, const char *key, int64_t value)
-{
-	json_key(json, key);
-	json_i64(json, value);
 }
 
 void json_key_double(struct json_writer *json, const char *key, double value)

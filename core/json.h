@@ -43,7 +43,6 @@ void json_key(struct json_writer *json, const char *key);
 void json_text(struct json_writer *json, const char *text);
 void json_bytes(struct json_writer *json, const char *bytes, size_t count);
 void json_u64(struct json_writer *json, uint64_t value);
-void json_i64(struct json_writer *json, int64_t value);
 /* With at most 15 significant digits. What is not finite becomes null: JSON has no word for it. */
 void json_double(struct json_writer *json, double value);
 void json_bool(struct json_writer *json, bool value);
@@ -55,7 +54,6 @@ void json_raw(struct json_writer *json, const char *bytes, size_t count);
 /* A key with its value. */
 void json_key_text(struct json_writer *json, const char *key, const char *text);
 void json_key_u64(struct json_writer *json, const char *key, uint64_t value);
-void json_key_i64(struct json_writer *json, const char *key, int64_t value);
 void json_key_double(struct json_writer *json, const char *key, double value);
 void json_key_bool(struct json_writer *json, const char *key, bool value);
 

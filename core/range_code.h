@@ -22,7 +22,6 @@
 #define RANGE_CHANCE_BITS 16
 #define RANGE_CHANCE_EVEN (1u << (RANGE_CHANCE_BITS - 1))
 #define RANGE_LEARN_SHIFT 5
-#define RANGE_MIN         (1u << 24)
 #define RANGE_BITS_MAX    16 /* at once */
 #define RANGE_PARTS_BITS  15
 /* How many bytes a writer may leave out, as they are zeroes. */
@@ -73,7 +72,7 @@ static inline void range_advance(struct range_writer *writer, uint32_t by)
 		range_carry(*writer);
 }
 
-/* How many bits of the window are settled: whole bytes, while the range is below RANGE_MIN. */
+/* How many bits of the window are settled: whole bytes, while the range is below 2^24. */
 static inline unsigned int range_settled(uint32_t range)
 {
 	return (unsigned int)__builtin_clz(range) & 24;

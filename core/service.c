@@ -131,11 +131,6 @@ void service_ready(int ready_fd, const char *status)
 	(void)close(ready_fd);
 }
 
-void service_status(const char *status)
-{
-	(void)sd_notifyf(0, "STATUS=%s", status);
-}
-
 void service_stopping(void)
 {
 	(void)sd_notify(0, "STOPPING=1");

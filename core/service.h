@@ -36,5 +36,4 @@ bool service_fd_is_open(int fd);
  * ready_fd (>= 0) and closes it.
  */
 void service_ready(int ready_fd, const char *status);
-void service_status(const char *status); /* STATUS=... */
 void service_stopping(void);

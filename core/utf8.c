@@ -44,19 +44,6 @@ bool utf8_is_harmless(uint32_t code)
 	return !separates && !turns && code != 0xfeff;
 }
 
-bool utf8_is_valid(const char *bytes, size_t count)
-{
-	const uint8_t *at = (const uint8_t *)bytes;
-	uint32_t code;
-	for (size_t i = 0; i < count;) {
-		size_t length = utf8_decode(at + i, count - i, &code);
-		if (length == 0)
-			return false;
-		i += length;
-	}
-	return true;
-}
-
 size_t utf8_count(const char *bytes, size_t count)
 {
 	const uint8_t *at = (const uint8_t *)bytes;

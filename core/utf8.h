@@ -25,7 +25,5 @@ size_t utf8_decode(const uint8_t *bytes, size_t count, uint32_t *ret_code);
  */
 bool utf8_is_harmless(uint32_t code);
 
-bool utf8_is_valid(const char *bytes, size_t count);
-
 /* How many characters; a broken byte counts as one. */
 size_t utf8_count(const char *bytes, size_t count);

@@ -75,11 +75,6 @@ uint32_t *stack_sums_narrow(struct stack_sums *sums, uint64_t total)
 	return sums->narrow;
 }
 
-uint64_t *stack_sums_wide(struct stack_sums *sums)
-{
-	return sums->wide;
-}
-
 int stack_sums_add(struct stack_sums *sums, uint32_t place, uint64_t value)
 {
 	assert(place < sums->count);
@@ -97,21 +92,4 @@ int stack_sums_get(struct stack_sums *sums, const uint64_t **ret_values)
 		return -EOVERFLOW;
 	*ret_values = sums->wide;
 	return 0;
-}
-
-int stack_sums_scatter(
-        struct stack_sums *sums, const uint32_t *dictionary, uint64_t factor, uint64_t *to)
-{
-	const uint64_t *values;
-	int r = stack_sums_get(sums, &values);
-	if (r < 0)
-		return r;
-	bool is_overflown = false;
-	for (uint32_t i = 0; i < sums->count; i++) {
-		uint64_t product;
-		uint64_t *sum = &to[dictionary[i]];
-		is_overflown |= __builtin_mul_overflow(values[i], factor, &product);
-		is_overflown |= __builtin_add_overflow(*sum, product, sum);
-	}
-	return is_overflown ? -EOVERFLOW : 0;
 }

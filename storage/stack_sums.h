@@ -24,18 +24,9 @@ uint32_t stack_sums_count(const struct stack_sums *sums);
 
 /* Sums to add at most `total` into, in total, before the next call; that is below 2^32. */
 uint32_t *stack_sums_narrow(struct stack_sums *sums, uint64_t total);
-/* Sums for anything. */
-uint64_t *stack_sums_wide(struct stack_sums *sums);
 
 /* -EOVERFLOW: the sum is past 64 bits, and stays as it was. */
 int stack_sums_add(struct stack_sums *sums, uint32_t place, uint64_t value);
 
 /* All of them, as they are now; borrowed until the next add. -EOVERFLOW. */
 int stack_sums_get(struct stack_sums *sums, const uint64_t **ret_values);
-
-/*
- * to[dictionary[i]] += factor * sum i. -EOVERFLOW: a sum past 64 bits; `to` may hold a part: throw
- * it away.
- */
-int stack_sums_scatter(
-        struct stack_sums *sums, const uint32_t *dictionary, uint64_t factor, uint64_t *to);

@@ -156,9 +156,8 @@ int sum_block_get_groups(const struct sum_block *block, struct sum_memory *memor
         const struct sum_group **ret_groups);
 
 /*
- * Adds the totals, decoded once, into each of so many sums over the dictionary: for
- * stack_sums_scatter() with the nodes as they are. -EOVERFLOW; -EBADMSG also when sums are over
- * another count.
+ * Adds the totals, decoded once, into each of so many sums over the dictionary. -EOVERFLOW;
+ * -EBADMSG also when sums are over another count.
  */
 int sum_block_add_total_each(const struct sum_block *block, struct sum_memory *memory,
         struct stack_sums *const *sums, uint32_t sums_count);

@@ -58,15 +58,15 @@ static void check_labels(const struct dict *dict, uint32_t id)
 		size_t count;
 		const char *text = dict_get_string(dict, labels[i].value, &count);
 
-		if (count == 0 || count > LABEL_VALUE_BYTES_MAX || strlen(text) != count ||
-		        !utf8_is_valid(text, count))
+		if (count == 0 || count > LABEL_VALUE_BYTES_MAX || strlen(text) != count)
 			abort();
 		for (size_t at = 0; at < count;) {
 			uint32_t code;
+			size_t length = utf8_decode((const uint8_t *)text + at, count - at, &code);
 
-			at += utf8_decode((const uint8_t *)text + at, count - at, &code);
-			if (!utf8_is_harmless(code))
+			if (length == 0 || !utf8_is_harmless(code))
 				abort();
+			at += length;
 		}
 	}
 }

@@ -19,7 +19,7 @@ static void write_example(struct json_writer *json)
 	json_key(json, "nested");
 	json_array_begin(json);
 	json_write_null(json);
-	json_i64(json, -5);
+	json_u64(json, 5);
 	json_object_begin(json);
 	json_object_end(json);
 	json_array_begin(json);
@@ -38,7 +38,7 @@ static void compact_and_pretty_say_the_same(void **state)
 	write_example(&json);
 	buf_put_u8(&compact, 0);
 	assert_string_equal((char *)compact.bytes,
-	        "{\"schema_version\":1,\"nested\":[null,-5,{},[]],\"done\":true,\"text\":\"x\"}");
+	        "{\"schema_version\":1,\"nested\":[null,5,{},[]],\"done\":true,\"text\":\"x\"}");
 
 	json = json_writer_of(&pretty, true);
 	write_example(&json);
@@ -47,7 +47,7 @@ static void compact_and_pretty_say_the_same(void **state)
 	                                          "  \"schema_version\": 1,\n"
 	                                          "  \"nested\": [\n"
 	                                          "    null,\n"
-	                                          "    -5,\n"
+	                                          "    5,\n"
 	                                          "    {},\n"
 	                                          "    []\n"
 	                                          "  ],\n"
@@ -113,15 +113,13 @@ static void numbers_are_exact_at_their_ends(void **state)
 	struct json_writer json = json_writer_of(&to, false);
 	json_array_begin(&json);
 	json_u64(&json, UINT64_MAX);
-	json_i64(&json, INT64_MIN);
 	json_double(&json, 0.5);
 	json_double(&json, 1e300);
 	json_double(&json, NAN);
 	json_double(&json, -INFINITY);
 	json_array_end(&json);
 	buf_put_u8(&to, 0);
-	assert_string_equal((char *)to.bytes,
-	        "[18446744073709551615,-9223372036854775808,0.5,1e+300,null,null]");
+	assert_string_equal((char *)to.bytes, "[18446744073709551615,0.5,1e+300,null,null]");
 }
 
 static void nest(struct buf *to, uint32_t depth)

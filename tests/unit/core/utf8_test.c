@@ -43,7 +43,6 @@ static void boundaries_decode_and_their_neighbours_do_not(void **state)
 		const uint8_t *bytes = (const uint8_t *)cases[i].bytes;
 		assert_int_equal(utf8_decode(bytes, count, &code), cases[i].length);
 		assert_int_equal(code, cases[i].code);
-		assert_int_equal(utf8_is_valid(cases[i].bytes, count), cases[i].length != 0);
 		for (size_t cut = 1; cut < cases[i].length; cut++)
 			assert_int_equal(utf8_decode(bytes, cut, &code), 0);
 	}

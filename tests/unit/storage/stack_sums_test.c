@@ -41,33 +41,6 @@ static void sum_past_64_bits_is_said_and_stays(void **state)
 	assert_int_equal(stack_sums_get(sums, &got), -EOVERFLOW);
 }
 
-static void scattering_multiplies_and_adds(void **state)
-{
-	static const struct {
-		uint64_t sum, factor, before;
-		int result;
-	} cases[] = {
-		{ 5, 20408163, 3, 0 },
-		{ 0, UINT64_MAX, UINT64_MAX, 0 },
-		{ UINT64_MAX, 1, 0, 0 },
-		{ UINT64_MAX, 2, 0, -EOVERFLOW },
-		{ UINT64_C(1) << 32, UINT64_C(1) << 32, 0, -EOVERFLOW },
-		{ 1, 1, UINT64_MAX, -EOVERFLOW },
-	};
-	for (size_t i = 0; i < COUNT_OF(cases); i++) {
-		static const uint32_t dictionary[] = { 2, 9 };
-		uint64_t to[10] = { 0 };
-		AUTO(stack_sums) sums = stack_sums_new(2);
-		to[9] = cases[i].before;
-		CHECK_OK(stack_sums_add(sums, 1, cases[i].sum));
-		assert_int_equal(
-		        stack_sums_scatter(sums, dictionary, cases[i].factor, to), cases[i].result);
-		if (cases[i].result == 0)
-			assert_int_equal(to[9], cases[i].before + cases[i].sum * cases[i].factor);
-		assert_int_equal(to[2], 0);
-	}
-}
-
 static void out_of_memory_gives_no_sums(void **state)
 {
 	for (uint32_t nth = 0; nth < 3; nth++) {
@@ -83,7 +56,6 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(narrow_and_wide_sums_are_one_sum),
 		cmocka_unit_test(sum_past_64_bits_is_said_and_stays),
-		cmocka_unit_test(scattering_multiplies_and_adds),
 		cmocka_unit_test(out_of_memory_gives_no_sums),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
