@@ -167,6 +167,8 @@ struct dict_mark {
 };
 
 struct dict_mark dict_mark(const struct dict *dict);
+/* Of the strings that were added since, which is nearly all that is text. */
+size_t dict_text_bytes(const struct dict *dict, struct dict_mark from);
 
 /* Takes back everything added since the mark: a delta or group that was refused. */
 void dict_truncate(struct dict *dict, struct dict_mark mark);

@@ -110,6 +110,14 @@ void dict_encode_names(const struct dict *dict, struct dict_mark from, struct bu
 	}
 }
 
+size_t dict_text_bytes(const struct dict *dict, struct dict_mark from)
+{
+	from = dict_mark_from_first(from);
+	return from.strings == dict->count.strings
+	               ? 0
+	               : dict->bytes_count - dict->strings[from.strings].offset;
+}
+
 void dict_encode_series(const struct dict *dict, struct dict_mark from, struct buf *to)
 {
 	for (uint32_t i = from.series; i < dict->count.series; i++) {
@@ -314,7 +322,7 @@ int dict_decode_names(struct dict *dict, struct dict_mark added, struct reader *
 }
 
 int dict_decode_head(const struct dict *dict, struct dict_least least, struct reader *from,
-        struct dict_mark *ret_added)
+        const struct reader *text, struct dict_mark *ret_added)
 {
 	struct dict_mark mark = {
 		.strings = dict_decode_id(from),
@@ -334,7 +342,7 @@ int dict_decode_head(const struct dict *dict, struct dict_least least, struct re
 	uint64_t bytes_min = (uint64_t)added.strings + 6 * (uint64_t)added.modules +
 	                     least.frame * added.frames + least.node * added.nodes +
 	                     4 * (uint64_t)added.series;
-	if (from->failed || !dict_mark_equal(mark, dict->count) || bytes_min > reader_left(from))
+	if (from->failed || !dict_mark_equal(mark, dict->count) || bytes_min > reader_left(text))
 		return -EBADMSG;
 	if (added.strings > dict->limits.strings - mark.strings ||
 	        added.modules > dict->limits.modules - mark.modules ||
@@ -349,7 +357,8 @@ int dict_decode_head(const struct dict *dict, struct dict_least least, struct re
 static int dict_decode_all(struct dict *dict, struct reader *from)
 {
 	struct dict_mark added;
-	int r = dict_decode_head(dict, (struct dict_least){ .frame = 1, .node = 2 }, from, &added);
+	int r = dict_decode_head(
+	        dict, (struct dict_least){ .frame = 1, .node = 2 }, from, from, &added);
 	r = r < 0 ? r : dict_decode_names(dict, added, from);
 	r = r < 0 ? r : dict_decode_frames(dict, added.frames, from);
 	r = r < 0 ? r : dict_decode_nodes(dict, added.nodes, from);

@@ -521,14 +521,14 @@ static bool packer_follow(struct dict_packer *packer, const struct dict *dict, u
 	return !packer->model.failed;
 }
 
-void dict_encode_packed(
-        struct dict_packer *packer, const struct dict *dict, struct dict_mark from, struct buf *to)
+void dict_encode_packed(struct dict_packer *packer, const struct dict *dict, struct dict_mark from,
+        struct buf *text, struct buf *to)
 {
 	from = dict_mark_from_first(from);
 	assert(dict_mark_is_within(from, dict->count));
 	dict_encode_head(dict, from, to);
-	dict_encode_names(dict, from, to);
-	dict_encode_series(dict, from, to);
+	dict_encode_names(dict, from, text);
+	dict_encode_series(dict, from, text);
 	if (!packer_follow(packer, dict, from.nodes)) {
 		to->failed = true;
 		return;
@@ -572,12 +572,14 @@ static int coder_read_nodes(struct coder *coder, uint32_t count)
 }
 
 static int dict_decode_packed_all(
-        struct dict_packer *packer, struct dict *dict, struct reader *from)
+        struct dict_packer *packer, struct dict *dict, struct reader *text, struct reader *from)
 {
 	struct dict_mark added;
-	int r = dict_decode_head(dict, (struct dict_least){ 0 }, from, &added);
-	r = r < 0 ? r : dict_decode_names(dict, added, from);
-	r = r < 0 ? r : dict_decode_series(dict, added.series, from);
+	int r = dict_decode_head(dict, (struct dict_least){ 0 }, from, text, &added);
+	r = r < 0 ? r : dict_decode_names(dict, added, text);
+	r = r < 0 ? r : dict_decode_series(dict, added.series, text);
+	if (r == 0 && text != from && reader_left(text) > 0)
+		r = -EBADMSG;
 	if (r < 0)
 		return r;
 	if (!packer_follow(packer, dict, dict->count.nodes))
@@ -600,10 +602,11 @@ static int dict_decode_packed_all(
 	return r == 0 && !range_is_at_end(&coder.reader) ? -EBADMSG : r;
 }
 
-int dict_decode_packed(struct dict_packer *packer, struct dict *dict, struct reader *from)
+int dict_decode_packed(
+        struct dict_packer *packer, struct dict *dict, struct reader *text, struct reader *from)
 {
 	struct dict_mark before = dict->count;
-	int r = dict_decode_packed_all(packer, dict, from);
+	int r = dict_decode_packed_all(packer, dict, text, from);
 	if (r < 0) {
 		dict_truncate(dict, before);
 		dict_model_reset(&packer->model);

@@ -32,13 +32,18 @@ void dict_packer_forget(struct dict_packer *packer, struct dict_mark mark);
 uint32_t dict_packer_unseen(const struct dict_packer *packer, struct dict_mark mark);
 size_t dict_packer_memory(const struct dict_packer *packer);
 
-/* Appends everything added since `from` (docs/formats/dict.md, packed). */
-void dict_encode_packed(
-        struct dict_packer *packer, const struct dict *dict, struct dict_mark from, struct buf *to);
+/*
+ * Appends everything added since `from` (docs/formats/dict.md, packed). Its text (strings, modules
+ * and series) goes to `text`: to the same buf, or to one that is kept apart, as text is worth
+ * packing with other text and the rest is not worth any.
+ */
+void dict_encode_packed(struct dict_packer *packer, const struct dict *dict, struct dict_mark from,
+        struct buf *text, struct buf *to);
 
 /*
- * Appends what dict_encode_packed wrote, all that is left of the reader, to a dict that stands at
- * the same mark. -EBADMSG: not an encoding, or not the next one; the dict is as before. -ENOSPC,
- * -ENOMEM: likewise.
+ * Appends what dict_encode_packed wrote, all that is left of the readers, which are one where it
+ * was one buf, to a dict that stands at the same mark. -EBADMSG: not an encoding, or not the next
+ * one; the dict is as before. -ENOSPC, -ENOMEM: likewise.
  */
-int dict_decode_packed(struct dict_packer *packer, struct dict *dict, struct reader *from);
+int dict_decode_packed(
+        struct dict_packer *packer, struct dict *dict, struct reader *text, struct reader *from);

@@ -111,8 +111,9 @@ struct dict_least {
 void dict_encode_head(const struct dict *dict, struct dict_mark from, struct buf *to);
 void dict_encode_names(const struct dict *dict, struct dict_mark from, struct buf *to);
 void dict_encode_series(const struct dict *dict, struct dict_mark from, struct buf *to);
+/* `text`: who holds what is checked against the counts, `from` itself where that is all of it. */
 int dict_decode_head(const struct dict *dict, struct dict_least least, struct reader *from,
-        struct dict_mark *ret_added);
+        const struct reader *text, struct dict_mark *ret_added);
 int dict_decode_names(struct dict *dict, struct dict_mark added, struct reader *from);
 int dict_decode_series(struct dict *dict, uint32_t count, struct reader *from);
 

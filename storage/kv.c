@@ -91,6 +91,7 @@ static const char *const kv_family_names[KV_FAMILIES] = {
 	[KV_META] = "default",
 	[KV_BATCH] = "batch",
 	[KV_DICT] = "dict",
+	[KV_DICT_TEXT] = "dict_text",
 	[KV_STREAM] = "stream",
 	[KV_COUNTERS] = "counters",
 	[KV_AGENT] = "agent",
@@ -292,12 +293,13 @@ static rocksdb_options_t *kv_make_options_of(
         const struct kv *kv, enum kv_family i, uint64_t memtables_bytes)
 {
 	rocksdb_options_t *options = rocksdb_options_create();
+	bool is_dict = i == KV_DICT || i == KV_DICT_TEXT;
 	bool is_bulk = i == KV_BATCH || i == KV_SYMBOLS || i == KV_SUMS || i == KV_DETAIL ||
 	               i == KV_SUMS_HOUR || i == KV_SUMS_DAY;
 
-	rocksdb_options_set_block_based_table_factory(options, is_bulk        ? kv->table_large
-	                                                       : i == KV_DICT ? kv->table_dict
-	                                                                      : kv->table);
+	rocksdb_options_set_block_based_table_factory(options, is_bulk   ? kv->table_large
+	                                                       : is_dict ? kv->table_dict
+	                                                                 : kv->table);
 	rocksdb_options_set_write_buffer_size(
 	        options, is_bulk ? memtables_bytes / 2 : memtables_bytes / 8);
 	rocksdb_options_set_target_file_size_base(options, 32u << 20);
@@ -309,12 +311,12 @@ static rocksdb_options_t *kv_make_options_of(
 	 * end to end, so in large pieces, in which a name finds those that are like it. In
 	 * pieces of 1 MiB it would be 0.7 % smaller, and zstd's tables 9 MB larger.
 	 */
-	int packing = is_bulk        ? rocksdb_no_compression
-	              : i == KV_DICT ? rocksdb_zstd_compression
-	                             : rocksdb_lz4_compression;
+	int packing = is_bulk   ? rocksdb_no_compression
+	              : is_dict ? rocksdb_zstd_compression
+	                        : rocksdb_lz4_compression;
 	rocksdb_options_set_compression(options, packing);
 	rocksdb_options_set_bottommost_compression(options, packing);
-	if (i == KV_DICT)
+	if (is_dict)
 		rocksdb_options_set_compression_options(
 		        options, KV_ZSTD_WINDOW_DEFAULT, KV_DICT_ZSTD_LEVEL, 0, 0);
 	return options;

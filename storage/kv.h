@@ -35,6 +35,7 @@ enum kv_family {
 	KV_META,
 	KV_BATCH,
 	KV_DICT,
+	KV_DICT_TEXT,
 	KV_STREAM,
 	KV_COUNTERS,
 	KV_AGENT,

@@ -20,6 +20,7 @@
 /* Fewer rows stay in their plain form. */
 #define RECORD_CODE_ROWS_MIN  32
 #define RECORD_PACK_NODES_MIN 64
+#define RECORD_TEXT_BYTES_MIN 64
 /* What a packer may go over before it writes a delta: so much, or so many times the delta. */
 #define RECORD_UNSEEN_NODES_MAX 1000000
 #define RECORD_UNSEEN_RATIO_MAX 16
@@ -266,22 +267,67 @@ bool record_dict_is_packed(
 	       (unseen <= RECORD_UNSEEN_NODES_MAX || unseen / RECORD_UNSEEN_RATIO_MAX <= added);
 }
 
-void record_put_dict(struct dict_packer *packer, const struct dict *dict, struct dict_mark from,
-        struct kv_bytes key, struct buf *to)
+/* Text of a few bytes would take more under a key of its own. */
+static bool record_dict_text_is_apart(const struct dict *dict, struct dict_mark from)
 {
-	if (record_dict_is_packed(packer, dict, from)) {
-		record_begin_version(RECORD_VERSION_DICT, to);
-		dict_encode_packed(packer, dict, from, to);
-	} else {
+	return dict_text_bytes(dict, from) >= RECORD_TEXT_BYTES_MIN;
+}
+
+void record_put_dict(struct dict_packer *packer, const struct dict *dict, struct dict_mark from,
+        struct kv_bytes key, struct buf *text, struct buf *to)
+{
+	if (!record_dict_is_packed(packer, dict, from)) {
 		dict_packer_forget(packer, from);
 		record_begin(to);
 		dict_encode(dict, from, to);
+	} else if (record_dict_text_is_apart(dict, from)) {
+		record_begin_version(RECORD_VERSION_DICT, text);
+		record_begin_version(RECORD_VERSION_DICT, to);
+		dict_encode_packed(packer, dict, from, text, to);
+		record_seal(text, key);
+		to->failed |= text->failed;
+	} else {
+		record_begin_version(RECORD_VERSION_DICT_PACKED, to);
+		dict_encode_packed(packer, dict, from, to, to);
 	}
 	record_seal(to, key);
 }
 
-int record_get_dict(
-        struct kv_bytes key, struct kv_bytes value, struct dict_packer *packer, struct dict *dict)
+bool record_dict_has_text(struct kv_bytes value)
+{
+	const uint8_t *bytes = value.bytes;
+	return value.count > RECORD_CHECKSUM_BYTES &&
+	       bytes[RECORD_CHECKSUM_BYTES] == RECORD_VERSION_DICT;
+}
+
+static int record_open_dict_text(
+        struct kv_bytes key, struct kv_bytes value, struct reader *ret_payload)
+{
+	uint8_t version = 0;
+	int r = record_open_version(key, value, RECORD_VERSION_DICT, &version, ret_payload);
+	return r == 0 && version != RECORD_VERSION_DICT ? -EBADMSG : r;
+}
+
+int record_check_dict_text(struct kv_bytes key, struct kv_bytes value)
+{
+	struct reader payload;
+	return record_open_dict_text(key, value, &payload);
+}
+
+static int record_decode_dict(struct kv_bytes key, struct kv_bytes text, uint8_t version,
+        struct dict_packer *packer, struct dict *dict, struct reader *from)
+{
+	struct reader text_from;
+	if (version == RECORD_VERSION)
+		return dict_decode(dict, from);
+	if (version == RECORD_VERSION_DICT_PACKED)
+		return dict_decode_packed(packer, dict, from, from);
+	int r = record_open_dict_text(key, text, &text_from);
+	return r < 0 ? r : dict_decode_packed(packer, dict, &text_from, from);
+}
+
+int record_get_dict(struct kv_bytes key, struct kv_bytes value, struct kv_bytes text,
+        struct dict_packer *packer, struct dict *dict)
 {
 	struct reader reader;
 	uint8_t version = 0;
@@ -290,8 +336,7 @@ int record_get_dict(
 	if (r < 0)
 		return r;
 	dict_packer_forget(packer, before);
-	r = version == RECORD_VERSION_DICT ? dict_decode_packed(packer, dict, &reader)
-	                                   : dict_decode(dict, &reader);
+	r = record_decode_dict(key, text, version, packer, dict, &reader);
 	if (r == 0 && reader_left(&reader) > 0) {
 		dict_truncate(dict, before);
 		r = -EBADMSG;

@@ -33,8 +33,10 @@
 #define RECORD_VERSION_BATCH_PACKED 2
 #define RECORD_VERSION_BATCH        3
 
-/* Of deltas of the dict that are packed, which those of more than a few nodes are. */
-#define RECORD_VERSION_DICT 2
+/* Of deltas of the dict that are packed, which those of more than a few nodes are; and of those
+ * whose text is a value of its own, in a family of its own, under the same key and version. */
+#define RECORD_VERSION_DICT_PACKED 2
+#define RECORD_VERSION_DICT        3
 
 /* What one batch may take unpacked, and how many rows: more is refused before it is written. */
 #define RECORD_BATCH_BYTES_MAX (256u << 20)
@@ -89,13 +91,22 @@ int record_unpack_batch(const struct record_batch *record, uint64_t start_ns, st
  */
 bool record_dict_is_packed(
         const struct dict_packer *packer, const struct dict *dict, struct dict_mark from);
-/* What a group added to the dict since `from`. A packer is for one dict as long as that grows. */
-void record_put_dict(struct dict_packer *packer, const struct dict *dict, struct dict_mark from,
-        struct kv_bytes key, struct buf *to);
-/* Appends to a dict that stands where the writer's stood. -EBADMSG, -ENOSPC (its limits), -ENOMEM.
+/*
+ * What a group added to the dict since `from`. A packer is for one dict as long as that grows.
+ * `text` stays empty where the text is not apart. Both bufs are empty before.
  */
-int record_get_dict(
-        struct kv_bytes key, struct kv_bytes value, struct dict_packer *packer, struct dict *dict);
+void record_put_dict(struct dict_packer *packer, const struct dict *dict, struct dict_mark from,
+        struct kv_bytes key, struct buf *text, struct buf *to);
+/* Belongs a text to this delta? Not checked: record_get_dict() refuses what was not. */
+bool record_dict_has_text(struct kv_bytes value);
+/*
+ * Appends to a dict that stands where the writer's stood. `text` is the value of the text, of no
+ * bytes where there is none. -EBADMSG, -ENOSPC (its limits), -ENOMEM.
+ */
+int record_get_dict(struct kv_bytes key, struct kv_bytes value, struct kv_bytes text,
+        struct dict_packer *packer, struct dict *dict);
+/* Is it what was written as the text of a delta? As record_open(). */
+int record_check_dict_text(struct kv_bytes key, struct kv_bytes value);
 
 /*
  * A generation of the dict. One that no longer grows says how far it got, and one that windows

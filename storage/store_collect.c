@@ -199,6 +199,8 @@ static void collect_put_generation(
 	keys_put_dict((struct key_dict){ generation->id + 1, 0 }, to); /* it is not the newest */
 	kv_delete_range(store->kv, write, KV_DICT, (struct kv_bytes){ from, sizeof(from) },
 	        (struct kv_bytes){ to, sizeof(to) });
+	kv_delete_range(store->kv, write, KV_DICT_TEXT, (struct kv_bytes){ from, sizeof(from) },
+	        (struct kv_bytes){ to, sizeof(to) });
 }
 
 /* Files that hold nothing else go at once; compaction does the rest. */
@@ -209,6 +211,8 @@ static void collect_give_back(struct store *store, uint32_t id)
 	keys_put_dict((struct key_dict){ id, 0 }, from);
 	keys_put_dict((struct key_dict){ id + 1, 0 }, to);
 	(void)kv_delete_files(store->kv, KV_DICT, (struct kv_bytes){ from, sizeof(from) },
+	        (struct kv_bytes){ to, sizeof(to) });
+	(void)kv_delete_files(store->kv, KV_DICT_TEXT, (struct kv_bytes){ from, sizeof(from) },
 	        (struct kv_bytes){ to, sizeof(to) });
 }
 

@@ -19,6 +19,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "storage/dict_deltas.h"
 #include "storage/store_private.h"
 
 static const struct open_range open_range_none = { .first_ns = UINT64_MAX };
@@ -242,38 +243,27 @@ static int generation_need_packer(struct generation *generation)
 /* The deltas that are not in memory yet. */
 static int store_load_deltas(struct store *store, struct generation *generation)
 {
-	uint8_t from[KEYS_DICT_BYTES];
-	uint8_t to[KEYS_DICT_BYTES];
-	struct kv_bytes end = { to, sizeof(to) };
-	keys_put_dict((struct key_dict){ generation->id, generation->chunks_count }, from);
-	if (generation->id < KEYS_GENERATION_MAX)
-		keys_put_dict((struct key_dict){ generation->id + 1, 0 }, to);
-	else
-		end = (struct kv_bytes){ 0 };
-	AUTO(kv_iterator) it = kv_iterator_new(
-	        store->kv, KV_DICT, (struct kv_bytes){ from, sizeof(from) }, end);
-	if (!it || generation_need_packer(generation) < 0)
-		return -ENOMEM;
-	for (; kv_iterator_is_valid(it); kv_iterator_next(it)) {
-		struct kv_bytes key = kv_iterator_key(it);
-		struct key_dict of;
-		int r = keys_get_dict(key.bytes, key.count, &of);
-		if (r == 0 && of.ordinal != generation->chunks_count)
-			r = -EBADMSG;
-		r = r < 0 ? r
-		          : record_get_dict(key, kv_iterator_value(it), generation->packer,
-		                    generation->dict);
-		if (r < 0) {
-			store_set_error(store,
-			        "%s: dictionary delta %" PRIu64 " of generation %" PRIu32 ": %s",
-			        store->path, generation->chunks_count, generation->id,
-			        store_delta_problem(r));
-			return r;
-		}
+	struct dict_deltas deltas;
+	uint64_t bytes;
+	int r = dict_deltas_init(
+	        &deltas, store->kv, (struct key_dict){ generation->id, generation->chunks_count });
+	if (generation_need_packer(generation) < 0)
+		r = -ENOMEM;
+	while (r >= 0) {
+		r = dict_deltas_next(&deltas, generation->packer, generation->dict, &bytes);
+		if (r <= 0)
+			break;
 		generation->chunks_count++;
 	}
-	generation->kept = dict_mark(generation->dict);
-	return kv_iterator_result(it);
+	dict_deltas_fini(&deltas);
+	if (r < 0)
+		store_set_error(store,
+		        "%s: dictionary delta %" PRIu64 " of generation %" PRIu32 ": %s",
+		        store->path, generation->chunks_count, generation->id,
+		        store_delta_problem(r));
+	else
+		generation->kept = dict_mark(generation->dict);
+	return r;
 }
 
 /* A closed generation is what its record says. */
@@ -468,27 +458,39 @@ int store_keep_generation(struct store *store)
 	return r;
 }
 
+/* What the last delta needs, 0: nothing. */
+static uint32_t store_format_of_additions(const struct generation *generation)
+{
+	if (generation->has_text)
+		return STORE_FORMAT_DICT_TEXT;
+	return generation->is_packed ? STORE_FORMAT_DICT : 0;
+}
+
 int store_put_additions(struct store *store, struct generation *generation, uint64_t ordinal,
         struct dict_mark kept, struct kv_batch *write)
 {
 	uint8_t key_bytes[KEYS_DICT_BYTES];
 	struct kv_bytes key = { key_bytes, sizeof(key_bytes) };
 	AUTO_BUF value = { 0 };
+	AUTO_BUF text = { 0 };
 	if (generation_need_packer(generation) < 0)
 		return -ENOMEM;
 	generation->is_packed = record_dict_is_packed(generation->packer, generation->dict, kept);
 	keys_put_dict((struct key_dict){ generation->id, ordinal }, key_bytes);
-	record_put_dict(generation->packer, generation->dict, kept, key, &value);
+	record_put_dict(generation->packer, generation->dict, kept, key, &text, &value);
 	if (value.failed)
 		return -ENOMEM;
+	generation->has_text = text.count > 0;
 	kv_put(store->kv, write, KV_DICT, key, store_bytes(&value));
-	return generation->is_packed ? store_put_format(store, write, STORE_FORMAT_DICT) : 0;
+	if (generation->has_text)
+		kv_put(store->kv, write, KV_DICT_TEXT, key, store_bytes(&text));
+	uint32_t format = store_format_of_additions(generation);
+	return format ? store_put_format(store, write, format) : 0;
 }
 
 void store_note_additions(struct store *store, const struct generation *generation)
 {
-	if (generation->is_packed)
-		store_note_format(store, STORE_FORMAT_DICT);
+	store_note_format(store, store_format_of_additions(generation));
 }
 
 static int store_write_additions(struct store *store, struct generation *generation,

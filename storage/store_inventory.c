@@ -496,7 +496,7 @@ int store_inventory_totals(struct store *store, struct store_inventory_bytes *re
 		return r;
 	store_read_lock(store);
 	bytes.open = kv_family_bytes(store->kv, KV_BATCH);
-	bytes.dict = kv_family_bytes(store->kv, KV_DICT);
+	bytes.dict = kv_family_bytes(store->kv, KV_DICT) + kv_family_bytes(store->kv, KV_DICT_TEXT);
 	bytes.symbols = kv_family_bytes(store->kv, KV_SYMBOLS);
 	for (size_t i = 0; i < COUNT_OF(rest); i++)
 		bytes.rest += kv_family_bytes(store->kv, rest[i]);

@@ -19,6 +19,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "storage/dict_deltas.h"
 #include "storage/store_private.h"
 
 #define NAMES_STRETCH_BYTES (4u << 20) /* of deltas in one visit to the gate */
@@ -63,35 +64,25 @@ static int names_note_damage(struct names_reading *reading, int result)
 /* In the gate. The next deltas, as many as one visit should read. */
 static int names_read_some(struct names_reading *reading)
 {
-	uint8_t from[KEYS_DICT_BYTES];
-	uint8_t to[KEYS_DICT_BYTES];
+	struct dict_deltas deltas;
 	uint64_t bytes = 0;
-	uint32_t id = reading->generation->id;
-	keys_put_dict((struct key_dict){ id, reading->chunks_count }, from);
-	keys_put_dict((struct key_dict){ id, reading->chunks_wanted }, to);
-	AUTO(kv_iterator) it = kv_iterator_new(reading->store->kv, KV_DICT,
-	        (struct kv_bytes){ from, sizeof(from) }, (struct kv_bytes){ to, sizeof(to) });
-	if (!it)
-		return -ENOMEM;
-	for (; kv_iterator_is_valid(it) && bytes < NAMES_STRETCH_BYTES; kv_iterator_next(it)) {
-		struct kv_bytes key = kv_iterator_key(it);
-		struct kv_bytes value = kv_iterator_value(it);
-		struct key_dict of;
-		int r = keys_get_dict(key.bytes, key.count, &of);
-		if (r == 0 && of.ordinal != reading->chunks_count)
-			r = -EBADMSG;
-		r = r < 0 ? r : record_get_dict(key, value, reading->packer, reading->dict);
-		if (r == -EBADMSG || r == -EPROTONOSUPPORT)
-			return names_note_damage(reading, r);
+	uint64_t some = 0;
+	int r = dict_deltas_init(&deltas, reading->store->kv,
+	        (struct key_dict){ reading->generation->id, reading->chunks_count });
+	while (r >= 0 && bytes < NAMES_STRETCH_BYTES &&
+	        reading->chunks_count < reading->chunks_wanted) {
+		r = dict_deltas_next(&deltas, reading->packer, reading->dict, &some);
+		if (r == 0)
+			r = -EBADMSG; /* it is missing */
 		if (r < 0)
-			return r;
+			break;
 		reading->chunks_count++;
-		bytes += key.count + value.count;
+		bytes += some;
 	}
-	int r = kv_iterator_result(it);
-	if (r == 0 && bytes == 0)
-		return names_note_damage(reading, -EBADMSG); /* they are missing */
-	return r;
+	dict_deltas_fini(&deltas);
+	if (r == -EBADMSG || r == -EPROTONOSUPPORT)
+		return names_note_damage(reading, r);
+	return r < 0 ? r : 0;
 }
 
 static int names_read(struct names_reading *reading)

@@ -46,8 +46,8 @@
  * the second were those whose windows neither had levels nor said how large their units are. A
  * second generation of the dictionary makes it one of the third as well. What is sealed or rolled
  * up from the fourth on has the values of groups apart from the sums, which older readers cannot
- * read. From the fifth on deltas of the dictionary are packed, and from the sixth on batches of
- * more than a few rows are coded.
+ * read. From the fifth on deltas of the dictionary are packed, from the sixth on batches of more
+ * than a few rows are coded, and from the seventh on the text of a delta is apart.
  */
 enum {
 	STORE_FORMAT_OPEN = 1,
@@ -56,7 +56,8 @@ enum {
 	STORE_FORMAT_VALUES = 4, /* and packed batches */
 	STORE_FORMAT_DICT = 5,   /* packed deltas */
 	STORE_FORMAT_CODED = 6,
-	STORE_FORMAT_NEWEST = STORE_FORMAT_CODED,
+	STORE_FORMAT_DICT_TEXT = 7,
+	STORE_FORMAT_NEWEST = STORE_FORMAT_DICT_TEXT,
 };
 
 /* No open batch starts before the first or behind the last; none at all: first > last. */
@@ -91,6 +92,7 @@ struct generation {
 	/* Of who adds to it, under writer; goes with the dict. NULL: nobody did. */
 	struct dict_packer *packer;
 	bool is_packed;           /* the last delta, when it was put */
+	bool has_text;            /* likewise: apart */
 	uint64_t memory;          /* under pinning: of all three, when it is in names_memory */
 	_Atomic uint64_t used_at; /* by names_uses */
 	struct dict_mark kept;    /* of the dict, on disk */

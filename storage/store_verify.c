@@ -297,6 +297,21 @@ static int verify_turn_packer(struct verify *verify, uint32_t generation)
 	return verify->packer ? 0 : -ENOMEM;
 }
 
+/* What needs a text and has none is damaged; the text itself is looked at when its turn comes. */
+static int verify_read_delta(
+        struct verify *verify, struct verify_dict *to, struct kv_bytes key, struct kv_bytes value)
+{
+	struct kv_bytes text = { 0 };
+	buf_reset(&verify->value);
+	if (record_dict_has_text(value)) {
+		int r = kv_get(verify->kv, KV_DICT_TEXT, key, &verify->value);
+		if (r < 0)
+			return r == -ENOENT || r == -EIO ? -EBADMSG : r;
+		text = store_bytes(&verify->value);
+	}
+	return record_get_dict(key, value, text, verify->packer, to->dict);
+}
+
 static int verify_dict_delta(
         struct verify *verify, struct key_dict of, struct kv_bytes key, struct kv_bytes value)
 {
@@ -322,13 +337,44 @@ static int verify_dict_delta(
 	verify_put(&place, "delta %" PRIu64, of.ordinal);
 	if (of.generation)
 		verify_put(&place, " of generation %" PRIu32, of.generation);
-	r = to->is_whole ? record_get_dict(key, value, verify->packer, to->dict)
+	r = to->is_whole ? verify_read_delta(verify, to, key, value)
 	                 : record_open_version(key, value, RECORD_VERSION_DICT, &version, &payload);
 	if (r != -ENOSPC && !verify_is_damage(r))
 		return r;
 	to->is_whole = false;
 	return verify_damage(verify, &place, VERIFY_NOT_OPENED, "%s",
 	        r == -ENOSPC ? "it is past the limits of this configuration" : verify_reason(r));
+}
+
+/* Each is of a delta that has one: what that is without it was said there. */
+static int verify_text(struct verify *verify, struct kv_bytes key, struct kv_bytes value)
+{
+	struct verify_place place = { .family = "dict_text" };
+	struct key_dict of;
+	if (keys_get_dict(key.bytes, key.count, &of) < 0)
+		return verify_bad_key(verify, "dict_text", key);
+	verify_put(&place, "text of delta %" PRIu64, of.ordinal);
+	if (of.generation)
+		verify_put(&place, " of generation %" PRIu32, of.generation);
+	int r = record_check_dict_text(key, value);
+	if (verify_is_damage(r))
+		return verify_damage(verify, &place, VERIFY_NOT_OPENED, "%s", verify_reason(r));
+	buf_reset(&verify->value);
+	r = r < 0 ? r : kv_get(verify->kv, KV_DICT, key, &verify->value);
+	if (r == -ENOENT || (r == 0 && !record_dict_has_text(store_bytes(&verify->value))))
+		return verify_damage(verify, &place, VERIFY_NOT_OPENED, "no delta is its own");
+	return verify_is_damage(r) || r == -EIO ? 0 : r;
+}
+
+static int verify_texts(struct verify *verify)
+{
+	struct verify_scan scan;
+	struct kv_bytes key = { 0 }, value = { 0 };
+	int r = verify_scan_init(&scan, verify, KV_DICT_TEXT, "dict_text");
+	while (r >= 0 && (r = verify_scan_next(&scan, &key, &value)) > 0)
+		r = verify_text(verify, key, value);
+	verify_scan_fini(&scan);
+	return r;
 }
 
 /* What the record of a generation says of it, once its deltas were read. */
@@ -380,6 +426,7 @@ static int verify_dict(struct verify *verify)
 		            : verify_dict_delta(verify, of, key, value);
 	}
 	verify_scan_fini(&scan);
+	r = r < 0 ? r : verify_texts(verify);
 	r = r < 0 ? r : verify_generations(verify);
 	if (r < 0 || (verify->dicts_count == 0 && !verify_dict_of(verify, 0)))
 		return r < 0 ? r : -ENOMEM;

@@ -150,7 +150,7 @@ static uint64_t family_bytes(const char *folder, enum kv_family family)
 static void bench_say_sizes(const struct bench *bench, const char *folder)
 {
 	double rows = (double)bench->rows->rows_count;
-	uint64_t dict = family_bytes(folder, KV_DICT);
+	uint64_t dict = family_bytes(folder, KV_DICT) + family_bytes(folder, KV_DICT_TEXT);
 	say("detail_bytes_per_row", (double)family_bytes(folder, KV_DETAIL) / rows / LOADS);
 	uint64_t hours = family_bytes(folder, KV_SUMS_HOUR) + family_bytes(folder, KV_SUMS_DAY);
 	say("sums_bytes_per_row", (double)(family_bytes(folder, KV_SUMS) + hours) / rows / LOADS);

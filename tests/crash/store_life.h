@@ -437,7 +437,8 @@ static int life_append_scratch(struct life *life)
 	struct source *source = &life->scratch;
 	uint32_t series = source_series(source, "scratch", "s", 1);
 	source_begin(source, (1 + life->scratch_seq * 10 % 800) * SECOND, SECOND);
-	for (uint32_t i = 0; i < 50; i++) {
+	/* So many that their delta is packed, and its text apart. */
+	for (uint32_t i = 0; i < 70; i++) {
 		char name[32];
 		snprintf(name, sizeof(name), "scratch%u", i);
 		CHECK_OK(batch_add_row(source->batch, series, source_stack(source, name), 1));

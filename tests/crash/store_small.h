@@ -41,6 +41,21 @@ static struct store_options small_options(const char *path)
 
 /* ---- how it is made ---- */
 
+/* So many nodes that their delta is packed, and its text apart. */
+static uint32_t small_deep_stack(struct source *source)
+{
+	uint32_t frames[70];
+	uint32_t node;
+	struct frame frame = { .kind = FRAME_MANAGED,
+		.function = source_string(
+		        source, "f0::that_calls_itself_until_it_is_deep_enough") };
+	CHECK_OK(dict_frame(source->dict, &frame, &frames[0]));
+	for (uint32_t i = 1; i < COUNT_OF(frames); i++)
+		frames[i] = frames[0];
+	CHECK_OK(dict_stack(source->dict, frames, COUNT_OF(frames), &node));
+	return node;
+}
+
 static void small_append(
         struct store *store, struct source *source, uint32_t seq, uint64_t start_ns)
 {
@@ -56,6 +71,8 @@ static void small_append(
 			        1 + seq * 3 + j));
 		}
 		CHECK_OK(batch_add_coverage(source->batch, series, 5 * SECOND));
+		if (i == 0 && (seq == 1 || seq == 4)) /* the first of a generation */
+			CHECK_OK(batch_add_row(source->batch, series, small_deep_stack(source), 2));
 	}
 	CHECK_OK(batch_add_loss(source->batch, SERIES_NONE, LOSS_PERF_LOST, seq));
 	assert_int_equal(source_append(source, store, seq), WIRE_OK);

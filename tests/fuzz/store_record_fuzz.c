@@ -88,16 +88,40 @@ static void try_batch(struct kv_bytes value)
 	assert(batch_lost(batch_again) == batch_lost(batch));
 }
 
-static void try_dict(struct kv_bytes value)
+static void try_dict(struct kv_bytes value, struct kv_bytes text)
 {
 	AUTO(dict) dict = make_dict();
 	AUTO(dict_packer) packer = dict_packer_new();
 	struct dict_mark before = dict_mark(dict);
 	assert(packer);
-	if (record_get_dict(key, value, packer, dict) < 0) {
+	if (record_get_dict(key, value, text, packer, dict) < 0) {
 		struct dict_mark after = dict_mark(dict);
 		assert(memcmp(&before, &after, sizeof(before)) == 0);
 	}
+}
+
+/* A text, behind its length, and what it is of. */
+static void try_dict_with_text(const uint8_t *bytes, size_t count)
+{
+	AUTO_BUF sealed = { 0 };
+	AUTO_BUF sealed_text = { 0 };
+	struct reader from = reader_of(bytes, count);
+	size_t text_count = reader_count(&from, 1);
+	const uint8_t *text = reader_bytes(&from, text_count);
+	if (!text)
+		return;
+	record_begin_version(RECORD_VERSION_DICT, &sealed_text);
+	buf_put(&sealed_text, text, text_count);
+	record_seal(&sealed_text, key);
+	record_begin_version(RECORD_VERSION_DICT, &sealed);
+	buf_put(&sealed, from.at, reader_left(&from));
+	record_seal(&sealed, key);
+	if (sealed.failed || sealed_text.failed)
+		return;
+	assert(record_dict_has_text(value_of(&sealed)));
+	assert(record_check_dict_text(key, value_of(&sealed_text)) == 0);
+	try_dict(value_of(&sealed), value_of(&sealed_text));
+	try_dict(value_of(&sealed), (struct kv_bytes){ 0 });
 }
 
 static void try_stream(struct kv_bytes value)
@@ -262,7 +286,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count)
 		try_batch(value);
 		break;
 	case 'd':
-		try_dict(value);
+		try_dict(value, (struct kv_bytes){ 0 });
+		break;
+	case 'D':
+		try_dict_with_text(bytes + 1, count - 1);
 		break;
 	case 's':
 		try_stream(value);

@@ -19,7 +19,7 @@
 static int unpack(struct dict_packer *packer, struct dict *dict, const struct buf *packed)
 {
 	struct reader from = reader_of(packed->bytes, packed->count);
-	return dict_decode_packed(packer, dict, &from);
+	return dict_decode_packed(packer, dict, &from, &from);
 }
 
 static void check_equal(const struct dict *a, const struct dict *b)
@@ -105,7 +105,7 @@ static void deltas_come_back_among_plain_ones(void **state)
 				struct reader plain = reader_of(delta.bytes, delta.count);
 				CHECK_OK(dict_decode(back, &plain));
 			} else {
-				dict_encode_packed(writer, dict, from, &delta);
+				dict_encode_packed(writer, dict, from, &delta, &delta);
 				CHECK(!delta.failed);
 				CHECK_OK(unpack(reader, back, &delta));
 			}
@@ -129,16 +129,16 @@ static void a_packer_depends_on_nothing_but_the_nodes(void **state)
 			AUTO_BUF by_misled = { 0 };
 			AUTO_BUF lost = { 0 };
 			add_some(dict, &random, seed + 1);
-			dict_encode_packed(misled, dict, from, &lost);
+			dict_encode_packed(misled, dict, from, &lost, &lost);
 			dict_truncate(dict, from);
 
 			add_some(dict, &random, seed);
 			AUTO(dict_packer) anew = dict_packer_new();
 			assert_int_equal(dict_packer_unseen(anew, from), from.nodes);
 			assert_int_equal(dict_packer_unseen(old, from), i ? 0 : from.nodes);
-			dict_encode_packed(old, dict, from, &by_old);
-			dict_encode_packed(anew, dict, from, &by_new);
-			dict_encode_packed(misled, dict, from, &by_misled);
+			dict_encode_packed(old, dict, from, &by_old, &by_old);
+			dict_encode_packed(anew, dict, from, &by_new, &by_new);
+			dict_encode_packed(misled, dict, from, &by_misled, &by_misled);
 			CHECK(!by_old.failed && !by_new.failed && !by_misled.failed);
 			assert_int_equal(by_old.count, by_new.count);
 			assert_memory_equal(by_old.bytes, by_new.bytes, by_old.count);
@@ -157,11 +157,11 @@ static void another_build_of_a_program_takes_little(void **state)
 	AUTO_BUF second = { 0 };
 	AUTO_BUF plain = { 0 };
 	add_paths(dict, &random, 0, 2000);
-	dict_encode_packed(packer, dict, (struct dict_mark){ 0 }, &first);
+	dict_encode_packed(packer, dict, (struct dict_mark){ 0 }, &first, &first);
 	struct dict_mark from = dict_mark(dict);
 	random.state = 7;
 	add_paths(dict, &random, 1, 2000);
-	dict_encode_packed(packer, dict, from, &second);
+	dict_encode_packed(packer, dict, from, &second, &second);
 	dict_encode(dict, from, &plain);
 	CHECK(first.count > 0 && plain.count > 0);
 	CHECK(second.count * 2 < first.count);
@@ -174,7 +174,7 @@ static void add_delta(struct dict *dict, struct dict_packer *packer, uint64_t se
 	struct dict_mark from = dict_mark(dict);
 	add_any(dict, &random, seed);
 	add_paths(dict, &random, 1, 10);
-	dict_encode_packed(packer, dict, from, to);
+	dict_encode_packed(packer, dict, from, to, to);
 	CHECK(!to->failed);
 }
 
@@ -219,7 +219,7 @@ static void a_delta_that_is_cut_or_not_the_next_is_refused(void **state)
 	/* As many bytes as the end has zeroes may be missing. */
 	for (size_t count = 0; count + 4 < delta.count; count += 1 + count / 20) {
 		struct reader from = reader_of(delta.bytes, count);
-		assert_int_equal(dict_decode_packed(reader, back, &from), -EBADMSG);
+		assert_int_equal(dict_decode_packed(reader, back, &from, &from), -EBADMSG);
 	}
 	CHECK_OK(unpack(reader, back, &delta));
 	assert_int_equal(unpack(reader, back, &delta), -EBADMSG);
@@ -263,7 +263,7 @@ static void the_documented_bytes_are_written_and_read(void **state)
 	golden_hex_read("docs/formats/dict.md", "example", &plain);
 	struct reader from = reader_of(plain.bytes, plain.count);
 	CHECK_OK(dict_decode(dict, &from));
-	dict_encode_packed(writer, dict, (struct dict_mark){ 0 }, &packed);
+	dict_encode_packed(writer, dict, (struct dict_mark){ 0 }, &packed, &packed);
 	golden_hex_check("docs/formats/dict.md", "packed", &packed);
 	golden_hex_read("docs/formats/dict.md", "packed", &golden);
 	CHECK_OK(unpack(reader, back, &golden));

@@ -150,8 +150,8 @@ static void what_does_not_fit_is_put_away_or_refused(void **state)
 	store_free(place.store);
 }
 
-/* Deltas of a generation are others than they were. */
-static void damage(struct place *place, uint32_t generation)
+/* A delta of a generation, or its text, is another than it was. */
+static void damage(struct place *place, enum kv_family family, uint32_t generation)
 {
 	struct kv_options options = { .path = place->path, .memtables_bytes = 8 << 20 };
 	struct kv *kv;
@@ -162,7 +162,7 @@ static void damage(struct place *place, uint32_t generation)
 	CHECK_OK(kv_open(options, &kv, error, sizeof(error)));
 	struct kv_batch *write = kv_batch_new();
 	keys_put_dict((struct key_dict){ generation, 0 }, key_bytes);
-	kv_put(kv, write, KV_DICT, key, (struct kv_bytes){ "damaged", 7 });
+	kv_put(kv, write, family, key, (struct kv_bytes){ "damaged", 7 });
 	CHECK_OK(kv_write(kv, write, KV_SYNC));
 	kv_batch_free(write);
 	kv_free(kv);
@@ -171,16 +171,55 @@ static void damage(struct place *place, uint32_t generation)
 
 static void a_damaged_one_is_refused_to_who_needs_it_and_named(void **state)
 {
+	static const enum kv_family families[] = { KV_DICT, KV_DICT_TEXT };
+	for (size_t i = 0; i < COUNT_OF(families); i++) {
+		TEST_DIR(dir);
+		struct place place;
+		struct store_match *match = NULL;
+		place_begin(&place, dir.path);
+		damage(&place, families[i], 4);
+		assert_int_equal(find(&place, 4, 5, &match), -EBADMSG);
+		assert_int_equal(store_unreadable_count(place.store), 1);
+		for (uint32_t day = 0; day < DAYS; day++)
+			if (day != 4)
+				check_day(&place, day);
+		store_free(place.store);
+	}
+}
+
+/* Of the store that is closed meanwhile. */
+static uint32_t count_keys(struct place *place, enum kv_family family)
+{
+	struct kv_options options = { .path = place->path, .memtables_bytes = 8 << 20 };
+	struct kv *kv;
+	char error[256];
+	uint32_t count = 0;
+	store_free(place->store);
+	CHECK_OK(kv_open(options, &kv, error, sizeof(error)));
+	struct kv_iterator *it = kv_iterator_new(
+	        kv, family, (struct kv_bytes){ 0 }, (struct kv_bytes){ 0 });
+	for (; kv_iterator_is_valid(it); kv_iterator_next(it))
+		count++;
+	kv_iterator_free(it);
+	kv_free(kv);
+	place->store = store_fixture_open_with(place->options);
+	return count;
+}
+
+static void a_generation_that_goes_takes_its_texts_with_it(void **state)
+{
 	TEST_DIR(dir);
 	struct place place;
-	struct store_match *match = NULL;
+	uint64_t batches;
 	place_begin(&place, dir.path);
-	damage(&place, 4);
-	assert_int_equal(find(&place, 4, 5, &match), -EBADMSG);
-	assert_int_equal(store_unreadable_count(place.store), 1);
-	for (uint32_t day = 0; day < DAYS; day++)
-		if (day != 4)
-			check_day(&place, day);
+	assert_int_equal(count_keys(&place, KV_DICT), DAYS);
+	assert_int_equal(count_keys(&place, KV_DICT_TEXT), DAYS);
+	CHECK_OK(store_delete_range(place.store, 0, day_ns(3), &batches));
+	CHECK_OK(store_collect(place.store));
+	assert_int_equal(count_keys(&place, KV_DICT), DAYS - 3);
+	assert_int_equal(count_keys(&place, KV_DICT_TEXT), DAYS - 3);
+	for (uint32_t day = 3; day < DAYS; day++)
+		check_day(&place, day);
 	store_free(place.store);
 }
 
@@ -189,6 +228,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(opening_reads_the_newest_and_a_question_what_it_is_about),
 		cmocka_unit_test(what_does_not_fit_is_put_away_or_refused),
+		cmocka_unit_test(a_generation_that_goes_takes_its_texts_with_it),
 		cmocka_unit_test(a_damaged_one_is_refused_to_who_needs_it_and_named),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

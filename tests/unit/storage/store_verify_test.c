@@ -198,6 +198,7 @@ static void every_record_that_is_changed_removed_or_moved_is_told_of(void **stat
 		{ KV_META, "default", true },
 		{ KV_BATCH, "batch", false },
 		{ KV_DICT, "dict", true },
+		{ KV_DICT_TEXT, "dict_text", true },
 		{ KV_STREAM, "stream", true },
 		{ KV_COUNTERS, "counters", true },
 		{ KV_AGENT, "agent", false },

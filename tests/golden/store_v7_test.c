@@ -1,15 +1,16 @@
 /*
- * The bytes of a folder whose dictionary has packed deltas and whose batches are coded
- * (docs/formats/store.md, dict.md and batch.md), fixed in tests/golden/store_v6.txt: stacks of one
- * build of a program, a few that are not worth packing, and the stacks of another build; and
- * store_v5.txt, the same as a writer of format 5 left it, with batches that are packed.
- * PROFLEET_GOLDEN=write writes the first anew, which is right only together with a new version
- * number.
+ * The bytes of a folder whose dictionary has packed deltas with their text apart, and whose batches
+ * are coded (docs/formats/store.md, dict.md and batch.md), fixed in tests/golden/store_v7.txt:
+ * stacks of one build of a program, a few that are not worth packing, and the stacks of another
+ * build; store_v6.txt, the same as a writer of format 6 left it, with text in its deltas; and
+ * store_v5.txt, of format 5, with batches that are packed. PROFLEET_GOLDEN=write writes the first
+ * anew, which is right only together with a new version number.
  */
 
 #include "tests/golden/store_golden.h"
 
-#define GOLDEN        "tests/golden/store_v6.txt"
+#define GOLDEN        "tests/golden/store_v7.txt"
+#define GOLDEN_INLINE "tests/golden/store_v6.txt"
 #define GOLDEN_PACKED "tests/golden/store_v5.txt"
 #define STACKS        30
 
@@ -92,6 +93,23 @@ static void these_bytes_are_read_as_the_store_they_were(void **state)
 	check_store(dir.path);
 }
 
+/* And goes on: what is added has its text apart. */
+static void text_in_deltas_is_read_as_well(void **state)
+{
+	TEST_DIR(dir);
+	restore(GOLDEN_INLINE, dir.path);
+	check_store(dir.path);
+	struct store *store = store_fixture_open(dir.path);
+	struct source source = source_new(store, 2);
+	append_stacks(&source, store, 1, 3, STACKS * 2);
+	source_free(&source);
+	store_free(store);
+	store = store_fixture_open(dir.path);
+	assert_int_equal(store_fixture_total(store, "cpu", 0, UINT64_MAX),
+	        3 * stacks_value(STACKS * 2) + stacks_value(STACKS / 3));
+	store_free(store);
+}
+
 static void packed_batches_are_read_and_sealed_as_well(void **state)
 {
 	TEST_DIR(dir);
@@ -108,6 +126,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_store_writes_these_bytes),
 		cmocka_unit_test(these_bytes_are_read_as_the_store_they_were),
+		cmocka_unit_test(text_in_deltas_is_read_as_well),
 		cmocka_unit_test(packed_batches_are_read_and_sealed_as_well),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
