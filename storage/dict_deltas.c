@@ -49,7 +49,7 @@ static int dict_deltas_find_text(struct dict_deltas *deltas, struct key_dict *re
 
 static int dict_deltas_text(struct dict_deltas *deltas, struct kv_bytes *ret_text)
 {
-	struct key_dict of;
+	struct key_dict of = { 0 };
 	int r = dict_deltas_find_text(deltas, &of);
 	if (r < 0)
 		return r;
