@@ -1,7 +1,8 @@
 /*
  * The series are matched once, for the whole range, which is then summed in one pass by steps.
  * Steps begin at multiples of their length, so that windows can answer whole ones; the first and
- * the last are cut by the range.
+ * the last are cut by the range. Where windows are left alone that a step would cut, what they hold
+ * is in no step for certain: then shorter steps are taken, which begin and end with windows.
  *
  * Stacks are marked before by whether the function is on them, as far as their names are remembered
  * from other questions. The pass tells of rows on others, which are named and added behind it.
@@ -26,6 +27,7 @@
 struct step {
 	uint64_t from_ns, to_ns;
 	uint64_t resolution_ns; /* of the widest window in it */
+	uint64_t cut_ns;        /* of the widest that may have something of other steps */
 };
 
 struct timeline {
@@ -37,6 +39,7 @@ struct timeline {
 	char function[WIRE_TEXT_BYTES_MAX + 1];
 	struct dict *dict; /* of the groups' series */
 	struct answer_sum sum;
+	uint64_t step_ns; /* as asked for, or shorter */
 	struct step *steps;
 	uint32_t steps_count;
 	struct store_steps values; /* by step and group */
@@ -74,7 +77,7 @@ static int timeline_pause(struct naming_source *source)
 static int timeline_cut(struct timeline *timeline, char *ret_error, size_t error_bytes)
 {
 	const struct wire_query_side *side = &timeline->query->sides[0];
-	uint64_t step_ns = timeline->query->step_ns;
+	uint64_t step_ns = timeline->step_ns;
 	uint64_t count = (side->to_ns - 1) / step_ns - side->from_ns / step_ns + 1;
 	if (count > ANSWER_TIMELINE_STEPS_MAX) {
 		snprintf(ret_error, error_bytes,
@@ -82,6 +85,7 @@ static int timeline_cut(struct timeline *timeline, char *ret_error, size_t error
 		        (unsigned long long)count, ANSWER_TIMELINE_STEPS_MAX);
 		return -EINVAL;
 	}
+	free(timeline->steps);
 	timeline->steps = calloc(count, sizeof(*timeline->steps));
 	if (!timeline->steps)
 		return -ENOMEM;
@@ -270,9 +274,58 @@ static int timeline_sum(struct timeline *timeline)
 			r = store_sum_steps(timeline->store, &options, &timeline->values);
 		r = r == -EAGAIN ? -E2BIG : r;
 	}
-	for (uint32_t i = 0; i < timeline->steps_count && r == 0; i++)
-		timeline->steps[i].resolution_ns = timeline->values.resolution_ns[i];
+	for (uint32_t i = 0; i < timeline->steps_count && r == 0; i++) {
+		struct step *step = &timeline->steps[i];
+		step->cut_ns = timeline->values.cut_ns[i];
+		step->resolution_ns = timeline->values.resolution_ns[i];
+		if (step->resolution_ns > timeline->step_ns) /* but all of it is here */
+			step->resolution_ns = step->cut_ns;
+	}
 	return r < 0 ? r : timeline_add_unknown(timeline);
+}
+
+/*
+ * The longest step, not longer than this one, that windows of this length are whole ones of, or
+ * that is whole in them. Both begin at multiples of their length.
+ */
+static uint64_t timeline_fit(uint64_t step_ns, uint64_t wide_ns)
+{
+	if (step_ns >= wide_ns)
+		return step_ns - step_ns % wide_ns;
+	uint64_t parts = (wide_ns - 1) / step_ns + 1;
+	while (wide_ns % parts)
+		parts++;
+	return wide_ns / parts;
+}
+
+/* As long as was asked for, or what no window that answered is cut by. */
+static uint64_t timeline_fitting_step(const struct timeline *timeline)
+{
+	uint64_t step_ns = timeline->step_ns;
+	for (uint32_t i = 0; i < timeline->steps_count; i++) {
+		uint64_t wide_ns = timeline->steps[i].cut_ns;
+		if (wide_ns && timeline_fit(step_ns, wide_ns) != step_ns)
+			step_ns = timeline_fit(step_ns, wide_ns);
+	}
+	return step_ns;
+}
+
+/* In steps that cut no window. Each turn has shorter ones, and there are few lengths of windows. */
+static int timeline_sum_fitting(struct timeline *timeline, char *ret_error, size_t error_bytes)
+{
+	const struct wire_query_side *side = &timeline->query->sides[0];
+	uint64_t step_ns;
+	int r = timeline_sum(timeline);
+	while (r == 0 && (step_ns = timeline_fitting_step(timeline)) != timeline->step_ns) {
+		timeline->step_ns = step_ns;
+		store_steps_fini(&timeline->values);
+		if (timeline->options->read_ns) /* the range is read once more */
+			__atomic_sub_fetch(timeline->options->read_ns, side->to_ns - side->from_ns,
+			        __ATOMIC_RELAXED);
+		r = timeline_cut(timeline, ret_error, error_bytes);
+		r = r < 0 ? r : timeline_sum(timeline);
+	}
+	return r;
 }
 
 /*
@@ -290,8 +343,8 @@ static void timeline_widen(struct timeline *timeline)
 		uint32_t next = i + 1;
 		for (; next < timeline->steps_count; next++) {
 			const struct step *other = &timeline->steps[next];
-			uint64_t wide_ns = step.resolution_ns;
-			if (wide_ns <= timeline->query->step_ns ||
+			uint64_t wide_ns = step.cut_ns;
+			if (wide_ns <= timeline->step_ns ||
 			        other->from_ns >= step.from_ns / wide_ns * wide_ns + wide_ns)
 				break;
 			const struct store_step_value *from =
@@ -302,6 +355,8 @@ static void timeline_widen(struct timeline *timeline)
 				to[group].coverage_ns += from[group].coverage_ns;
 			}
 			step.to_ns = other->to_ns;
+			if (other->cut_ns > step.cut_ns)
+				step.cut_ns = other->cut_ns;
 			if (other->resolution_ns > step.resolution_ns)
 				step.resolution_ns = other->resolution_ns;
 		}
@@ -359,7 +414,7 @@ static void timeline_put(const struct timeline *timeline, struct buf *to)
 	struct json_writer json = json_writer_of(to, false);
 	json_object_begin(&json);
 	json_key_u64(&json, "schema_version", 1);
-	json_key_u64(&json, "step_ns", timeline->query->step_ns);
+	json_key_u64(&json, "step_ns", timeline->step_ns);
 	if (*timeline->function)
 		json_key_text(&json, "function", timeline->function);
 	json_key(&json, "series");
@@ -397,6 +452,7 @@ int answer_timeline(struct store *store, struct named_stacks *stacks,
 		.stacks = stacks,
 		.query = query,
 		.options = options,
+		.step_ns = query->step_ns,
 		.dict = dict_new(dict_limits_default),
 	};
 	if (query->function.count)
@@ -405,7 +461,7 @@ int answer_timeline(struct store *store, struct named_stacks *stacks,
 	if (r == 0 && *timeline.function)
 		r = timeline_mark_known(&timeline);
 	if (r == 0)
-		r = timeline_sum(&timeline);
+		r = timeline_sum_fitting(&timeline, ret_error, error_bytes);
 	if (r < 0) {
 		if (!*ret_error)
 			snprintf(ret_error, error_bytes, "%s", answer_failure_text(r));

@@ -71,7 +71,8 @@ static const struct option_table timeline_table = {
 	        "of all stacks the function is on, and its share.\n\n"
 	        "Steps begin at multiples of their length. Where finer data has expired a step is "
 	        "as "
-	        "long as what is left allows, and its row says so.",
+	        "long as what is left allows, and its row says so; and where steps would cut what "
+	        "is left, shorter ones are taken, which is said.",
 	.examples = "profleet timeline 'cpu{service=\"cart\"}' --since 6h\n"
 	            "profleet timeline cpu --function parse_json --step 1m --since 30m\n"
 	            "profleet timeline cpu --since 7d --step 1h -o csv\n",
@@ -97,6 +98,7 @@ struct timeline {
 	const struct timeline_args *args;
 	const char *selector;
 	const json_t *steps;
+	uint64_t step_ns; /* as asked for, or shorter */
 	const char *unit;
 	bool is_cpu;
 	uint64_t value, function; /* of all steps */
@@ -159,7 +161,7 @@ static void timeline_put_row(
 	}
 	text_table_put(table, units_duration(json_reply_u64(step, "coverage_ns")).text);
 	uint64_t resolution_ns = json_reply_u64(step, "resolution_ns");
-	if (resolution_ns > timeline->args->step_ns)
+	if (resolution_ns > timeline->step_ns)
 		text_table_printf(table, "windows of %s", units_duration(resolution_ns).text);
 	else
 		text_table_put(table, "");
@@ -196,7 +198,7 @@ static int timeline_put_table(
 		buf_printf(to, "  total");
 	}
 	buf_printf(to, " %s, steps of ", units_value(timeline->unit, timeline->value).text);
-	buf_printf(to, "%s\n", units_duration(timeline->args->step_ns).text);
+	buf_printf(to, "%s\n", units_duration(timeline->step_ns).text);
 	timeline_put_line(timeline, to);
 	buf_put_u8(to, '\n');
 	text_table_print(table, wide ? 0 : output->width, output->color, to);
@@ -263,6 +265,7 @@ static int timeline_choose(struct timeline *timeline, const struct json_reply *r
 		        timeline->selector, json_array_size(list), json_reply_text(series, "type"),
 		        json_reply_text(json_array_get(list, 1), "type"));
 	timeline->steps = json_object_get(series, "steps");
+	timeline->step_ns = json_reply_u64(reply->root, "step_ns");
 	timeline->unit = json_reply_text(series, "unit");
 	timeline->is_cpu = strcmp(json_reply_text(series, "type"), "cpu") == 0 &&
 	                   strcmp(timeline->unit, "nanoseconds") == 0;
@@ -271,6 +274,10 @@ static int timeline_choose(struct timeline *timeline, const struct json_reply *r
 		timeline->value += json_reply_u64(step, "value");
 		timeline->function += json_reply_u64(step, "function");
 	}
+	if (timeline->step_ns != timeline->args->step_ns)
+		remark("steps of %s, shorter than asked for: of some of the range only windows are "
+		       "left, which longer ones would cut",
+		        units_duration(timeline->step_ns).text);
 	if (timeline->args->function && timeline->function == 0 && timeline->value > 0)
 		remark("no stack has a function %s in this range; top --limit 0 lists their names",
 		        timeline->args->function);

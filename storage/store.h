@@ -359,7 +359,9 @@ struct store_step_row {
 struct store_steps {
 	struct store_step_value *values; /* step * groups_count + group */
 	uint64_t *resolution_ns;         /* of each step: of the widest window in it */
-	struct store_step_row *unknown;  /* where there are marks */
+	/* Likewise, of windows that have, or may have, something that did not begin in the step. */
+	uint64_t *cut_ns;
+	struct store_step_row *unknown; /* where there are marks */
 	uint32_t unknown_count;
 	/* What is in no step: corrupt, corrupt_replaced, unreadable; the rest is not said. */
 	struct completeness missing;

@@ -195,6 +195,8 @@ int steps_begin_unit(struct summing *summing, const uint32_t *nodes, uint32_t co
 int steps_add_chunk(struct summing *summing, struct sealed *sealed,
         const struct detail_chunk *chunk, const struct detail_heads *heads, const uint8_t *wanted);
 void steps_note_resolution(struct summing *summing, uint64_t resolution_ns);
+/* The sums of this window are all in the step that the walk is in: did all of it begin there? */
+void steps_note_window(struct summing *summing, const struct sealed *sealed);
 /* pass_window(), once for all steps that it reaches into. */
 int steps_window(struct summing *summing, struct walk *walk, const struct pass_window *window);
 

@@ -253,6 +253,18 @@ void steps_note_resolution(struct summing *summing, uint64_t resolution_ns)
 	*to = resolution_ns > *to ? resolution_ns : *to;
 }
 
+void steps_note_window(struct summing *summing, const struct sealed *sealed)
+{
+	const struct summing_steps *steps = summing->steps;
+	const struct window *window = &sealed->window;
+	uint64_t *to = &steps->to->cut_ns[steps->at];
+	uint64_t wide_ns = sealed->key.to_ns - sealed->key.from_ns;
+	bool has_all = window->first_ns >= steps->options->bounds_ns[steps->at] &&
+	               window->last_ns < steps->options->bounds_ns[steps->at + 1];
+	if (!has_all && wide_ns > *to)
+		*to = wide_ns;
+}
+
 int steps_window(struct summing *summing, struct walk *walk, const struct pass_window *window)
 {
 	struct summing_steps *steps = summing->steps;
@@ -297,7 +309,8 @@ static int steps_make(struct summing_steps *steps, struct store *store, struct p
 		return -E2BIG;
 	to->values = calloc(values + 1, sizeof(*to->values));
 	to->resolution_ns = calloc(options->steps_count + UINT64_C(1), sizeof(uint64_t));
-	if (!to->values || !to->resolution_ns)
+	to->cut_ns = calloc(options->steps_count + UINT64_C(1), sizeof(uint64_t));
+	if (!to->values || !to->resolution_ns || !to->cut_ns)
 		return -ENOMEM;
 	int r = pass_init(pass, store, 1);
 	r = r < 0 ? r : steps_walk(steps, pass);
@@ -339,6 +352,7 @@ void store_steps_fini(struct store_steps *steps)
 {
 	free(steps->values);
 	free(steps->resolution_ns);
+	free(steps->cut_ns);
 	free(steps->unknown);
 	*steps = (struct store_steps){ 0 };
 }

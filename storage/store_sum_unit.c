@@ -201,6 +201,8 @@ static int unit_add_total(struct unit *unit, struct unit_side *side)
 		summing_note_resolution(summing, sealed->key.to_ns - sealed->key.from_ns);
 	else if (summing_has_rows(&unit->block, unit->groups, side->choices))
 		summing_note_resolution(summing, 0); /* what is open is there row by row as well */
+	if (!sealed->segment && summing->steps)
+		steps_note_window(summing, sealed);
 	int r = summing_add_folded(summing, &unit->block, unit->groups, side->choices);
 	if (r < 0 || !side->is_total)
 		return r;
