@@ -170,6 +170,12 @@ static void node_note_chain(struct dict_nodes *nodes, bool is_first)
 	}
 }
 
+uint32_t dict_nodes_find_in_table(const struct dict_nodes *nodes, struct node node)
+{
+	uint32_t slot = *node_slot(nodes, node);
+	return slot == 0 ? ID_NONE : slot;
+}
+
 void dict_nodes_fetch(const struct dict_nodes *nodes, struct node node)
 {
 	__builtin_prefetch(&nodes->all[node.parent] + 1);
@@ -178,10 +184,14 @@ void dict_nodes_fetch(const struct dict_nodes *nodes, struct node node)
 
 void dict_nodes_fetch_found(const struct dict_nodes *nodes, struct node node)
 {
-	const struct node *found = &nodes->all[nodes->slots[node_place(nodes, node)]];
+	uint64_t mask = (UINT64_C(1) << nodes->slots_bits) - 1;
+	uint64_t place = node_place(nodes, node);
+	const struct node *found = &nodes->all[nodes->slots[place]];
 	__builtin_prefetch(found);
 	/* What is below it mostly follows it. */
 	__builtin_prefetch(found + NODES_FETCHED);
+	/* A run of two is frequent, one of three is not. */
+	__builtin_prefetch(&nodes->all[nodes->slots[(place + 1) & mask]]);
 }
 
 /* `slot` is where it belongs, or NULL where it follows its parent. */

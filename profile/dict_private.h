@@ -85,6 +85,17 @@ int dict_nodes_init(struct dict_nodes *nodes);
 void dict_nodes_fini(struct dict_nodes *nodes);
 void dict_nodes_reset(struct dict_nodes *nodes);
 size_t dict_nodes_memory(const struct dict_nodes *nodes);
+uint32_t dict_nodes_find_in_table(const struct dict_nodes *nodes, struct node node);
+/* ID_NONE: it is not there. Most nodes follow their parent, and are found without a call. */
+static inline uint32_t dict_nodes_find(const struct dict_nodes *nodes, struct node node)
+{
+	uint32_t next = node.parent + 1;
+	if (next >= nodes->count)
+		return ID_NONE;
+	if (nodes->all[next].parent == node.parent && nodes->all[next].frame == node.frame)
+		return next;
+	return dict_nodes_find_in_table(nodes, node);
+}
 int dict_nodes_add(struct dict_nodes *nodes, struct node node, uint32_t limit, uint32_t *ret_id);
 /* One that is known not to be there, as its parent was added a moment ago. */
 int dict_nodes_add_new(
@@ -94,6 +105,14 @@ int dict_nodes_reserve(struct dict_nodes *nodes, uint32_t count);
 /* Will be looked for; will be looked for soon, and was fetched. */
 void dict_nodes_fetch(const struct dict_nodes *nodes, struct node node);
 void dict_nodes_fetch_found(const struct dict_nodes *nodes, struct node node);
+/* The first node of the chain that a node is of. */
+static inline uint32_t dict_nodes_first(const struct dict_nodes *nodes, uint32_t id)
+{
+	const struct dict_chains *chains = &nodes->chains[id / DICT_CHAINS_NODES];
+	uint64_t firsts = chains->firsts &
+	                  (~UINT64_C(0) >> (DICT_CHAINS_NODES - 1 - id % DICT_CHAINS_NODES));
+	return nodes->firsts[chains->before + (uint32_t)__builtin_popcountll(firsts) - 1];
+}
 /* How many chains there are; the root begins the first. */
 uint32_t dict_nodes_chains(const struct dict_nodes *nodes);
 

@@ -20,11 +20,9 @@
 #define REMAP_STACKS_AT_ONCE 64
 #define REMAP_FRAMES_AT_ONCE 64
 
-/* How many stacks ahead of its use something is asked of memory: the stack, where its first node
- * belongs, what is there. */
-#define REMAP_FETCH_STACK 12
-#define REMAP_FETCH_PLACE 8
-#define REMAP_FETCH_FOUND 4
+/* How many nodes ahead of its use a place is asked of memory, and what is there. */
+#define REMAP_SEEK_FAR  24
+#define REMAP_SEEK_NEAR 12
 
 /* The ids of one noun: ids[id in from] = id in to, or ID_NONE. */
 struct dict_remap_ids {
@@ -45,6 +43,9 @@ struct dict_remap {
 	struct dict_remap_ids series;
 	uint32_t *path; /* nodes from the one asked for towards the root that `to` lacks */
 	uint32_t path_capacity;
+	/* Of `from`: so many were looked for in `to`, whether they were there or not. */
+	uint32_t frames_sought;
+	uint32_t nodes_sought;
 	uint32_t *steps; /* nodes that go over together, each behind its parent */
 	uint32_t steps_count, steps_capacity;
 };
@@ -93,6 +94,10 @@ static void dict_remap_forget_from(struct dict_remap *remap, struct dict_mark to
 	dict_remap_forget(&remap->frames, to.frames);
 	dict_remap_forget(&remap->nodes, to.nodes);
 	dict_remap_forget(&remap->series, to.series);
+	if (to.nodes == 0) {
+		remap->frames_sought = 0;
+		remap->nodes_sought = 0;
+	}
 	remap->from_truncations = remap->from->truncations;
 	remap->to_truncations = remap->to->truncations;
 }
@@ -357,7 +362,6 @@ static int remap_add_way(struct dict_remap *remap, struct remap_ways *ways, uint
 		known[id] = REMAP_UNDER_WAY;
 		remap->steps[count++] = id;
 		remap->steps_count = count;
-		__builtin_prefetch(&remap->frames.ids[all[id].frame]);
 	}
 	if (count > first)
 		ways->ends[ways->count++] = count;
@@ -369,23 +373,100 @@ static int remap_add_way(struct dict_remap *remap, struct remap_ways *ways, uint
 	return 0;
 }
 
+/*
+ * A way mostly is a part of a chain, and ends below a node that is anywhere in memory; whether that
+ * is known decides how the loop goes on. So all of it is asked for before the first is walked.
+ */
+static void remap_fetch_stacks(const struct dict_remap *remap, const uint32_t *ids, uint32_t count)
+{
+	const struct dict_nodes *nodes = &remap->from->nodes;
+	const uint32_t *known = remap->nodes.ids;
+	uint32_t firsts[REMAP_STACKS_AT_ONCE];
+	for (uint32_t i = 0; i < count; i++) {
+		__builtin_prefetch(&nodes->all[ids[i]]);
+		__builtin_prefetch(&known[ids[i]]);
+		__builtin_prefetch(&nodes->chains[ids[i] / DICT_CHAINS_NODES]);
+	}
+	for (uint32_t i = 0; i < count; i++) {
+		firsts[i] = dict_nodes_first(nodes, ids[i]);
+		__builtin_prefetch(&nodes->all[firsts[i]]);
+		__builtin_prefetch(&known[firsts[i]]);
+	}
+	for (uint32_t i = 0; i < count; i++)
+		__builtin_prefetch(&known[nodes->all[firsts[i]].parent]);
+}
+
 static int remap_find_ways(
         struct dict_remap *remap, const uint32_t *ids, uint32_t count, struct remap_ways *ways)
 {
-	const struct node *all = remap->from->nodes.all;
-	const uint32_t *known = remap->nodes.ids;
 	int r = 0;
 	remap->steps_count = 0;
-	for (uint32_t i = 0; i < count && r == 0; i++) {
-		if (count - i > REMAP_FETCH_STACK) {
-			uint32_t ahead = ids[i + REMAP_FETCH_STACK];
-			__builtin_prefetch(&all[ahead]);
-			__builtin_prefetch(&known[ahead]);
-		}
+	remap_fetch_stacks(remap, ids, count);
+	for (uint32_t i = 0; i < count && r == 0; i++)
 		r = remap_add_way(remap, ways, ids[i]);
-	}
 	return r;
 }
+
+/* ---- what came is looked for, adding nothing ---- */
+
+static int remap_seek_frames(struct dict_remap *remap)
+{
+	uint32_t first = remap->frames_sought;
+	uint32_t count = remap->from->count.frames;
+	int r = dict_remap_reserve(&remap->frames, count);
+	if (r == 0 && count > first)
+		id_map_find_all(remap->to->frame_ids, id_map_hashes(remap->from->frame_ids) + first,
+		        count - first, remap->frames.ids + first);
+	if (r == 0)
+		remap->frames_sought = count;
+	return r;
+}
+
+/* What the node would be in `to`. false: `to` lacks its parent or its frame, or it is not known. */
+static inline bool remap_node_there(
+        const struct dict_remap *remap, uint32_t id, struct node *ret_there)
+{
+	struct node node = remap->from->nodes.all[id];
+	ret_there->parent = remap->nodes.ids[node.parent];
+	ret_there->frame = remap->frames.ids[node.frame];
+	return ret_there->parent != ID_NONE && ret_there->frame != ID_NONE;
+}
+
+/* A node is looked for where its parent was found; both are asked of memory before. */
+static int remap_seek_nodes(struct dict_remap *remap)
+{
+	const struct dict_nodes *nodes = &remap->to->nodes;
+	uint32_t first = remap->nodes_sought ? remap->nodes_sought : DICT_NODE_ROOT + 1;
+	uint32_t count = remap->from->count.nodes;
+	struct node node;
+	int r = dict_remap_reserve(&remap->nodes, count);
+	if (r < 0)
+		return r;
+	remap->nodes.ids[DICT_NODE_ROOT] = DICT_NODE_ROOT;
+	for (uint32_t id = first; id < count; id++) {
+		if (count - id > REMAP_SEEK_FAR &&
+		        remap_node_there(remap, id + REMAP_SEEK_FAR, &node))
+			dict_nodes_fetch(nodes, node);
+		if (count - id > REMAP_SEEK_NEAR &&
+		        remap_node_there(remap, id + REMAP_SEEK_NEAR, &node))
+			dict_nodes_fetch_found(nodes, node);
+		if (remap->nodes.ids[id] == ID_NONE && remap_node_there(remap, id, &node))
+			remap->nodes.ids[id] = dict_nodes_find(nodes, node);
+	}
+	remap->nodes_sought = count;
+	return 0;
+}
+
+int dict_remap_seek(struct dict_remap *remap)
+{
+	(void)dict_remap_find(remap, &remap->nodes, 0); /* forgets what is no longer so */
+	if (remap->nodes_sought == remap->from->count.nodes)
+		return 0;
+	int r = remap_seek_frames(remap);
+	return r < 0 ? r : remap_seek_nodes(remap);
+}
+
+/* ---- what is not there goes over ---- */
 
 /* Looks for these of `from`, and adds what is not there, in their order. */
 static int remap_carry_frames(struct dict_remap *remap, const uint32_t *ids, uint32_t count)
@@ -437,17 +518,19 @@ static inline bool remap_way_begins(const struct dict_remap *remap, const struct
 	return ret_there->parent < REMAP_UNDER_WAY;
 }
 
-static inline void remap_fetch_ways(
-        const struct dict_remap *remap, const struct remap_ways *ways, uint32_t way)
+/* Where each begins in `to` is anywhere in memory: the place, then what is there. */
+static void remap_fetch_ways(const struct dict_remap *remap, const struct remap_ways *ways)
 {
 	const struct dict_nodes *nodes = &remap->to->nodes;
-	struct node node;
-	if (ways->count - way > REMAP_FETCH_PLACE &&
-	        remap_way_begins(remap, ways, way + REMAP_FETCH_PLACE, &node))
-		dict_nodes_fetch(nodes, node);
-	if (ways->count - way > REMAP_FETCH_FOUND &&
-	        remap_way_begins(remap, ways, way + REMAP_FETCH_FOUND, &node))
-		dict_nodes_fetch_found(nodes, node);
+	struct node begins[REMAP_STACKS_AT_ONCE];
+	uint32_t count = 0;
+	for (uint32_t way = 0; way < ways->count; way++) {
+		if (!remap_way_begins(remap, ways, way, &begins[count]))
+			continue;
+		dict_nodes_fetch(nodes, begins[count++]);
+	}
+	for (uint32_t i = 0; i < count; i++)
+		dict_nodes_fetch_found(nodes, begins[i]);
 }
 
 /* What is below one that is new is new: nobody looks for it. */
@@ -459,9 +542,9 @@ static int remap_carry_steps(struct dict_remap *remap, const struct remap_ways *
 	uint32_t first_new = nodes->count;
 	uint32_t step = 0;
 	int r = 0;
+	remap_fetch_ways(remap, ways);
 	for (uint32_t way = 0; way < ways->count && r == 0; way++) {
 		uint32_t there = remap->nodes.ids[all[remap->steps[step]].parent];
-		remap_fetch_ways(remap, ways, way);
 		for (; step < ways->ends[way] && r == 0; step++) {
 			uint32_t id = remap->steps[step];
 			struct node node = { .parent = there,

@@ -43,6 +43,9 @@ static int store_translate_stacks(struct translation *translation, const struct 
 	uint32_t stacks_max = store->options.service_stacks_max - *new_stacks;
 	uint32_t stacks_count = 0;
 	uint32_t known_count;
+	int r = dict_remap_seek(translation->remap);
+	if (r < 0)
+		return r;
 	const uint32_t *known = dict_remap_known_nodes(translation->remap, &known_count);
 	if (stacks_max > STORE_STACKS_AT_ONCE)
 		stacks_max = STORE_STACKS_AT_ONCE;
@@ -57,7 +60,7 @@ static int store_translate_stacks(struct translation *translation, const struct 
 			break;
 	}
 	uint32_t next_new = dict_mark(store->newest->dict).nodes;
-	int r = dict_remap_nodes(translation->remap, stacks, stacks_count);
+	r = dict_remap_nodes(translation->remap, stacks, stacks_count);
 	known = dict_remap_known_nodes(translation->remap, &known_count);
 	for (uint32_t i = 0; i < stacks_count && r == 0; i++) {
 		uint32_t node = known[stacks[i]];

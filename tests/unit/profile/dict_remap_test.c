@@ -137,6 +137,8 @@ static void many_together_are_what_they_are_one_by_one(void **state)
 				mark = dict_mark(pair.to[0]);
 			else if (turn == 6 && random_below(&random, 3) == 0)
 				pair_truncate(&pair, mark, number % 2);
+			else if (turn == 7)
+				CHECK_OK(dict_remap_seek(pair.remaps[1]));
 			else
 				pair_carry(&pair, ids, choose(from, &random, ids));
 		}
@@ -223,6 +225,113 @@ static void a_dict_that_is_full_in_the_midst_is_taken_back(void **state)
 	}
 }
 
+/*
+ * What is sought is found where it is there, and nothing is added. `from` is given the remap's
+ * answers one by one afterwards, and what was not found must be new or below what was new.
+ */
+static void check_sought(struct dict_remap *remap, const struct dict *from, struct dict *to)
+{
+	struct dict_mark before = dict_mark(to);
+	CHECK_OK(dict_remap_seek(remap));
+	struct dict_mark after = dict_mark(to);
+	assert_memory_equal(&after, &before, sizeof(before));
+	check_known(remap, from, to);
+	for (uint32_t i = 1; i < dict_mark(from).nodes; i++) {
+		uint32_t count, id;
+		uint32_t nodes = dict_mark(to).nodes;
+		const uint32_t *known = dict_remap_known_nodes(remap, &count);
+		assert_true(i < count);
+		uint32_t found = known[i];
+		CHECK_OK(dict_remap_node(remap, i, &id));
+		assert_int_equal(id, found == ID_NONE ? nodes : found);
+	}
+}
+
+static void what_is_sought_is_all_that_is_there(void **state)
+{
+	for (uint64_t seed = 1; seed <= SEEDS; seed++) {
+		AUTO(dict) from = dict_new(dict_limits_default);
+		AUTO(dict) to = dict_new(dict_limits_default);
+		AUTO(dict_remap) remap = dict_remap_new(from, to);
+		CHECK_OK(dict_remap_seek(remap));
+		for (uint32_t i = 100; i-- > 50;)
+			(void)random_stack(to, seed, i);
+		for (uint32_t step = 0; step < 3; step++) {
+			/* Parents are of the delta before as well as of this one. */
+			for (uint32_t i = 0; i < 40; i++)
+				(void)random_stack(from, seed, step * 40 + i);
+			check_sought(remap, from, to);
+			check_sought(remap, from, to);
+		}
+	}
+}
+
+/* What was not there when it was sought, and came by somebody else meanwhile, is not added again.
+ */
+static void what_came_after_it_was_sought_is_found(void **state)
+{
+	AUTO(dict) from = dict_new(dict_limits_default);
+	AUTO(dict) to = dict_new(dict_limits_default);
+	AUTO(dict_remap) remap = dict_remap_new(from, to);
+	AUTO(dict_remap) other = dict_remap_new(from, to);
+	uint32_t ids[60];
+	for (uint32_t i = 0; i < COUNT_OF(ids); i++)
+		ids[i] = random_stack(from, 4, i);
+	CHECK_OK(dict_remap_seek(remap));
+	CHECK_OK(dict_remap_nodes(other, ids, COUNT_OF(ids)));
+	struct dict_mark mark = dict_mark(to);
+	CHECK_OK(dict_remap_seek(remap));
+	CHECK_OK(dict_remap_nodes(remap, ids, COUNT_OF(ids)));
+	struct dict_mark after = dict_mark(to);
+	assert_memory_equal(&after, &mark, sizeof(mark));
+	check_known(remap, from, to);
+}
+
+/* Into another dict, or when what was found is taken back: nothing of the time before is believed.
+ */
+static void what_was_sought_is_forgotten_with_its_dict(void **state)
+{
+	AUTO(dict) from = dict_new(dict_limits_default);
+	AUTO(dict) first = dict_new(dict_limits_default);
+	AUTO(dict) second = dict_new(dict_limits_default);
+	AUTO(dict_remap) remap = dict_remap_new(from, first);
+	for (uint32_t i = 0; i < 60; i++)
+		(void)random_stack(from, 6, i);
+	for (uint32_t i = 60; i-- > 20;)
+		(void)random_stack(first, 6, i);
+	struct dict_mark mark = dict_mark(first);
+	for (uint32_t i = 20; i-- > 0;)
+		(void)random_stack(first, 6, i);
+	CHECK_OK(dict_remap_seek(remap));
+	dict_truncate(first, mark);
+	check_sought(remap, from, first);
+	for (uint32_t i = 60; i-- > 20;)
+		(void)random_stack(second, 6, i);
+	dict_remap_aim(remap, second);
+	check_sought(remap, from, second);
+}
+
+static void running_out_of_memory_while_seeking_can_be_tried_again(void **state)
+{
+	uint32_t failures = 0;
+	AUTO(dict) from = dict_new(dict_limits_default);
+	for (uint32_t i = 0; i < 100; i++)
+		(void)random_stack(from, 5, i);
+	for (;; failures++) {
+		AUTO(dict) to = dict_new(dict_limits_default);
+		AUTO(dict_remap) remap = dict_remap_new(from, to);
+		for (uint32_t i = 100; i-- > 50;)
+			(void)random_stack(to, 5, i);
+		fault_arm(FAULT_ALLOC, failures, ENOMEM);
+		int r = dict_remap_seek(remap);
+		if (!fault_disarm())
+			break;
+		CHECK(r == -ENOMEM);
+		check_sought(remap, from, to);
+	}
+	CHECK(failures == 2);
+}
+
 static void an_id_that_there_is_not_is_refused_before_anything_is_added(void **state)
 {
 	AUTO(dict) from = dict_new(dict_limits_default);
@@ -266,6 +375,10 @@ int main(void)
 		cmocka_unit_test(many_together_are_what_they_are_one_by_one),
 		cmocka_unit_test(tables_grow_in_the_midst_of_many),
 		cmocka_unit_test(a_dict_that_is_full_in_the_midst_is_taken_back),
+		cmocka_unit_test(what_is_sought_is_all_that_is_there),
+		cmocka_unit_test(what_came_after_it_was_sought_is_found),
+		cmocka_unit_test(what_was_sought_is_forgotten_with_its_dict),
+		cmocka_unit_test(running_out_of_memory_while_seeking_can_be_tried_again),
 		cmocka_unit_test(an_id_that_there_is_not_is_refused_before_anything_is_added),
 		cmocka_unit_test(running_out_of_memory_in_the_midst_can_be_tried_again),
 	};
