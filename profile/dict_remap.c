@@ -21,8 +21,8 @@
 #define REMAP_FRAMES_AT_ONCE 64
 
 /* How many nodes ahead of its use a place is asked of memory, and what is there. */
-#define REMAP_SEEK_FAR  24
-#define REMAP_SEEK_NEAR 12
+#define REMAP_SEEK_FAR  64
+#define REMAP_SEEK_NEAR 32
 
 /* The ids of one noun: ids[id in from] = id in to, or ID_NONE. */
 struct dict_remap_ids {
