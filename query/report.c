@@ -163,8 +163,16 @@ static void report_put_folded(const struct source_side *side, struct buf *to)
 }
 
 /* From what the answer was added up, and what of it no part that is left can say. */
-static void report_put_resolution(const struct completeness *all, struct buf *to)
+/* Where no rows are left, and not even windows that begin and end with the range. */
+static bool report_is_cut(const struct source_side *side)
 {
+	uint64_t finest_ns = side->completeness.resolution_finest_ns;
+	return finest_ns && (side->from_ns % finest_ns || side->to_ns % finest_ns);
+}
+
+static void report_put_resolution(const struct source_side *side, struct buf *to)
+{
+	const struct completeness *all = &side->completeness;
 	uint64_t finest_ns = all->resolution_finest_ns;
 	uint64_t coarsest_ns = all->resolution_coarsest_ns;
 	if (coarsest_ns == 0)
@@ -182,6 +190,8 @@ static void report_put_resolution(const struct completeness *all, struct buf *to
 		        units_count(all->windows_unanswerable).text,
 		        report_plural(all->windows_unanswerable),
 		        units_duration(all->unanswerable_ns).text);
+	if (report_is_cut(side))
+		buf_printf(to, "; the range cuts such, and each counts as a whole where it begins");
 }
 
 static void report_put_word(const char *word, const char *before, struct buf *to)
@@ -247,7 +257,7 @@ void report_put_completeness(
 		buf_printf(
 		        to, " (of %s nothing is missing)", units_count(all->corrupt_replaced).text);
 	buf_printf(to, "\n%s", indent);
-	report_put_resolution(all, to);
+	report_put_resolution(side, to);
 	buf_put_u8(to, '\n');
 	report_put_unreadable(all, indent, to);
 }

@@ -1,0 +1,50 @@
+/*
+ * What an answer says of the windows it was added up from.
+ */
+
+#include "tests/lib/test.h"
+
+#include <string.h>
+
+#include "query/report.h"
+
+#define HOUR UINT64_C(3600000000000)
+
+static void expect(uint64_t from_ns, uint64_t to_ns, uint64_t finest_ns, const char *expected)
+{
+	struct source source = { .sides_count = 1 };
+	source.sides[0].from_ns = from_ns;
+	source.sides[0].to_ns = to_ns;
+	source.sides[0].completeness.resolution_finest_ns = finest_ns;
+	source.sides[0].completeness.resolution_coarsest_ns = HOUR;
+	AUTO_BUF text = { 0 };
+	report_put_completeness(&source, 0, "", &text);
+	buf_put(&text, "", 1);
+	assert_false(text.failed);
+	const char *line = strstr((const char *)text.bytes, "resolution: ");
+	assert_non_null(line);
+	assert_string_equal(line, expected);
+}
+
+static void a_range_that_cuts_windows_says_so(void **state)
+{
+	expect(HOUR, 2 * HOUR, HOUR, "resolution: sums of 60.0 min\n");
+	expect(HOUR, 2 * HOUR + 1, HOUR,
+	        "resolution: sums of 60.0 min; the range cuts such, and each counts as a whole "
+	        "where it "
+	        "begins\n");
+	expect(HOUR - 1, 2 * HOUR, HOUR,
+	        "resolution: sums of 60.0 min; the range cuts such, and each counts as a whole "
+	        "where it "
+	        "begins\n");
+	/* Where rows are left, the edges may be exact. */
+	expect(HOUR + 1, 2 * HOUR, 0, "resolution: rows, and sums of up to 60.0 min\n");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_range_that_cuts_windows_says_so),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
