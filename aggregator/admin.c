@@ -104,6 +104,20 @@ int admin_failed(struct admin_call *call, const char *doing, int r)
 	return r;
 }
 
+static void admin_pass_at(void *owner, uint64_t windows_done, uint64_t windows_total)
+{
+	const struct admin_call *call = owner;
+	uint64_t passes = call->passes > call->passes_begun ? call->passes : call->passes_begun;
+	admin_running_at(call->running, call->place,
+	        (call->passes_begun - 1) * windows_total + windows_done, passes * windows_total);
+}
+
+struct store_pass admin_pass(struct admin_call *call)
+{
+	call->passes_begun++;
+	return (struct store_pass){ call->running ? admin_pass_at : NULL, call };
+}
+
 static const struct admin_entry *admin_find(struct wire_text name)
 {
 	for (size_t i = 0; i < COUNT_OF(admin_methods); i++)

@@ -18,8 +18,10 @@ struct admin_call {
 	struct keeper *keeper;     /* locked, but for methods that are free of it */
 	const char *backups;       /* the folder of backups */
 	struct dict_limits limits; /* of the store's dictionary */
-	struct admin_running *running;
+	struct admin_running *running; /* NULL: nobody asks how far it is */
 	uint32_t place; /* this request's there */
+	/* Over the store's windows: how many it makes, 0 for one, and how many were begun. */
+	uint32_t passes, passes_begun;
 	struct keeper_actor by;
 	const struct config_node *body; /* NULL: empty */
 	struct json_writer *json;       /* the reply; an object is open */
@@ -35,6 +37,9 @@ int admin_refuse(struct admin_call *call, enum wire_status status, const char *f
         __attribute__((format(printf, 3, 4)));
 /* Says a negative errno of the store: returns it. */
 int admin_failed(struct admin_call *call, const char *doing, int r);
+
+/* The next of its passes over the store's windows, for whoever asks how far it is. */
+struct store_pass admin_pass(struct admin_call *call);
 
 /* What went, or came back, as keys of the open object. */
 void admin_put_expired(const struct store_expired *expired, struct json_writer *json);

@@ -361,7 +361,8 @@ int admin_retention_explain(struct admin_call *call)
 		return r;
 	explain->options = keeper_copy_options(call->keeper, &explain->copy, 0);
 	explain->at_ns = json_body_u64(call->body, "at_ns", explain->options.now_ns);
-	r = store_inventory(call->store, (struct store_inventory_options){ .need = explain_need },
+	r = store_inventory(call->store,
+	        (struct store_inventory_options){ .need = explain_need, .pass = admin_pass(call) },
 	        explain_visit, explain);
 	if (r == 0 && explain->groups_count == 0)
 		r = explain_named(explain);

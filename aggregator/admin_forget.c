@@ -40,7 +40,10 @@ struct forget_share {
 static int forget_visit(void *owner, const struct store_inventory_unit *unit)
 {
 	struct forget_share *share = owner;
-	uint64_t bytes = unit->bytes_detail + unit->bytes_sums + unit->bytes_window;
+	/* What runs have hidden is on its way out: what is left is what somebody may miss. */
+	uint64_t bytes = unit->hidden & STORE_PART_SUMS ? 0 : unit->bytes_sums + unit->bytes_window;
+	if (!(unit->hidden & STORE_PART_DETAIL))
+		bytes += unit->bytes_detail;
 	share->bytes += bytes;
 	if (!share->tenant || strcmp(share->tenant, unit->tenant) == 0)
 		share->tenant_bytes += bytes;
@@ -58,6 +61,7 @@ static void forget_put(const struct store_forgotten *forgotten, struct json_writ
 	json_key_u64(json, "units_mixed", forgotten->units_mixed);
 	json_key_u64(json, "rollups_made_anew", forgotten->rollups_made);
 	json_key_u64(json, "units_held", forgotten->units_held);
+	json_key_u64(json, "units_hidden", forgotten->units_hidden);
 	json_key_u64(json, "open_rows_held", forgotten->open_rows_held);
 	json_key_u64(json, "generations", forgotten->generations);
 }
@@ -89,8 +93,17 @@ static int forget_check(struct admin_call *call, const struct store_forget_optio
 		        "hold \"%s\" protects some of it (%s); release it first: profleet hold "
 		        "release %s --reason TEXT",
 		        hold->id, hold->reason, hold->id);
+	uint64_t units = 0;
+	for (uint32_t level = 0; level < STORE_EXPIRE_LEVELS; level++)
+		units += forgotten->sealed.units[level];
+	if (units > STORE_RUN_ITEMS_MAX)
+		return admin_refuse(call, WIRE_TOO_BIG,
+		        "those are %" PRIu64 " units of windows, and %u go at once; name a part of "
+		        "the time (--from, --to), and then the next",
+		        units, STORE_RUN_ITEMS_MAX);
 	/* What is not sealed counts as well: it has no undo at all. */
-	int r = store_inventory(call->store, (struct store_inventory_options){ .wants_open = true },
+	int r = store_inventory(call->store,
+	        (struct store_inventory_options){ .wants_open = true, .pass = admin_pass(call) },
 	        forget_visit, &share);
 	if (r < 0)
 		return admin_failed(call, "reading the inventory", r);
@@ -145,6 +158,7 @@ static int forget_run(struct admin_call *call, struct store_forget_options *opti
 	int r = keeper_write(keeper, &document, now ? 0 : 1, &call->by,
 	        now ? "retention.forget_now" : "retention.forget", bytes, (const char *)text.bytes);
 	options->is_dry_run = false;
+	options->pass = admin_pass(call);
 	options->cancelled = &keeper->is_cancelled;
 	if (r == 0)
 		r = store_forget(call->store, options, &forgotten);
@@ -217,6 +231,9 @@ int admin_retention_forget(struct admin_call *call)
 		        "that is everything; name a tenant (--tenant T), or what to forget by a "
 		        "selector");
 	options.selector = is_tenant ? NULL : selector;
+	options.pass = admin_pass(call);
+	if (json_body_flag(call->body, "yes"))
+		call->passes = 3; /* looking, how much that is of all, and doing it */
 	r = store_forget(call->store, &options, &forgotten);
 	if (r < 0)
 		return admin_failed(call, "looking for it", r);

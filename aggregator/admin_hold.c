@@ -91,7 +91,9 @@ static void hold_put(const struct hold_bytes *held, uint32_t at, struct json_wri
 static int hold_measure(struct admin_call *call, const struct retention_hold *holds, uint32_t count,
         struct hold_bytes *ret_held)
 {
-	struct store_inventory_options options = { .need = hold_need, .from_ns = UINT64_MAX };
+	struct store_inventory_options options = {
+		.need = hold_need, .from_ns = UINT64_MAX, .pass = admin_pass(call)
+	};
 	*ret_held = (struct hold_bytes){
 		.holds = holds, .count = count, .now_ns = keeper_now(call->keeper)
 	};

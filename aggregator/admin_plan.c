@@ -180,9 +180,11 @@ static int plan_keep(struct keeper *keeper, const struct retention_set *in_force
 }
 
 /* A plan is what policies say, not what a grace still keeps. */
-static int plan_again(struct plan_options options, uint64_t at_ns, struct retention_plan *plan)
+static int plan_again(struct admin_call *call, struct plan_options options, uint64_t at_ns,
+        struct retention_plan *plan)
 {
 	options.now_ns = at_ns;
+	options.pass = admin_pass(call);
 	return retention_plan_make(&options, plan);
 }
 
@@ -202,7 +204,7 @@ int admin_retention_plan(struct admin_call *call)
 	if (r < 0)
 		return r;
 	struct retention_set *set = proposed ? proposed : copy.sets[0];
-	r = plan_again(keeper_copy_plan_of(keeper, &copy, &set, horizon_ns), at_ns, &plan);
+	r = plan_again(call, keeper_copy_plan_of(keeper, &copy, &set, horizon_ns), at_ns, &plan);
 	if (r == 0)
 		r = retention_plan_id(&plan, set, id);
 	if (r < 0)
@@ -278,7 +280,7 @@ static int apply_check(
 	if (keeper_now(keeper) > kept->at_ns + PLAN_GOOD_NS)
 		return admin_refuse(
 		        call, WIRE_INVALID, "plan %s is older than an hour; plan again", kept->id);
-	r = plan_again(keeper_plan_of(keeper, &set, 0), kept->at_ns, plan);
+	r = plan_again(call, keeper_plan_of(keeper, &set, 0), kept->at_ns, plan);
 	if (r == 0)
 		r = retention_plan_id(plan, set, id);
 	if (r < 0)

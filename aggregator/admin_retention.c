@@ -81,6 +81,7 @@ int admin_retention_list(struct admin_call *call)
 		return r;
 	const struct retention_set *set = copy.sets[0];
 	struct plan_options options = keeper_copy_plan_of(keeper, &copy, copy.sets, 0);
+	options.pass = admin_pass(call);
 	r = retention_digest(set, digest);
 	if (r == 0)
 		r = retention_plan_make(&options, &plan);
@@ -238,9 +239,10 @@ struct set_losses {
 };
 
 static int set_losses_of(
-        struct keeper *keeper, struct retention_set *set, struct set_losses *ret_losses)
+        struct admin_call *call, struct retention_set *set, struct set_losses *ret_losses)
 {
-	struct plan_options options = keeper_plan_of(keeper, &set, SET_HORIZON_NS);
+	struct plan_options options = keeper_plan_of(call->keeper, &set, SET_HORIZON_NS);
+	options.pass = admin_pass(call);
 	AUTO_RETENTION_PLAN plan = { 0 };
 	int r = retention_plan_make(&options, &plan);
 	if (r == 0)
@@ -273,9 +275,10 @@ static int retention_change(struct admin_call *call, struct retention_set **set,
 	struct set_losses before = { 0 }, after = { 0 };
 	bool now = json_body_flag(call->body, "now");
 	bool is_changed = put_changes(keeper->set, *set, call->json);
-	int r = set_losses_of(keeper, keeper->set, &before);
+	call->passes = 2;
+	int r = set_losses_of(call, keeper->set, &before);
 	if (r == 0)
-		r = set_losses_of(keeper, *set, &after);
+		r = set_losses_of(call, *set, &after);
 	if (r < 0)
 		return admin_failed(call, "reading the inventory", r);
 

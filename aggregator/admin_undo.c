@@ -62,6 +62,14 @@ static void fate_put_time(uint64_t unix_ns, char text[32])
 		(void)strftime(text, 32, "%Y-%m-%dT%H:%M:%SZ", &utc);
 }
 
+static bool undo_has_document(const struct admin_call *call, uint64_t run)
+{
+	struct keeper_run document = { 0 };
+	int r = keeper_run_get(call->keeper, run, &document);
+	keeper_run_fini(&document);
+	return r == 0;
+}
+
 /* Why a run cannot be undone, as a sentence. */
 static int undo_say_why(struct admin_call *call, uint64_t run, char why[256])
 {
@@ -80,6 +88,13 @@ static int undo_say_why(struct admin_call *call, uint64_t run, char why[256])
 		        run, time, fate.bytes);
 	else if (fate.is_undone)
 		snprintf(why, 256, "run %" PRIu64 " was undone already, at %s", run, time);
+	else if (undo_has_document(call, run))
+		/* The run is no more, and the end of it is not noted yet. */
+		snprintf(why, 256,
+		        "run %" PRIu64
+		        " has just been erased: it is gone for good; what a backup has "
+		        "can be restored beside this store: profleet backup list",
+		        run);
 	else
 		snprintf(why, 256,
 		        "no run %" PRIu64 "; `profleet retention status` shows those there are",

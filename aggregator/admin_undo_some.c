@@ -227,7 +227,9 @@ static int undo_find(struct undo_some *some)
 	}
 	if (found == 0)
 		return -ENOENT;
-	struct store_inventory_options options = { .hidden_alone = true, .need = undo_need };
+	struct store_inventory_options options = {
+		.hidden_alone = true, .need = undo_need, .pass = admin_pass(call)
+	};
 	if (some->from_ns > 0 || some->to_ns < UINT64_MAX) {
 		options.from_ns = some->from_ns;
 		options.to_ns = some->to_ns;

@@ -528,8 +528,9 @@ static int usage_measure_span(struct usage *usage)
 {
 	uint64_t oldest_ns = UINT64_MAX;
 	int r = store_inventory(usage->call->store,
-	        (struct store_inventory_options){ .wants_open = true }, usage_find_oldest,
-	        &oldest_ns);
+	        (struct store_inventory_options){
+	                .wants_open = true, .pass = admin_pass(usage->call) },
+	        usage_find_oldest, &oldest_ns);
 	usage->span_ns = USAGE_GROWTH_NS;
 	if (oldest_ns < usage->now_ns && usage->now_ns - oldest_ns < USAGE_GROWTH_NS)
 		usage->span_ns = usage->now_ns - oldest_ns;
@@ -556,14 +557,16 @@ int admin_usage(struct admin_call *call)
 	struct store_inventory_bytes totals = { 0 };
 	if (!usage)
 		return -ENOMEM;
+	call->passes = 2;
 	int r = usage_parse_by(call, usage);
 	if (r < 0)
 		return r;
 	r = usage_measure_span(usage);
 	if (r == 0)
 		r = store_inventory(call->store,
-		        (struct store_inventory_options){
-		                .wants_series = true, .wants_open = true },
+		        (struct store_inventory_options){ .wants_series = true,
+		                .wants_open = true,
+		                .pass = admin_pass(call) },
 		        usage_visit, usage);
 	if (r == 0)
 		r = store_inventory_totals(call->store, &totals);

@@ -416,8 +416,9 @@ int retention_plan_make(const struct plan_options *options, struct retention_pla
 	int r = planning.known && planning.ids && planning.in_rows && planning.rows ? 0 : -ENOMEM;
 	if (r == 0)
 		r = store_inventory(options->store,
-		        (struct store_inventory_options){ .wants_series = true }, plan_visit,
-		        &planning);
+		        (struct store_inventory_options){
+		                .wants_series = true, .pass = options->pass },
+		        plan_visit, &planning);
 	if (r == 0 && (plan->items.failed || plan->mixed.failed))
 		r = -ENOMEM;
 	id_map_free(planning.known);

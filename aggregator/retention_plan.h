@@ -26,6 +26,7 @@ struct plan_options {
 	const struct retention_limits *limits;
 	uint64_t now_ns;
 	uint64_t horizon_ns; /* from now */
+	struct store_pass pass;
 };
 
 /* What of a tenant's service goes by one policy at one tier. */

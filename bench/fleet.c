@@ -27,7 +27,7 @@ struct fleet_args {
 	uint32_t services, instances, rows, changed_percent, fresh_permille, pool_draws;
 	uint64_t duration_ns, life_ns, seed, start_s, limit, patience_ns;
 	bool heavy_tail, stats, speed;
-	char *aggregator, *store, *pprof, *folded;
+	char *aggregator, *tenant, *store, *pprof, *folded;
 	uint32_t agents, threads, per;
 };
 
@@ -122,6 +122,12 @@ static const struct option_spec fleet_option_specs[] = {
 	        .value_name = "ADDRESS",
 	        .help = "send everything to tcp://HOST:PORT, each agent waiting for its "
 	                "acknowledgement before it sends again" },
+	{ .name = "tenant",
+	        .kind = OPTION_TEXT,
+	        .offset = AT(tenant),
+	        .fallback = "",
+	        .value_name = "NAME",
+	        .help = "with --aggregator: whose agents they say they are" },
 	{ .name = "agents",
 	        .kind = OPTION_U32,
 	        .offset = AT(agents),
@@ -404,6 +410,7 @@ static int fleet_run(const struct fleet_args *args)
 	if (args->aggregator)
 		return fleet_wire_run(fleet, (struct fleet_wire_options){
 		                                     .address = args->aggregator,
+		                                     .tenant = args->tenant,
 		                                     .agents = args->agents,
 		                                     .threads = args->threads,
 		                                     .patience_ns = args->patience_ns,

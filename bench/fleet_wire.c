@@ -139,6 +139,8 @@ static int agent_hello(struct agent *agent, struct sender *sender)
 		.epoch = agent->wire->epoch,
 		.host = { host, (uint32_t)strlen(host) },
 		.program = { "bench.fleet", 11 },
+		.tenant = { agent->wire->options.tenant,
+		        (uint32_t)strlen(agent->wire->options.tenant) },
 	};
 	AUTO_BUF payload = { 0 };
 	AUTO_BUF unpacked = { 0 };
@@ -211,7 +213,7 @@ static uint16_t agent_shard(const struct agent *agent, uint32_t batch)
 {
 	char service[32];
 	fleet_service_name(agent->reports[0].instance.service + batch, service);
-	return wire_shard("", service, agent->shards);
+	return wire_shard(agent->wire->options.tenant, service, agent->shards);
 }
 
 static void agent_encode(struct agent *agent, struct buf *payload)

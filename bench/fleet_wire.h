@@ -13,6 +13,7 @@
 
 struct fleet_wire_options {
 	const char *address;
+	const char *tenant;   /* of all agents; "" is the default one */
 	uint32_t agents;      /* the slots are shared out in runs, so an agent has few services */
 	uint32_t threads;     /* how many PUSHes are under way at most */
 	uint64_t patience_ns; /* how long an agent tries the same report, whatever fails */

@@ -127,7 +127,7 @@ static void forget_put_end(const json_t *root, bool is_done, struct buf *to)
 	static const char *const sealed[] = { "units_10m", "units_1h", "units_1d", NULL };
 	static const char *const open[] = { "open_rows", "open_batches", NULL };
 	static const char *const kept[] = { "units_held", "open_rows_held", "units_mixed",
-		"windows_cut", NULL };
+		"units_hidden", "windows_cut", NULL };
 	char time[48];
 	bool has_sealed = forget_has(root, sealed), has_open = forget_has(root, open);
 	if (!has_sealed && !has_open && !forget_has(root, kept))
@@ -156,6 +156,9 @@ static int put_forget(const json_t *root, const struct output *output, struct bu
 		{ "units_parted", "units were parted from series that stay" },
 		{ "rollups_made_anew", "rollups are made anew from what stays" },
 		{ "units_held", "units have series that a hold protects, which stay" },
+		{ "units_hidden",
+		        "units are hidden by earlier runs already, which erase them when they are "
+		        "due, or bring them back: see `profleet retention status`" },
 		{ "open_rows_held",
 		        "rows that are not sealed yet are protected by a hold and stay" },
 	};

@@ -264,3 +264,25 @@ void store_set_classify(struct store *store, store_classify classify, void *owne
 	store->classify_owner = owner;
 	gate_unlock(&store->gate);
 }
+
+/* ---- how far a pass is ---- */
+
+struct expire_pass expire_pass_begin(struct store *store, struct store_pass told)
+{
+	struct expire_pass pass = { .told = told };
+	if (!told.at)
+		return pass;
+	gate_enter(&store->gate);
+	for (uint32_t level = 0; level < WINDOW_LEVELS; level++)
+		pass.total += store_windows(store, level)->count;
+	gate_leave(&store->gate);
+	return pass;
+}
+
+void expire_pass_step(struct expire_pass *pass)
+{
+	if (!pass->told.at)
+		return;
+	pass->done += pass->done < pass->total;
+	pass->told.at(pass->told.owner, pass->done, pass->total);
+}

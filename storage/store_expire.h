@@ -111,6 +111,15 @@ struct store_inventory_unit {
 /* Nonzero stops, and is returned. Runs in the gate: what is borrowed from the dict may be used. */
 typedef int (*store_visit_unit)(void *owner, const struct store_inventory_unit *unit);
 
+/*
+ * Told how far a pass over windows is, one after the other, by the thread that called and with none
+ * of the store's locks. NULL: nobody asks.
+ */
+struct store_pass {
+	void (*at)(void *owner, uint64_t windows_done, uint64_t windows_total);
+	void *owner;
+};
+
 /* What is told of a unit. Members of each that are read cost more than all else. */
 enum store_inventory_need {
 	STORE_NEED_NOTHING, /* it is passed over */
@@ -136,6 +145,7 @@ struct store_inventory_options {
 	 * STORE_NEED_SERIES where wants_series.
 	 */
 	enum store_inventory_need (*need)(void *owner, const struct store_inventory_unit *unit);
+	struct store_pass pass;
 };
 
 /*
@@ -323,6 +333,8 @@ struct store_forget_options {
 	/* Only say what would go; of units that would be parted, the share of their series. */
 	bool is_dry_run;
 	const bool *cancelled;
+	/* Of looking at every window, which is done in a dry run as well. */
+	struct store_pass pass;
 };
 
 struct store_forgotten {
@@ -336,6 +348,7 @@ struct store_forgotten {
 	uint64_t units_mixed; /* sums with other series in them, without detail to make them anew */
 	uint64_t rollups_made; /* rollups dropped, to be made anew from what stays */
 	uint64_t units_held;   /* of which is_held() kept some */
+	uint64_t units_hidden; /* by runs of before, which erase them when they are due */
 	uint64_t open_rows_held;
 	/* Of the dictionary, which has names of it until the last of their data is gone. */
 	uint32_t generations;

@@ -14,6 +14,16 @@ struct store_window_name expire_name(struct key_window key);
 /* -EINVAL: no such level or number. */
 int expire_key(struct store_window_name name, struct key_window *ret_key);
 
+/* Of a pass over every window, of whatever level. */
+struct expire_pass {
+	struct store_pass told;
+	uint64_t done, total;
+};
+/* Counts the windows there are. */
+struct expire_pass expire_pass_begin(struct store *store, struct store_pass told);
+/* One more is behind it; there may be more by now than were counted. Without the store's locks. */
+void expire_pass_step(struct expire_pass *pass);
+
 /* For qsort and bsearch: struct key_window by level and then by time, struct expiry_item. */
 int expire_compare_windows(const void *a, const void *b);
 int expire_compare_items(const void *a, const void *b);

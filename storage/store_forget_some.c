@@ -35,6 +35,7 @@ struct forgetting {
 	struct buf generations; /* u32: that have names of it */
 	struct store_forgotten forgotten;
 	uint64_t window_from_ns, window_to_ns; /* of what is looked at */
+	struct expire_pass pass;
 
 	/* Of open batches. */
 	struct batch *batch; /* over the dict of this generation, as is the next */
@@ -350,6 +351,10 @@ static bool forgetting_may_want_unit(const struct forgetting *forgetting, uint32
 		return false;
 	if (of->service >= strings || of->type >= strings)
 		return false;
+	struct selector_known known = { window->tenants[of->tenant], dict_text(dict, of->type),
+		dict_text(dict, of->service), dict };
+	if (options->selector && selector_judge(options->selector, known) == SELECTOR_NONE)
+		return false;
 	if (options->service && strcmp(options->service, dict_text(dict, of->service)) != 0)
 		return false;
 	return !options->type || strcmp(options->type, dict_text(dict, of->type)) == 0;
@@ -466,8 +471,12 @@ static int forgetting_look(struct forgetting *forgetting, bool is_parted, bool *
 			r = 0;
 			continue;
 		}
-		if (r < 0 || share == FORGETTING_NONE || hidden & STORE_PART_SUMS)
+		if (r < 0 || share == FORGETTING_NONE)
 			continue;
+		if (hidden & STORE_PART_SUMS) {
+			forgetting->forgotten.units_hidden++;
+			continue;
+		}
 		bool can_part = there & STORE_PART_DETAIL && !hidden && !is_parted;
 		if (share == FORGETTING_SOME && can_part && !is_dry_run)
 			*ret_must_part = true;
@@ -566,6 +575,7 @@ static int forgetting_level(struct forgetting *forgetting, uint32_t level)
 	struct key_window key;
 	int r = 0;
 	for (uint32_t i = 0; r == 0 && forgetting_next(forgetting, level, i, &key); i++) {
+		expire_pass_step(&forgetting->pass);
 		if (key.from_ns >= options->to_ns || key.to_ns <= options->from_ns)
 			continue;
 		if (forgetting_is_cancelled(forgetting))
@@ -653,6 +663,7 @@ static int forgetting_go(struct forgetting *forgetting, struct store_run *ret_ru
 	if (r < 0)
 		return r;
 	*ret_run = forgetting_run(forgetting);
+	forgetting->pass = expire_pass_begin(forgetting->store, options->pass);
 	r = forgetting_batches(forgetting);
 	for (uint32_t level = 0; level < WINDOW_LEVELS && r == 0; level++)
 		r = forgetting_level(forgetting, level);

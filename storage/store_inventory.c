@@ -26,6 +26,7 @@ struct inventory {
 	struct sealed finer; /* what a rollup was made of */
 	struct buf untold;   /* bool for each unit: finer windows do not tell of it */
 	struct buf series;   /* u32 */
+	struct expire_pass pass;
 };
 
 static int inventory_compare_u32(const void *a, const void *b)
@@ -239,6 +240,7 @@ static int inventory_level(struct inventory *inventory, uint32_t level)
 				r = inventory_window(inventory, entry);
 		}
 		store_read_unlock(store);
+		expire_pass_step(&inventory->pass);
 		(void)store_make_names_room(store, 0);
 	}
 	return r;
@@ -459,6 +461,7 @@ int store_inventory(struct store *store, struct store_inventory_options options,
 	int initialized = sealed_init(&inventory.finer, store);
 	inventory.sealed.sees_hidden = true;
 	r = r < 0 ? r : initialized;
+	inventory.pass = expire_pass_begin(store, options.pass);
 	for (uint32_t level = 0; level < WINDOW_LEVELS && r == 0; level++)
 		r = inventory_level(&inventory, level);
 	if (r == 0 && options.wants_open)

@@ -689,6 +689,52 @@ static int count_told(void *owner, const struct store_inventory_unit *unit)
 	return 0;
 }
 
+struct passed {
+	uint64_t done, total;
+};
+
+static void note_pass(void *owner, uint64_t windows_done, uint64_t windows_total)
+{
+	struct passed *passed = owner;
+	assert_true(windows_done >= passed->done && windows_done <= windows_total);
+	*passed = (struct passed){ windows_done, windows_total };
+}
+
+static void a_pass_says_how_far_it_is(void **state)
+{
+	TEST_DIR(dir);
+	AUTO(store) store = open_store(dir.path);
+	struct source source = source_new(store, 1);
+	struct passed inventory = { 0 }, forget = { 0 };
+	struct told told = { 0 };
+	struct store_forgotten forgotten;
+	struct store_inventory_options options = { .need = need_by_service,
+		.pass = { note_pass, &inventory } };
+	struct store_forget_options forget_options = { .service = "cart",
+		.to_ns = UINT64_MAX,
+		.is_dry_run = true,
+		.pass = { note_pass, &forget } };
+	fill(store, &source);
+	CHECK_OK(store_seal(store, WINDOWS * WINDOW_S * SECOND));
+	CHECK_OK(store_inventory(store, options, count_told, &told));
+	assert_int_equal(inventory.total, WINDOWS);
+	assert_int_equal(inventory.done, WINDOWS);
+	CHECK_OK(store_forget(store, &forget_options, &forgotten));
+	assert_int_equal(forget.done, WINDOWS);
+	assert_int_equal(forgotten.units_hidden, 0);
+
+	/* What a run hides is not the deletion's, and is counted. */
+	struct store_expired expired;
+	struct store_run run = run_of(1);
+	struct store_expire_item item = item_of(store, "cart", 1, STORE_PART_ALL);
+	CHECK_OK(store_hide(store, &run, &item, 1, &expired));
+	uint64_t units = forgotten.sealed.units[0];
+	CHECK_OK(store_forget(store, &forget_options, &forgotten));
+	assert_int_equal(forgotten.units_hidden, 1);
+	assert_int_equal(forgotten.sealed.units[0], units - 1);
+	source_free(&source);
+}
+
 static void inventory_reads_no_more_than_is_needed(void **state)
 {
 	TEST_DIR(dir);
@@ -861,6 +907,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(inventory_tells_of_every_unit_and_its_bytes),
 		cmocka_unit_test(inventory_reads_no_more_than_is_needed),
+		cmocka_unit_test(a_pass_says_how_far_it_is),
 		cmocka_unit_test(what_is_hidden_is_in_no_answer_until_it_is_undone),
 		cmocka_unit_test(some_of_a_run_comes_back_and_the_rest_stays_hidden),
 		cmocka_unit_test(detail_goes_and_sums_stay),

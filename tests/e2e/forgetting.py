@@ -1,0 +1,325 @@
+"""Forgetting as an operator types it, with tenants: how far a deletion is, the safety stops where one tenant is half of
+the bytes and where the clock jumps, undo before and after erasure, what is left of a tenant that was deleted, and
+a log of changes whose end was cut off.
+
+# timeout: 300 s
+"""
+
+import json
+import os
+import pty
+import re
+import select
+import shutil
+import subprocess
+import time
+import urllib.request
+
+from lib_fleet import BIN, Aggregator, check, run, wait_for, write
+
+DAY = 86400
+RANGE = ["--from", "now-90d"]
+
+# Reads of tables wait a moment, and the clock is off, as long as a file says so.
+SHIM = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/types.h>
+#include <time.h>
+#include <unistd.h>
+
+ssize_t pread(int fd, void *to, size_t count, off_t at)
+{
+	ssize_t (*real)(int, void *, size_t, off_t) = (ssize_t (*)(int, void *, size_t, off_t))dlsym(RTLD_NEXT, "pread");
+	const char *waits = getenv("READS_WAIT");
+	if (waits && access(waits, F_OK) == 0)
+		poll(NULL, 0, 40);
+	return real(fd, to, count, at);
+}
+
+ssize_t pread64(int fd, void *to, size_t count, off_t at) { return pread(fd, to, count, at); }
+
+int clock_gettime(clockid_t clock, struct timespec *to)
+{
+	int (*real)(clockid_t, struct timespec *) = (int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, "clock_gettime");
+	int r = real(clock, to);
+	const char *name = getenv("CLOCK_OFF");
+	FILE *file = clock == CLOCK_REALTIME && name ? fopen(name, "r") : NULL;
+	long off = 0;
+	if (file) {
+		if (fscanf(file, "%ld", &off) == 1)
+			to->tv_sec += off;
+		fclose(file);
+	}
+	return r;
+}
+"""
+
+
+class Shim:
+    def __init__(self, fleet):
+        so = os.path.join(fleet.dir, "shim.so")
+        write(fleet, "shim.so.c", SHIM)
+        subprocess.run(["gcc", "-shared", "-fPIC", "-O1", so + ".c", "-o", so], check=True)
+        # A sanitizer's run-time wants to be first; it is named before us.
+        linked = subprocess.run(["ldd", f"{BIN}/profleet-aggregator"], capture_output=True, text=True, check=True).stdout
+        sanitizers = re.findall(r"(/\S*lib(?:asan|tsan|ubsan)\S*)", linked)
+        self.waits, self.off = os.path.join(fleet.dir, "waits"), os.path.join(fleet.dir, "off")
+        self.env = {"LD_PRELOAD": ":".join(sanitizers + [so]), "READS_WAIT": self.waits, "CLOCK_OFF": self.off}
+
+
+def push(aggregator, tenant, *more):
+    """Reports of agents of a tenant."""
+    subprocess.run([f"{BIN}/bench.fleet", "--aggregator", aggregator.address, "--tenant", tenant, "--services", "2",
+                    "--instances", "4", "--pool", "2000", "--agents", "2", *more], check=True, stdout=subprocess.DEVNULL)
+
+
+def rows(fleet, address, *by):
+    return fleet.json(address, "usage", "--by", ",".join(by), "--top", "0")["rows"]
+
+
+def sealed(fleet, address):
+    wait_for("every window to be sealed",
+             lambda: all(row["state"] == "kept" for row in rows(fleet, address, "state")), 120)
+
+
+def filled(fleet, address, days):
+    """Days of hours and the day have to be made, or a plan is old before it is applied."""
+    sealed(fleet, address)
+    wait_for("the days to be rolled up", lambda: sum(row["units"] for row in rows(fleet, address, "tier")
+                                                     if row["tier"] == "1d") >= days, 120)
+
+
+def total(fleet, address, selector="cpu"):
+    return sum(fleet.folded(address, selector, *RANGE, status=None).values())
+
+
+def refused(fleet, address, words, *argv, status):
+    fleet.cli(address, *argv, status=status)
+    check(words in fleet.stderr, f"{argv}: {fleet.stderr}")
+
+
+def start_of(days):
+    return str(int(time.time() - days * DAY) // DAY * DAY + 3600)
+
+
+def tenants_have_a_safety_stop_each(fleet):
+    aggregator = Aggregator(fleet, data=os.path.join(fleet.dir, "tenants"),
+                            options=["--retention-every", "300ms", "--retention-delay", "1h", "--late-max", "30d"])
+    address = aggregator.address
+    # Little of the whole is acme's, and most of that is old; all that globex has is new.
+    push(aggregator, "acme", "--rows", "30", "--duration", "20m", "--start", start_of(9), "--seed", "1")
+    push(aggregator, "acme", "--rows", "10", "--duration", "10m", "--start", start_of(2), "--seed", "2")
+    push(aggregator, "globex", "--rows", "600", "--duration", "1h", "--start", start_of(2), "--seed", "3")
+    filled(fleet, address, 4)
+    by_tenant = {row["tenant"]: row["bytes"] for row in rows(fleet, address, "tenant")}
+    check(set(by_tenant) == {"acme", "globex"} and by_tenant["acme"] * 5 < by_tenant["globex"], by_tenant)
+    policy = write(fleet, "acme.yaml", "name: acme\nselector: '{tenant=\"acme\"}'\n"
+                                       "tiers: { detail: 5d, 10m: 5d, 1h: 5d, 1d: 5d }\n")
+
+    plan = fleet.json(address, "retention", "plan", "-f", policy)
+    check(0 < plan["bytes_now"] * 5 < plan["bytes_visible"], f"less than a fifth of all: {plan['bytes_now']}")
+    check('bytes of tenant "acme" would go, which is more than half' in plan["needs_confirm"], plan["needs_confirm"])
+    apply = ["retention", "apply", "--plan", plan["plan"], "--yes"]
+    refused(fleet, address, "safety stop", *apply, status=3)
+    refused(fleet, address, "safety stop", *apply, "--confirm", str(plan["windows_now"] + 1), status=3)
+    check(total(fleet, address) == total(fleet, address, "cpu"), "nothing was done")
+    before = fleet.json(address, "usage", "--by", "tenant")["bytes"]
+
+    # Enforced by itself it stops as well, says so, and goes on when it was put right.
+    fleet.cli(address, "retention", "set", "-f", policy, "--yes", "--now", "--confirm", str(plan["windows_now"]))
+    status = wait_for("the stop", lambda: "acme" in fleet.json(address, "retention", "status", status=None).get("stop", "") and
+                      fleet.json(address, "retention", "status", status=3))
+    check("more than half" in status["stop"], status)
+    with urllib.request.urlopen(f"{aggregator.http}/metrics", timeout=20) as page:
+        check("profleet_retention_safety_stop 1" in page.read().decode(), "the metric says it")
+    check(fleet.json(address, "usage", "--by", "tenant")["bytes"] == before, "nothing was removed")
+    plan = fleet.json(address, "retention", "plan")
+    done = fleet.json(address, "retention", "apply", "--plan", plan["plan"], "--yes", "--confirm", str(plan["windows_now"]))
+    check(done["bytes"] > 0 and done["runs"], done)
+    check(not fleet.json(address, "retention", "status").get("stop"), "the second word ends it")
+    left = {row["tenant"]: row["oldest_ns"] / 1e9 for row in rows(fleet, address, "tenant", "state") if row["state"] == "kept"}
+    check(left["acme"] > time.time() - 4 * DAY, f"what was old is hidden: {left}")
+    return aggregator
+
+
+def a_tenant_is_deleted(fleet, aggregator):
+    address = aggregator.address
+    tenant = ["retention", "forget", "--tenant", "acme"]
+    would = fleet.json(address, *tenant)
+    check(not would["done"] and would["bytes"] > 0 and would["rows"] > 0, would)
+    check(would["units_hidden"] > 0 and "hidden by earlier runs" in fleet.cli(address, *tenant), f"what the policies hid: {would}")
+    # All that a tenant has is more than half of it.
+    refused(fleet, address, f"--confirm {would['rows'] + would['open_rows']}", *tenant, "--yes", status=3)
+    yes = [*tenant, "--yes", "--confirm", str(would["rows"] + would["open_rows"])]
+    done = fleet.json(address, *yes)
+    check(done["done"] and done["rows"] == would["rows"] and done["bytes"] == would["bytes"] and done["run"], done)
+    check(not any(row["tenant"] == "acme" and row["state"] == "kept" for row in rows(fleet, address, "tenant", "state")),
+          "all of it is hidden")
+    said = fleet.cli(address, "retention", "undo", str(done["run"]))
+    check("back:" in said and "nothing of it was gone yet" in said, said)
+    check(any(row["tenant"] == "acme" and row["state"] == "kept" for row in rows(fleet, address, "tenant", "state")), "back")
+
+    fleet.cli(address, "backup", "create", "before")
+    at_once = fleet.json(address, *yes, "--now")
+    check(at_once["done"] and "run" not in at_once and at_once["rows"] == would["rows"], at_once)
+    check(at_once["backups"] == ["before"] and at_once["generations"] >= 1, f"what still has some of it is said: {at_once}")
+    refused(fleet, address, "", "retention", "undo", str(done["run"]), status=6)
+    check(fleet.json(address, *tenant)["units_10m"] == 0, "nothing is left to be deleted")
+
+    others = total(fleet, address)
+    aggregator.stop()
+    again = Aggregator(fleet, data=aggregator.data)
+    address = again.address
+    check({(row["tenant"], row["state"]) for row in rows(fleet, address, "tenant", "state")} ==
+          {("globex", "kept"), ("acme", "hidden")}, "no unit of it, but what the policies' run has")
+    check(total(fleet, address) == others > 0, "the other tenant has what it had")
+    actions = [record["action"] for record in fleet.json(address, "audit", "--limit", "0")["records"]]
+    check("retention.forget" in actions and "retention.forget_now" in actions and "retention.undo" in actions, actions)
+    check(again.stop() == 0, "stops with 0")
+    verified = subprocess.run([f"{BIN}/profleet-aggregator", "--verify", "--data", aggregator.data], capture_output=True,
+                              text=True, check=False)
+    check(verified.returncode == 0, f"nothing that is left speaks of what is gone: {verified.stdout}{verified.stderr}")
+
+
+def tenants(fleet):
+    a_tenant_is_deleted(fleet, tenants_have_a_safety_stop_each(fleet))
+
+
+def what_was_erased_does_not_come_back(fleet):
+    options = ["--retention-every", "300ms", "--retention-delay", "1s"]
+    aggregator = Aggregator(fleet, data=os.path.join(fleet.dir, "erased"), options=options)
+    address = aggregator.address
+    push(aggregator, "", "--rows", "20", "--duration", "10m", "--start", start_of(2))
+    filled(fleet, address, 2)
+    would = fleet.json(address, "retention", "forget", '{service="cart"}')
+    done = fleet.json(address, "retention", "forget", '{service="cart"}', "--yes", "--confirm", str(would["rows"]))
+    wait_for("it to be erased", lambda: not fleet.json(address, "retention", "status")["runs"])
+    fleet.cli(address, "retention", "undo", str(done["run"]), status=6)
+    check(f"run {done['run']}" in fleet.stderr and "erased" in fleet.stderr, f"what became of it is said: {fleet.stderr}")
+    check(total(fleet, address, 'cpu{service="cart"}') == 0, "and it is gone")
+    aggregator.stop()
+
+
+def a_clock_that_jumps_stops_what_removes(fleet):
+    shim = Shim(fleet)
+    aggregator = Aggregator(fleet, data=os.path.join(fleet.dir, "clock"), env=shim.env,
+                            options=["--retention-every", "300ms"])
+    address = aggregator.address
+    push(aggregator, "", "--rows", "20", "--duration", "10m", "--start", start_of(2))
+    filled(fleet, address, 2)
+    policy = write(fleet, "month.yaml", "name: month\nselector: '{}'\n"
+                                        "tiers: { detail: 30d, 10m: 30d, 1h: 30d, 1d: 30d }\n")
+    fleet.cli(address, "retention", "set", "-f", policy, "--yes", "--now")
+    before = total(fleet, address)
+    check(before > 0 and not fleet.json(address, "retention", "status").get("stop"), "nothing has expired")
+    write(fleet, "off", str(40 * DAY))
+    status = wait_for("the jump to be seen", lambda: "clock jumped" in fleet.json(
+        address, "retention", "status", status=None).get("stop", "") and fleet.json(address, "retention", "status", status=3))
+    check("jumped forward by 9" in status["stop"] and status["overdue_bytes"] > 0, status)
+    check(total(fleet, address) == before, "nothing is hidden")
+    check(not status["runs"], status)
+    # The clock is put right; that it jumped stays until it was seen.
+    os.unlink(shim.off)
+    fleet.cli(address, "retention", "status", status=3)
+    plan = fleet.json(address, "retention", "plan")
+    check(plan["bytes_now"] == 0 and "clock jumped" in plan["needs_confirm"], plan)
+    refused(fleet, address, "safety stop", "retention", "apply", "--plan", plan["plan"], "--yes", status=3)
+    fleet.cli(address, "retention", "apply", "--plan", plan["plan"], "--yes", "--confirm", "0")
+    fleet.cli(address, "retention", "status")
+    check(total(fleet, address) == before, "nothing was lost")
+    aggregator.stop()
+
+
+def on_terminal(address, *argv):
+    """Standard output, and what its terminal saw of stderr."""
+    leader, follower = pty.openpty()
+    process = subprocess.Popen([f"{BIN}/profleet", "--server", address, *argv], stdin=subprocess.DEVNULL,
+                               stdout=subprocess.PIPE, stderr=follower, env={**os.environ, "TERM": "xterm"})
+    os.close(follower)
+    seen = b""
+    while True:
+        try:
+            part = os.read(leader, 65536)
+        except OSError:  # the last who had it open is gone
+            break
+        seen += part
+    out = process.stdout.read()
+    process.stdout.close()
+    os.close(leader)
+    check(process.wait() == 0, f"{argv}: {process.returncode}: {seen}")
+    return out, seen.decode(errors="replace")
+
+
+def deletion_says_how_far_it_is(fleet):
+    shim = Shim(fleet)
+    data = os.path.join(fleet.dir, "far")
+    aggregator = Aggregator(fleet, data=data)
+    push(aggregator, "", "--rows", "20", "--duration", "4h", "--start", start_of(2))
+    filled(fleet, aggregator.address, 2)
+    aggregator.stop()
+    # Opened anew, so that nothing of it is in memory.
+    slow = Aggregator(fleet, data=data, env=shim.env, options=["--block-cache", "4MiB"])
+    would = fleet.json(slow.address, "retention", "forget", '{service="cart"}')
+    slow.stop()
+    slow = Aggregator(fleet, data=data, env=shim.env, options=["--block-cache", "4MiB"])
+    write(fleet, "waits", "")
+    out, seen = on_terminal(slow.address, "retention", "forget", '{service="cart"}', "--yes", "--confirm", str(would["rows"]),
+                            "-o", "json")
+    os.unlink(shim.waits)
+    drawn = [int(part) for part in re.findall(r"(\d+) %  \d+ s", seen)]
+    print("per cent:", drawn)
+    check(json.loads(out)["done"] and drawn == sorted(drawn) and len(set(drawn)) >= 2 and max(drawn) <= 100, f"{drawn} {seen!r}")
+    slow.stop()
+
+
+def an_end_that_was_cut_off_is_missed(fleet):
+    data, copy = os.path.join(fleet.dir, "noted"), os.path.join(fleet.dir, "copy")
+    aggregator = Aggregator(fleet, data=data)
+
+    def hold(name):
+        fleet.cli(aggregator.address, "hold", "create", "{}", "--reason", "x", "--id", name)
+
+    def verify(*argv, status=0):
+        return fleet.json(aggregator.address, "audit", *argv, status=status)
+
+    hold("one")
+    one = verify("--verify")
+    check("noted" not in one and f"{one['last_seq']}:{one['last_hash']}" in fleet.cli(aggregator.address, "audit", "--verify"),
+          "what to note is said")
+    aggregator.stop()
+    shutil.copytree(data, copy)
+    aggregator = Aggregator(fleet, data=data)
+    hold("two")
+    two = verify("--verify")
+    noted = [f"{each['last_seq']}:{each['last_hash']}" for each in (one, two)]
+    check(verify("--noted", noted[0])["noted"] == {"is_there": True, "seq": one["last_seq"], "why": ""}, "the older one")
+    check(verify("--noted", two["last_hash"].upper())["noted"]["seq"] == two["last_seq"], "the number need not be known")
+    for wrong in ("1", "x:" + two["last_hash"], "0:" + two["last_hash"], "1:", two["last_hash"] + "0"):
+        fleet.cli(aggregator.address, "audit", "--noted", wrong, status=2)
+    aggregator.stop()
+
+    # Somebody puts the older folder in its place: a chain that is whole, and too short.
+    aggregator = Aggregator(fleet, data=copy)
+    check("whole" in fleet.cli(aggregator.address, "audit", "--verify"), "by itself it cannot be seen")
+    check(verify("--noted", noted[0])["noted"]["is_there"], "what is before the cut")
+    said = verify("--noted", noted[1], status=1)
+    check(not said["noted"]["is_there"] and "cut off" in said["noted"]["why"], said)
+    check("MISSING: the noted record" in fleet.cli(aggregator.address, "audit", "--noted", noted[1], status=1), "in words")
+    hold("another")
+    said = verify("--noted", noted[1], status=1)
+    check("another hash" in said["noted"]["why"], said)
+    check("cut off, or made anew" in verify("--noted", two["last_hash"], status=1)["noted"]["why"], "without a number")
+    aggregator.stop()
+
+
+if __name__ == "__main__":
+    run(tenants)
+    run(a_clock_that_jumps_stops_what_removes)
+    run(deletion_says_how_far_it_is)
+    run(an_end_that_was_cut_off_is_missed)
+    run(what_was_erased_does_not_come_back)
