@@ -240,7 +240,8 @@ static int inventory_level(struct inventory *inventory, uint32_t level)
 				r = inventory_window(inventory, entry);
 		}
 		store_read_unlock(store);
-		expire_pass_step(&inventory->pass);
+		if (!is_done)
+			expire_pass_step(&inventory->pass);
 		(void)store_make_names_room(store, 0);
 	}
 	return r;

@@ -729,6 +729,7 @@ static void a_pass_says_how_far_it_is(void **state)
 	struct store_expire_item item = item_of(store, "cart", 1, STORE_PART_ALL);
 	CHECK_OK(store_hide(store, &run, &item, 1, &expired));
 	uint64_t units = forgotten.sealed.units[0];
+	forget = (struct passed){ 0 };
 	CHECK_OK(store_forget(store, &forget_options, &forgotten));
 	assert_int_equal(forgotten.units_hidden, 1);
 	assert_int_equal(forgotten.sealed.units[0], units - 1);
