@@ -1,18 +1,14 @@
-/*
- * How many new stacks each service brought in the current window. Counts are forgotten with the
- * window or the generation of the dictionary, whichever ends first: the cap is against a service
- * that never says the same twice, not an account.
- *
- * What a group of appends brought that was not kept is taken back: a sender that tries again and
- * again while the disk is full has brought nothing yet.
- */
+/* Counts by the hash of tenant and service; each knows what it was when its last group began. */
+
+#include "storage/service_stacks.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "core/hash.h"
 #include "core/id_map.h"
-#include "storage/store_private.h"
+#include "storage/keys.h"
 
 #define SERVICE_STACKS_SERVICES_MAX (1u << 20)
 

@@ -33,6 +33,7 @@
 #include "storage/label_index.h"
 #include "storage/quarantine.h"
 #include "storage/record.h"
+#include "storage/service_stacks.h"
 #include "storage/store.h"
 #include "storage/symbols_cache.h"
 #include "storage/turn_lock.h"
@@ -447,19 +448,6 @@ void store_note_deleted(struct store *store);
  * reading them once. Under sealing.
  */
 void store_settle_batches(struct store *store, uint64_t until_ns);
-
-/*
- * New stacks of a service within one window of the store's clock. Under writer.
- */
-struct service_stacks *service_stacks_new(void);
-void service_stacks_free(struct service_stacks *services);
-/* Before the first section of a group; and after the last, where nothing of it was kept. */
-void service_stacks_begin(struct service_stacks *services);
-void service_stacks_take_back(struct service_stacks *services);
-/* The count of (tenant, service), from 0 in each window and generation; borrowed for this section.
- */
-int service_stacks_get(struct service_stacks *services, uint64_t window, uint32_t generation,
-        const char *tenant, uint32_t service, uint32_t **ret_count);
 
 /* Over the heads of all symbol tables. NULL when out of memory. In the gate. */
 struct kv_iterator *store_symbol_heads(struct store *store);

@@ -347,6 +347,43 @@ static void an_id_that_there_is_not_is_refused_before_anything_is_added(void **s
 	assert_int_equal(dict_mark(to).nodes, dict_mark(from).nodes);
 }
 
+/* Where nothing may be added: whose frames are there, and who the nearest is that is there. */
+static void an_ancestor_is_found_and_nothing_is_added(void **state)
+{
+	AUTO(dict) from = dict_new(dict_limits_default);
+	AUTO(dict) to = dict_new(dict_limits_default);
+	AUTO(dict_remap) remap = dict_remap_new(from, to);
+	(void)state;
+	uint32_t leaf = random_stack(from, 7, 1);
+	uint32_t caller = dict_get_node(from, leaf).parent;
+	uint32_t other = random_stack(from, 9, 2);
+	uint32_t known, id, frame;
+	bool is_itself;
+	CHECK(caller != DICT_NODE_ROOT);
+	CHECK_OK(dict_remap_node(remap, caller, &known));
+	/* The frame alone is no stack. */
+	CHECK_OK(dict_remap_frame(remap, dict_get_node(from, leaf).frame, &frame));
+	struct dict_mark mark = dict_mark(to);
+	AUTO(dict_remap) anew = dict_remap_new(from, to);
+	struct dict_remap *const remaps[] = { remap, anew };
+	for (size_t i = 0; i < COUNT_OF(remaps); i++) {
+		CHECK_OK(dict_remap_ancestor(remaps[i], leaf, &id, &is_itself));
+		CHECK(id == known && !is_itself);
+		CHECK_OK(dict_remap_ancestor(remaps[i], caller, &id, &is_itself));
+		CHECK(id == known && is_itself);
+		CHECK_OK(dict_remap_ancestor(remaps[i], other, &id, &is_itself));
+		CHECK(!is_itself && (id == DICT_NODE_ROOT || id <= known));
+		CHECK(dict_remap_ancestor(remaps[i], dict_mark(from).nodes, &id, &is_itself) ==
+		        -EINVAL);
+	}
+	struct dict_mark after = dict_mark(to);
+	assert_memory_equal(&after, &mark, sizeof(mark));
+	/* It would have the next place. */
+	CHECK_OK(dict_remap_node(anew, leaf, &id));
+	assert_int_equal(id, mark.nodes);
+	check_known(anew, from, to);
+}
+
 static void running_out_of_memory_in_the_midst_can_be_tried_again(void **state)
 {
 	AUTO(dict) from = dict_new(dict_limits_default);
@@ -380,6 +417,7 @@ int main(void)
 		cmocka_unit_test(what_was_sought_is_forgotten_with_its_dict),
 		cmocka_unit_test(running_out_of_memory_while_seeking_can_be_tried_again),
 		cmocka_unit_test(an_id_that_there_is_not_is_refused_before_anything_is_added),
+		cmocka_unit_test(an_ancestor_is_found_and_nothing_is_added),
 		cmocka_unit_test(running_out_of_memory_in_the_midst_can_be_tried_again),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

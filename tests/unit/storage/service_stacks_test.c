@@ -7,6 +7,7 @@
 #include <errno.h>
 
 #include "core/clock.h"
+#include "storage/service_stacks.h"
 #include "storage/store_expire.h"
 #include "tests/lib/fault.h"
 #include "tests/unit/storage/store_fixture.h"
@@ -285,9 +286,38 @@ static void stacks_that_two_sections_of_a_group_bring_are_new_once(void **state)
 	store_free(store);
 }
 
+static uint32_t *count_of(struct service_stacks *services, uint32_t service)
+{
+	uint32_t *count = NULL;
+	CHECK_OK(service_stacks_get(services, 1, 1, "", service, &count));
+	return count;
+}
+
+/* Of several groups only the last, whoever was in it. */
+static void what_is_taken_back_is_what_the_last_group_brought(void **state)
+{
+	struct service_stacks *services = service_stacks_new();
+	(void)state;
+	assert_non_null(services);
+	service_stacks_begin(services);
+	*count_of(services, 1) += 5;
+	*count_of(services, 2) += 7;
+	service_stacks_begin(services);
+	*count_of(services, 1) += 3;
+	*count_of(services, 1) += 4; /* as it was before the first of both */
+	*count_of(services, 3) += 9;
+	service_stacks_take_back(services);
+	service_stacks_begin(services);
+	assert_int_equal(*count_of(services, 1), 5);
+	assert_int_equal(*count_of(services, 2), 7);
+	assert_int_equal(*count_of(services, 3), 0);
+	service_stacks_free(services);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(what_is_taken_back_is_what_the_last_group_brought),
 		cmocka_unit_test(what_is_past_the_cap_is_told_for_as_long_as_it_is_kept),
 		cmocka_unit_test(more_folded_than_there_is_is_refused),
 		cmocka_unit_test(each_service_of_each_tenant_has_a_cap_of_its_own_in_each_window),
