@@ -10,9 +10,9 @@
  * Each has a unit for each service, of two instances with three rows each.
  *
  * A window is two files, and RocksDB goes over its list of files several times for each it takes,
- *so that filling costs the square of the windows: 5,000 of 50 services took 36 s, 12,000 took 290
- *s, on two cores that others used too; in such a profile nine tenths are that list. A store that
- *lives takes one window in ten minutes.
+ * so that filling costs the square of the windows: 5,000 of 50 services took 36 s, 12,000 took
+ * 290 s, on two cores that others used too; in such a profile nine tenths are that list. A store
+ * that lives takes one window in ten minutes.
  */
 
 #include <errno.h>
