@@ -5,6 +5,7 @@
 
 #include "aggregator/heap.h"
 
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -59,9 +60,33 @@ static void what_lies_free_between_others_is_given_back(void **state)
 	}
 }
 
+/* At the end of a heap what is free goes back by itself, but for a heap's part of what may stay. */
+static void what_stays_is_shared_by_the_heaps(void **state)
+{
+	static void *pieces[PIECES];
+	const size_t idle_bytes_max = PIECES * PIECE_BYTES * 3 / 2;
+	(void)state;
+	heap_begin();
+	heap_set_idle(idle_bytes_max);
+	for (uint32_t i = 0; i < PIECES; i++)
+		pieces[i] = malloc(PIECE_BYTES);
+	for (uint32_t i = PIECES; i-- > 0;)
+		free(pieces[i]);
+	/* All of them would be less than what may stay, and are more than half of it. */
+	assert_true(mallinfo2().keepcost <= idle_bytes_max / 2);
+	heap_set_idle(2 * idle_bytes_max);
+	for (uint32_t i = 0; i < PIECES; i++)
+		pieces[i] = malloc(PIECE_BYTES);
+	for (uint32_t i = PIECES; i-- > 0;)
+		free(pieces[i]);
+	assert_true(mallinfo2().keepcost > idle_bytes_max / 2);
+	heap_give_back(0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(what_stays_is_shared_by_the_heaps),
 		cmocka_unit_test(what_lies_free_between_others_is_given_back),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
