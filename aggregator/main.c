@@ -387,6 +387,7 @@ static void aggregator_reload(struct aggregator *aggregator, int argc, char **ar
 		log_error("reload-memory", "%s: bounds of memory stay as they were", error);
 		budget = aggregator->budget;
 	}
+	aggregator->budget = budget;
 	ingest_set_bounds(aggregator->ingest, budget.ingest_queue, budget.sessions);
 	query_pool_set_bounds(aggregator->queries, budget.query, budget.results);
 	query_pool_set_name_memory(aggregator->queries, budget.names);

@@ -186,6 +186,13 @@ def memory_of_a_question_has_a_bound(fleet):
     wait_for("the reload", lambda: " reloaded " in aggregator.text())
     large = fleet.folded(address, 'cpu{service="large"}', "--since", "1h")
     check(sum(large.values()) == 40000 * 40001 // 2, "with more memory all of it is answered")
+
+    bound("1TiB")
+    aggregator.process.send_signal(signal.SIGHUP)
+    wait_for("the refusal", lambda: " reload-memory " in aggregator.text())
+    wait_for("the end of it", lambda: aggregator.text().count(" reloaded ") == 2)
+    large = fleet.folded(address, 'cpu{service="large"}', "--since", "1h")
+    check(sum(large.values()) == 40000 * 40001 // 2, "what is refused leaves what was read before, not what it began with")
     check(aggregator.stop() == 0, "stops with 0")
 
 
