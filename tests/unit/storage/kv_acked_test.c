@@ -11,8 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "storage/kv.h"
-#include "tests/lib/test.h"
+#include "tests/unit/storage/kv_fixture.h"
 
 static uint64_t read_in(const char *folder)
 {
@@ -56,21 +55,10 @@ static void what_was_written_last_is_read_and_nothing_else(void **state)
 	}
 }
 
-static struct kv *open_kv(const char *path)
-{
-	struct kv *kv = NULL;
-	char error[512] = "";
-	struct kv_options options = { path, 1 << 20, 1 << 20 };
-	if (kv_open(options, &kv, error, sizeof(error)) < 0)
-		fail_msg("%s", error);
-	return kv;
-}
-
 static int write_synced(struct kv *kv, const char *key)
 {
 	AUTO(kv_batch) write = kv_batch_new();
-	kv_put(kv, write, KV_META, (struct kv_bytes){ key, strlen(key) },
-	        (struct kv_bytes){ "v", 1 });
+	kv_put(kv, write, KV_META, key_of(key), key_of("v"));
 	return kv_write(kv, write, KV_SYNC);
 }
 
@@ -81,15 +69,15 @@ static void a_damaged_word_makes_no_good_log_look_short(void **state)
 	size_t count;
 	AUTO_BUF value = { 0 };
 	(void)state;
-	struct kv *kv = open_kv(dir.path);
+	struct kv *kv = kv_fixture_open(dir.path);
 	CHECK_OK(write_synced(kv, "key"));
 	kv_free(kv);
 	(void)snprintf(path, sizeof(path), "%s/" KV_ACKED_NAME, dir.path);
 	autofree char *bytes = test_file_read(path, &count);
 	bytes[6] ^= 1; /* a number that no store comes to */
 	test_file_write(path, bytes, count);
-	kv = open_kv(dir.path);
-	CHECK_OK(kv_get(kv, KV_META, (struct kv_bytes){ "key", 3 }, &value));
+	kv = kv_fixture_open(dir.path);
+	CHECK_OK(kv_get(kv, KV_META, key_of("key"), &value));
 	kv_free(kv);
 }
 
@@ -100,7 +88,7 @@ static void what_is_written_to_a_folder_that_is_gone_is_not_acknowledged(void **
 	struct test_dir inner = test_dir_new_below(dir.path);
 	(void)state;
 	(void)snprintf(below, sizeof(below), "%s", inner.path);
-	struct kv *kv = open_kv(below);
+	struct kv *kv = kv_fixture_open(below);
 	CHECK_OK(write_synced(kv, "a"));
 	test_dir_remove(&inner);
 	assert_int_equal(write_synced(kv, "b"), -EIO);

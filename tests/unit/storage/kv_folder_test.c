@@ -13,8 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "storage/kv.h"
-#include "tests/lib/test.h"
+#include "tests/unit/storage/kv_fixture.h"
 
 static void put(const struct test_dir *dir, const char *name, const void *bytes, size_t count)
 {
@@ -136,27 +135,17 @@ static void a_folder_is_in_use_while_another_process_has_it_locked(void **state)
 	assert_false(kv_folder_is_in_use(dir.path));
 }
 
-static struct kv *open_kv(const struct test_dir *dir)
-{
-	struct kv *kv = NULL;
-	char error[512] = "";
-	struct kv_options options = { dir->path, 1 << 20, 1 << 20 };
-	if (kv_open(options, &kv, error, sizeof(error)) < 0)
-		fail_msg("%s", error);
-	return kv;
-}
-
 static void write_key(struct kv *kv)
 {
 	AUTO(kv_batch) write = kv_batch_new();
-	kv_put(kv, write, KV_META, (struct kv_bytes){ "key", 3 }, (struct kv_bytes){ "value", 5 });
+	kv_put(kv, write, KV_META, key_of("key"), key_of("value"));
 	CHECK_OK(kv_write(kv, write, KV_SYNC));
 }
 
 /* The name of the one log, and its bytes. */
 static char *make_log(const struct test_dir *dir, char path[static 512], size_t *ret_count)
 {
-	struct kv *kv = open_kv(dir);
+	struct kv *kv = kv_fixture_open(dir->path);
 	write_key(kv);
 	kv_free(kv);
 	for (uint32_t number = 1; number < 1000; number++) {
@@ -209,7 +198,7 @@ static void a_table_whose_properties_are_damaged_is_named(void **state)
 	char path[512], name[32], text[256] = "";
 	size_t count;
 	(void)state;
-	struct kv *kv = open_kv(&dir);
+	struct kv *kv = kv_fixture_open(dir.path);
 	write_key(kv);
 	CHECK_OK(kv_flush(kv));
 	kv_free(kv);

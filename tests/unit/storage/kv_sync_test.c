@@ -18,8 +18,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "storage/kv.h"
-#include "tests/lib/test.h"
+#include "tests/unit/storage/kv_fixture.h"
 
 static _Atomic bool tables_fail;
 
@@ -50,21 +49,6 @@ int fsync(int fd)
 int fdatasync(int fd)
 {
 	return sync_by("fdatasync", fd);
-}
-
-static struct kv *open_kv(const struct test_dir *dir)
-{
-	struct kv *kv = NULL;
-	char error[512] = "";
-	struct kv_options options = { dir->path, 1 << 20, 1 << 20 };
-	if (kv_open(options, &kv, error, sizeof(error)) < 0)
-		fail_msg("%s", error);
-	return kv;
-}
-
-static struct kv_bytes key_of(const char *text)
-{
-	return (struct kv_bytes){ text, strlen(text) };
 }
 
 static int put_key(struct kv *kv, enum kv_family family, const char *key)
@@ -108,7 +92,7 @@ static void a_merge_that_is_not_synced_is_told_by_the_next_write(void **state)
 	TEST_DIR(dir);
 	char error[512] = "";
 	(void)state;
-	AUTO(kv) kv = open_kv(&dir);
+	AUTO(kv) kv = kv_fixture_open(dir.path);
 	fill(kv, "c");
 	merge_with_a_failing_sync(kv);
 	assert_true(has(kv, KV_BATCH, "c"));
@@ -133,7 +117,7 @@ static void merge_nothing_in_a_child(const struct test_dir *dir)
 	(void)sigaction(SIGABRT, &(struct sigaction){ .sa_handler = SIG_DFL }, NULL);
 	if (silent >= 0)
 		(void)dup2(silent, STDERR_FILENO); /* what the assertion says */
-	struct kv *kv = open_kv(dir);
+	struct kv *kv = kv_fixture_open(dir->path);
 	fill(kv, NULL);
 	merge_with_a_failing_sync(kv);
 	_exit(put_key(kv, KV_BATCH, "d") == -EIO ? 0 : 1);
@@ -150,7 +134,7 @@ static void a_merge_of_nothing_that_is_not_synced_loses_nothing(void **state)
 	CHECK(waitpid(child, &status, 0) == child);
 	/* Where RocksDB has no assertions it says so instead, as it does of any other merge. */
 	CHECK(WIFSIGNALED(status) ? WTERMSIG(status) == SIGABRT : status == 0);
-	AUTO(kv) kv = open_kv(&dir);
+	AUTO(kv) kv = kv_fixture_open(dir.path);
 	assert_true(has(kv, KV_META, "other"));
 	assert_false(has(kv, KV_BATCH, "a"));
 	CHECK_OK(put_key(kv, KV_BATCH, "d"));

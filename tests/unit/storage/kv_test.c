@@ -10,24 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "storage/kv.h"
 #include "tests/lib/fault.h"
-#include "tests/lib/test.h"
-
-static struct kv *open_kv(const struct test_dir *dir)
-{
-	struct kv *kv = NULL;
-	char error[512] = "";
-	struct kv_options options = { dir->path, 1 << 20, 1 << 20 };
-	if (kv_open(options, &kv, error, sizeof(error)) < 0)
-		fail_msg("%s", error);
-	return kv;
-}
-
-static struct kv_bytes key_of(const char *text)
-{
-	return (struct kv_bytes){ text, strlen(text) };
-}
+#include "tests/unit/storage/kv_fixture.h"
 
 /* A file of its own in the lowest level, where files are dropped unread. */
 static void put_file(struct kv *kv, const char *key)
@@ -57,7 +41,7 @@ static bool has(struct kv *kv, struct kv_bytes key)
 static void the_end_of_a_range_stays_when_its_files_go(void **state)
 {
 	TEST_DIR(dir);
-	AUTO(kv) kv = open_kv(&dir);
+	AUTO(kv) kv = kv_fixture_open(dir.path);
 	put_file(kv, "a");
 	put_file(kv, "b");
 	put_file(kv, "c");
@@ -73,7 +57,7 @@ static void an_end_with_zeroes_stays_as_well(void **state)
 	static const uint8_t bytes[] = { 0, 0, 2, 0, 0, 0, 0, 0 };
 	struct kv_bytes end = { bytes, sizeof(bytes) };
 	TEST_DIR(dir);
-	AUTO(kv) kv = open_kv(&dir);
+	AUTO(kv) kv = kv_fixture_open(dir.path);
 	AUTO(kv_files) files = kv_files_new(kv, KV_DICT);
 	CHECK_OK(kv_files_put(files, end, key_of("value")));
 	CHECK_OK(kv_files_take(files));
@@ -85,7 +69,7 @@ static void an_end_with_zeroes_stays_as_well(void **state)
 static void files_within_a_range_go_at_once(void **state)
 {
 	TEST_DIR(dir);
-	AUTO(kv) kv = open_kv(&dir);
+	AUTO(kv) kv = kv_fixture_open(dir.path);
 	put_file(kv, "a");
 	put_file(kv, "b");
 	CHECK(kv_files_disk_bytes(kv, KV_DICT) > 0);
@@ -101,7 +85,7 @@ static void a_disk_that_is_full_when_files_go_does_not_take_the_manifest(void **
 {
 	TEST_DIR(dir);
 	char copy[300];
-	AUTO(kv) kv = open_kv(&dir);
+	AUTO(kv) kv = kv_fixture_open(dir.path);
 	put_file(kv, "a");
 	put_file(kv, "b");
 	put_file(kv, "c");
@@ -130,7 +114,7 @@ static void put_key(struct kv *kv, const char *key)
 static void a_merge_of_nothing_on_a_full_disk_is_survived(void **state)
 {
 	TEST_DIR(dir);
-	AUTO(kv) kv = open_kv(&dir);
+	AUTO(kv) kv = kv_fixture_open(dir.path);
 	put_key(kv, "a");
 	AUTO(kv_batch) write = kv_batch_new();
 	kv_delete_range(kv, write, KV_BATCH, key_of("a"), key_of("b"));
@@ -185,7 +169,7 @@ static void a_database_without_current_is_refused_and_comes_back_with_it(void **
 {
 	TEST_DIR(dir);
 	char name[64], path[512];
-	struct kv *kv = open_kv(&dir);
+	struct kv *kv = kv_fixture_open(dir.path);
 	put_file(kv, "a");
 	kv_free(kv);
 	read_current(&dir, name);
@@ -197,7 +181,7 @@ static void a_database_without_current_is_refused_and_comes_back_with_it(void **
 	/* The remedy that it names. */
 	name[strlen(name)] = '\n';
 	test_file_write(path, name, strlen(name));
-	kv = open_kv(&dir);
+	kv = kv_fixture_open(dir.path);
 	CHECK(has(kv, key_of("a")));
 	kv_free(kv);
 }
@@ -211,14 +195,14 @@ static void a_database_that_was_never_finished_is_begun_anew(void **state)
 	test_file_write(path, "", 0);
 	in_dir(&dir, "aggregator.log", path);
 	test_file_write(path, "started\n", 8);
-	kv_free(open_kv(&dir));
+	kv_free(kv_fixture_open(dir.path));
 }
 
 static void tables_that_nobody_names_are_never_swept_away(void **state)
 {
 	TEST_DIR(dir);
 	char name[64], path[512];
-	struct kv *kv = open_kv(&dir);
+	struct kv *kv = kv_fixture_open(dir.path);
 	put_file(kv, "a");
 	kv_free(kv);
 	read_current(&dir, name);
@@ -234,7 +218,7 @@ static void a_manifest_that_is_cut_short_is_named(void **state)
 	TEST_DIR(dir);
 	char name[64], path[512];
 	struct stat status;
-	struct kv *kv = open_kv(&dir);
+	struct kv *kv = kv_fixture_open(dir.path);
 	read_current(&dir, name);
 	in_dir(&dir, name, path);
 	CHECK_OK(stat(path, &status));
