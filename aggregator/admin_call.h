@@ -15,11 +15,11 @@
 /* One request that is being answered. */
 struct admin_call {
 	struct store *store;
-	struct keeper *keeper;     /* locked, but for methods that are free of it */
-	const char *backups;       /* the folder of backups */
-	struct dict_limits limits; /* of the store's dictionary */
+	struct keeper *keeper;         /* locked, but for methods that are free of it */
+	const char *backups;           /* the folder of backups */
+	struct dict_limits limits;     /* of the store's dictionary */
 	struct admin_running *running; /* NULL: nobody asks how far it is */
-	uint32_t place; /* this request's there */
+	uint32_t place;                /* this request's there */
 	/* Over the store's windows: how many it makes, 0 for one, and how many were begun. */
 	uint32_t passes, passes_begun;
 	struct keeper_actor by;
