@@ -102,6 +102,7 @@ struct timeline {
 	const char *unit;
 	bool is_cpu;
 	uint64_t value, function; /* of all steps */
+	bool is_past;             /* what they come to does not fit, and is not said */
 };
 
 static uint64_t timeline_span(const json_t *step)
@@ -167,6 +168,24 @@ static void timeline_put_row(
 		text_table_put(table, "");
 }
 
+static void timeline_put_head(const struct timeline *timeline, struct buf *to)
+{
+	text_put_safe(to, timeline->selector);
+	if (timeline->args->function) {
+		buf_printf(to, "  function ");
+		text_put_safe(to, timeline->args->function);
+	}
+	if (timeline->is_past) {
+		buf_printf(to, "  total past 64 bits");
+	} else if (timeline->args->function) {
+		buf_printf(to, " %s", units_value(timeline->unit, timeline->function).text);
+		buf_printf(to, " of %s", units_value(timeline->unit, timeline->value).text);
+	} else {
+		buf_printf(to, "  total %s", units_value(timeline->unit, timeline->value).text);
+	}
+	buf_printf(to, ", steps of %s\n", units_duration(timeline->step_ns).text);
+}
+
 static int timeline_put_table(
         const struct timeline *timeline, bool wide, const struct output *output, struct buf *to)
 {
@@ -188,17 +207,7 @@ static int timeline_put_table(
 	for (size_t i = 0; i < json_array_size(timeline->steps); i++)
 		timeline_put_row(timeline, json_array_get(timeline->steps, i), table);
 
-	text_put_safe(to, timeline->selector);
-	if (timeline->args->function) {
-		buf_printf(to, "  function ");
-		text_put_safe(to, timeline->args->function);
-		buf_printf(to, " %s", units_value(timeline->unit, timeline->function).text);
-		buf_printf(to, " of");
-	} else {
-		buf_printf(to, "  total");
-	}
-	buf_printf(to, " %s, steps of ", units_value(timeline->unit, timeline->value).text);
-	buf_printf(to, "%s\n", units_duration(timeline->step_ns).text);
+	timeline_put_head(timeline, to);
 	timeline_put_line(timeline, to);
 	buf_put_u8(to, '\n');
 	text_table_print(table, wide ? 0 : output->width, output->color, to);
@@ -269,16 +278,14 @@ static int timeline_choose(struct timeline *timeline, const struct json_reply *r
 	timeline->unit = json_reply_text(series, "unit");
 	timeline->is_cpu = strcmp(json_reply_text(series, "type"), "cpu") == 0 &&
 	                   strcmp(timeline->unit, "nanoseconds") == 0;
-	for (size_t i = 0; i < json_array_size(timeline->steps); i++) {
-		const json_t *step = json_array_get(timeline->steps, i);
-		timeline->value += json_reply_u64(step, "value");
-		timeline->function += json_reply_u64(step, "function");
-	}
+	timeline->is_past = json_reply_sum(timeline->steps, "value", &timeline->value) < 0 ||
+	                    json_reply_sum(timeline->steps, "function", &timeline->function) < 0;
 	if (timeline->step_ns != timeline->args->step_ns)
 		remark("steps of %s, shorter than asked for: of some of the range only windows are "
 		       "left, which longer ones would cut",
 		        units_duration(timeline->step_ns).text);
-	if (timeline->args->function && timeline->function == 0 && timeline->value > 0)
+	if (timeline->args->function && !timeline->is_past && timeline->function == 0 &&
+	        timeline->value > 0)
 		remark("no stack has a function %s in this range; top --limit 0 lists their names",
 		        timeline->args->function);
 	return 0;

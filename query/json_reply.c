@@ -54,11 +54,22 @@ uint64_t json_reply_u64(const json_t *object, const char *key)
 {
 	const json_t *value = json_object_get(object, key);
 	if (json_is_real(value))
-		return json_real_value(value) > 0 && json_real_value(value) < 1.8e19
-		               ? (uint64_t)json_real_value(value)
-		               : 0;
+		/* What is nearest to 2^64 is past what fits. */
+		return json_real_value(value) <= 0       ? 0
+		       : json_real_value(value) < 0x1p64 ? (uint64_t)json_real_value(value)
+		                                         : UINT64_MAX;
 	json_int_t number = json_integer_value(value);
 	return number > 0 ? (uint64_t)number : 0;
+}
+
+int json_reply_sum(const json_t *list, const char *key, uint64_t *ret_sum)
+{
+	uint64_t sum = 0;
+	for (size_t i = 0; i < json_array_size(list); i++)
+		if (__builtin_add_overflow(sum, json_reply_u64(json_array_get(list, i), key), &sum))
+			return -EOVERFLOW;
+	*ret_sum = sum;
+	return 0;
 }
 
 double json_reply_double(const json_t *object, const char *key)

@@ -28,6 +28,8 @@ void json_reply_fini(struct json_reply *reply);
 
 const char *json_reply_text(const json_t *object, const char *key); /* "" when it is not there */
 uint64_t json_reply_u64(const json_t *object, const char *key);     /* 0 likewise */
+/* Of this member of all objects in a list. -EOVERFLOW. */
+int json_reply_sum(const json_t *list, const char *key, uint64_t *ret_sum);
 double json_reply_double(const json_t *object, const char *key);
 
 /* The reply's own text, as it came, in a form for people to read. */
