@@ -163,6 +163,20 @@ static void dictionaries_add_up(void **state)
 	}
 }
 
+/* As where a side came to more than was foretold: what is past the bound gets nothing more. */
+static void a_bound_that_is_passed_already_has_no_room(void **state)
+{
+	struct store_sum_row *rows;
+	uint32_t count;
+	struct sums_bound bound = { .memory_max = 1 << 20, .memory = (1 << 20) + 1 };
+	(void)state;
+	AUTO(sums) sums = sums_new(groups, 1, NODES, &bound);
+	assert_non_null(sums);
+	assert_int_equal(sums_add(sums, 0, 3, 1), -E2BIG);
+	assert_int_equal(sums_take_rows(sums, &rows, &count), -E2BIG);
+	assert_int_equal(bound.memory, (1 << 20) + 1);
+}
+
 static void dictionaries_past_64_bits_are_refused(void **state)
 {
 	static const uint32_t nodes[] = { 3, 4 };
@@ -263,6 +277,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(vector_and_table_agree),
 		cmocka_unit_test(dictionaries_add_up),
+		cmocka_unit_test(a_bound_that_is_passed_already_has_no_room),
 		cmocka_unit_test(dictionaries_past_64_bits_are_refused),
 		cmocka_unit_test(a_sum_past_64_bits_is_refused),
 		cmocka_unit_test(memory_stays_within_the_bound),
