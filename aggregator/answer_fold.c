@@ -37,15 +37,27 @@ static const struct symbols *fold_find(struct naming_source *source, const char 
 	return store_symbols_find(((struct fold *)source)->store, build_id);
 }
 
-static int fold_pause(struct naming_source *source)
+/* What the question has, and has added to what is remembered. */
+static size_t fold_memory(const struct fold *fold)
 {
-	struct fold *fold = (struct fold *)source;
 	size_t memory = dict_memory(fold->answer->dict);
 	size_t stacks = named_stacks_memory(fold->stacks);
 	memory += stacks > fold->stacks_before ? stacks - fold->stacks_before : 0;
 	for (uint32_t i = 0; i < fold->query->sides_count; i++)
 		memory += answer_sum_bytes(&fold->sums[i]);
-	return answer_pause(fold->store, fold->options, memory);
+	return memory;
+}
+
+static int fold_pause(struct naming_source *source)
+{
+	struct fold *fold = (struct fold *)source;
+	return answer_pause(fold->store, fold->options, fold_memory(fold));
+}
+
+/* Where it has grown without a pause. */
+static int fold_check(const struct fold *fold)
+{
+	return fold_memory(fold) > fold->options->memory_max ? -E2BIG : 0;
 }
 
 /* Rows are sorted by group: those of one are in a row. */
@@ -79,7 +91,10 @@ static int fold_add(struct fold *fold, uint32_t side, struct named_stacks_rows r
 		        *whole, rows.rows ? rows.rows[i].value : rows.values[i], whole);
 	if (is_overflown)
 		return -EOVERFLOW;
-	return rows.count > 0 ? named_stacks_add(fold->stacks, &fold->source, side, rows) : 0;
+	if (rows.count == 0)
+		return 0;
+	int r = named_stacks_add(fold->stacks, &fold->source, side, rows);
+	return r < 0 ? r : fold_check(fold);
 }
 
 /* A part of a side, in whatever way its rows came. */
@@ -125,8 +140,10 @@ static int fold_group(struct fold *fold, uint32_t group)
 	if (r < 0)
 		return r;
 	if (fold->query->question == WIRE_ASK_TREE)
-		return named_stacks_tree(fold->stacks, target, fold->query->nodes_max);
-	return named_stacks_functions(fold->stacks, target, &fold->ranking);
+		r = named_stacks_tree(fold->stacks, target, fold->query->nodes_max);
+	else
+		r = named_stacks_functions(fold->stacks, target, &fold->ranking);
+	return r < 0 ? r : fold_check(fold);
 }
 
 static int fold_groups(struct fold *fold)

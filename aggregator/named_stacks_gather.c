@@ -178,6 +178,9 @@ size_t named_stacks_gathered_memory(const struct named_stacks *stacks)
 	                    ANSWER_SIDES_MAX * sizeof(struct frame_sums);
 	size_t each_name = 1 + ANSWER_SIDES_MAX * (sizeof(uint64_t) + sizeof(struct name_flats));
 	size_t sides = 0;
+	/* What was named a moment ago will have room soon: whoever asks may have too little. */
+	size_t nodes = stacks->dict ? dict_mark(stacks->dict).nodes : 0;
+	nodes = nodes > stacks->nodes_capacity ? nodes : stacks->nodes_capacity;
 	for (int side = 0; side < ANSWER_SIDES_MAX; side++) {
 		if (!stacks->gathered[side].below)
 			continue;
@@ -185,9 +188,9 @@ size_t named_stacks_gathered_memory(const struct named_stacks *stacks)
 		each_block++;
 		sides++;
 	}
-	return sides * BELOW_COUNT * sizeof(struct below) + stacks->nodes_capacity * each_node +
-	       stacks->nodes_capacity / BLOCK_NODES * each_block +
-	       stacks->frames_capacity * each_frame + stacks->names_capacity * each_name;
+	return sides * BELOW_COUNT * sizeof(struct below) + nodes * each_node +
+	       nodes / BLOCK_NODES * each_block + stacks->frames_capacity * each_frame +
+	       stacks->names_capacity * each_name;
 }
 
 /* ---- what is known of frames and nodes ---- */

@@ -469,12 +469,62 @@ static void a_question_that_needs_too_much_leaves_nothing_behind(void **state)
 	bench_close(&bench);
 }
 
+/* Nothing is remembered: what the question adds is all there is. -E2BIG, or 0. */
+static int ask_within(struct bench *bench, uint32_t question, uint64_t memory_max)
+{
+	static const bool cancelled;
+	struct answer_build_options options = { .memory_max = memory_max, .cancelled = &cancelled };
+	struct wire_query query = {
+		.question = question,
+		.level = NAMING_FUNCTION,
+		.group = WIRE_GROUP_TYPE,
+		.sides_count = 2,
+		.sides = { { .selector = { "{}", 2 }, .to_ns = UINT64_MAX },
+		        { .selector = { "{}", 2 }, .to_ns = UINT64_MAX } },
+	};
+	AUTO(answer) answer = NULL;
+	char error[256] = "";
+	named_stacks_free(bench->stacks);
+	bench->stacks = named_stacks_new(64u << 20);
+	assert_non_null(bench->stacks);
+	int r = answer_fold(
+	        bench->store, bench->stacks, &query, &options, &answer, error, sizeof(error));
+	if (r == 0)
+		CHECK(named_stacks_state(bench->stacks).memory <= memory_max);
+	else
+		assert_non_null(strstr(error, "query-memory"));
+	return r;
+}
+
+/* Also one that names too few stacks for a pause, and what it refused was not half an answer. */
+static void what_a_question_adds_is_bounded(void **state)
+{
+	(void)state;
+	static const uint32_t questions[] = { WIRE_ASK_FUNCTIONS, WIRE_ASK_TREE };
+	struct bench bench;
+	bench_open(&bench, 4);
+	for (size_t i = 0; i < COUNT_OF(questions); i++) {
+		uint64_t memory_max = 1u << 15;
+		uint32_t refused = 0;
+		for (; ask_within(&bench, questions[i], memory_max) == -E2BIG; refused++) {
+			check_functions(&bench, false);
+			memory_max += memory_max / 4;
+			CHECK(memory_max < 1u << 30);
+		}
+		CHECK(refused > 2);
+		check_tree(&bench);
+		check_functions(&bench, true);
+	}
+	bench_close(&bench);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_is_folded_is_what_is_counted),
 		cmocka_unit_test(steps_of_a_timeline_add_up_to_all_stacks_of_a_function),
 		cmocka_unit_test(a_question_that_needs_too_much_leaves_nothing_behind),
+		cmocka_unit_test(what_a_question_adds_is_bounded),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
