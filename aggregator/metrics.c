@@ -144,6 +144,8 @@ static const struct metric metrics[] = {
 	        "Times that a question read the sums of an open window." },
 	{ "store_windows_unsealable", METRIC_GAUGE, AT(size.windows_unsealable),
 	        "Windows that stay open, as what they add up to is past 64 bits." },
+	{ "store_windows_unrollable", METRIC_GAUGE, AT(size.windows_unrollable),
+	        "Windows in no hour or day, as they are damaged or past 64 bits in one." },
 	{ "store_windows_moved_total", METRIC_COUNTER, AT(size.windows_moved),
 	        "Hours and days that moved to a compact generation." },
 	{ "store_windows_unmovable_total", METRIC_COUNTER, AT(size.windows_unmovable),

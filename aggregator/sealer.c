@@ -34,6 +34,7 @@ struct sealer {
 	int last_roll;
 	int last_collect;
 	uint64_t last_unsealable;
+	uint64_t last_unrollable;
 };
 
 static uint64_t sealer_until(uint64_t now_ns, uint64_t grace_ns)
@@ -65,6 +66,20 @@ static void sealer_note_unsealable(struct sealer *sealer)
 		        "forget)",
 		        count);
 	sealer->last_unsealable = count;
+}
+
+/* Likewise: answers read them as they are, and what policies erase of them is in nothing wider. */
+static void sealer_note_unrollable(struct sealer *sealer)
+{
+	uint64_t count = store_unrollable_count(sealer->options.store);
+	if (count > sealer->last_unrollable)
+		log_warn("window-unrollable",
+		        "%" PRIu64 " windows are in no hour or day, which would be past 64 bits, "
+		        "or they are damaged: answers read them as they are, and what policies "
+		        "erase of them is gone; forget what has such values (profleet retention "
+		        "forget)",
+		        count);
+	sealer->last_unrollable = count;
 }
 
 static void sealer_note_roll(struct sealer *sealer, int r)
@@ -138,6 +153,7 @@ static void sealer_turn(struct sealer *sealer)
 	sealer_note_unsealable(sealer);
 	sealer_note_roll(
 	        sealer, store_roll(store, sealer_until(now_ns, sealer->options.roll_grace_ns)));
+	sealer_note_unrollable(sealer);
 	store_sum_heads(store);
 	sealer_note_collect(sealer, store_collect(store));
 	sealer_count(sealer);

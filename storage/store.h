@@ -441,6 +441,7 @@ struct store_size {
 	uint64_t first_ns, last_ns;   /* start of the oldest and newest batch; 0 when empty */
 	uint64_t windows;             /* sealed, of every generation */
 	uint64_t windows_unsealable;  /* that stay open, as what they add up to is past 64 bits */
+	uint64_t windows_unrollable;  /* in no rollup, as they are damaged or past 64 bits in one */
 	uint64_t rollups;             /* hours and days */
 	uint64_t collapsed;           /* of them days without addresses within functions */
 	uint64_t corrupt; /* records met since the open that could not be read and were left out */
@@ -460,8 +461,9 @@ int store_size(struct store *store, struct store_size *ret_size);
  * again. */
 void store_size_head_sums(const struct store *store, struct store_size *size);
 
-/* The windows_unsealable of it alone, likewise. */
+/* The windows_unsealable and the windows_unrollable of it alone, likewise. */
 uint64_t store_unsealable_count(const struct store *store);
+uint64_t store_unrollable_count(const struct store *store);
 
 /*
  * How much of the store is known to be unreadable; and names what was not named before, up to count

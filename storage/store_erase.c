@@ -227,6 +227,7 @@ static int erasing_stretch(struct erasing *erasing)
 	gate_enter(&store->gate);
 	erasing_put_removed(erasing);
 	gate_leave(&store->gate);
+	store_note_erased(store);
 	return expire_reclaim(store, &erasing->ranges);
 }
 

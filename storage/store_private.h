@@ -232,7 +232,7 @@ struct store {
 	uint64_t *unsealable;      /* windows that are left open, by their from_ns; under sealing */
 	uint32_t unsealable_count; /* atomic, as it is told to anybody */
 	struct key_window *unrollable; /* windows that no rollup can be made of; under sealing */
-	uint32_t unrollable_count;
+	uint32_t unrollable_count;     /* atomic, as it is told to anybody */
 };
 
 void store_set_error(struct store *store, const char *format, ...)
@@ -441,6 +441,8 @@ int store_publish_series(struct store *store, struct generation *generation);
 
 /* Open batches went otherwise than by a seal. Under sealing. */
 void store_note_deleted(struct store *store);
+/* Windows or parts of them went or came back: what could not be rolled up may be. Under sealing. */
+void store_note_erased(struct store *store);
 
 /*
  * Gives back the room of batches before that moment that are sealed or deleted. Those that had

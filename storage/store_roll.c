@@ -517,7 +517,22 @@ static int roll_run(struct roll *roll, const struct roll_choice *choice)
 	return r;
 }
 
-/* So that it is not tried again and again; the next start tries once more. */
+static void roll_set_unrollable(struct store *store, uint32_t count)
+{
+	__atomic_store_n(&store->unrollable_count, count, __ATOMIC_RELAXED);
+}
+
+uint64_t store_unrollable_count(const struct store *store)
+{
+	return __atomic_load_n(&store->unrollable_count, __ATOMIC_RELAXED);
+}
+
+void store_note_erased(struct store *store)
+{
+	roll_set_unrollable(store, 0);
+}
+
+/* So that it is not tried again and again; the next start, or erasing, tries once more. */
 static int roll_note_unrollable(struct store *store, struct key_window key)
 {
 	if (!store->unrollable)
@@ -525,9 +540,9 @@ static int roll_note_unrollable(struct store *store, struct key_window key)
 	if (!store->unrollable)
 		return -ENOMEM;
 	uint32_t at = store->unrollable_count % ROLL_UNROLLABLE_MAX;
-	if (store->unrollable_count < ROLL_UNROLLABLE_MAX)
-		store->unrollable_count++;
 	store->unrollable[at] = key;
+	if (store->unrollable_count < ROLL_UNROLLABLE_MAX)
+		roll_set_unrollable(store, store->unrollable_count + 1);
 	return 0;
 }
 

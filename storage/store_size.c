@@ -53,6 +53,7 @@ int store_size(struct store *store, struct store_size *ret_size)
 	size.last_ns = store->last_ns;
 	pthread_mutex_unlock(&store->stats);
 	size.windows_unsealable = store_unsealable_count(store);
+	size.windows_unrollable = store_unrollable_count(store);
 	size.names_memory = store->names_memory;
 	size.names_loaded = store->names_loaded;
 	size.names_put_away = store->names_put_away;

@@ -344,6 +344,7 @@ static int undoing_run(struct undoing *undoing, uint64_t run_id)
 	pthread_mutex_lock(&store->writer);
 	r = undoing_commit(undoing);
 	pthread_mutex_unlock(&store->writer);
+	store_note_erased(store);
 	expire_put_apart(store, &ranges, &undoing->rollups);
 	return r < 0 ? r : expire_reclaim(store, &ranges);
 }

@@ -111,6 +111,44 @@ static void check_same(const struct completeness *a, const struct completeness *
 /* What an hour and a day hold, one instance told apart from the other by nothing in the sums. */
 static const char *const all = "cpu{service=\"cart\"}";
 
+static uint64_t rolling_unrollable(struct rolling *rolling)
+{
+	struct store_size size;
+	CHECK_OK(store_size(rolling->store, &size));
+	return size.windows_unrollable;
+}
+
+static void an_hour_past_64_bits_is_told_and_tried_again(void **state)
+{
+	TEST_DIR(dir);
+	struct rolling rolling = { 0 };
+	const uint64_t much = UINT64_MAX - 1;
+	const uint64_t starts[] = { 0, WINDOW, DAY };
+	rolling_begin(&rolling, dir.path, 0);
+	for (uint32_t i = 0; i < 3; i++) {
+		source_begin(&rolling.source, starts[i], 10 * SECOND);
+		CHECK_OK(batch_add_row(rolling.source.batch,
+		        source_series(&rolling.source, "cart", "a", 1),
+		        source_stack(&rolling.source, "work"), much));
+		assert_int_equal(source_append(&rolling.source, rolling.store, i + 1), WIRE_OK);
+	}
+	CHECK_OK(store_seal(rolling.store, UINT64_MAX));
+	for (int round = 0; round < 2; round++) {
+		CHECK_OK(store_roll(rolling.store, DAY + HOUR));
+		assert_int_equal(rolling_unrollable(&rolling), 2);
+		assert_int_equal(rolling_rollups(&rolling), 1); /* of another day */
+		assert_int_equal(rolling_ask(&rolling, all, 0, WINDOW).value, much);
+	}
+
+	rolling_drop(&rolling, 0, WINDOW, 2 * WINDOW, STORE_PART_ALL);
+	assert_int_equal(rolling_unrollable(&rolling), 0);
+	CHECK_OK(store_roll(rolling.store, DAY + HOUR));
+	assert_int_equal(rolling_unrollable(&rolling), 0);
+	assert_int_equal(rolling_rollups(&rolling), 3); /* the hour, and its day */
+	assert_int_equal(rolling_ask(&rolling, all, 0, HOUR).value, much);
+	rolling_end(&rolling);
+}
+
 static void answers_are_the_same_at_every_resolution(void **state)
 {
 	TEST_DIR(dir);
@@ -411,6 +449,7 @@ int main(void)
 		cmocka_unit_test(blocks_of_a_question_are_within_its_memory),
 		cmocka_unit_test(a_block_too_large_for_a_small_question_is_refused),
 		cmocka_unit_test(rollups_are_there_after_a_restart),
+		cmocka_unit_test(an_hour_past_64_bits_is_told_and_tried_again),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
