@@ -158,7 +158,8 @@ static int put_forget(const json_t *root, const struct output *output, struct bu
 		{ "units_held", "units have series that a hold protects, which stay" },
 		{ "units_hidden",
 		        "units are hidden by earlier runs already, which erase them when they are "
-		        "due, or bring them back: see `profleet retention status`" },
+		        "due, or bring them back: see `profleet retention status`; --now erases "
+		        "those that nobody else has a part of" },
 		{ "open_rows_held",
 		        "rows that are not sealed yet are protected by a hold and stay" },
 	};

@@ -348,7 +348,8 @@ struct store_forgotten {
 	uint64_t units_mixed; /* sums with other series in them, without detail to make them anew */
 	uint64_t rollups_made; /* rollups dropped, to be made anew from what stays */
 	uint64_t units_held;   /* of which is_held() kept some */
-	uint64_t units_hidden; /* by runs of before, which erase them when they are due */
+	/* By runs of before, which erase them when they are due; not those that went at once. */
+	uint64_t units_hidden;
 	uint64_t open_rows_held;
 	/* Of the dictionary, which has names of it until the last of their data is gone. */
 	uint32_t generations;

@@ -80,6 +80,10 @@ int expire_remove_run(struct store *store, struct kv_batch *write, uint64_t run_
 int expire_part(struct store *store, struct sealed *sealed, store_classify classify, void *owner,
         struct store_resealed *ret_resealed);
 
-/* store_hide(). Under sealing. */
+/*
+ * store_hide(). Under sealing. `takes_hidden`: with what other runs hide already, which goes with
+ * this one if that is erased before.
+ */
 int expire_hide(struct store *store, const struct store_run *run,
-        const struct store_expire_item *items, uint32_t count, struct store_expired *ret_expired);
+        const struct store_expire_item *items, uint32_t count, bool takes_hidden,
+        struct store_expired *ret_expired);

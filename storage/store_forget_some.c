@@ -453,6 +453,25 @@ static int forgetting_keep_unit(struct forgetting *forgetting, bool *has_dropped
 	return r;
 }
 
+/* Not by a run of the caller's, which is erased later and can be undone until then. */
+static bool forgetting_is_at_once(const struct store_forget_options *options)
+{
+	return options->run.id == 0 && !options->is_dry_run;
+}
+
+/*
+ * A unit that an earlier run hides is erased with that: what is to go at once goes before it, so
+ * that nobody can bring it back.
+ */
+static void forgetting_take_hidden(
+        struct forgetting *forgetting, uint32_t unit, enum forgetting_share share)
+{
+	if (share == FORGETTING_ALL && forgetting_is_at_once(forgetting->options))
+		forgetting_name_unit(forgetting, unit);
+	else
+		forgetting->forgotten.units_hidden++;
+}
+
 /* Looks at the units of a window that lies in the range. In the gate. */
 static int forgetting_look(struct forgetting *forgetting, bool is_parted, bool *ret_must_part)
 {
@@ -474,7 +493,7 @@ static int forgetting_look(struct forgetting *forgetting, bool is_parted, bool *
 		if (r < 0 || share == FORGETTING_NONE)
 			continue;
 		if (hidden & STORE_PART_SUMS) {
-			forgetting->forgotten.units_hidden++;
+			forgetting_take_hidden(forgetting, i, share);
 			continue;
 		}
 		bool can_part = there & STORE_PART_DETAIL && !hidden && !is_parted;
@@ -643,7 +662,8 @@ static int forgetting_hide(struct forgetting *forgetting, const struct store_run
 		r = -E2BIG;
 	if (r == 0 && count > 0)
 		r = expire_hide(store, run, ARRAY(struct store_expire_item, forgetting->items),
-		        (uint32_t)count, &forgetting->forgotten.sealed);
+		        (uint32_t)count, forgetting_is_at_once(forgetting->options),
+		        &forgetting->forgotten.sealed);
 	if (r < 0 || forgetting->rollups.count == 0)
 		return r;
 	pthread_mutex_lock(&store->writer);

@@ -13,6 +13,7 @@
 struct hiding {
 	struct store *store;
 	struct sealed sealed;
+	bool takes_hidden; /* by other runs */
 	struct buf wanted; /* struct expiry_item, as asked for, ascending */
 	struct buf items;  /* struct expiry_item: what is to be hidden */
 	struct store_expired expired;
@@ -52,7 +53,8 @@ static void hiding_put_units(struct hiding *hiding, struct key_window key,
 	for (uint32_t i = 0; i < window->units_count; i++) {
 		uint32_t there = expire_parts_there(window, i);
 		uint32_t seen = there & ~expiry_parts(&hiding->store->expiry, key, i);
-		uint32_t hidden = seen & expire_wants(wanted, end, i);
+		uint32_t hidden = (hiding->takes_hidden ? there : seen) &
+		                  expire_wants(wanted, end, i);
 		if (seen & ~hidden)
 			visible++;
 		if (hidden != there)
@@ -170,9 +172,10 @@ static int hiding_run(struct hiding *hiding, const struct store_run *run)
 }
 
 int expire_hide(struct store *store, const struct store_run *run,
-        const struct store_expire_item *items, uint32_t count, struct store_expired *ret_expired)
+        const struct store_expire_item *items, uint32_t count, bool takes_hidden,
+        struct store_expired *ret_expired)
 {
-	struct hiding hiding = { .store = store };
+	struct hiding hiding = { .store = store, .takes_hidden = takes_hidden };
 	if (run->id == 0 || strnlen(run->note, sizeof(run->note)) > STORE_RUN_NOTE_MAX)
 		return -EINVAL;
 	gate_enter(&store->gate);
@@ -199,7 +202,7 @@ int store_hide(struct store *store, const struct store_run *run,
         const struct store_expire_item *items, uint32_t count, struct store_expired *ret_expired)
 {
 	turn_lock_enter(&store->sealing);
-	int r = expire_hide(store, run, items, count, ret_expired);
+	int r = expire_hide(store, run, items, count, false, ret_expired);
 	turn_lock_leave(&store->sealing);
 	return r;
 }

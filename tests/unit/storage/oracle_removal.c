@@ -330,7 +330,9 @@ static void program_settle_parted(
 		struct model_unit *unit = &window->units[i];
 		if (unit->is_gone || program_find_told(program, &window->name, unit->number))
 			continue;
-		CHECK(!(model_unit_series(unit) & gone) || !(unit->hidden & STORE_PART_SUMS));
+		/* Of what runs hide only whole units go: they are not parted. */
+		CHECK(!(model_unit_series(unit) & gone) || !(unit->hidden & STORE_PART_SUMS) ||
+		        !(model_unit_series(unit) & ~gone));
 		for (uint32_t j = 0; j < unit->shares_count; j++)
 			model_put_share(&pool, unit->shares[j].section, unit->shares[j].series);
 		settle_unit(window, i, gone, is_taken);
@@ -550,9 +552,13 @@ void program_forget(struct program *program)
 		if (!is_within(window, options.from_ns, options.to_ns))
 			continue;
 		program_settle_parted(program, window, gone);
-		for (uint32_t j = 0; j < window->units_count; j++)
-			mixed += model_unit_is_visible(&window->units[j]) &&
-			         (model_unit_series(&window->units[j]) & gone);
+		for (uint32_t j = 0; j < window->units_count; j++) {
+			const struct model_unit *unit = &window->units[j];
+			uint32_t series = model_unit_series(unit);
+			mixed += model_unit_is_visible(unit) && (series & gone);
+			/* No run has any of it to bring back. */
+			CHECK(unit->is_gone || !series || (series & ~gone));
+		}
 	}
 	CHECK(mixed == 0 || forgotten.units_mixed > 0);
 	CHECK(!is_service || forgotten.units_mixed == 0);

@@ -736,6 +736,53 @@ static void a_pass_says_how_far_it_is(void **state)
 	source_free(&source);
 }
 
+static void what_goes_at_once_goes_before_the_runs_that_hide_it(void **state)
+{
+	TEST_DIR(dir);
+	struct store *store = open_store(dir.path);
+	struct source source = source_new(store, 1);
+	struct store_forgotten forgotten;
+	struct store_expired expired;
+	struct store_run later = run_of(7);
+	struct store_forget_options options = {
+		.service = "cart", .to_ns = UINT64_MAX, .run = later
+	};
+	fill(store, &source);
+	CHECK_OK(store_seal(store, WINDOWS * WINDOW_S * SECOND));
+	uint64_t shop = store_fixture_value(store, "cpu{service=\"shop\"}", 0, UINT64_MAX);
+
+	/* One run has a unit and all of another window, one the detail of a third. */
+	struct store_run run = run_of(1), other = run_of(2);
+	struct store_expire_item items[] = { item_of(store, "cart", 1, STORE_PART_ALL),
+		{ find(store, "cart", 2).unit.window, STORE_UNIT_NONE, STORE_PART_ALL } };
+	struct store_expire_item detail = item_of(store, "cart", 3, STORE_PART_DETAIL);
+	uint64_t shop_of_2 = store_fixture_value(
+	        store, "cpu{service=\"shop\"}", items[1].window.from_ns, items[1].window.to_ns);
+	CHECK_OK(store_hide(store, &run, items, 2, &expired));
+	CHECK_OK(store_hide(store, &other, &detail, 1, &expired));
+
+	/* To be undone, it leaves them to those runs. */
+	CHECK_OK(store_forget(store, &options, &forgotten));
+	assert_int_equal(forgotten.units_hidden, 2);
+	assert_int_equal(forgotten.sealed.units[0], WINDOWS - 2);
+	CHECK_OK(store_undo(store, later.id, &expired));
+
+	/* At once: all of it, and they have nothing of it to bring back. */
+	options.run = (struct store_run){ 0 };
+	CHECK_OK(store_forget(store, &options, &forgotten));
+	assert_int_equal(forgotten.units_hidden, 0);
+	assert_int_equal(forgotten.sealed.units[0], WINDOWS);
+	store_free(store);
+	store = open_store(dir.path);
+	CHECK_OK(store_undo(store, other.id, &expired));
+	CHECK_OK(store_undo(store, run.id, &expired));
+	assert_int_equal(store_fixture_value(store, "cpu{service=\"cart\"}", 0, UINT64_MAX), 0);
+	assert_int_equal(store_fixture_value(store, "cpu{service=\"shop\"}", 0, UINT64_MAX), shop);
+	assert_true(shop_of_2 > 0);
+	source_free(&source);
+	store_free(store);
+}
+
 static void inventory_reads_no_more_than_is_needed(void **state)
 {
 	TEST_DIR(dir);
@@ -909,6 +956,7 @@ int main(void)
 		cmocka_unit_test(inventory_tells_of_every_unit_and_its_bytes),
 		cmocka_unit_test(inventory_reads_no_more_than_is_needed),
 		cmocka_unit_test(a_pass_says_how_far_it_is),
+		cmocka_unit_test(what_goes_at_once_goes_before_the_runs_that_hide_it),
 		cmocka_unit_test(what_is_hidden_is_in_no_answer_until_it_is_undone),
 		cmocka_unit_test(some_of_a_run_comes_back_and_the_rest_stays_hidden),
 		cmocka_unit_test(detail_goes_and_sums_stay),
