@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "core/auto.h"
+#include "core/buf.h"
 #include "storage/log_file.h"
 #include "storage/table_file.h"
 
@@ -23,6 +24,8 @@
 #define KV_FOLDER_PATH_BYTES     4096
 #define KV_FOLDER_MANIFEST       "MANIFEST-"
 #define KV_FOLDER_MANIFEST_BYTES (256u << 20) /* of one that is looked at */
+#define KV_FOLDER_NEW_FILE       103          /* in an edit of it: a table, its level, its number */
+#define KV_FOLDER_LEVELS         7
 
 bool kv_folder_has_database(const char *path)
 {
@@ -188,20 +191,60 @@ static int kv_folder_check_current(const char *path, char *ret_text, size_t text
 	return -EBADMSG;
 }
 
+/* The name that CURRENT has; NULL when it cannot be had. */
+static uint8_t *kv_folder_current(int folder_fd)
+{
+	size_t count;
+	uint8_t *name = kv_folder_read(folder_fd, "CURRENT", &count);
+	if (name)
+		name[strcspn((const char *)name, "\n")] = 0;
+	return name;
+}
+
 /* What is behind a damaged place of the manifest would be forgotten. */
 static int kv_folder_check_manifest(const char *path, char *ret_text, size_t text_bytes)
 {
 	size_t count;
 	autoclose int folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	autofree uint8_t *name = folder < 0 ? NULL : kv_folder_read(folder, "CURRENT", &count);
+	autofree uint8_t *name = folder < 0 ? NULL : kv_folder_current(folder);
 	if (!name)
 		return 0; /* RocksDB says why */
-	name[strcspn((const char *)name, "\n")] = 0;
 	autofree uint8_t *bytes = kv_folder_read(folder, (const char *)name, &count);
 	int r = bytes ? log_file_check(bytes, count) : 0;
 	if (r < 0)
 		snprintf(ret_text, text_bytes, "the file %s is damaged", (const char *)name);
 	return r;
+}
+
+/* `owner`: the number, as a varint. */
+static int kv_folder_find_table(void *owner, const uint8_t *edit, size_t edit_bytes)
+{
+	const struct buf *number = owner;
+	for (size_t at = 0; at + 2 + number->count <= edit_bytes; at++)
+		if (edit[at] == KV_FOLDER_NEW_FILE && edit[at + 1] < KV_FOLDER_LEVELS &&
+		        memcmp(edit + at + 2, number->bytes, number->count) == 0)
+			return 1;
+	return 0;
+}
+
+/*
+ * Does the manifest name the table? A power loss may leave one that it was not told of yet, with
+ * any part of it on the disk, which RocksDB removes unread. Edits are looked through for what would
+ * be said of it, rather than read: so one may be taken to be named that is not, but not the other
+ * way, and one of which nothing can be told is. -ENOMEM.
+ */
+static int kv_folder_names_table(int folder_fd, const char *name)
+{
+	size_t count;
+	AUTO_BUF number = { 0 };
+	autofree uint8_t *manifest = kv_folder_current(folder_fd);
+	autofree uint8_t *bytes =
+	        manifest ? kv_folder_read(folder_fd, (const char *)manifest, &count) : NULL;
+	if (!bytes)
+		return 1;
+	buf_put_varint(&number, strtoull(name, NULL, 10));
+	return number.failed ? -ENOMEM
+	                     : log_file_visit(bytes, count, kv_folder_find_table, &number);
 }
 
 /* A file whose properties RocksDB would stumble over. */
@@ -215,6 +258,9 @@ static int kv_folder_check_tables(const char *path, char *ret_text, size_t text_
 		if (!kv_folder_ends(entry->d_name, ".sst"))
 			continue;
 		r = table_file_check(dirfd(folder), entry->d_name);
+		int named = r == -EBADMSG ? kv_folder_names_table(dirfd(folder), entry->d_name) : 1;
+		if (named <= 0)
+			r = named;
 		if (r == -EBADMSG)
 			snprintf(ret_text, text_bytes, "the properties in the file %s are damaged",
 			        entry->d_name);

@@ -17,8 +17,8 @@ bool kv_folder_is_in_use(const char *path);
 /*
  * What RocksDB would not see, or not survive. Before each opening. -EBADMSG, and ret_text says
  * which file it is: the one that names the manifest is missing, and others are there; the manifest
- * is damaged before its end; a table's properties are. -ENOMEM. What else may be wrong is left to
- * RocksDB.
+ * is damaged before its end; the properties of a table that it names are. -ENOMEM. What else may be
+ * wrong is left to RocksDB.
  */
 int kv_folder_check(const char *path, char *ret_text, size_t text_bytes);
 

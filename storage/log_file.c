@@ -11,12 +11,14 @@
 #include <errno.h>
 #include <stdbool.h>
 
+#include "core/buf.h"
 #include "core/reader.h"
 
 #define LOG_BLOCK_BYTES 32768
 #define LOG_HEAD_BYTES  7
 #define LOG_KINDS       4 /* a whole write, or the first, one in the middle, the last of one */
 #define LOG_KIND_WHOLE  1
+#define LOG_KIND_FIRST  2
 #define LOG_KIND_LAST   4
 #define LOG_CRC_POLYNOM 0x82f63b78u
 #define LOG_MASK_DELTA  0xa282ead8u
@@ -105,4 +107,30 @@ int log_file_check(const uint8_t *bytes, size_t count)
 {
 	size_t end;
 	return log_file_end(bytes, count, &end);
+}
+
+int log_file_visit(const uint8_t *bytes, size_t count,
+        int (*visit)(void *owner, const uint8_t *write, size_t write_bytes), void *owner)
+{
+	AUTO_BUF write = { 0 };
+	struct log_crc crc;
+	size_t record_bytes;
+	int r = 0;
+	log_crc_init(&crc);
+	for (size_t at = 0; r == 0 && at < count; at += record_bytes) {
+		record_bytes = LOG_BLOCK_BYTES - at % LOG_BLOCK_BYTES;
+		if (record_bytes < LOG_HEAD_BYTES)
+			continue;
+		if (!log_has_record(&crc, bytes, count, at, &record_bytes))
+			break;
+		uint8_t kind = bytes[at + LOG_KIND_AT];
+		if (kind == LOG_KIND_WHOLE || kind == LOG_KIND_FIRST)
+			buf_reset(&write);
+		buf_put(&write, bytes + at + LOG_HEAD_BYTES, record_bytes - LOG_HEAD_BYTES);
+		if (write.failed)
+			r = -ENOMEM;
+		else if (kind == LOG_KIND_WHOLE || kind == LOG_KIND_LAST)
+			r = visit(owner, write.bytes, write.count);
+	}
+	return r;
 }

@@ -18,3 +18,10 @@ int log_file_check(const uint8_t *bytes, size_t count);
 
 /* The same, and where the last write ends that is there as a whole: behind it nothing is good. */
 int log_file_end(const uint8_t *bytes, size_t count, size_t *ret_end);
+
+/*
+ * Visits every write that is there as a whole, up to the first record that is not good, until one
+ * of them is answered by anything but 0, which is returned. -ENOMEM.
+ */
+int log_file_visit(const uint8_t *bytes, size_t count,
+        int (*visit)(void *owner, const uint8_t *write, size_t write_bytes), void *owner);

@@ -8,8 +8,24 @@
 #include <dirent.h>
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 
+#include "tests/unit/storage/kv_fixture.h"
 #include "tests/unit/storage/store_fixture.h"
+
+/* The one that is not empty whose name has this in it. */
+static void find_file(const char *folder_path, const char *part, char ret_path[static 600])
+{
+	DIR *folder = opendir(folder_path);
+	struct stat status;
+	assert_non_null(folder);
+	for (struct dirent *entry; (entry = readdir(folder));)
+		if (strstr(entry->d_name, part) &&
+		        fstatat(dirfd(folder), entry->d_name, &status, 0) == 0 &&
+		        status.st_size > 0)
+			snprintf(ret_path, 600, "%s/%s", folder_path, entry->d_name);
+	closedir(folder);
+}
 
 /* The manifest of a store that was opened and flushed a few times. */
 static uint8_t *make_manifest(size_t *ret_count)
@@ -25,12 +41,7 @@ static uint8_t *make_manifest(size_t *ret_count)
 	}
 	source_free(&source);
 	store_free(store);
-	DIR *folder = opendir(dir.path);
-	assert_non_null(folder);
-	for (struct dirent *entry; (entry = readdir(folder));)
-		if (strncmp(entry->d_name, "MANIFEST-", 9) == 0)
-			snprintf(path, sizeof(path), "%s/%s", dir.path, entry->d_name);
-	closedir(folder);
+	find_file(dir.path, "MANIFEST-", path);
 	return (uint8_t *)test_file_read(path, ret_count);
 }
 
@@ -98,11 +109,65 @@ static void a_torn_log_ends_with_its_last_whole_write(void **state)
 	assert_int_equal(end, 0);
 }
 
+struct writes {
+	uint32_t count;
+	uint32_t until; /* answers the visit of this one */
+	size_t bytes;
+	size_t longest;
+};
+
+static int note_write(void *owner, const uint8_t *write, size_t write_bytes)
+{
+	struct writes *writes = owner;
+	/* The value of the large write: it lies as it was written. */
+	for (size_t i = 1000; write_bytes > 90000 && i < 90000; i++)
+		assert_int_equal((uint8_t)(write[i - 1] + 1), write[i]);
+	writes->bytes += write_bytes;
+	if (write_bytes > writes->longest)
+		writes->longest = write_bytes;
+	return ++writes->count == writes->until ? 7 : 0;
+}
+
+static void a_write_over_several_blocks_is_visited_whole_and_a_torn_one_not(void **state)
+{
+	TEST_DIR(dir);
+	struct kv *kv = kv_fixture_open(dir.path);
+	AUTO(kv_batch) write = kv_batch_new();
+	static uint8_t value[100000];
+	char path[600] = "";
+	size_t count;
+	for (size_t i = 0; i < sizeof(value); i++)
+		value[i] = (uint8_t)i;
+	kv_put(kv, write, KV_META, key_of("small"), key_of("value"));
+	CHECK_OK(kv_write(kv, write, KV_SYNC));
+	kv_batch_reset(write);
+	kv_put(kv, write, KV_META, key_of("large"), (struct kv_bytes){ value, sizeof(value) });
+	CHECK_OK(kv_write(kv, write, KV_SYNC));
+	kv_free(kv);
+	find_file(dir.path, ".log", path);
+	autofree uint8_t *bytes = (uint8_t *)test_file_read(path, &count);
+
+	struct writes writes = { 0 };
+	CHECK_OK(log_file_visit(bytes, count, note_write, &writes));
+	assert_int_equal(writes.count, 2);
+	CHECK(writes.longest > sizeof(value) && writes.bytes < count);
+	writes = (struct writes){ .until = 1 };
+	assert_int_equal(log_file_visit(bytes, count, note_write, &writes), 7);
+	assert_int_equal(writes.count, 1);
+	writes = (struct writes){ 0 };
+	CHECK_OK(log_file_visit(bytes, count - 1, note_write, &writes));
+	assert_int_equal(writes.count, 1);
+	writes = (struct writes){ 0 };
+	CHECK_OK(log_file_visit(NULL, 0, note_write, &writes));
+	assert_int_equal(writes.count, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_torn_log_is_good_and_a_changed_one_is_not),
 		cmocka_unit_test(a_torn_log_ends_with_its_last_whole_write),
+		cmocka_unit_test(a_write_over_several_blocks_is_visited_whole_and_a_torn_one_not),
 		cmocka_unit_test(room_that_was_reserved_behind_it_is_no_damage),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
