@@ -209,9 +209,10 @@ DEFINE_AUTO(dict_remap);
 void dict_remap_aim(struct dict_remap *remap, struct dict *to);
 
 /*
- * Looks for all frames and nodes that `from` got since the last time, and adds nothing. For whoever
- * will ask for nearly all of them, most of which `to` has: going through memory in order, they take
- * a part of the time that they take as the ways of single stacks. -ENOMEM.
+ * Looks for the frames and nodes that `from` got since the last time, as long as a good part of
+ * them is there, and adds nothing. For whoever will ask for nearly all of them, most of which `to`
+ * has: going through memory in order, they take a part of the time that they take as the ways of
+ * single stacks. -ENOMEM.
  */
 int dict_remap_seek(struct dict_remap *remap);
 

@@ -23,6 +23,9 @@
 /* How many nodes ahead of its use a place is asked of memory, and what is there. */
 #define REMAP_SEEK_FAR  64
 #define REMAP_SEEK_NEAR 32
+/* So many are looked for, and the next as long as one of REMAP_SEEK_FOUND was there. */
+#define REMAP_SEEK_AT_ONCE 1024
+#define REMAP_SEEK_FOUND   4
 
 /* The ids of one noun: ids[id in from] = id in to, or ID_NONE. */
 struct dict_remap_ids {
@@ -407,19 +410,28 @@ static int remap_find_ways(
 	return r;
 }
 
-/* ---- what came is looked for, adding nothing ---- */
+/* ---- what came is looked for, adding nothing, while most of it is there ---- */
 
 static int remap_seek_frames(struct dict_remap *remap)
 {
-	uint32_t first = remap->frames_sought;
 	uint32_t count = remap->from->count.frames;
+	uint32_t found = REMAP_SEEK_AT_ONCE;
 	int r = dict_remap_reserve(&remap->frames, count);
-	if (r == 0 && count > first)
-		id_map_find_all(remap->to->frame_ids, id_map_hashes(remap->from->frame_ids) + first,
-		        count - first, remap->frames.ids + first);
-	if (r == 0)
-		remap->frames_sought = count;
-	return r;
+	if (r < 0)
+		return r;
+	for (uint32_t at = remap->frames_sought;
+	        at < count && found >= REMAP_SEEK_AT_ONCE / REMAP_SEEK_FOUND;
+	        at += REMAP_SEEK_AT_ONCE) {
+		uint32_t sought = count - at < REMAP_SEEK_AT_ONCE ? count - at : REMAP_SEEK_AT_ONCE;
+		uint32_t *ids = remap->frames.ids + at;
+		id_map_find_all(remap->to->frame_ids, id_map_hashes(remap->from->frame_ids) + at,
+		        sought, ids);
+		found = 0;
+		for (uint32_t i = 0; i < sought; i++)
+			found += ids[i] != ID_NONE;
+	}
+	remap->frames_sought = count;
+	return 0;
 }
 
 /* What the node would be in `to`. false: `to` lacks its parent or its frame, or it is not known. */
@@ -438,12 +450,20 @@ static int remap_seek_nodes(struct dict_remap *remap)
 	const struct dict_nodes *nodes = &remap->to->nodes;
 	uint32_t first = remap->nodes_sought ? remap->nodes_sought : DICT_NODE_ROOT + 1;
 	uint32_t count = remap->from->count.nodes;
+	uint32_t until = first + REMAP_SEEK_AT_ONCE;
+	uint32_t found = 0;
 	struct node node;
 	int r = dict_remap_reserve(&remap->nodes, count);
 	if (r < 0)
 		return r;
 	remap->nodes.ids[DICT_NODE_ROOT] = DICT_NODE_ROOT;
 	for (uint32_t id = first; id < count; id++) {
+		if (id == until) {
+			if (found < REMAP_SEEK_AT_ONCE / REMAP_SEEK_FOUND)
+				break;
+			until += REMAP_SEEK_AT_ONCE;
+			found = 0;
+		}
 		if (count - id > REMAP_SEEK_FAR &&
 		        remap_node_there(remap, id + REMAP_SEEK_FAR, &node))
 			dict_nodes_fetch(nodes, node);
@@ -452,6 +472,7 @@ static int remap_seek_nodes(struct dict_remap *remap)
 			dict_nodes_fetch_found(nodes, node);
 		if (remap->nodes.ids[id] == ID_NONE && remap_node_there(remap, id, &node))
 			remap->nodes.ids[id] = dict_nodes_find(nodes, node);
+		found += remap->nodes.ids[id] != ID_NONE;
 	}
 	remap->nodes_sought = count;
 	return 0;
