@@ -15,6 +15,7 @@
 #define IDS_MAX  700
 #define LEAVES   3000
 #define LEAF_SUB 3
+#define SOUGHT   6000 /* a few times what is looked for at once */
 
 /* Same ids, same content. */
 static void check_equal(const struct dict *a, const struct dict *b)
@@ -266,6 +267,42 @@ static void what_is_sought_is_all_that_is_there(void **state)
 	}
 }
 
+static uint32_t add_leaf(struct dict *dict, uint32_t number)
+{
+	struct frame frame = { .kind = FRAME_NATIVE, .address = number };
+	uint32_t frame_id, id;
+	uint32_t trunk = random_stack(dict, 1, 1);
+	CHECK_OK(dict_frame(dict, &frame, &frame_id));
+	CHECK_OK(dict_node(dict, trunk, frame_id, &id));
+	return id;
+}
+
+/* Seeking is for what is there: it goes on as long as that is found, and what it left goes over. */
+static void seeking_ends_where_little_is_found(void **state)
+{
+	for (uint32_t is_known_first = 0; is_known_first < 2; is_known_first++) {
+		AUTO(dict) from = dict_new(dict_limits_default);
+		AUTO(dict) to = dict_new(dict_limits_default);
+		AUTO(dict_remap) remap = dict_remap_new(from, to);
+		static uint32_t ids[SOUGHT];
+		uint32_t known_first = is_known_first ? 0 : SOUGHT / 2;
+		uint32_t count;
+		for (uint32_t i = 0; i < SOUGHT; i++)
+			ids[i] = add_leaf(from, i);
+		for (uint32_t i = SOUGHT / 2; i-- > 0;)
+			(void)add_leaf(to, known_first + i);
+		struct dict_mark mark = dict_mark(to);
+		CHECK_OK(dict_remap_seek(remap));
+		const uint32_t *known = dict_remap_known_nodes(remap, &count);
+		for (uint32_t i = 0; i < SOUGHT / 2; i++)
+			assert_int_equal(known[ids[known_first + i]] != ID_NONE, is_known_first);
+		CHECK_OK(dict_remap_nodes(remap, ids, SOUGHT));
+		struct dict_mark after = dict_mark(to);
+		assert_int_equal(after.nodes, mark.nodes + SOUGHT / 2);
+		check_known(remap, from, to);
+	}
+}
+
 /* What was not there when it was sought, and came by somebody else meanwhile, is not added again.
  */
 static void what_came_after_it_was_sought_is_found(void **state)
@@ -413,6 +450,7 @@ int main(void)
 		cmocka_unit_test(tables_grow_in_the_midst_of_many),
 		cmocka_unit_test(a_dict_that_is_full_in_the_midst_is_taken_back),
 		cmocka_unit_test(what_is_sought_is_all_that_is_there),
+		cmocka_unit_test(seeking_ends_where_little_is_found),
 		cmocka_unit_test(what_came_after_it_was_sought_is_found),
 		cmocka_unit_test(what_was_sought_is_forgotten_with_its_dict),
 		cmocka_unit_test(running_out_of_memory_while_seeking_can_be_tried_again),
