@@ -8,6 +8,7 @@
 #include "core/clock.h"
 #include "storage/keys.h"
 #include "storage/kv.h"
+#include "tests/unit/storage/kv_fixture.h"
 #include "tests/unit/storage/store_fixture.h"
 
 #define DAY      (86400 * SECOND)
@@ -190,18 +191,8 @@ static void a_damaged_one_is_refused_to_who_needs_it_and_named(void **state)
 /* Of the store that is closed meanwhile. */
 static uint32_t count_keys(struct place *place, enum kv_family family)
 {
-	struct kv_options options = { .path = place->path, .memtables_bytes = 8 << 20 };
-	struct kv *kv;
-	char error[256];
-	uint32_t count = 0;
 	store_free(place->store);
-	CHECK_OK(kv_open(options, &kv, error, sizeof(error)));
-	struct kv_iterator *it = kv_iterator_new(
-	        kv, family, (struct kv_bytes){ 0 }, (struct kv_bytes){ 0 });
-	for (; kv_iterator_is_valid(it); kv_iterator_next(it))
-		count++;
-	kv_iterator_free(it);
-	kv_free(kv);
+	uint32_t count = kv_fixture_count(place->path, family);
 	place->store = store_fixture_open_with(place->options);
 	return count;
 }

@@ -10,6 +10,7 @@
 #include "core/rng.h"
 #include "storage/kv.h"
 #include "storage/quarantine.h"
+#include "tests/unit/storage/kv_fixture.h"
 #include "tests/unit/storage/store_fixture.h"
 
 #define WINDOW_S 60
@@ -70,23 +71,6 @@ static void fill_fleet(struct store *store, struct source *source)
 		CHECK_OK(batch_add_loss(source->batch, SERIES_NONE, LOSS_PERF_LOST, seq));
 		assert_int_equal(source_append(source, store, seq), WIRE_OK);
 	}
-}
-
-static uint64_t count_keys(const char *path, enum kv_family family)
-{
-	struct kv *kv;
-	struct kv_options options = { .path = path, .memtables_bytes = 8 << 20 };
-	char error[256];
-	uint64_t count = 0;
-	CHECK_OK(kv_open(options, &kv, error, sizeof(error)));
-	struct kv_iterator *it = kv_iterator_new(
-	        kv, family, (struct kv_bytes){ 0 }, (struct kv_bytes){ 0 });
-	for (; kv_iterator_is_valid(it); kv_iterator_next(it))
-		count++;
-	CHECK_OK(kv_iterator_result(it));
-	kv_iterator_free(it);
-	kv_free(kv);
-	return count;
 }
 
 static void expect_equal(const struct store_sum *a, const struct store_sum *b)
@@ -195,9 +179,9 @@ static void sealed_windows_answer_as_open_ones_whatever_is_asked(void **state)
 		store_sum_fini(&open[i]);
 	source_free(&source);
 	store_free(store);
-	assert_int_equal(count_keys(dir.path, KV_BATCH), 0);
-	assert_int_equal(count_keys(dir.path, KV_WINDOW), 3);
-	assert_int_equal(count_keys(dir.path, KV_DETAIL), 6);
+	assert_int_equal(kv_fixture_count(dir.path, KV_BATCH), 0);
+	assert_int_equal(kv_fixture_count(dir.path, KV_WINDOW), 3);
+	assert_int_equal(kv_fixture_count(dir.path, KV_DETAIL), 6);
 }
 
 /* It is now_s; what comes late waits 100 seconds. */
@@ -381,8 +365,8 @@ static void a_window_past_64_bits_stays_open(void **state)
 		assert_int_equal(store_fixture_value(store, "cpu", 60 * SECOND, UINT64_MAX), 2);
 	}
 	store_free(store);
-	assert_int_equal(count_keys(dir.path, KV_BATCH), 2);
-	assert_int_equal(count_keys(dir.path, KV_DETAIL), 1);
+	assert_int_equal(kv_fixture_count(dir.path, KV_BATCH), 2);
+	assert_int_equal(kv_fixture_count(dir.path, KV_DETAIL), 1);
 
 	/* Until what was too much is gone. */
 	uint64_t batches;
