@@ -109,6 +109,13 @@ static int relabel_read_rule(const struct config_node *node, struct relabel_rule
 		const char *text = config_node_text(config_node_item(node, at));
 		char **member = relabel_member(rule, &action, key);
 
+		if (member && config_node_kind(config_node_item(node, at)) == CONFIG_NULL) {
+			snprintf(ret_error, error_bytes,
+			        "'%s' has no value (nothing, ~ and null are none to YAML); write "
+			        "one, or take the line out",
+			        key);
+			return -EINVAL;
+		}
 		if (!member || !text) {
 			snprintf(ret_error, error_bytes,
 			        "'%s'; a rule has source, match, target, value and action", key);

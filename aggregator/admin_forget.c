@@ -217,6 +217,9 @@ int admin_retention_forget(struct admin_call *call)
 		.to_ns = json_body_u64(call->body, "to_ns", UINT64_MAX),
 		.is_dry_run = true,
 	};
+	/* A name that somebody meant to give must not widen it. */
+	if (tenant && !options.tenant)
+		return admin_refuse(call, WIRE_INVALID, "tenant: write its name, or leave it out");
 	int r = *text ? selector_parse(text, &selector, error, sizeof(error)) : 0;
 	if (r == -EINVAL)
 		return admin_refuse(call, WIRE_INVALID, "selector: %s", error);

@@ -210,7 +210,11 @@ int admin_retention_plan(struct admin_call *call)
 	if (r < 0)
 		return admin_failed(call, "reading the inventory", r);
 	struct keeper_state state = keeper_state(keeper);
-	bool is_stopped = keeper_is_too_much(&plan, why, sizeof(why));
+	/* Other policies than those in force are confirmed by nobody yet. */
+	struct keeper_confirmed confirmed = { 0 };
+	if (!proposed)
+		confirmed = copy.confirmed;
+	bool is_stopped = keeper_is_too_much(&plan, confirmed, why, sizeof(why));
 	if (!is_stopped && state.is_stopped) {
 		is_stopped = true;
 		snprintf(why, sizeof(why), "%s", state.stop);
@@ -291,12 +295,16 @@ static int apply_check(
 	return 0;
 }
 
-static int apply_confirm(struct admin_call *call, const struct retention_plan *plan)
+static int apply_confirm(
+        struct admin_call *call, const struct keeper_plan *kept, const struct retention_plan *plan)
 {
 	struct keeper *keeper = call->keeper;
+	struct keeper_confirmed before = { 0 };
 	char why[KEEPER_ERROR_BYTES];
+	if (!kept->proposed)
+		before = keeper->confirmed;
 	uint64_t confirmed = json_body_u64(call->body, "confirm", UINT64_MAX);
-	bool is_too_much = keeper_is_too_much(plan, why, sizeof(why));
+	bool is_too_much = keeper_is_too_much(plan, before, why, sizeof(why));
 	if (!is_too_much && !*keeper->stop)
 		return 0;
 	if (confirmed != plan->windows_now)
@@ -360,6 +368,7 @@ static int apply_run(
 		return admin_failed(call, "hiding what the plan says", r);
 	keeper->overdue_bytes = 0;
 	keeper->paused_until_ns = 0;
+	keeper_set_confirmed(keeper, (struct keeper_confirmed){ 0 });
 	put_runs(&runs, call->json);
 	admin_put_expired(&expired, call->json);
 	json_key_u64(call->json, "erase_ns", keeper_now(keeper) + keeper->options.delay_ns);
@@ -381,7 +390,7 @@ int admin_retention_apply(struct admin_call *call)
 	if (r == 0)
 		r = apply_check(call, &kept, &plan);
 	if (r == 0)
-		r = apply_confirm(call, &plan);
+		r = apply_confirm(call, &kept, &plan);
 	if (r == 0)
 		r = apply_run(call, &kept, &plan);
 	if (r == 0)

@@ -268,6 +268,16 @@ static struct set_needs set_needs_of(const struct admin_call *call, const struct
 	};
 }
 
+/* Whoever confirmed what goes at once need not do so again when it goes. */
+static int retention_carry_confirm(struct admin_call *call, const struct set_losses *losses)
+{
+	struct keeper_confirmed confirmed = { losses->windows_now, losses->bytes_now };
+	if (!json_body_flag(call->body, "now") || losses->windows_now == 0 ||
+	        json_body_u64(call->body, "confirm", UINT64_MAX) != losses->windows_now)
+		return 0;
+	return keeper_confirm_set(call->keeper, confirmed, &call->by);
+}
+
 /* How a change is asked for: set and delete end alike. */
 static int retention_change(struct admin_call *call, struct retention_set **set, const char *action)
 {
@@ -305,6 +315,9 @@ static int retention_change(struct admin_call *call, struct retention_set **set,
 		if (r < 0)
 			return admin_failed(call, "keeping the policies", r);
 		(void)TAKE(*set);
+		r = retention_carry_confirm(call, &after);
+		if (r < 0)
+			return admin_failed(call, "keeping the confirmation", r);
 	}
 	json_key_bool(call->json, "applied", is_applied);
 	json_key_bool(call->json, "needs_yes", is_changed && needs.yes);

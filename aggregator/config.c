@@ -105,13 +105,16 @@ static const struct option_spec aggregator_options[] = {
 	{ .name = "memory",
 	        .kind = OPTION_BYTES,
 	        .offset = AT(memory),
-	        .min = 64u << 20,
+	        .min = 77u << 20,
+	        .range_why = "77MiB are the least that its parts need to work at all, with two "
+	                     "query-threads",
 	        .max = UINT64_C(1) << 44,
 	        .value_name = "BYTES",
 	        .reload = true,
 	        .help = "What the aggregator may use in all; each part below that is not named "
-	                "gets a share of it. Without it, half of what the machine or its cgroup "
-	                "has." },
+	                "gets a share of it. The least is what all of them need to work at all, "
+	                "4MiB of it for each of two query-threads. Without it, half of what the "
+	                "machine or its cgroup has." },
 	{ .name = "ingest-queue-bytes",
 	        .kind = OPTION_BYTES,
 	        .offset = AT(ingest_queue_bytes),

@@ -79,7 +79,7 @@ struct plan_options keeper_plan_of(
 	};
 }
 
-bool keeper_is_too_much(const struct retention_plan *plan, char *ret_why, size_t why_bytes)
+static bool keeper_is_much(const struct retention_plan *plan, char *ret_why, size_t why_bytes)
 {
 	if (plan->bytes_now > plan->bytes_visible / KEEPER_STOP_PART) {
 		snprintf(ret_why, why_bytes,
@@ -98,6 +98,23 @@ bool keeper_is_too_much(const struct retention_plan *plan, char *ret_why, size_t
 		return true;
 	}
 	return false;
+}
+
+bool keeper_is_too_much(const struct retention_plan *plan, struct keeper_confirmed confirmed,
+        char *ret_why, size_t why_bytes)
+{
+	if (!keeper_is_much(plan, ret_why, why_bytes))
+		return false;
+	if (confirmed.windows == 0)
+		return true;
+	if (plan->bytes_now <= confirmed.bytes && plan->windows_now <= confirmed.windows)
+		return false;
+	size_t count = strlen(ret_why);
+	snprintf(ret_why + count, why_bytes - count,
+	        ", and %" PRIu64 " windows and %" PRIu64
+	        " bytes were confirmed when the policies were set: since then it has become more",
+	        confirmed.windows, confirmed.bytes);
+	return true;
 }
 
 void keeper_set_stop(struct keeper *keeper, bool stays, const char *why)
@@ -179,7 +196,7 @@ static int keeper_enforce(struct keeper *keeper, const struct retention_plan *pl
 		return 0;
 	if (*keeper->stop && keeper->stop_stays)
 		return count > 0 ? -EAGAIN : 0;
-	if (count > 0 && keeper_is_too_much(plan, why, sizeof(why))) {
+	if (count > 0 && keeper_is_too_much(plan, keeper->confirmed, why, sizeof(why))) {
 		keeper_set_stop(keeper, false, why);
 		return -EAGAIN;
 	}
@@ -193,6 +210,8 @@ static int keeper_enforce(struct keeper *keeper, const struct retention_plan *pl
 	}
 	if (r == 0) {
 		keeper->overdue_bytes = 0;
+		if (count > 0)
+			keeper_set_confirmed(keeper, (struct keeper_confirmed){ 0 });
 		(void)keeper_part_mixed(keeper, plan);
 	}
 	return r;

@@ -120,6 +120,7 @@ int keeper_set_policies(struct keeper *keeper, struct retention_set *set, bool g
 	keeper->pending_count = count;
 	retention_set_free(keeper->set);
 	keeper->set = set;
+	keeper->confirmed = (struct keeper_confirmed){ 0 };
 	keeper_unlock_words(keeper);
 	keeper->changes++;
 	return keeper_set_classes(keeper);
@@ -166,5 +167,33 @@ int keeper_confirm(struct keeper *keeper, const struct keeper_actor *by)
 	                                 (const char *)details.bytes);
 	if (r < 0)
 		memcpy(keeper->stop, before, sizeof(before));
+	return r;
+}
+
+void keeper_set_confirmed(struct keeper *keeper, struct keeper_confirmed confirmed)
+{
+	keeper_lock_words(keeper);
+	keeper->confirmed = confirmed;
+	keeper_unlock_words(keeper);
+}
+
+int keeper_confirm_set(
+        struct keeper *keeper, struct keeper_confirmed confirmed, const struct keeper_actor *by)
+{
+	AUTO_BUF details = { 0 };
+	struct json_writer json = json_writer_of(&details, false);
+	json_object_begin(&json);
+	json_key_u64(&json, "windows", confirmed.windows);
+	json_object_end(&json);
+	buf_put_u8(&details, 0);
+	if (details.failed)
+		return -ENOMEM;
+	if (!keeper->stop_stays)
+		keeper->stop[0] = 0;
+	keeper_set_confirmed(keeper, confirmed);
+	int r = keeper_write(keeper, NULL, 0, by, "retention.confirm", confirmed.bytes,
+	        (const char *)details.bytes);
+	if (r < 0)
+		keeper_set_confirmed(keeper, (struct keeper_confirmed){ 0 });
 	return r;
 }

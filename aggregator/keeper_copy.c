@@ -42,6 +42,7 @@ static int keeper_copy_words(struct keeper *keeper, struct keeper_copy *ret_copy
 		keeper_copy_fini(&copy);
 		return r;
 	}
+	copy.confirmed = keeper->confirmed;
 	*ret_copy = copy;
 	return 0;
 }

@@ -46,6 +46,10 @@ static void keeper_put_state(struct keeper *keeper, struct buf *to)
 	json_key_bool(&json, "stop_stays", keeper->stop_stays);
 	json_key_u64(&json, "paused_until_ns", keeper->paused_until_ns);
 	json_key_u64(&json, "last_id", keeper->last_id);
+	if (keeper->confirmed.windows > 0) {
+		json_key_u64(&json, "confirmed_windows", keeper->confirmed.windows);
+		json_key_u64(&json, "confirmed_bytes", keeper->confirmed.bytes);
+	}
 	json_key(&json, "deleted");
 	json_object_begin(&json);
 	(void)pthread_mutex_lock(&keeper->state_lock);
@@ -155,6 +159,8 @@ static int keeper_load_state(struct keeper *keeper, char *ret_error, size_t erro
 	keeper->stop_stays = json_body_flag(root, "stop_stays");
 	keeper->paused_until_ns = json_body_u64(root, "paused_until_ns", 0);
 	keeper->last_id = json_body_u64(root, "last_id", 0);
+	keeper->confirmed.windows = json_body_u64(root, "confirmed_windows", 0);
+	keeper->confirmed.bytes = json_body_u64(root, "confirmed_bytes", 0);
 	snprintf(keeper->stop, sizeof(keeper->stop), "%s", json_body_text(root, "stop"));
 	snprintf(keeper->last_error, sizeof(keeper->last_error), "%s",
 	        json_body_text(root, "last_error"));

@@ -32,6 +32,14 @@ struct keeper_plan {
 	uint64_t at_ns;
 };
 
+/*
+ * What somebody was told would go by the policies in force, and confirmed with them: so much of it
+ * is no reason to stop. 0: nothing.
+ */
+struct keeper_confirmed {
+	uint64_t windows, bytes;
+};
+
 /* What a policy deleted, or should have. */
 struct keeper_bytes {
 	char policy[RETENTION_NAME_BYTES_MAX + 1];
@@ -65,6 +73,7 @@ struct keeper {
 	struct keeper_pending pending[KEEPER_PENDING_MAX];
 	uint32_t pending_count;
 	struct retention_holds *holds;
+	struct keeper_confirmed confirmed; /* of `set`; gone with it, and once it was done */
 	struct keeper_plan plans[KEEPER_PLANS_MAX]; /* a ring; of words_lock alone */
 	uint32_t plans_next;
 
@@ -147,6 +156,7 @@ struct keeper_copy {
 	struct retention_set *sets[KEEPER_PENDING_MAX + 1]; /* the first is in force */
 	uint32_t sets_count;
 	struct retention_holds *holds;
+	struct keeper_confirmed confirmed;
 };
 #define AUTO_KEEPER_COPY __attribute__((cleanup(keeper_copy_fini))) struct keeper_copy
 
@@ -193,10 +203,18 @@ void keeper_add_expired(struct store_expired *sum, const struct store_expired *o
 uint64_t keeper_run_id(struct keeper *keeper);
 
 /* Why a plan is too much, or false. */
-bool keeper_is_too_much(const struct retention_plan *plan, char *ret_why, size_t why_bytes);
+bool keeper_is_too_much(const struct retention_plan *plan, struct keeper_confirmed confirmed,
+        char *ret_why, size_t why_bytes);
 
 /* Ends a stop; `by` said so. */
 int keeper_confirm(struct keeper *keeper, const struct keeper_actor *by);
+/*
+ * Who set the policies in force has confirmed what goes by them: a stop because it is too much
+ * ends, one that stays does not.
+ */
+int keeper_confirm_set(
+        struct keeper *keeper, struct keeper_confirmed confirmed, const struct keeper_actor *by);
+void keeper_set_confirmed(struct keeper *keeper, struct keeper_confirmed confirmed);
 
 /* All of a run: what store_undo() says, and then a record of it in the log. */
 int keeper_undo(struct keeper *keeper, uint64_t run, const struct keeper_actor *by,

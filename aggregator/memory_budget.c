@@ -85,14 +85,20 @@ static int parts_divide(
 	}
 	if (named < total && sum <= total)
 		return 0;
-	snprintf(ret_error, error_bytes,
-	        "memory: %" PRIu64 " MiB are too few for %" PRIu64
-	        " MiB that are given by name (ingest-queue-bytes, session-memory, result-memory, "
-	        "name-memory, query-threads times query-memory, block-cache, symbol-cache) and the "
-	        "least of the "
-	        "other parts, %" PRIu64 " MiB in all: raise memory, or lower one of these",
-	        total / MIB, named == UINT64_MAX ? named : named / MIB,
-	        named == UINT64_MAX ? named : sum / MIB);
+	if (named == 0)
+		snprintf(ret_error, error_bytes,
+		        "memory: %" PRIu64 " MiB are too few: the parts need %" PRIu64
+		        " MiB to work at all, 4 MiB of it for each of query-threads: raise memory, "
+		        "or take fewer query-threads",
+		        total / MIB, sum / MIB);
+	else
+		snprintf(ret_error, error_bytes,
+		        "memory: %" PRIu64 " MiB are too few: %" PRIu64
+		        " MiB are given by name (ingest-queue-bytes, session-memory, "
+		        "result-memory, name-memory, query-threads times query-memory, "
+		        "block-cache, symbol-cache), and the other parts need %" PRIu64
+		        " MiB to work at all: raise memory, or lower one of these",
+		        total / MIB, named == UINT64_MAX ? named : named / MIB, least / MIB);
 	return -EINVAL;
 }
 

@@ -142,6 +142,17 @@ static bool config_is_tagged(const yaml_event_t *event)
 	}
 }
 
+/* What YAML takes for no value. Quoted it is text. */
+static bool config_is_null(const yaml_event_t *event)
+{
+	static const char *const words[] = { "", "~", "null", "Null", "NULL" };
+	const char *value = (const char *)event->data.scalar.value;
+	for (size_t i = 0; i < COUNT_OF(words); i++)
+		if (strcmp(value, words[i]) == 0)
+			return event->data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
+	return false;
+}
+
 /* Adds a child; owns key and node when it succeeds. */
 static int config_node_append(struct config_node *parent, char *key, struct config_node *node)
 {
@@ -234,8 +245,8 @@ static int config_read_node(struct config_reading *reading, const yaml_event_t *
 	int r;
 	switch (event->type) {
 	case YAML_SCALAR_EVENT:
-		node->kind = CONFIG_SCALAR;
-		r = config_scalar_text(reading, event, &node->text);
+		node->kind = config_is_null(event) ? CONFIG_NULL : CONFIG_SCALAR;
+		r = node->kind == CONFIG_NULL ? 0 : config_scalar_text(reading, event, &node->text);
 		break;
 	case YAML_SEQUENCE_START_EVENT:
 		node->kind = CONFIG_LIST;
@@ -315,8 +326,8 @@ int config_parse(const char *name, const char *text, size_t count, struct config
 	if (r < 0)
 		return r;
 
-	/* An empty document is one scalar without text: the same as an empty file. */
-	if (config->root && config->root->kind == CONFIG_SCALAR && !*config->root->text) {
+	/* An empty document is one value that is none: the same as an empty file. */
+	if (config->root && config->root->kind == CONFIG_NULL) {
 		config_node_free(config->root);
 		config->root = NULL;
 	}

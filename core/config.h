@@ -13,7 +13,9 @@
 
 #include "core/auto.h"
 
-enum config_kind { CONFIG_SCALAR = 1, CONFIG_LIST, CONFIG_MAP };
+/* NULL: nothing behind the colon, ~ or null, unless in quotes: no text, so that it is nobody's
+ * value. */
+enum config_kind { CONFIG_SCALAR = 1, CONFIG_LIST, CONFIG_MAP, CONFIG_NULL };
 
 struct config;
 struct config_node;

@@ -485,9 +485,10 @@ static int option_value_number(const struct option_spec *spec, const char *text,
 	}
 	if (r < 0 || number < spec->min || number > option_max(spec)) {
 		char min[OPTION_NUMBER_BYTES_MAX], max[OPTION_NUMBER_BYTES_MAX];
-		snprintf(ret_error, error_bytes, "%.64s is out of range; write %s to %s", text,
+		snprintf(ret_error, error_bytes, "%.64s is out of range; write %s to %s%s%s", text,
 		        option_format_number(spec, spec->min, min),
-		        option_format_number(spec, option_max(spec), max));
+		        option_format_number(spec, option_max(spec), max),
+		        spec->range_why ? ": " : "", spec->range_why ? spec->range_why : "");
 		return -EINVAL;
 	}
 	if (spec->kind == OPTION_U32)

@@ -498,6 +498,10 @@ static int options_read_value(struct options_file *file, struct options_key *key
 		                                         ? config_node_item(key->node, i)
 		                                         : key->node;
 		const char *text = config_node_text(node);
+		if (config_node_kind(node) == CONFIG_NULL)
+			return options_refuse_key(file, node, key->spec->name,
+			        "has no value (nothing, ~ and null are none to YAML); write one, "
+			        "or take the line out");
 		if (!text)
 			return options_refuse_key(file, node, key->spec->name,
 			        "an item is no plain text; write `- value` lines");
@@ -601,7 +605,7 @@ static const char *options_config_path(const struct option_table *table, const v
 		return NULL;
 	char *path;
 	memcpy(&path, (const uint8_t *)target + spec->offset, sizeof(path));
-	return path && *path ? path : NULL;
+	return path;
 }
 
 enum options_outcome options_load(const struct option_table *table, int argc, char **argv,
@@ -615,7 +619,10 @@ enum options_outcome options_load(const struct option_table *table, int argc, ch
 	enum options_outcome outcome = options_parse_some(
 	        table, argc, argv, target, false, ret_args);
 	const char *path = outcome == OPTIONS_OK ? options_config_path(table, target) : NULL;
-	if (path) {
+	if (path && !*path)
+		outcome = options_refuse(
+		        table, "--config is empty; write --config FILE, or leave it out");
+	if (outcome == OPTIONS_OK && path) {
 		char error[OPTIONS_ERROR_BYTES];
 		autofree char *name = strdup(path);
 		if (!name)

@@ -50,9 +50,10 @@ struct option_spec {
 	const char *name; /* "spool-bytes"; the key in the file is the same */
 	char short_name;  /* 0: none */
 	enum option_kind kind;
-	size_t offset;              /* of the member in the target struct */
-	const char *fallback;       /* as the user would type it; NULL: zero */
-	uint64_t min, max;          /* of numbers, durations and bytes; both 0: any */
+	size_t offset;         /* of the member in the target struct */
+	const char *fallback;  /* as the user would type it; NULL: zero */
+	uint64_t min, max;     /* of numbers, durations and bytes; both 0: any */
+	const char *range_why; /* why min and max are what they are, for who meets them; NULL */
 	const char *const *choices; /* OPTION_ENUM, NULL-terminated */
 	const char *value_name;     /* "HZ" in --help */
 	const char *help;           /* one sentence, or several: wrapped by --help */

@@ -74,6 +74,9 @@ static int cases_text(const struct retention_reading *reading, const struct conf
 static void cases_put_json(const struct config_node *node, struct json_writer *json)
 {
 	switch (config_node_kind(node)) {
+	case CONFIG_NULL:
+		json_write_null(json);
+		return;
 	case CONFIG_SCALAR:
 		json_text(json, config_node_text(node));
 		return;

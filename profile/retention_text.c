@@ -78,7 +78,11 @@ int retention_read_text(const struct retention_reading *reading, const struct co
 		return 0;
 	const char *text = config_node_text(node);
 	if (!text)
-		return retention_refuse(reading, node, key, "write plain text here");
+		return retention_refuse(reading, node, key,
+		        config_node_kind(node) == CONFIG_NULL
+		                ? "has no value (nothing, ~ and null are none to YAML); write one, "
+		                  "or take the line out"
+		                : "write plain text here");
 	if (strlen(text) > bytes_max)
 		return retention_refuse(
 		        reading, node, key, "longer than %zu bytes; write less", bytes_max);
@@ -286,8 +290,7 @@ static int retention_list(const struct retention_reading *reading, const struct 
 	if (r < 0)
 		return r;
 	/* `policies:` with nothing behind it is an empty list. */
-	const char *text = config_node_text(list);
-	if (text && !*text) {
+	if (config_node_kind(list) == CONFIG_NULL) {
 		*ret_list = NULL;
 		return 0;
 	}

@@ -144,25 +144,20 @@ static const char *diff_mark(const struct function *function)
 	return "";
 }
 
-/* B against A as rates, in percent; false when A is nothing. */
-static bool diff_relative(const uint64_t value[2], const uint64_t whole[2], double *ret_percent)
+bool diff_ratio(const uint64_t value[2], const uint64_t whole[2], double *ret_ratio)
 {
 	if (value[0] == 0 || whole[0] == 0 || whole[1] == 0)
 		return false;
 	double a = (double)value[0] / (double)whole[0];
 	double b = (double)value[1] / (double)whole[1];
-	*ret_percent = 100.0 * (b / a - 1.0);
+	*ret_ratio = b / a;
 	return true;
 }
 
-static void diff_put_relative(
-        struct text_table *table, const uint64_t value[2], const uint64_t whole[2])
+void diff_put_change(struct text_table *table, const uint64_t value[2], const uint64_t whole[2])
 {
-	double percent;
-	if (diff_relative(value, whole, &percent))
-		text_table_printf(table, "%+.1f %%", percent);
-	else
-		text_table_put(table, "-");
+	double ratio;
+	text_table_put(table, diff_ratio(value, whole, &ratio) ? units_change(ratio).text : "-");
 }
 
 static const char *diff_color(double change)
@@ -188,7 +183,7 @@ static void diff_put_row(const struct diff *diff, const struct function *functio
 		else
 			text_table_put(table, units_value(unit, value[side]).text);
 	}
-	diff_put_relative(table, value, diff->rate.whole);
+	diff_put_change(table, value, diff->rate.whole);
 	text_table_color(table, diff_color(functions_change(function, diff->rate)));
 	text_table_put(table, diff_mark(function));
 	if (wide) {
@@ -229,7 +224,7 @@ double diff_part(uint64_t part, uint64_t whole)
 static void diff_put_verdict(const struct diff *diff, struct buf *to)
 {
 	const uint64_t value[2] = { diff->source->sides[0].value, diff->source->sides[1].value };
-	double percent;
+	double ratio;
 	if (diff->has_rate) {
 		double a = 1e3 * diff_part(value[0], diff->rate.whole[0]);
 		double b = 1e3 * diff_part(value[1], diff->rate.whole[1]);
@@ -237,8 +232,8 @@ static void diff_put_verdict(const struct diff *diff, struct buf *to)
 		if (change > -0.05 && change < 0.05)
 			change = 0; /* never "-0.0" */
 		buf_printf(to, "B - A: %+.1f mcores per %s", change, report_watched(diff->source));
-		if (diff_relative(value, diff->rate.whole, &percent))
-			buf_printf(to, " (%+.1f %%)", percent);
+		if (diff_ratio(value, diff->rate.whole, &ratio))
+			buf_printf(to, " (%s)", units_change(ratio).text);
 		buf_printf(to, "; ");
 	}
 	buf_printf(to, "no significance yet: these are point estimates\n");
@@ -306,7 +301,7 @@ static void diff_put_csv(const struct diff *diff, struct buf *to)
 	for (uint32_t i = 0; i < diff->shown; i++) {
 		const struct function *function = functions_get(diff->functions, i);
 		const uint64_t *value = diff_values(diff, function);
-		double percent;
+		double ratio;
 		text_put_csv(to, names_function(diff->names, function->name));
 		buf_put_u8(to, ',');
 		text_put_csv(to, names_module(diff->names, function->name));
@@ -322,8 +317,8 @@ static void diff_put_csv(const struct diff *diff, struct buf *to)
 			        1e3 * diff_part(value[1], diff->rate.whole[1]));
 		else
 			buf_printf(to, ",,");
-		if (diff_relative(value, diff->rate.whole, &percent))
-			buf_printf(to, "%.6f", percent / 100);
+		if (diff_ratio(value, diff->rate.whole, &ratio))
+			buf_printf(to, "%.6f", ratio - 1);
 		buf_printf(to, ",%s\n", diff_mark(function));
 	}
 }
@@ -333,7 +328,7 @@ static void diff_json_row(
 {
 	static const char *const sides[] = { "a", "b" };
 	const uint64_t *value = diff_values(diff, function);
-	double percent;
+	double ratio;
 
 	json_object_begin(json);
 	json_key_text(json, "function", names_function(diff->names, function->name));
@@ -355,8 +350,8 @@ static void diff_json_row(
 	else
 		json_write_null(json);
 	json_key(json, "change");
-	if (diff_relative(value, diff->rate.whole, &percent))
-		json_double(json, percent / 100);
+	if (diff_ratio(value, diff->rate.whole, &ratio))
+		json_double(json, ratio - 1);
 	else
 		json_write_null(json);
 	json_key_text(json, "mark", diff_mark(function));

@@ -435,14 +435,22 @@ static uint64_t diff_group_whole(
 	return groups->has_rate ? group->coverage_ns[side] : groups->whole[side];
 }
 
+static void diff_group_wholes(
+        const struct diff_groups *groups, const struct diff_group *group, uint64_t ret_whole[2])
+{
+	for (uint32_t side = 0; side < 2; side++)
+		ret_whole[side] = diff_group_whole(groups, group, side);
+}
+
 static bool diff_group_change(
         const struct diff_groups *groups, const struct diff_group *group, double *ret_change)
 {
-	double a = diff_part(group->value[0], diff_group_whole(groups, group, 0));
-	double b = diff_part(group->value[1], diff_group_whole(groups, group, 1));
-	if (!(a > 0) || diff_group_whole(groups, group, 1) == 0)
+	uint64_t whole[2];
+	double ratio;
+	diff_group_wholes(groups, group, whole);
+	if (!diff_ratio(group->value, whole, &ratio))
 		return false;
-	*ret_change = b / a - 1;
+	*ret_change = ratio - 1;
 	return true;
 }
 
@@ -470,8 +478,8 @@ static void diff_group_put_evidence(const struct diff_group *group, struct text_
 	else if (test->q < SPREAD_FDR)
 		text_table_printf(table, "%s (q %.2g)", verdict, test->q);
 	else
-		text_table_printf(table, "%s (q %.2g; %+.0f %% would have shown)", verdict, test->q,
-		        100 * expm1(test->smallest));
+		text_table_printf(table, "%s (q %.2g; %s would have shown)", verdict, test->q,
+		        units_change(exp(test->smallest)).text);
 }
 
 static void diff_groups_put_row(
@@ -479,25 +487,26 @@ static void diff_groups_put_row(
 {
 	const struct source *source = groups->diff->source;
 	AUTO_BUF name = { 0 };
-	double change;
+	uint64_t whole[2];
+	diff_group_wholes(groups, group, whole);
 	for (uint32_t side = 0; side < 2; side++) {
-		uint64_t whole = diff_group_whole(groups, group, side);
 		if (groups->has_rate)
-			text_table_put(table, units_millicores(group->value[side], whole).text);
+			text_table_put(
+			        table, units_millicores(group->value[side], whole[side]).text);
 		else
-			text_table_put(table, units_percent(group->value[side], whole).text);
+			text_table_put(table, units_percent(group->value[side], whole[side]).text);
 		text_table_put(table, units_value(source->unit, group->value[side]).text);
 	}
-	if (diff_group_change(groups, group, &change))
-		text_table_printf(table, "%+.1f %%", 100 * change);
+	if (group->value[0] == 0 || group->value[1] == 0)
+		text_table_put(table, group->value[0] ? "gone" : "new");
 	else
-		text_table_put(table, "-");
+		diff_put_change(table, group->value, whole);
 	if (group->test.untested || *diff_group_mark(group))
 		text_table_put(table, "-");
 	else
-		text_table_printf(table, "%+.1f .. %+.1f %%",
-		        100 * expm1(group->test.effect - group->test.effect_error),
-		        100 * expm1(group->test.effect + group->test.effect_error));
+		text_table_printf(table, "%s .. %s",
+		        units_change(exp(group->test.effect - group->test.effect_error)).text,
+		        units_change(exp(group->test.effect + group->test.effect_error)).text);
 	if (groups->has_rate)
 		text_table_printf(table, "%+.1f mcores", 1000 * group->adds);
 	else

@@ -10,6 +10,7 @@
 #include "query/functions.h"
 #include "query/output.h"
 #include "query/source.h"
+#include "query/text.h"
 
 struct diff_args {
 	struct shared_args shared;
@@ -41,6 +42,10 @@ struct diff {
 /* Of the source's chosen rows. 0, or an exit code after complaining. */
 int diff_count(struct diff *diff, struct names *names, struct functions *functions);
 void diff_put_rows(const struct diff *diff, bool wide, const struct output *output, struct buf *to);
+/* Rate, or share, of B to that of A; false where A, or a whole, is nothing. */
+bool diff_ratio(const uint64_t value[2], const uint64_t whole[2], double *ret_ratio);
+/* The same as a cell. */
+void diff_put_change(struct text_table *table, const uint64_t value[2], const uint64_t whole[2]);
 /* part / whole, 0 of nothing. */
 double diff_part(uint64_t part, uint64_t whole);
 

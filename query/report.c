@@ -354,9 +354,9 @@ void report_put_warnings(const struct source *source, struct buf *to)
 	                   : 0;
 	if (load > 20 || load < -20)
 		buf_printf(to,
-		        "note: the load differs by %+.0f %%: shares may shift without any "
+		        "note: the load differs by %s: shares may shift without any "
 		        "function having changed\n",
-		        load);
+		        units_change(1 + load / 100).text);
 }
 
 bool report_has_recorded(const struct source *source)

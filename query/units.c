@@ -100,6 +100,18 @@ struct units_text units_millicores(uint64_t cpu_ns, uint64_t wall_ns)
 	return to;
 }
 
+struct units_text units_change(double ratio)
+{
+	struct units_text to = { "-" };
+	if (ratio > 1000)
+		snprintf(to.text, sizeof(to.text), ">1000x");
+	else if (ratio >= 100)
+		snprintf(to.text, sizeof(to.text), "%.0fx", ratio);
+	else if (ratio >= 0)
+		snprintf(to.text, sizeof(to.text), "%+.1f %%", 100 * (ratio - 1));
+	return to;
+}
+
 struct units_text units_time(uint64_t unix_ns)
 {
 	struct units_text to = { "-" };

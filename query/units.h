@@ -30,5 +30,11 @@ struct units_text units_percent(uint64_t part, uint64_t whole);
 struct units_text units_cores(uint64_t cpu_ns, uint64_t wall_ns);
 struct units_text units_millicores(uint64_t cpu_ns, uint64_t wall_ns);
 
+/*
+ * B against A, 1 for nothing changed: "+25.0 %", "150x" from a hundred times on, and ">1000x", as
+ * more digits of what was next to nothing would mean nothing.
+ */
+struct units_text units_change(double ratio);
+
 /* 2025-03-01T10:00:00Z */
 struct units_text units_time(uint64_t unix_ns);

@@ -7,6 +7,7 @@ that it is more than chance; groups on one side only are said to be.
 import csv
 import io
 import os
+import re
 
 from lib_fleet import Aggregator, check, run
 
@@ -81,6 +82,7 @@ def diff_by_region(fleet):
     text = fleet.cli(aggregator.address, "diff", *SIDES, *HOUR, "--by", "region", "--limit", "1")
     check("more (q" in text and "only in A" in text and 'region="sa"' in text, text)
     check("all 4 groups shown" in text and "2 tested over instances" in text and "1 of 3 functions shown" in text, text)
+    check(re.search(r"\bnew\b.*only in B", text) and re.search(r"\bgone\b.*only in A", text), text)
     two = diff("--groups", "2", "--limit", "1")
     check(len(two["groups"]) == 2 and two["groups_cut"] == {"shown": 2, "of": 4}, two["groups_cut"])
     rows = list(csv.DictReader(io.StringIO(
@@ -113,6 +115,19 @@ def diff_by_region(fleet):
                       "--b-to", "2026-01-02T00:40:00Z", "--by", "region")
     check(pair["significance"]["paired"] == 1 and answer["significance"]["paired"] == 0, pair["significance"])
     check(pair["groups"][0]["verdict"] == "more" and pair["groups"][0]["change"] < 0.03, pair["groups"])
+
+    # What is next to nothing on one side: no percent of nine digits, neither in the table nor in what could be seen.
+    for version, values in enumerate(([1, 2], [3000000, 2000000]), 1):
+        for i, value in enumerate(values):
+            path = os.path.join(fleet.dir, f"dust{version}{i}.folded")
+            with open(path, "w", encoding="ascii") as file:
+                file.write(f"main;parse {value}\n")
+            fleet.cli(aggregator.address, "import", path, "--type", "cpu", "--label", "region=dust", "--label",
+                      f"version={version}", "--label", f"instance=dust{version}{i}", "--at", "2026-01-03T00:00:00Z",
+                      "--duration", "10s")
+    dust = fleet.cli(aggregator.address, "diff", *SIDES, "--by", "region", "--from", "2026-01-03T00:00:00Z", "--to",
+                     "2026-01-03T01:00:00Z")
+    check(">1000x" in dust and not re.search(r"\d{6,}(\.\d+)? %", dust), dust)
 
     # Two labels; a group that is one instance; and swapped sides.
     both = diff("--by", "region,version")

@@ -109,7 +109,8 @@ def start_of(days):
 
 def tenants_have_a_safety_stop_each(fleet):
     aggregator = Aggregator(fleet, data=os.path.join(fleet.dir, "tenants"),
-                            options=["--retention-every", "300ms", "--retention-delay", "1h", "--late-max", "30d"])
+                            options=["--retention-every", "300ms", "--retention-delay", "1h", "--late-max", "30d",
+                                     "--retention-grace", "1s"])
     address = aggregator.address
     # Little of the whole is acme's, and most of that is old; all that globex has is new.
     push(aggregator, "acme", "--rows", "30", "--duration", "20m", "--start", start_of(9), "--seed", "1")
@@ -130,8 +131,8 @@ def tenants_have_a_safety_stop_each(fleet):
     check(total(fleet, address) == total(fleet, address, "cpu"), "nothing was done")
     before = fleet.json(address, "usage", "--by", "tenant")["bytes"]
 
-    # Enforced by itself it stops as well, says so, and goes on when it was put right.
-    fleet.cli(address, "retention", "set", "-f", policy, "--yes", "--now", "--confirm", str(plan["windows_now"]))
+    # Enforced by itself when its grace is over it stops as well, says so, and goes on when it was put right.
+    fleet.cli(address, "retention", "set", "-f", policy, "--yes")
     status = wait_for("the stop", lambda: "acme" in fleet.json(address, "retention", "status", status=None).get("stop", "") and
                       fleet.json(address, "retention", "status", status=3))
     check("more than half" in status["stop"], status)

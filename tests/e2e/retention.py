@@ -155,6 +155,17 @@ def a_policy_is_planned_applied_and_undone(fleet, address):
     number = re.search(r"--confirm (\d+)", fleet.stderr).group(1)
     fleet.cli(address, "retention", "set", "-f", shorter, "--now", "--yes", "--confirm", number + "0", status=2)
     fleet.cli(address, "retention", "set", "-f", shorter, "--now", "--yes", "--confirm", number)
+
+    # That was the second word: a plan of these policies, and applying it, ask for no other one.
+    plan = fleet.json(address, "retention", "plan")
+    check(plan["windows_now"] == int(number) and plan["needs_confirm"] == "", plan)
+    done = fleet.json(address, "retention", "apply", "--plan", plan["plan"], "--yes")
+    check(done["bytes"] == plan["bytes_now"] > 0, done)
+    fleet.cli(address, "retention", "undo", *map(str, done["runs"]))
+    check(cart(fleet, address) == before, "all of it is back once more")
+    # What is back is for a word of its own.
+    again = fleet.json(address, "retention", "plan")
+    check("more than a fifth" in again["needs_confirm"], again)
     fleet.cli(address, "retention", "set", "-f", policies, "--yes")
 
     # A plan is bound to the policies it was made of.

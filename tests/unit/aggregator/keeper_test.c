@@ -263,6 +263,39 @@ static void too_much_at_once_waits_for_a_second_word(void **state)
 	world_free(world);
 }
 
+static void what_was_confirmed_with_the_policies_does_not_stop_again(void **state)
+{
+	static const uint32_t ages[] = { 1, 8, 9 };
+	struct world *world = world_new(ages, COUNT_OF(ages));
+	set_policies(world, ALL_GOES, false);
+	assert_int_equal(keeper_turn(world->keeper), -EAGAIN);
+	uint64_t bytes = keeper_state(world->keeper).overdue_bytes;
+	assert_true(bytes > 0);
+
+	/* Less than what goes was meant: it stops, and says that it is more. */
+	CHECK_OK(keeper_confirm_set(
+	        world->keeper, (struct keeper_confirmed){ 100, bytes - 1 }, &me));
+	assert_int_equal(keeper_turn(world->keeper), -EAGAIN);
+	assert_non_null(strstr(world->keeper->stop, "it has become more"));
+	assert_int_equal(last_run(world), 0);
+
+	/* Other policies are not those that were confirmed. */
+	CHECK_OK(keeper_confirm_set(world->keeper, (struct keeper_confirmed){ 100, bytes }, &me));
+	set_policies(world, ALL_GOES, false);
+	assert_int_equal(keeper_turn(world->keeper), -EAGAIN);
+
+	/* Over a restart; and once it was done the next time stops again. */
+	CHECK_OK(keeper_confirm_set(world->keeper, (struct keeper_confirmed){ 100, bytes }, &me));
+	assert_false(*world->keeper->stop);
+	world_close(world);
+	world_open(world);
+	assert_int_equal(world->keeper->confirmed.bytes, bytes);
+	CHECK_OK(keeper_turn(world->keeper));
+	assert_true(last_run(world) > 0);
+	assert_int_equal(world->keeper->confirmed.windows, 0);
+	world_free(world);
+}
+
 static void a_clock_that_jumped_waits_for_a_second_word(void **state)
 {
 	static const uint32_t ages[] = { 1, 2, 3, 4, 5, 6, 6, 6 };
@@ -421,6 +454,7 @@ int main(void)
 		cmocka_unit_test(too_many_changes_within_the_grace_are_told_from_a_full_disk),
 		cmocka_unit_test(a_hold_brings_back_what_is_hidden_and_keeps_it),
 		cmocka_unit_test(too_much_at_once_waits_for_a_second_word),
+		cmocka_unit_test(what_was_confirmed_with_the_policies_does_not_stop_again),
 		cmocka_unit_test(a_clock_that_jumped_waits_for_a_second_word),
 		cmocka_unit_test(policies_holds_and_graces_survive_a_restart),
 		cmocka_unit_test(a_document_without_its_run_is_taken_away),

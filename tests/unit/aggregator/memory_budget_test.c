@@ -76,6 +76,30 @@ static void what_does_not_fit_is_refused_by_name(void **state)
 	}
 }
 
+/* The bound that the option is held to, and what the parts need, are one number. */
+static void the_least_that_is_allowed_fits(void **state)
+{
+	(void)state;
+	struct aggregator_config config;
+	struct memory_budget budget;
+	char error[512];
+	const struct option_spec *spec = aggregator_option_table.options;
+	while (strcmp(spec->name, "memory") != 0)
+		spec++;
+	CHECK_OK(options_init(&aggregator_option_table, &config));
+	config.memory = spec->min;
+	CHECK_OK(memory_budget_divide(&config, &budget, error, sizeof(error)));
+	config.memory = spec->min - 1;
+	assert_int_equal(memory_budget_divide(&config, &budget, error, sizeof(error)), -EINVAL);
+	CHECK(strstr(error, "76 MiB are too few: the parts need 77 MiB"));
+	config.memory = spec->min;
+	config.query_threads = 4;
+	assert_int_equal(memory_budget_divide(&config, &budget, error, sizeof(error)), -EINVAL);
+	CHECK(strstr(error, "77 MiB are too few: the parts need 85 MiB") &&
+	        strstr(error, "query-threads"));
+	options_fini(&aggregator_option_table, &config);
+}
+
 static void without_a_number_it_is_half_of_what_there_is(void **state)
 {
 	(void)state;
@@ -93,6 +117,7 @@ int main(void)
 		cmocka_unit_test(shares_of_any_total_are_within_it),
 		cmocka_unit_test(what_is_named_is_kept_and_the_others_share_the_rest),
 		cmocka_unit_test(what_does_not_fit_is_refused_by_name),
+		cmocka_unit_test(the_least_that_is_allowed_fits),
 		cmocka_unit_test(without_a_number_it_is_half_of_what_there_is),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -52,7 +52,7 @@ static void tree_has_the_shape_of_the_text(void **state)
 	assert_string_equal(config_node_text(config_node_item(config_node_item(deep, 1), 0)), "2");
 	assert_int_equal(config_node_line(deep), 7);
 	assert_string_equal(config_node_text(config_node_find(root, "folded")), "two lines\n");
-	assert_string_equal(config_node_text(config_node_find(root, "empty")), "");
+	assert_int_equal(config_node_kind(config_node_find(root, "empty")), CONFIG_NULL);
 	assert_null(config_node_find(root, "nothing"));
 	assert_null(config_node_find(label, "region=eu"));
 }
@@ -67,6 +67,28 @@ static void empty_text_has_no_root(void **state)
 		CHECK_OK(parse(texts[i], strlen(texts[i]), &config, error));
 		assert_null(config_root(config));
 	}
+}
+
+static void null_is_no_text_unless_it_is_quoted(void **state)
+{
+	static const char text[] =
+	        "a: ~\nb:\nc: null\nd: [Null, NULL]\ne: \"~\"\nf: ''\ng: nullo\n";
+	AUTO(config) config = NULL;
+	char error[256];
+	CHECK_OK(parse(text, strlen(text), &config, error));
+	const struct config_node *root = config_root(config);
+	for (const char *key = "abc"; *key; key++) {
+		const char name[] = { *key, '\0' };
+		const struct config_node *node = config_node_find(root, name);
+		assert_int_equal(config_node_kind(node), CONFIG_NULL);
+		assert_null(config_node_text(node));
+	}
+	const struct config_node *list = config_node_find(root, "d");
+	for (uint32_t i = 0; i < 2; i++)
+		assert_int_equal(config_node_kind(config_node_item(list, i)), CONFIG_NULL);
+	assert_string_equal(config_node_text(config_node_find(root, "e")), "~");
+	assert_string_equal(config_node_text(config_node_find(root, "f")), "");
+	assert_string_equal(config_node_text(config_node_find(root, "g")), "nullo");
 }
 
 static void wrong_text_is_refused_with_its_line(void **state)
@@ -165,6 +187,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(tree_has_the_shape_of_the_text),
 		cmocka_unit_test(empty_text_has_no_root),
+		cmocka_unit_test(null_is_no_text_unless_it_is_quoted),
 		cmocka_unit_test(wrong_text_is_refused_with_its_line),
 		cmocka_unit_test(size_depth_and_count_are_bounded),
 		cmocka_unit_test(file_errors_name_the_file),

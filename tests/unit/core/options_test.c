@@ -437,6 +437,16 @@ static void wrong_files_are_told_with_line_and_remedy(void **state)
 		{ "hz: 0\n", "1: hz: 0 is out of range; write 1 to 10000" },
 		{ "\nhz: x\n", "2: hz: \"x\" is not a whole number; write digits alone" },
 		{ "hertz: 3\n", "1: hertz: unknown key; `profleet demo --help` lists them" },
+		{ "hz: 7\nname: ~\n",
+		        "2: name: has no value (nothing, ~ and null are none to YAML); write one, "
+		        "or take the line out" },
+		{ "name:\n", "1: name: has no value (nothing, ~ and null are none to YAML); write "
+		             "one, or take the line out" },
+		{ "hz: null\n", "1: hz: has no value (nothing, ~ and null are none to YAML); "
+		                "write one, or take the line out" },
+		{ "label:\n- a=1\n- NULL\n",
+		        "3: label: has no value (nothing, ~ and null are none to YAML); write one, "
+		        "or take the line out" },
 		{ "lable: [a]\n", "1: lable: unknown key; did you mean label?" },
 		{ "config: x\n",
 		        "1: config: belongs on the command line; take it out of the file" },

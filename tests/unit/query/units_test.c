@@ -1,5 +1,7 @@
 /* Numbers for people: thresholds between units, three digits, nothing divided by nothing. */
 
+#include <math.h>
+
 #include "tests/lib/test.h"
 
 #include "query/units.h"
@@ -55,6 +57,28 @@ static void bytes_are_counted_in_steps_of_1024(void **state)
 		assert_string_equal(units_bytes(cases[i].bytes).text, cases[i].text);
 }
 
+static void changes_are_bounded(void **state)
+{
+	static const struct {
+		double ratio;
+		const char *text;
+	} cases[] = {
+		{ 0, "-100.0 %" },
+		{ 0.9, "-10.0 %" },
+		{ 1, "+0.0 %" },
+		{ 1.234, "+23.4 %" },
+		{ 99.99, "+9899.0 %" },
+		{ 100, "100x" },
+		{ 999.9, "1000x" },
+		{ 1000.1, ">1000x" },
+		{ 20802065.1, ">1000x" },
+		{ INFINITY, ">1000x" },
+		{ NAN, "-" },
+	};
+	for (size_t i = 0; i < COUNT_OF(cases); i++)
+		assert_string_equal(units_change(cases[i].ratio).text, cases[i].text);
+}
+
 static void values_follow_the_unit_of_their_type(void **state)
 {
 	assert_string_equal(units_value("nanoseconds", 2000000).text, "2.00 ms");
@@ -85,6 +109,7 @@ int main(void)
 		cmocka_unit_test(counts_are_grouped_by_three),
 		cmocka_unit_test(durations_change_their_unit),
 		cmocka_unit_test(bytes_are_counted_in_steps_of_1024),
+		cmocka_unit_test(changes_are_bounded),
 		cmocka_unit_test(values_follow_the_unit_of_their_type),
 		cmocka_unit_test(a_part_of_nothing_is_a_dash),
 		cmocka_unit_test(times_are_utc),
