@@ -40,6 +40,7 @@ struct aggregator_config {
 	uint32_t generation_stacks;
 	uint32_t service_stacks;
 	uint64_t seal_size;
+	uint64_t seal_every_ns;
 	uint64_t late_max;
 	uint32_t shards;
 	uint32_t admin; /* enum admin_from */

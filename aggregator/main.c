@@ -44,7 +44,6 @@
 #define FILES_WANTED    65536
 /* An agent's interval, its sending, and a little for clocks that are not quite alike. */
 #define SEAL_GRACE_NS  (30 * NS_PER_S)
-#define SEAL_EVERY_MS  30000
 #define HEADS_EVERY_MS 1000
 #define SEAL_LATE_NS   (600 * NS_PER_S)
 /* About what one costs in memory, to divide a budget: a node with its part of frames and names, a
@@ -282,7 +281,7 @@ static int aggregator_open_workers(struct aggregator *aggregator)
 		                .clock = clock_real(),
 		                .grace_ns = SEAL_GRACE_NS,
 		                .roll_grace_ns = config->roll_grace_ns,
-		                .every_ms = SEAL_EVERY_MS,
+		                .every_ms = (uint32_t)(config->seal_every_ns / NS_PER_MS),
 		                .heads_every_ms = HEADS_EVERY_MS,
 		                .idle_bytes_max = aggregator->budget.idle_heap,
 		        },

@@ -15,7 +15,7 @@ import subprocess
 import time
 import urllib.request
 
-from lib_fleet import BIN, Aggregator, check, run, wait_for, write
+from lib_fleet import BIN, Aggregator, await_rollups, check, run, wait_for, write
 
 DAY = 86400
 RANGE = ["--from", "now-90d"]
@@ -82,16 +82,14 @@ def rows(fleet, address, *by):
     return fleet.json(address, "usage", "--by", ",".join(by), "--top", "0")["rows"]
 
 
-def sealed(fleet, address):
-    wait_for("every window to be sealed",
-             lambda: all(row["state"] == "kept" for row in rows(fleet, address, "state")), 120)
-
-
-def filled(fleet, address, days):
-    """Days of hours and the day have to be made, or a plan is old before it is applied."""
-    sealed(fleet, address)
-    wait_for("the days to be rolled up", lambda: sum(row["units"] for row in rows(fleet, address, "tier")
-                                                     if row["tier"] == "1d") >= days, 120)
+def filled(fleet, data, days, pushes, options=(), env=None):
+    """A store with what these pushes bring. Days of hours and the day have to be made, or a plan is old before it is applied."""
+    aggregator = Aggregator(fleet, data=os.path.join(fleet.dir, data), options=[*options, *Aggregator.FILLING], env=env)
+    for tenant, *more in pushes:
+        push(aggregator, tenant, *more)
+    aggregator = aggregator.again([*options, *Aggregator.SEALING])
+    await_rollups(fleet, aggregator.address, days)
+    return aggregator
 
 
 def total(fleet, address, selector="cpu"):
@@ -108,15 +106,13 @@ def start_of(days):
 
 
 def tenants_have_a_safety_stop_each(fleet):
-    aggregator = Aggregator(fleet, data=os.path.join(fleet.dir, "tenants"),
-                            options=["--retention-every", "300ms", "--retention-delay", "1h", "--late-max", "30d",
-                                     "--retention-grace", "1s"])
-    address = aggregator.address
     # Little of the whole is acme's, and most of that is old; all that globex has is new.
-    push(aggregator, "acme", "--rows", "30", "--duration", "20m", "--start", start_of(9), "--seed", "1")
-    push(aggregator, "acme", "--rows", "10", "--duration", "10m", "--start", start_of(2), "--seed", "2")
-    push(aggregator, "globex", "--rows", "600", "--duration", "1h", "--start", start_of(2), "--seed", "3")
-    filled(fleet, address, 4)
+    aggregator = filled(fleet, "tenants", 4, [
+        ("acme", "--rows", "30", "--duration", "20m", "--start", start_of(9), "--seed", "1"),
+        ("acme", "--rows", "10", "--duration", "10m", "--start", start_of(2), "--seed", "2"),
+        ("globex", "--rows", "600", "--duration", "1h", "--start", start_of(2), "--seed", "3"),
+    ], ["--retention-every", "300ms", "--retention-delay", "1h", "--late-max", "30d", "--retention-grace", "1s"])
+    address = aggregator.address
     by_tenant = {row["tenant"]: row["bytes"] for row in rows(fleet, address, "tenant")}
     check(set(by_tenant) == {"acme", "globex"} and by_tenant["acme"] * 5 < by_tenant["globex"], by_tenant)
     policy = write(fleet, "acme.yaml", "name: acme\nselector: '{tenant=\"acme\"}'\n"
@@ -193,11 +189,9 @@ def tenants(fleet):
 
 
 def what_was_erased_does_not_come_back(fleet):
-    options = ["--retention-every", "300ms", "--retention-delay", "1s"]
-    aggregator = Aggregator(fleet, data=os.path.join(fleet.dir, "erased"), options=options)
+    aggregator = filled(fleet, "erased", 2, [("", "--rows", "20", "--duration", "10m", "--start", start_of(2))],
+                        ["--retention-every", "300ms", "--retention-delay", "1s"])
     address = aggregator.address
-    push(aggregator, "", "--rows", "20", "--duration", "10m", "--start", start_of(2))
-    filled(fleet, address, 2)
     would = fleet.json(address, "retention", "forget", '{service="cart"}')
     done = fleet.json(address, "retention", "forget", '{service="cart"}', "--yes", "--confirm", str(would["rows"]))
     wait_for("it to be erased", lambda: not fleet.json(address, "retention", "status")["runs"])
@@ -209,11 +203,9 @@ def what_was_erased_does_not_come_back(fleet):
 
 def a_clock_that_jumps_stops_what_removes(fleet):
     shim = Shim(fleet)
-    aggregator = Aggregator(fleet, data=os.path.join(fleet.dir, "clock"), env=shim.env,
-                            options=["--retention-every", "300ms"])
+    aggregator = filled(fleet, "clock", 2, [("", "--rows", "20", "--duration", "10m", "--start", start_of(2))],
+                        ["--retention-every", "300ms"], env=shim.env)
     address = aggregator.address
-    push(aggregator, "", "--rows", "20", "--duration", "10m", "--start", start_of(2))
-    filled(fleet, address, 2)
     policy = write(fleet, "month.yaml", "name: month\nselector: '{}'\n"
                                         "tiers: { detail: 30d, 10m: 30d, 1h: 30d, 1d: 30d }\n")
     fleet.cli(address, "retention", "set", "-f", policy, "--yes", "--now")
@@ -259,10 +251,8 @@ def on_terminal(address, *argv):
 
 def deletion_says_how_far_it_is(fleet):
     shim = Shim(fleet)
-    data = os.path.join(fleet.dir, "far")
-    aggregator = Aggregator(fleet, data=data)
-    push(aggregator, "", "--rows", "20", "--duration", "4h", "--start", start_of(2))
-    filled(fleet, aggregator.address, 2)
+    aggregator = filled(fleet, "far", 2, [("", "--rows", "20", "--duration", "4h", "--start", start_of(2))])
+    data = aggregator.data
     aggregator.stop()
     # Opened anew, so that nothing of it is in memory.
     slow = Aggregator(fleet, data=data, env=shim.env, options=["--block-cache", "4MiB"])

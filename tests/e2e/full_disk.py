@@ -115,10 +115,14 @@ def a_full_disk_at_each_of_them(fleet):
     needs_root()
     disk = Disk(fleet)
     data = os.path.join(disk.mount, "data")
-    aggregator = Aggregator(fleet, data=data, options=["--roll-grace", "1d"])
+    # Time enough to fill a disk that was left room to start on, before the first turn.
+    turns = ["--seal-every", "10s"]
+    aggregator = Aggregator(fleet, data=data, options=["--roll-grace", "1d", *Aggregator.FILLING])
     total = fill_store(fleet, aggregator.address, (0.5, 3, 6))
 
     # Sealing: the batches are there, and no file can be made of them.
+    disk.fill(8 << 20)
+    aggregator = aggregator.again(["--roll-grace", "1d", *turns])
     disk.fill()
     wait_for("a seal that fails", lambda: metric(aggregator, "seal_failures_total") > 0)
     print("sealing:", says_where(aggregator, disk))
@@ -132,7 +136,7 @@ def a_full_disk_at_each_of_them(fleet):
     # Rolling up: half a day ago waits for its hour.
     disk.fill(8 << 20)
     aggregator = Aggregator(fleet, data=data, options=["--roll-grace", "1s", "--retention-every", "200ms",
-                                                       "--retention-grace", "0s", "--retention-delay", "1s"])
+                                                       "--retention-grace", "0s", "--retention-delay", "1s", *turns])
     address = aggregator.address
     disk.fill()
     wait_for("a rollup that fails", lambda: metric(aggregator, "roll_failures_total") > 0)

@@ -96,14 +96,24 @@ class Program:
 
 
 class Aggregator(Program):
+    # While several imports fill a window nothing may be sealed: what comes for it afterwards waits ten minutes.
+    FILLING = ("--seal-every", "10m")
+    SEALING = ("--seal-every", "200ms")
+
     def __init__(self, fleet, data=None, listen="tcp://127.0.0.1:0", options=(), netns=None, env=None,
                  user=None):
         self.data = data or os.path.join(fleet.dir, "data")
+        self.env = env
         super().__init__(fleet, "aggregator",
                          [f"{BIN}/profleet-aggregator", "--data", self.data, "--listen", listen,
                           "--http", "127.0.0.1:0", *options], netns=netns, env=env, user=user)
         self.address = re.search(r"tcp://\S+", self.ready_text).group(0)
         self.http = re.search(r"http://\S+", self.ready_text).group(0)
+
+    def again(self, options=()):
+        """Another one on the same folder, once this one has stopped well."""
+        check(self.stop() == 0, "the aggregator stops with 0")
+        return Aggregator(self.fleet, data=self.data, options=options, env=self.env)
 
 
 class Agent(Program):
@@ -178,6 +188,17 @@ class Fleet:
             stack, value = line.rsplit(" ", 1)
             rows[stack] = rows.get(stack, 0) + int(value)
         return rows
+
+
+def await_rollups(fleet, address, days):
+    """Every window sealed and so many days made: a plan is bound to what there is, and days are rolled up last."""
+
+    def units_by(column):
+        rows = fleet.json(address, "usage", "--by", column, "--top", "0")["rows"]
+        return {row[column]: row["units"] for row in rows}
+
+    wait_for("every window to be sealed", lambda: set(units_by("state")) == {"kept"}, 120)
+    wait_for("the days to be rolled up", lambda: units_by("tier").get("1d", 0) >= days, 120)
 
 
 def needs_root():

@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import time
 
-from lib_fleet import BIN, Aggregator, check, run, wait_for, write
+from lib_fleet import BIN, Aggregator, await_rollups, check, run, write
 
 DAY = 86400
 LONG = ["--from", "now-90d"]
@@ -30,12 +30,6 @@ def fill(fleet, address):
         fleet.cli(address, "import", stacks, "--format", "folded", "--type", "cpu", "--label", f"service={service}",
                   "--label", f"version={version}", "--label", f"instance={service}-{instance}", "--at",
                   str(at), "--duration", "10s")
-    wait_for("every window to be sealed",
-             lambda: all(row["state"] == "kept" for row in
-                         fleet.json(address, "usage", "--by", "state", "--top", "0")["rows"]), 120)
-    wait_for("the days to be rolled up",
-             lambda: sum(row["units"] for row in fleet.json(address, "usage", "--by", "tier", "--top", "0")["rows"]
-                         if row["tier"] == "1d") == 3, 120)
     return now
 
 
@@ -167,8 +161,10 @@ def what_cannot_be_read_is_named(fleet, aggregator, minute):
 
 
 def test(fleet):
-    aggregator = Aggregator(fleet, options=["--retention-every", "1h"])
+    aggregator = Aggregator(fleet, options=["--retention-every", "1h", *Aggregator.FILLING])
     now = fill(fleet, aggregator.address)
+    aggregator = aggregator.again(["--retention-every", "1h", *Aggregator.SEALING])
+    await_rollups(fleet, aggregator.address, 3)
     holds_are_named_whole_or_not_at_all(fleet, aggregator.address)
     run_id = policies_say_whose_they_are(fleet, aggregator.address)
     old_sums_are_exported_whole(fleet, aggregator.address)

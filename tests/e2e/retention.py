@@ -12,7 +12,7 @@ import re
 import time
 import urllib.request
 
-from lib_fleet import Aggregator, check, run, wait_for, write
+from lib_fleet import Aggregator, await_rollups, check, run, wait_for, write
 
 DAY = 86400
 LONG = ["--from", "now-90d"]
@@ -30,7 +30,7 @@ policies:
 
 
 def fill(fleet, address):
-    """Windows of two services, some of them old."""
+    """Two services, some of it old."""
     stacks = write(fleet, "a.folded", "".join(f"main;f{i} {i + 1}\n" for i in range(50)))
     now = int(time.time()) // 600 * 600
     for days, services in ((1, ("cart", "web")), (2, ("web",)), (3, ("web",)), (9, ("cart", "web")),
@@ -38,13 +38,6 @@ def fill(fleet, address):
         for service in services:
             fleet.cli(address, "import", stacks, "--format", "folded", "--type", "cpu", "--label",
                       f"service={service}", "--label", "version=1.0", "--at", str(now - days * DAY), "--duration", "10s")
-    wait_for("every window to be sealed",
-             lambda: all(row["state"] == "kept" for row in
-                         fleet.json(address, "usage", "--by", "state", "--top", "0")["rows"]), 120)
-    # A plan is bound to what there is, so what is being made must be made: the days are rolled up last.
-    wait_for("every day to be rolled up",
-             lambda: sum(row["units"] for row in fleet.json(address, "usage", "--by", "tier", "--top", "0")["rows"]
-                         if row["tier"] == "1d") == 8, 120)
 
 
 def metric(aggregator, name):
@@ -297,12 +290,13 @@ def who_may_not_is_told_so(fleet):
 
 def retention_does_what_it_says(fleet):
     options = ["--retention-every", "300ms", "--retention-grace", "1h"]
-    aggregator = Aggregator(fleet, options=options)
+    aggregator = Aggregator(fleet, options=[*options, *Aggregator.FILLING])
     fill(fleet, aggregator.address)
+    aggregator = aggregator.again([*options, *Aggregator.SEALING])
+    await_rollups(fleet, aggregator.address, 8)
     a_policy_is_planned_applied_and_undone(fleet, aggregator.address)
     a_hold_beats_policies_and_deletion(fleet, aggregator.address)
-    aggregator.stop()
-    aggregator = Aggregator(fleet, data=aggregator.data, options=[*options, "--retention-delay", "1s"])
+    aggregator = aggregator.again([*options, *Aggregator.SEALING, "--retention-delay", "1s"])
     what_is_hidden_is_erased_after_the_delay(fleet, aggregator)
     the_log_is_whole_until_a_byte_is_flipped(fleet, aggregator)
     who_may_not_is_told_so(fleet)
