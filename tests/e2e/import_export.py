@@ -3,6 +3,7 @@ folded and pprof files from empty to 100 MB, with everything that is awkward in 
 kept is refused or reported, never dropped in silence.
 
 # timeout: 900 s
+# holds: nothing
 """
 
 import os
