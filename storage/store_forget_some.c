@@ -412,9 +412,9 @@ static void forgetting_name_unit(struct forgetting *forgetting, uint32_t unit)
 	buf_put(&forgetting->items, &item, sizeof(item));
 }
 
-/* What would go, of a unit of which this share is to. */
-static void forgetting_count(
-        struct forgetting *forgetting, uint32_t number, uint64_t part, uint64_t whole)
+/* What would go, of a unit that has these parts and of which this share is to. */
+static void forgetting_count(struct forgetting *forgetting, uint32_t number, uint32_t parts,
+        uint64_t part, uint64_t whole)
 {
 	const struct window *window = &forgetting->sealed.window;
 	const struct window_unit *unit = &window->units[number];
@@ -422,10 +422,11 @@ static void forgetting_count(
 	forgetting_note_generation(forgetting, forgetting->sealed.generation->id);
 	double share = (double)part / (double)whole;
 	expired->units[window->level]++;
-	/* Rollups say how many rows they were made of: counted once, where the rows were. */
-	if (window->level == 0)
+	/* A unit says for ever how many rows it was made of: counted where they still are. */
+	if (parts & STORE_PART_DETAIL) {
 		expired->rows += (uint64_t)((double)unit->rows * share);
-	expired->bytes_detail += (uint64_t)((double)unit->bytes_detail * share);
+		expired->bytes_detail += (uint64_t)((double)unit->bytes_detail * share);
+	}
 	expired->bytes_sums += (uint64_t)((double)unit->bytes_sums * share);
 }
 
@@ -502,7 +503,7 @@ static int forgetting_look(struct forgetting *forgetting, bool is_parted, bool *
 		else if (share == FORGETTING_SOME && !can_part)
 			r = forgetting_keep_unit(forgetting, &has_dropped);
 		else if (is_dry_run)
-			forgetting_count(forgetting, i, part, whole);
+			forgetting_count(forgetting, i, there & ~hidden, part, whole);
 		else
 			forgetting_name_unit(forgetting, i);
 		if (share == FORGETTING_SOME && can_part && is_dry_run)

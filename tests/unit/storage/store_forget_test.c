@@ -159,6 +159,42 @@ static void a_matcher_of_the_tenant_tells_tenants_apart(void **state)
 	world_free(&world);
 }
 
+static int hide_detail_of_cart(void *owner, const struct store_inventory_unit *unit)
+{
+	struct store_expire_item *item = owner;
+	if (unit->window.from_ns == FIRST_NS && strcmp(unit->service, "cart") == 0)
+		*item = (struct store_expire_item){ unit->window, unit->unit, STORE_PART_DETAIL };
+	return 0;
+}
+
+/* What is announced is what goes: rows that policies have hidden or erased are no longer there. */
+static void rows_that_are_gone_are_not_announced(void **state)
+{
+	struct world world = world_new();
+	struct store_expire_item item;
+	struct store_run run = { .id = 1, .hidden_ns = 5, .erase_ns = 6, .note = "detail" };
+	struct store_expired hidden;
+	put(&world, "", 0);
+	put(&world, "", 1);
+	CHECK_OK(store_seal(world.store, FIRST_NS + 9 * WINDOW_NS));
+	assert_int_equal(forget(&world, "{service=\"cart\"}", NULL, true).sealed.rows, 2 * ROWS);
+	CHECK_OK(store_inventory(
+	        world.store, (struct store_inventory_options){ 0 }, hide_detail_of_cart, &item));
+	CHECK_OK(store_hide(world.store, &run, &item, 1, &hidden));
+	assert_int_equal(hidden.rows, ROWS);
+
+	struct store_forgotten would = forget(&world, "{service=\"cart\"}", NULL, true);
+	assert_int_equal(would.sealed.rows, ROWS);
+	CHECK_OK(store_erase(world.store, 1, NULL, &hidden));
+	would = forget(&world, "{service=\"cart\"}", NULL, true);
+	assert_int_equal(would.sealed.rows, ROWS);
+	struct store_forgotten gone = forget(&world, "{service=\"cart\"}", NULL, false);
+	assert_int_equal(gone.sealed.rows, would.sealed.rows);
+	assert_int_equal(gone.sealed.units[0], would.sealed.units[0]);
+	assert_int_equal(gone.sealed.bytes_detail, would.sealed.bytes_detail);
+	world_free(&world);
+}
+
 static uint32_t count_raw(const char *folder, const char *word)
 {
 	AUTO_BUF files = { 0 };
@@ -224,6 +260,7 @@ int main(void)
 		cmocka_unit_test(what_is_sealed_and_held_stays_and_is_counted),
 		cmocka_unit_test(a_whole_tenant_goes_but_for_what_is_held),
 		cmocka_unit_test(a_matcher_of_the_tenant_tells_tenants_apart),
+		cmocka_unit_test(rows_that_are_gone_are_not_announced),
 		cmocka_unit_test(nothing_of_it_is_in_the_files_when_its_generation_is_gone),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
