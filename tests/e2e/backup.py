@@ -9,6 +9,7 @@ import glob
 import json
 import os
 import re
+import shutil
 import subprocess
 import urllib.request
 
@@ -124,7 +125,10 @@ def verify_says_what_is_wrong(fleet):
     fill(fleet, aggregator.address, "cart")
     busy = verify(aggregator.data)
     check(busy.returncode == 5 and "in use" in busy.stderr, f"not while it is in use: {busy.returncode} {busy.stderr}")
+    fleet.cli(aggregator.address, "backup", "create", "elsewhere")
+    expected = fleet.folded(aggregator.address, "work", "--since", "1h")
     check(aggregator.stop() == 0, "the aggregator stops with 0")
+    elsewhere = shutil.copytree(os.path.join(aggregator.data, "backups", "elsewhere"), os.path.join(fleet.dir, "elsewhere"))
     good = verify(aggregator.data, "-o", "json")
     summary = json.loads(good.stdout)
     check(good.returncode == 0 and summary["findings"] == [] and summary["rows"] == 2000, f"all is well: {good.stdout}")
@@ -141,6 +145,16 @@ def verify_says_what_is_wrong(fleet):
     flip(largest, 200)
     check(verify(aggregator.data).returncode == 0, "and nothing was changed by looking")
     check(verify(os.path.join(fleet.dir, "nothing")).returncode == 5, "where there is none")
+
+    # What is damaged comes back as docs/operating/backup.md has it: away with the folder, the backup in its place.
+    flip(largest, 200)
+    os.rename(aggregator.data, aggregator.data + ".damaged")
+    restored = subprocess.run([f"{BIN}/profleet-aggregator", "--data", aggregator.data, "--restore", elsewhere],
+                              capture_output=True, text=True, check=False, timeout=120)
+    check(restored.returncode == 0, restored.stderr)
+    again = Aggregator(fleet, data=aggregator.data)
+    check(fleet.folded(again.address, "work", "--since", "1h") == expected != {}, "all of it is back")
+    check(again.stop() == 0, "it stops with 0")
 
 
 if __name__ == "__main__":

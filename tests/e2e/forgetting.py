@@ -1,6 +1,7 @@
 """Forgetting as an operator types it, with tenants: how far a deletion is, the safety stops where one tenant is half of
 the bytes and where the clock jumps, undo before and after erasure, what is left of a tenant that was deleted, and
-a log of changes whose end was cut off.
+a log of changes whose end was cut off. What comes late for a sealed window is kept, what is older is refused; and
+what is very old is told apart by functions alone.
 
 # timeout: 300 s
 """
@@ -18,6 +19,7 @@ import urllib.request
 from lib_fleet import BIN, Aggregator, await_rollups, check, run, wait_for, write
 
 DAY = 86400
+PERIOD_NS = 20408163
 RANGE = ["--from", "now-90d"]
 
 # Reads of tables wait a moment, and the clock is off, as long as a file says so.
@@ -72,10 +74,17 @@ class Shim:
         self.env = {"LD_PRELOAD": ":".join(sanitizers + [so]), "READS_WAIT": self.waits, "CLOCK_OFF": self.off}
 
 
-def push(aggregator, tenant, *more):
-    """Reports of agents of a tenant."""
-    subprocess.run([f"{BIN}/bench.fleet", "--aggregator", aggregator.address, "--tenant", tenant, "--services", "2",
-                    "--instances", "4", "--pool", "2000", "--agents", "2", *more], check=True, stdout=subprocess.DEVNULL)
+def push(aggregator, tenant, *more, status=0):
+    """Reports of agents of a tenant; what was printed."""
+    done = subprocess.run([f"{BIN}/bench.fleet", "--aggregator", aggregator.address, "--tenant", tenant, "--services", "2",
+                           "--instances", "4", "--pool", "2000", "--agents", "2", *more], capture_output=True, text=True,
+                          check=False)
+    check(done.returncode == status, f"{more}: {done}")
+    return done.stdout + done.stderr
+
+
+def value_of(printed):
+    return int(re.search(r"^samples (\d+)", printed, re.M).group(1)) * PERIOD_NS
 
 
 def rows(fleet, address, *by):
@@ -99,6 +108,11 @@ def total(fleet, address, selector="cpu"):
 def refused(fleet, address, words, *argv, status):
     fleet.cli(address, *argv, status=status)
     check(words in fleet.stderr, f"{argv}: {fleet.stderr}")
+
+
+def metric(aggregator, name):
+    with urllib.request.urlopen(f"{aggregator.http}/metrics", timeout=20) as page:
+        return int(re.search(rf"^{name} (\d+)", page.read().decode(), re.M).group(1))
 
 
 def start_of(days):
@@ -201,10 +215,39 @@ def what_was_erased_does_not_come_back(fleet):
     aggregator.stop()
 
 
+def what_comes_late_is_kept_up_to_an_age(fleet, shim, aggregator):
+    """For a window that is sealed and in an hour and a day; a minute of another fleet in it."""
+    late = ["--rows", "20", "--duration", "1m", "--seed", "2", "--start"]
+    expected = total(fleet, aggregator.address) + value_of(push(aggregator, "", *late, start_of(2)))
+    check(total(fleet, aggregator.address) == expected, "beside what was sealed")
+    units = {row["state"]: row["units"] for row in rows(fleet, aggregator.address, "state")}
+    check(set(units) == {"kept", "open"}, f"which is not touched: {units}")
+    aggregator.kill()
+    aggregator = Aggregator(fleet, data=aggregator.data, env=shim.env,
+                            options=["--retention-every", "300ms", *Aggregator.SEALING])
+    check(total(fleet, aggregator.address) == expected, "after a kill as well")
+    said = push(aggregator, "", *late, start_of(9), status=1)
+    check("late-max" in said, f"who sends what is too old is told so: {said}")
+    check(metric(aggregator, "profleet_store_batches_late") == metric(aggregator, "profleet_sections_rejected_total") > 0,
+          "and it is counted")
+
+    # Ten minutes later it is a window of its own, and the day has it as well.
+    write(fleet, "off", "660")
+    day = int(start_of(2)) // DAY * DAY
+    whole = ["--from", str(day), "--to", str(day + DAY), "--limit", "1"]
+    side = wait_for("the day to be made anew", lambda: [side for side in [fleet.json(
+        aggregator.address, "top", "cpu", *whole)["side"]] if side["completeness"]["resolution_finest_ns"] == DAY * 10**9])[0]
+    check(side["value"] == expected and side["coverage_ns"] == 4 * 660 * 10**9, f"all of it, and nothing that was refused: {side}")
+    check({row["state"] for row in rows(fleet, aggregator.address, "state")} == {"kept"}, "all is sealed")
+    os.unlink(shim.off)
+    return aggregator
+
+
 def a_clock_that_jumps_stops_what_removes(fleet):
     shim = Shim(fleet)
     aggregator = filled(fleet, "clock", 2, [("", "--rows", "20", "--duration", "10m", "--start", start_of(2))],
                         ["--retention-every", "300ms"], env=shim.env)
+    aggregator = what_comes_late_is_kept_up_to_an_age(fleet, shim, aggregator)
     address = aggregator.address
     policy = write(fleet, "month.yaml", "name: month\nselector: '{}'\n"
                                         "tiers: { detail: 30d, 10m: 30d, 1h: 30d, 1d: 30d }\n")
@@ -219,7 +262,7 @@ def a_clock_that_jumps_stops_what_removes(fleet):
     check(not status["runs"], status)
     # The clock is put right; that it jumped stays until it was seen.
     os.unlink(shim.off)
-    fleet.cli(address, "retention", "status", status=3)
+    wait_for("the way back to be seen", lambda: "jumped back" in fleet.json(address, "retention", "status", status=3)["stop"])
     plan = fleet.json(address, "retention", "plan")
     check(plan["bytes_now"] == 0 and "clock jumped" in plan["needs_confirm"], plan)
     refused(fleet, address, "safety stop", "retention", "apply", "--plan", plan["plan"], "--yes", status=3)
@@ -249,10 +292,33 @@ def on_terminal(address, *argv):
     return out, seen.decode(errors="replace")
 
 
+def old_days_tell_functions_apart_alone(fleet, address):
+    """The same fleet twice, the older one past `collapse-after`: smaller, and by function the same to the sample."""
+    size = {row["tenant"]: row["bytes"] for row in rows(fleet, address, "tenant", "tier") if row["tier"] == "1d"}
+    check(size["old"] < size["young"], f"it was collapsed: {size}")
+    seen = []
+    for days in (5, 25):  # as the aggregator's clock has it: 15 and 35
+        start = int(start_of(days)) // DAY * DAY
+        whole = ["--from", str(start), "--to", str(start + DAY)]
+        side = fleet.json(address, "top", "cpu", *whole, "--limit", "1")["side"]
+        check(side["completeness"]["resolution_finest_ns"] == DAY * 10**9, f"from sums of the day: {side}")
+        seen.append((fleet.folded(address, "cpu", *whole), side["value"], side["coverage_ns"], side["instances"]))
+    check(seen[0] == seen[1] and seen[0][1] > 0 and seen[0][2] == 4 * 1200 * 10**9, "nothing else is another")
+
+
 def deletion_says_how_far_it_is(fleet):
     shim = Shim(fleet)
-    aggregator = filled(fleet, "far", 2, [("", "--rows", "20", "--duration", "4h", "--start", start_of(2))])
+    write(fleet, "off", str(10 * DAY))
+    options = ["--late-max", "60d", "--fold-day", "0"]
+    aggregator = Aggregator(fleet, data=os.path.join(fleet.dir, "far"), env=shim.env, options=[*options, *Aggregator.FILLING])
     data = aggregator.data
+    push(aggregator, "", "--rows", "20", "--duration", "4h", "--start", start_of(2))
+    for tenant, days in (("young", 5), ("old", 25)):
+        push(aggregator, tenant, "--rows", "40", "--duration", "20m", "--start", start_of(days))
+    wait_for("every name", lambda: not any("[unknown]" in name for name in fleet.folded(aggregator.address, "cpu", *RANGE)))
+    aggregator = aggregator.again([*options, *Aggregator.SEALING])
+    await_rollups(fleet, aggregator.address, 6)
+    old_days_tell_functions_apart_alone(fleet, aggregator.address)
     aggregator.stop()
     # Opened anew, so that nothing of it is in memory.
     slow = Aggregator(fleet, data=data, env=shim.env, options=["--block-cache", "4MiB"])

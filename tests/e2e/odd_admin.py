@@ -82,6 +82,9 @@ def old_sums_are_exported_whole(fleet, address):
     """Their instances cannot be told apart any more; their stacks can."""
     total = INSTANCES * 20 * 21 // 2
     check(sum(fleet.folded(address, 'cpu{service="web"}', *LONG).values()) == total, "folded has all of it")
+    for selector, instances in (('{service="web"}', INSTANCES), ('{service="cart",version="1.0"}', 1)):
+        side = fleet.json(address, "top", "cpu" + selector, *LONG)["side"]
+        check(side["instances"] == instances and side["coverage_ns"] == instances * 10 * 10**9, f"who was watched: {side}")
     pprof = os.path.join(fleet.dir, "old.pb.gz")
     fleet.cli(address, "export", 'cpu{service="web"}', *LONG, "-o", "pprof", "--out", pprof)
     check("tell no single series apart" in fleet.stderr, fleet.stderr)

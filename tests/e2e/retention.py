@@ -234,7 +234,11 @@ def what_is_hidden_is_erased_after_the_delay(fleet, aggregator):
     check("was erased at 20" in fleet.stderr and "gone for good" in fleet.stderr, fleet.stderr)
     # Of 40 days ago web has sums alone: they know who was there.
     old = ["--from", "now-41d", "--to", "now-39d"]
-    check(fleet.folded(address, '{service="web"}', *old), "web has data of then")
+    left = fleet.folded(address, '{service="web"}', *old)
+    check(sum(left.values()) == 50 * 51 // 2 and left["main"] == 1 and "main;f0" not in left, f"one stack was rare: {left}")
+    side = fleet.json(address, "top", '{service="web"}', *old)["side"]
+    check(side["completeness"]["folded"] == {"rare": {"samples": 1, "value": 1}}, f"which is said: {side}")
+    check(side["coverage_ns"] == 10 * 10**9 and side["series"] == 1, f"who was watched, and for how long: {side}")
     series = fleet.json(address, "series", '{service="web"}', *old)["series"]
     check(len(series) == 1 and time.time() - 41 * DAY < series[0]["first_ns"] / 1e9 < time.time() - 39 * DAY, series)
     check("1.0" in fleet.cli(address, "labels", "version", *old), "labels know it as well")
