@@ -265,7 +265,8 @@ static int timeline_choose(struct timeline *timeline, const struct json_reply *r
 		return complain(EXIT_CODE_NO_DATA,
 		        "%s: no series matches in this range; `profleet series` lists what there "
 		        "is, "
-		        "--since looks further back",
+		        "--since looks further back; a day of which only its sums are left is "
+		        "found by its beginning",
 		        timeline->selector);
 	const json_t *series = json_array_get(list, 0);
 	if (json_array_size(list) > 1)

@@ -413,7 +413,8 @@ static int source_nothing(const struct source_side *side)
 		        side->words);
 	return complain(EXIT_CODE_NO_DATA,
 	        "%s: no series matches in this range; `profleet series` lists what there is, "
-	        "--since looks further back",
+	        "--since looks further back; a day of which only its sums are left is found by "
+	        "its beginning",
 	        side->words);
 }
 
