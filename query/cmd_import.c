@@ -6,8 +6,6 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <sched.h>
-#include <semaphore.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +16,8 @@
 #include "query/client.h"
 #include "query/cmd_list.h"
 #include "query/complain.h"
+#include "query/import_readers.h"
+#include "query/import_report.h"
 #include "query/output.h"
 #include "query/profile_file.h"
 #include "query/progress.h"
@@ -33,24 +33,26 @@
 
 struct import_args {
 	struct shared_args shared;
-	uint32_t format; /* of import_formats */
+	uint32_t form; /* of import_forms */
 	char *type;
 	char *unit;
 	struct option_list labels;
 	struct option_time at;
 	uint64_t duration_ns; /* 0: the file's own */
 	uint32_t jobs;
+	uint32_t format; /* of import_formats */
 };
 
-static const char *const import_formats[] = { "auto", "folded", "pprof", NULL };
+static const char *const import_forms[] = { "auto", "folded", "pprof", NULL };
+static const char *const import_formats[] = { "table", "json", NULL };
 
 static const struct option_spec import_options[] = {
 	{ .name = "format",
 	        .short_name = 'f',
 	        .kind = OPTION_ENUM,
-	        .offset = offsetof(struct import_args, format),
+	        .offset = offsetof(struct import_args, form),
 	        .fallback = "auto",
-	        .choices = import_formats,
+	        .choices = import_forms,
 	        .help = "the files' form; auto goes by the name's ending, else by the first "
 	                "bytes" },
 	{ .name = "type",
@@ -89,11 +91,13 @@ static const struct option_spec import_options[] = {
 	        .short_name = 'j',
 	        .kind = OPTION_U32,
 	        .offset = offsetof(struct import_args, jobs),
-	        .fallback = "2",
+	        .fallback = "4",
 	        .min = 1,
 	        .max = IMPORT_JOBS_MAX,
 	        .value_name = "N",
-	        .help = "how many files are read and sent at once" },
+	        .help = "how many files may be under way at once; fewer are where more would only "
+	                "wait for the aggregator" },
+	FORMAT_OPTION(import_args, import_formats),
 	SHARED_OPTIONS(import_args),
 	{ 0 },
 };
@@ -123,33 +127,27 @@ static const struct option_table import_table = {
 	.args_max = UINT32_MAX,
 };
 
-struct import_file {
-	const char *path;
-	int code;          /* exit code; -1: not tried */
-	struct buf report; /* text, safe */
-};
-
 struct import {
 	const struct import_args *args;
 	uint64_t now_ns;
 	uint64_t at_ns; /* where --at is given */
-	struct import_file *files;
+	struct import_told *files;
+	int *codes; /* exit codes of the files; -1: not tried */
 	uint32_t files_count;
+	bool is_json;
 	pthread_mutex_t lock;
 	uint32_t next;
 	bool stop;
 	uint64_t sections_done, sections_count;
 	struct push_session *session; /* of all threads */
-	/* Files that are unpacked and parsed at once: more than there are CPUs would only slow down
-	 * the aggregator, where it is on the same machine. */
-	sem_t readers;
+	struct import_readers *readers;
 };
 
 static enum profile_file_form import_form(const struct import_args *args)
 {
 	static const enum profile_file_form forms[] = { PROFILE_FILE_GUESS, PROFILE_FILE_FOLDED,
 		PROFILE_FILE_PPROF };
-	return forms[args->format];
+	return forms[args->form];
 }
 
 /*
@@ -189,53 +187,6 @@ static int import_stamp(const struct import *import, struct profile_file *file)
 	return batch_settle(batch);
 }
 
-/* One line per type: "cart.pb.gz: 120 stacks, cpu 12.4 s (12 400 000 000 nanoseconds)". */
-static void import_put_report(const struct profile_file *file, struct import_file *to)
-{
-	const struct batch *batch = file->batch;
-	const struct dict *dict = batch->dict;
-	uint32_t count = dict_mark(dict).series;
-	struct buf *text = &to->report;
-
-	text_put_safe(text, to->path);
-	bool is_one = file->report.samples == 1;
-	buf_printf(text, ": %s %s%s, ", units_count(file->report.samples).text,
-	        file->form == PROFILE_FILE_PPROF ? "sample" : "line", is_one ? "" : "s");
-	buf_printf(text, "%s row%s, ", units_count(batch->rows_count).text,
-	        batch->rows_count == 1 ? "" : "s");
-	buf_printf(text, "at %s for %s, %s\n", units_time(batch->start_ns).text,
-	        units_duration(batch->duration_ns).text, profile_file_form_name(file->form));
-	for (uint32_t i = 0; i < count; i++) {
-		const struct series *series = dict_get_series(dict, i);
-		bool told = false;
-		for (uint32_t before = 0; before < i && !told; before++) {
-			const struct series *other = dict_get_series(dict, before);
-			told = other->type == series->type && other->unit == series->unit;
-		}
-		if (told)
-			continue;
-		unsigned __int128 total = 0;
-		for (uint32_t row = 0; row < batch->rows_count; row++) {
-			const struct series *its = dict_get_series(dict, batch->rows[row].series);
-			if (its->type == series->type && its->unit == series->unit)
-				total += (unsigned __int128)batch->rows[row].value * its->period;
-		}
-		uint64_t shown = total > UINT64_MAX ? UINT64_MAX : (uint64_t)total;
-		buf_put(text, "  ", 2);
-		text_put_safe(text, dict_text(dict, series->type));
-		buf_printf(text, " total %llu ", (unsigned long long)shown);
-		text_put_safe(text, dict_text(dict, series->unit));
-		buf_put_u8(text, '\n');
-	}
-	if (count == 0)
-		buf_printf(text, "  note: it names no sample type, so nothing was stored\n");
-	for (uint32_t i = 0; i < file->report.notes_count; i++) {
-		buf_printf(text, "  note: ");
-		text_put_safe(text, file->report.notes[i]);
-		buf_put_u8(text, '\n');
-	}
-}
-
 struct import_sending {
 	struct import *import;
 	uint64_t done, count; /* of the current file */
@@ -269,17 +220,7 @@ static bool import_fits(const struct batch *batch)
 	return true;
 }
 
-static int import_read(struct import *import, const char *path,
-        const struct profile_file_options *options, struct profile_file *ret_file)
-{
-	while (sem_wait(&import->readers) < 0)
-		; /* A signal came between. */
-	int code = profile_file_read(path, options, ret_file);
-	(void)sem_post(&import->readers);
-	return code;
-}
-
-static int import_file(struct import *import, struct import_file *to, bool *ret_was_read)
+static int import_file(struct import *import, struct import_told *to, bool *ret_was_read)
 {
 	const struct import_args *args = import->args;
 	struct profile_file_options options = {
@@ -291,7 +232,7 @@ static int import_file(struct import *import, struct import_file *to, bool *ret_
 		.labels_count = args->labels.count,
 	};
 	struct profile_file file;
-	int code = import_read(import, to->path, &options, &file);
+	int code = import_readers_read(import->readers, to->path, &options, &file);
 	if (code)
 		return code;
 	*ret_was_read = true;
@@ -305,31 +246,40 @@ static int import_file(struct import *import, struct import_file *to, bool *ret_
 		                             : strerrordesc_np(-result));
 	else if (!import_fits(file.batch))
 		code = complain(EXIT_CODE_FAILED, "%s: %s", to->path, IMPORT_TOO_MUCH);
-	else
+	else {
+		uint64_t before_ns = clock_monotonic_ns(clock_real());
 		code = push_session_send(import->session, to->path, file.batch, progress);
+		to->waited_ns = clock_monotonic_ns(clock_real()) - before_ns;
+	}
 	if (code == 0)
-		import_put_report(&file, to);
+		import_readers_acked(import->readers, to->waited_ns);
+	else
+		import_readers_dropped(import->readers);
+	if (code == 0)
+		import_report_file(&file, import->is_json, to);
 	profile_file_fini(&file);
 	return code;
 }
 
-static struct import_file *import_next(struct import *import)
+/* The next one's place in the list, or UINT32_MAX. */
+static uint32_t import_next(struct import *import)
 {
 	pthread_mutex_lock(&import->lock);
-	struct import_file *file = NULL;
+	uint32_t next = UINT32_MAX;
 	if (!import->stop && import->next < import->files_count)
-		file = &import->files[import->next++];
+		next = import->next++;
 	pthread_mutex_unlock(&import->lock);
-	return file;
+	return next;
 }
 
 static void *import_work(void *opaque)
 {
 	struct import *import = opaque;
-	for (struct import_file *file; (file = import_next(import));) {
+	for (uint32_t i; (i = import_next(import)) != UINT32_MAX;) {
 		bool was_read = false;
-		file->code = import_file(import, file, &was_read);
-		if (file->code == 0 || !was_read)
+		import->files[i].is_tried = true;
+		import->codes[i] = import_file(import, &import->files[i], &was_read);
+		if (import->codes[i] == 0 || !was_read)
 			continue; /* A file that is refused says nothing about the next one. */
 		/* The aggregator does not take it, and most likely not the next one either. */
 		pthread_mutex_lock(&import->lock);
@@ -345,38 +295,28 @@ static void import_run_jobs(struct import *import)
 	uint32_t jobs = import->args->jobs < import->files_count ? import->args->jobs
 	                                                         : import->files_count;
 	uint32_t started = 0;
-	cpu_set_t cpus;
-	int readers = sched_getaffinity(0, sizeof(cpus), &cpus) == 0 ? CPU_COUNT(&cpus) : 1;
-	(void)sem_init(&import->readers, 0, (unsigned int)readers);
 	for (; started + 1 < jobs; started++)
 		if (pthread_create(&threads[started], NULL, import_work, import) != 0)
 			break; /* Fewer threads do the same work. */
 	(void)import_work(import);
 	for (uint32_t i = 0; i < started; i++)
 		(void)pthread_join(threads[i], NULL);
-	(void)sem_destroy(&import->readers);
 }
 
-static int import_print(struct import *import)
+static int import_print(struct import *import, uint64_t elapsed_ns)
 {
 	struct output output = output_of(&import->args->shared, NULL);
 	AUTO_BUF text = { 0 };
 	int code = 0;
-	uint32_t done = 0;
 	for (uint32_t i = 0; i < import->files_count; i++) {
-		struct import_file *file = &import->files[i];
-		if (file->code > 0 && code == 0)
-			code = file->code;
-		if (file->code < 0)
-			remark("%s: not tried", file->path);
-		if (file->code != 0)
-			continue;
-		done++;
-		buf_put(&text, file->report.bytes, file->report.count);
-		text.failed = text.failed || file->report.failed;
+		if (import->codes[i] > 0 && code == 0)
+			code = import->codes[i];
+		if (import->codes[i] < 0)
+			remark("%s: not tried", import->files[i].path);
 	}
-	if (import->files_count > 1 || code)
-		buf_printf(&text, "%u of %u files imported\n", done, import->files_count);
+	if (import_report_all(
+	            import->files, import->files_count, elapsed_ns, import->is_json, &text) < 0)
+		return complain(EXIT_CODE_FAILED, "out of memory");
 	return output_deliver(&output, &text, code);
 }
 
@@ -386,6 +326,7 @@ static int cmd_import_run(void *opaque, const struct option_args *words)
 	struct import import = {
 		.args = args,
 		.now_ns = clock_unix_ns(clock_real()),
+		.is_json = output_format_of(import_formats[args->format]) == FORMAT_JSON,
 		.files_count = words->count,
 		.lock = PTHREAD_MUTEX_INITIALIZER,
 	};
@@ -403,27 +344,40 @@ static int cmd_import_run(void *opaque, const struct option_args *words)
 	if (option_time_ns(&args->at, import.now_ns, 0, &import.at_ns, error, sizeof(error)) < 0)
 		return complain(EXIT_CODE_USAGE, "--at: %s", error);
 
-	autofree struct import_file *files = calloc((size_t)words->count + 1, sizeof(*files));
-	if (!files)
+	autofree struct import_told *files = calloc((size_t)words->count + 1, sizeof(*files));
+	autofree int *codes = calloc((size_t)words->count + 1, sizeof(*codes));
+	if (!files || !codes)
 		return complain(EXIT_CODE_FAILED, "out of memory");
-	for (uint32_t i = 0; i < words->count; i++)
-		files[i] = (struct import_file){ .path = words->items[i], .code = -1 };
+	for (uint32_t i = 0; i < words->count; i++) {
+		files[i].path = words->items[i];
+		codes[i] = -1;
+	}
 	import.files = files;
+	import.codes = codes;
 
 	AUTO(client) client = NULL;
 	AUTO(push_session) session = NULL;
+	AUTO(import_readers) readers = NULL;
 	int code = client_open(&args->shared, &client);
 	if (code == 0)
 		code = push_session_open(client, &session);
 	if (code == 0) {
+		int result = import_readers_new(args->jobs, &readers);
+		if (result < 0)
+			code = complain(EXIT_CODE_FAILED, "%s", strerrordesc_np(-result));
+	}
+	if (code == 0) {
 		import.session = session;
+		import.readers = readers;
 		progress_begin("importing");
+		uint64_t began_ns = clock_monotonic_ns(clock_real());
 		import_run_jobs(&import);
+		uint64_t elapsed_ns = clock_monotonic_ns(clock_real()) - began_ns;
 		progress_end();
-		code = import_print(&import);
+		code = import_print(&import, elapsed_ns);
 	}
 	for (uint32_t i = 0; i < words->count; i++)
-		buf_fini(&files[i].report);
+		buf_fini(&files[i].text);
 	return code;
 }
 

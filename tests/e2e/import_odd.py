@@ -5,6 +5,7 @@ value, or refused by name with nothing of it in the store; files beside a refuse
 """
 
 import gzip
+import json
 import os
 
 import lib_pprof
@@ -86,8 +87,19 @@ def beside(fleet):
                     "--label", "job=many", *AT, status=5)
     check("3 of 5 files imported" in out, out)
     check("bad.folded: line 1" in fleet.stderr and "a folder" in fleet.stderr, fleet.stderr)
+    check("3 rows in " in out and "acknowledged after " in out, f"how long it took is told: {out}")
     raw = fleet.cli(aggregator.address, "export", job("many"), *HOUR, "-o", "folded")
     check(raw == "a;b 111\n", raw)
+
+    told = json.loads(fleet.cli(aggregator.address, "import", *good, bad, "--label", "job=told", *AT, "-o", "json", status=5))
+    check([file["imported"] for file in told["files"]] == [True, True, True, False], told)
+    check(told["files"][3] == {"file": bad, "imported": False, "tried": True}, told)
+    check([file["types"] for file in told["files"][:3]] ==
+          [[{"type": "cpu", "unit": "nanoseconds", "total": 10**i}] for i in range(3)], told)
+    waited = sorted(file["waited_ns"] for file in told["files"][:3])
+    check(told["waited_ns"] == {"p50": waited[1], "p99": waited[2], "max": waited[2]} and waited[0] > 0, told)
+    check((told["files_imported"], told["files_count"], told["rows"]) == (3, 4, 3), told)
+    check(told["elapsed_ns"] >= waited[2], told)
 
     fleet.cli(aggregator.address, "import", "-", "--label", "job=stdin", *AT, stdin=gzip.compress(b"a 5\n"), text=False)
     raw = fleet.cli(aggregator.address, "export", 'cpu{job="stdin"}', *HOUR, "-o", "folded")
