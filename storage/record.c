@@ -19,8 +19,14 @@
 
 /* Fewer rows stay in their plain form. */
 #define RECORD_CODE_ROWS_MIN  32
-#define RECORD_PACK_NODES_MIN 64
 #define RECORD_TEXT_BYTES_MIN 64
+/*
+ * Fewer nodes stay in their plain form: a small dictionary foretells little. In one that has so
+ * many, the additions of a single file or report, which may be few, take a third in packed form.
+ */
+#define RECORD_PACK_NODES_MIN       64
+#define RECORD_PACK_NODES_MIN_LARGE 8
+#define RECORD_LARGE_NODES          4096
 /* What a packer may go over before it writes a delta: so much, or so many times the delta. */
 #define RECORD_UNSEEN_NODES_MAX 1000000
 #define RECORD_UNSEEN_RATIO_MAX 16
@@ -263,7 +269,9 @@ bool record_dict_is_packed(
 {
 	uint64_t added = dict_mark(dict).nodes - from.nodes;
 	uint64_t unseen = dict_packer_unseen(packer, from);
-	return added >= RECORD_PACK_NODES_MIN &&
+	uint32_t added_min = from.nodes < RECORD_LARGE_NODES ? RECORD_PACK_NODES_MIN
+	                                                     : RECORD_PACK_NODES_MIN_LARGE;
+	return added >= added_min &&
 	       (unseen <= RECORD_UNSEEN_NODES_MAX || unseen / RECORD_UNSEEN_RATIO_MAX <= added);
 }
 
