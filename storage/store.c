@@ -25,6 +25,7 @@
 #define STORE_HEAD_BYTES_MAX    (UINT64_C(256) << 20)
 #define STORE_HEAD_SUMS_BYTES   (UINT64_C(64) << 20)
 #define STORE_HEAD_SUMS_MIN     (UINT64_C(256) << 10)
+#define STORE_STRETCH_BYTES     (UINT64_C(4) << 20)
 #define STORE_GENERATION_NS     (7 * 86400 * NS_PER_S)
 #define STORE_GENERATION_NODES  (32u << 20)
 #define STORE_SERVICE_STACKS    (1u << 20)
@@ -213,6 +214,8 @@ static struct store *store_new(struct store_options options)
 		store->options.head_bytes_max = STORE_HEAD_BYTES_MAX;
 	if (store->options.head_sums_bytes_max == 0)
 		store->options.head_sums_bytes_max = STORE_HEAD_SUMS_BYTES;
+	if (store->options.stretch_bytes == 0)
+		store->options.stretch_bytes = STORE_STRETCH_BYTES;
 	if (store->options.head_sums_min == 0)
 		store->options.head_sums_min = STORE_HEAD_SUMS_MIN;
 	if (store->options.generation_ns == 0)

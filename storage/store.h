@@ -48,6 +48,7 @@ struct store_options {
 	                          */
 	uint64_t head_sums_bytes_max; /* sums of open windows in memory; 0: 64 MiB */
 	uint64_t head_sums_min;       /* fewer bytes of batches are not worth any; 0: 256 KiB */
+	uint64_t stretch_bytes;       /* of open batches in one visit of a question; 0: 4 MiB */
 	uint64_t roll_ns[2];          /* what is rolled up together; 0: an hour, a day */
 	uint64_t roll_stacks_max;     /* of one unit in memory while rolling up; 0: 4 million */
 	/* Stacks seen less often in an hour, a day go to an ancestor, and are counted; 0: none. */

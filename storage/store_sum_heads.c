@@ -321,7 +321,7 @@ static void open_move(struct pass_side *side, struct key_batch next)
 int pass_open(struct pass *pass, const bool takes_part[STORE_SUM_SIDES_MAX], bool may_break)
 {
 	struct open_progress progress = {
-		.bytes_max = may_break ? STORE_STRETCH_BYTES : UINT64_MAX,
+		.bytes_max = may_break ? pass->store->options.stretch_bytes : UINT64_MAX,
 		.next = { .start_ns = UINT64_MAX },
 	};
 	uint64_t end_ns = 0;

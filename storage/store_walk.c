@@ -173,7 +173,7 @@ int walk_batches(struct walk *walk, uint64_t to_ns, bool may_break)
 		r = walk_record(walk, key, value);
 		bytes += key.count + value.count;
 		/* There is no point in a break when the caller keeps the gate to himself. */
-		if (may_break && bytes >= STORE_STRETCH_BYTES &&
+		if (may_break && bytes >= walk->store->options.stretch_bytes &&
 		        keys_get_batch(key.bytes, key.count, &read) == 0) {
 			walk->at = key_batch_next(read);
 			return r;

@@ -16,9 +16,6 @@
 #include "storage/sealed.h"
 #include "storage/store_private.h"
 
-/* Of open batches in one visit to the gate. */
-#define STORE_STRETCH_BYTES (4u << 20)
-
 struct walk {
 	struct store *store;
 	uint64_t from_ns;

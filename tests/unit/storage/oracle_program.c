@@ -156,6 +156,8 @@ void program_open(struct program *program)
 	/* Any batch is worth sums in memory, as long as they are few. */
 	options.head_sums_min = 1;
 	options.head_sums_bytes_max = rng_below(rng, 3) ? 0 : 2000;
+	/* Every batch, a few of them, or all that are open in one visit to the gate. */
+	options.stretch_bytes = (uint64_t[]){ 1, 500, 0 }[program->at->step % 3];
 	/* Some live through many generations of the dictionary, by size or by age. */
 	options.generation_nodes = rng_below(rng, 3) ? 0 : 30;
 	options.generation_ns = 200 * SECOND;
