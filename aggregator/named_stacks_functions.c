@@ -14,6 +14,7 @@
 
 #include "aggregator/named_stacks_private.h"
 #include "core/auto.h"
+#include "core/fetch.h"
 
 /* ---- the pass ---- */
 
@@ -80,7 +81,7 @@ static void functions_pass_laid(const struct functions_pass *pass, struct functi
 		uint32_t ahead = nodes[node > FRAMES_AHEAD ? node - FRAMES_AHEAD : 0].frame;
 		uint32_t traits = all_traits[node];
 		uint64_t callees;
-		__builtin_prefetch(&frames[ahead], 1);
+		fetch_to_write(&frames[ahead]);
 		uint64_t value = carry_laid(carry, node, traits >> NODE_DEPTH_SHIFT,
 		        totals[node % BLOCK_NODES], &callees);
 		if (value > 0)

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "aggregator/named_stacks_private.h"
+#include "core/fetch.h"
 
 /* What waits at depth 0 is of no caller; behind the deepest nothing ever does. */
 #define BELOW_COUNT (NODE_DEPTH_MAX + 2)
@@ -334,7 +335,7 @@ static inline __attribute__((always_inline)) uint32_t gather_rows_of(struct gath
 		uint32_t next = i + GATHER_AHEAD;
 		uint32_t ahead = next < rows.count ? named_stacks_rows_node(&rows, next) : 0;
 		if (ahead < count && places[ahead] != ID_NONE)
-			__builtin_prefetch(&self[places[ahead]], 1);
+			fetch_to_write(&self[places[ahead]]);
 		uint32_t node = named_stacks_rows_node(&rows, i);
 		uint32_t place = node < count ? places[node] : ID_NONE;
 		if (place == ID_NONE)

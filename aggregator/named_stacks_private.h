@@ -31,6 +31,7 @@
 #include <pthread.h>
 #include <string.h>
 
+#include "core/fetch.h"
 #include "core/id_map.h"
 #include "profile/names.h"
 
@@ -226,7 +227,7 @@ static inline uint64_t carry_node(struct carry carry, uint32_t node, uint32_t pa
 static inline void carry_prefetch(struct carry carry, const struct node *nodes, uint32_t node)
 {
 	uint32_t ahead = node > CARRY_AHEAD ? node - CARRY_AHEAD : 0;
-	__builtin_prefetch(&carry.total[nodes[ahead].parent], 1);
+	fetch_to_write(&carry.total[nodes[ahead].parent]);
 }
 
 /* A node of the laid part, of its depth; `total` is what else ends below it. */

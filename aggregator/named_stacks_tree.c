@@ -22,6 +22,7 @@
 
 #include "aggregator/named_stacks_private.h"
 #include "core/auto.h"
+#include "core/fetch.h"
 
 #define BUCKETS (64 * 16)
 
@@ -393,7 +394,7 @@ static void tree_put_choose(struct tree_put *put)
 	assert(stacks->nodes);
 	for (uint32_t noted = put->sums->noted_count; noted-- > 0;) {
 		uint32_t ahead = noted > CHOOSE_AHEAD ? noted - CHOOSE_AHEAD : 0;
-		__builtin_prefetch(&stacks->nodes[put->sums->noted[0][ahead].place]);
+		fetch(&stacks->nodes[put->sums->noted[0][ahead].place]);
 		uint32_t place = put->sums->noted[0][noted].place;
 		uint32_t block = place >> BLOCK_BITS;
 		if (!tree_put_stays(put, noted))

@@ -18,6 +18,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "core/fetch.h"
 #include "core/rng.h"
 
 #define ID_MAP_SLOTS_FIRST_BITS   6
@@ -92,7 +93,7 @@ uint32_t id_map_find(const struct id_map *map, struct hash128 hash)
 
 void id_map_fetch(const struct id_map *map, struct hash128 hash)
 {
-	__builtin_prefetch(&map->slots[id_map_place(map, hash)]);
+	fetch(&map->slots[id_map_place(map, hash)]);
 }
 
 /* The slot of one that is further on, and the hash that the slot of a nearer one says. */
@@ -106,7 +107,7 @@ void id_map_find_all(
 			uint64_t place = id_map_place(map, hashes[i + ID_MAP_FETCH_NEAR]);
 			uint32_t slot = map->slots[place];
 			if (slot != 0)
-				__builtin_prefetch(&map->hashes[slot - 1]);
+				fetch(&map->hashes[slot - 1]);
 		}
 		ret_ids[i] = id_map_find(map, hashes[i]);
 	}

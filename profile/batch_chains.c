@@ -2,6 +2,8 @@
 
 #include "profile/batch_chains.h"
 
+#include "core/fetch.h"
+
 static inline uint32_t batch_chain(const struct dict_nodes *nodes, uint32_t node)
 {
 	const struct dict_chains *chains = &nodes->chains[node / DICT_CHAINS_NODES];
@@ -15,10 +17,10 @@ void batch_find_chains(
         const struct dict_nodes *nodes, const struct row *rows, uint32_t count, uint32_t *chains)
 {
 	for (uint32_t i = 0; i < count; i++)
-		__builtin_prefetch(&nodes->chains[rows[i].node / DICT_CHAINS_NODES]);
+		fetch(&nodes->chains[rows[i].node / DICT_CHAINS_NODES]);
 	for (uint32_t i = 0; i < count; i++) {
 		chains[i] = batch_chain(nodes, rows[i].node);
-		__builtin_prefetch(&nodes->firsts[chains[i]]);
+		fetch(&nodes->firsts[chains[i]]);
 	}
 }
 

@@ -23,6 +23,7 @@
 #include <assert.h>
 #include <errno.h>
 
+#include "core/fetch.h"
 #include "profile/batch_chains.h"
 #include "profile/row_model.h"
 
@@ -235,10 +236,10 @@ static bool decoding_places(struct decoding *decoding, uint32_t count, struct ro
 	bool is_right = true;
 	row_model_begin_run(&decoding->model);
 	for (uint32_t i = 0; i < count && i < DECODING_ROWS_AHEAD; i++)
-		__builtin_prefetch(&firsts[rows[i].node]);
+		fetch(&firsts[rows[i].node]);
 	for (uint32_t i = 0; i < count && is_right; i++) {
 		if (i + DECODING_ROWS_AHEAD < count)
-			__builtin_prefetch(&firsts[rows[i + DECODING_ROWS_AHEAD].node]);
+			fetch(&firsts[rows[i + DECODING_ROWS_AHEAD].node]);
 		is_right = decoding_place(decoding, &range, rows[i].node, node_min, &rows[i].node);
 		node_min = rows[i].node + 1;
 	}

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/fetch.h"
 #include "profile/dict_private.h"
 
 #define MODEL_CALLEES_BITS 20
@@ -260,8 +261,7 @@ void dict_model_learn(
 	model->newest.frame = frame;
 	/* Mostly what comes next is below it. */
 	if (model_is_function(model->newest.name))
-		__builtin_prefetch(
-		        &model->callees[model_key(model->newest.name, around->parent_name)]);
+		fetch(&model->callees[model_key(model->newest.name, around->parent_name)]);
 }
 
 /* Where the callee of a node further on lies. NULL: below the root or what is new, or no function.
@@ -299,12 +299,12 @@ static inline void model_fetch_ranks_ahead(const struct dict_model *model, const
 	uint32_t rank;
 	const uint32_t *all = model_rank_ahead(model, at[MODEL_FETCH_NEAR].frame, &rank);
 	if (all) {
-		__builtin_prefetch(&all[rank]);
-		__builtin_prefetch(&all[rank / 2]);
+		fetch(&all[rank]);
+		fetch(&all[rank / 2]);
 	}
 	all = model_rank_ahead(model, at[MODEL_FETCH_NEXT].frame, &rank);
 	if (all)
-		__builtin_prefetch(&model->frames.all[all[rank / 2]]);
+		fetch(&model->frames.all[all[rank / 2]]);
 }
 
 /* A frame that is new by then has no place yet. */
@@ -315,21 +315,21 @@ void dict_model_fetch_ahead(const struct dict_model *model, const struct dict *d
 		return;
 	uint32_t frame = dict->nodes.all[far].frame;
 	if (frame < model->briefs_capacity && frame < model->frames.capacity) {
-		__builtin_prefetch(&model->briefs[frame]);
-		__builtin_prefetch(&model->frames.all[frame]);
+		fetch(&model->briefs[frame]);
+		fetch(&model->frames.all[frame]);
 	}
 	model_fetch_ranks_ahead(model, &dict->nodes.all[model->seen]);
 	const uint32_t *callee = model_callee_ahead(
 	        model, dict, model->seen + MODEL_FETCH_NEAR, &frame);
 	if (callee)
-		__builtin_prefetch(callee);
+		fetch(callee);
 	callee = model_callee_ahead(model, dict, model->seen + MODEL_FETCH_NEXT, &frame);
 	if (!callee || *callee == 0)
 		return;
-	__builtin_prefetch(&model->briefs[*callee - 1]);
+	fetch(&model->briefs[*callee - 1]);
 	uint32_t module = model->briefs[frame].module;
 	if (module < model->modules_capacity && model->modules[module].has_twins)
-		__builtin_prefetch(model_twin(model, *callee - 1, module));
+		fetch(model_twin(model, *callee - 1, module));
 }
 
 size_t dict_model_memory(const struct dict_model *model)

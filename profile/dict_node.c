@@ -21,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/fetch.h"
 #include "core/rng.h"
 #include "profile/dict_private.h"
 
@@ -178,8 +179,8 @@ uint32_t dict_nodes_find_in_table(const struct dict_nodes *nodes, struct node no
 
 void dict_nodes_fetch(const struct dict_nodes *nodes, struct node node)
 {
-	__builtin_prefetch(&nodes->all[node.parent] + 1);
-	__builtin_prefetch(&nodes->slots[node_place(nodes, node)]);
+	fetch(&nodes->all[node.parent] + 1);
+	fetch(&nodes->slots[node_place(nodes, node)]);
 }
 
 void dict_nodes_fetch_found(const struct dict_nodes *nodes, struct node node)
@@ -187,11 +188,11 @@ void dict_nodes_fetch_found(const struct dict_nodes *nodes, struct node node)
 	uint64_t mask = (UINT64_C(1) << nodes->slots_bits) - 1;
 	uint64_t place = node_place(nodes, node);
 	const struct node *found = &nodes->all[nodes->slots[place]];
-	__builtin_prefetch(found);
+	fetch(found);
 	/* What is below it mostly follows it. */
-	__builtin_prefetch(found + NODES_FETCHED);
+	fetch(found + NODES_FETCHED);
 	/* A run of two is frequent, one of three is not. */
-	__builtin_prefetch(&nodes->all[nodes->slots[(place + 1) & mask]]);
+	fetch(&nodes->all[nodes->slots[(place + 1) & mask]]);
 }
 
 /* `slot` is where it belongs, or NULL where it follows its parent. */

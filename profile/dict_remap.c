@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/fetch.h"
 #include "profile/dict_private.h"
 
 /* Of a column of nodes: is on its way over, see dict_remap_nodes(). No dict has so many. */
@@ -244,13 +245,13 @@ int dict_remap_frames(struct dict_remap *remap, const uint32_t *ids, uint32_t co
 		uint32_t near = ids[count - i > FRAME_NEAR ? i + FRAME_NEAR : i];
 		uint32_t next = ids[count - i > FRAME_NEXT ? i + FRAME_NEXT : i];
 		uint32_t id;
-		__builtin_prefetch(&from->frames.all[far]);
-		__builtin_prefetch(&hashes[far]);
+		fetch(&from->frames.all[far]);
+		fetch(&hashes[far]);
 		uint32_t function = frame_table_get(&from->frames, near).function;
-		__builtin_prefetch(&from->strings[function]);
-		__builtin_prefetch(&strings[function]);
+		fetch(&from->strings[function]);
+		fetch(&strings[function]);
 		function = frame_table_get(&from->frames, next).function;
-		__builtin_prefetch(from->bytes + from->strings[function].offset);
+		fetch(from->bytes + from->strings[function].offset);
 		r = dict_remap_frame(remap, ids[i], &id);
 	}
 	return r;
@@ -386,17 +387,17 @@ static void remap_fetch_stacks(const struct dict_remap *remap, const uint32_t *i
 	const uint32_t *known = remap->nodes.ids;
 	uint32_t firsts[REMAP_STACKS_AT_ONCE];
 	for (uint32_t i = 0; i < count; i++) {
-		__builtin_prefetch(&nodes->all[ids[i]]);
-		__builtin_prefetch(&known[ids[i]]);
-		__builtin_prefetch(&nodes->chains[ids[i] / DICT_CHAINS_NODES]);
+		fetch(&nodes->all[ids[i]]);
+		fetch(&known[ids[i]]);
+		fetch(&nodes->chains[ids[i] / DICT_CHAINS_NODES]);
 	}
 	for (uint32_t i = 0; i < count; i++) {
 		firsts[i] = dict_nodes_first(nodes, ids[i]);
-		__builtin_prefetch(&nodes->all[firsts[i]]);
-		__builtin_prefetch(&known[firsts[i]]);
+		fetch(&nodes->all[firsts[i]]);
+		fetch(&known[firsts[i]]);
 	}
 	for (uint32_t i = 0; i < count; i++)
-		__builtin_prefetch(&known[nodes->all[firsts[i]].parent]);
+		fetch(&known[nodes->all[firsts[i]].parent]);
 }
 
 static int remap_find_ways(
@@ -518,7 +519,7 @@ static int remap_carry_frames_of_steps(struct dict_remap *remap)
 		uint32_t frame = all[remap->steps[i]].frame;
 		if (remap->frames.ids[frame] != ID_NONE)
 			continue;
-		__builtin_prefetch(&id_map_hashes(remap->from->frame_ids)[frame]);
+		fetch(&id_map_hashes(remap->from->frame_ids)[frame]);
 		ids[count++] = frame;
 		if (count < REMAP_FRAMES_AT_ONCE)
 			continue;

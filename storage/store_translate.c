@@ -6,6 +6,7 @@
 #include <assert.h>
 #include <errno.h>
 
+#include "core/fetch.h"
 #include "storage/store_private.h"
 #include "storage/sum_groups.h"
 
@@ -52,7 +53,7 @@ static int store_translate_stacks(struct translation *translation, const struct 
 	for (uint32_t i = 0; i < count && rows[i].series == rows->series; i++) {
 		uint32_t node = rows[i].node;
 		if (i + STORE_ROWS_AHEAD < count && rows[i + STORE_ROWS_AHEAD].node < known_count)
-			__builtin_prefetch(&known[rows[i + STORE_ROWS_AHEAD].node]);
+			fetch(&known[rows[i + STORE_ROWS_AHEAD].node]);
 		if (node < known_count && known[node] != ID_NONE)
 			continue;
 		stacks[stacks_count++] = node;
@@ -120,7 +121,7 @@ static int store_translate_rows(
 		                         ? row[STORE_ROWS_AHEAD].node
 		                         : row->node;
 		if (ahead < known_count)
-			__builtin_prefetch(&known[ahead]);
+			fetch(&known[ahead]);
 		uint32_t node = row->node < known_count ? known[row->node] : ID_NONE;
 		if (row->series != series_from) {
 			series_from = row->series;

@@ -20,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/fetch.h"
 #include "storage/stack_set.h"
 
 #define SUMS_SLOTS_FIRST   1024
@@ -264,7 +265,7 @@ int sums_add(struct sums *sums, uint32_t group, uint32_t node, uint64_t value)
 static void sums_prefetch(const struct sums *sums, uint32_t group, uint32_t node)
 {
 	if (sums->vector && node < sums->nodes_count)
-		__builtin_prefetch(&sums->vector[(uint64_t)group * sums->nodes_count + node], 1);
+		fetch_to_write(&sums->vector[(uint64_t)group * sums->nodes_count + node]);
 }
 
 /* Beyond the bound the vector and the table take what comes. */
