@@ -21,6 +21,11 @@
 #define REMAP_STACKS_AT_ONCE 64
 #define REMAP_FRAMES_AT_ONCE 64
 
+/* Of a chain so many nodes are fetched before it is walked, and with one of them the others of its
+ * line of memory. */
+#define REMAP_CHAIN_FETCHED 32
+#define REMAP_NODES_A_LINE  8
+
 /* How many nodes ahead of its use a place is asked of memory, and what is there. */
 #define REMAP_SEEK_FAR  64
 #define REMAP_SEEK_NEAR 32
@@ -363,6 +368,8 @@ static int remap_add_way(struct dict_remap *remap, struct remap_ways *ways, uint
 				return -ENOMEM;
 			remap->steps = steps;
 		}
+		/* Which frame that is in `to` is asked next, of all ways one after the other. */
+		fetch(&remap->frames.ids[all[id].frame]);
 		known[id] = REMAP_UNDER_WAY;
 		remap->steps[count++] = id;
 		remap->steps_count = count;
@@ -379,7 +386,9 @@ static int remap_add_way(struct dict_remap *remap, struct remap_ways *ways, uint
 
 /*
  * A way mostly is a part of a chain, and ends below a node that is anywhere in memory; whether that
- * is known decides how the loop goes on. So all of it is asked for before the first is walked.
+ * is known decides how the loop goes on. So all of it is asked for before the first is walked: also
+ * the lines between both ends of a chain, as one that has ten nodes is gone before the machine sees
+ * that they are gone through in order. In a longer one it does.
  */
 static void remap_fetch_stacks(const struct dict_remap *remap, const uint32_t *ids, uint32_t count)
 {
@@ -393,7 +402,11 @@ static void remap_fetch_stacks(const struct dict_remap *remap, const uint32_t *i
 	}
 	for (uint32_t i = 0; i < count; i++) {
 		firsts[i] = dict_nodes_first(nodes, ids[i]);
-		fetch(&nodes->all[firsts[i]]);
+		uint32_t until = ids[i] - firsts[i] < REMAP_CHAIN_FETCHED
+		                         ? ids[i]
+		                         : firsts[i] + REMAP_CHAIN_FETCHED;
+		for (uint32_t id = firsts[i]; id <= until; id += REMAP_NODES_A_LINE)
+			fetch(&nodes->all[id]);
 		fetch(&known[firsts[i]]);
 	}
 	for (uint32_t i = 0; i < count; i++)
