@@ -17,7 +17,8 @@
 
 #define MODEL_CALLEES_BITS 20
 #define MODEL_TWINS_BITS   17
-#define MODEL_FETCH_FAR    12 /* nodes */
+#define MODEL_FETCH_PARENT 20 /* nodes */
+#define MODEL_FETCH_FAR    12
 #define MODEL_FETCH_NEAR   6
 #define MODEL_FETCH_NEXT   2
 
@@ -307,12 +308,34 @@ static inline void model_fetch_ranks_ahead(const struct dict_model *model, const
 		fetch(&model->frames.all[all[rank / 2]]);
 }
 
+/*
+ * What is below nodes that are anywhere: they, and then what their frames are called. One that
+ * follows its parent finds all of that near.
+ */
+static inline void model_fetch_parents_ahead(
+        const struct dict_model *model, const struct dict *dict, uint32_t nodes)
+{
+	const struct node *all = dict->nodes.all;
+	uint32_t node = model->seen + MODEL_FETCH_PARENT;
+	if (node < nodes)
+		fetch(&all[all[node].parent]);
+	node = model->seen + MODEL_FETCH_FAR;
+	struct node parent = all[all[node].parent];
+	if (all[node].parent + 1 == node || parent.frame >= model->briefs_capacity)
+		return;
+	fetch(&model->briefs[parent.frame]);
+	uint32_t grandparent_frame = all[parent.parent].frame;
+	if (grandparent_frame < model->briefs_capacity)
+		fetch(&model->briefs[grandparent_frame]);
+}
+
 /* A frame that is new by then has no place yet. */
 void dict_model_fetch_ahead(const struct dict_model *model, const struct dict *dict, uint32_t nodes)
 {
 	uint32_t far = model->seen + MODEL_FETCH_FAR;
 	if (far >= nodes)
 		return;
+	model_fetch_parents_ahead(model, dict, nodes);
 	uint32_t frame = dict->nodes.all[far].frame;
 	if (frame < model->briefs_capacity && frame < model->frames.capacity) {
 		fetch(&model->briefs[frame]);
