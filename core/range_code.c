@@ -42,6 +42,43 @@ void range_carry(struct range_writer writer)
 	} while (*at == 0);
 }
 
+/*
+ * The state is in locals, so that it is in registers, and neither which way a step goes nor how
+ * many bytes are settled is a branch: what is left is how long one narrowing takes after another.
+ */
+void range_put_steps(struct range_writer *writer, const struct range_step *steps, uint32_t count)
+{
+	uint8_t *at = writer->at;
+	const uint8_t *limit = writer->limit;
+	uint32_t low = writer->low;
+	uint32_t range = writer->range;
+	for (const struct range_step *step = steps; step < steps + count; step++) {
+		uint32_t part = range >> step->shift;
+		uint32_t before = part * step->begin;
+		range = (range & (uint32_t)(int32_t)step->keeps) - part * (uint32_t)step->change;
+		low += before;
+		if (low < before || limit - at < RANGE_BYTES_AT_ONCE) {
+			writer->at = at;
+			if (low < before)
+				range_carry(*writer);
+			if (limit - at < RANGE_BYTES_AT_ONCE)
+				*writer = range_with_room(*writer);
+			at = writer->at;
+			limit = writer->limit;
+		}
+		/* As range_settled(), but sooner: no step narrows it by more than 16 bits. */
+		unsigned int settled = ((range < 1u << 24) + (range < 1u << 16)) * 8u;
+		for (unsigned int i = 0; i < RANGE_BYTES_AT_ONCE; i++)
+			at[i] = (uint8_t)(low >> (24 - 8 * i));
+		at += settled / 8;
+		low <<= settled;
+		range <<= settled;
+	}
+	writer->at = at;
+	writer->low = low;
+	writer->range = range;
+}
+
 /* Any number in the interval will do: the one with most zeroes at its end, which are left out. */
 void range_end(struct range_writer *writer)
 {

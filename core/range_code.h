@@ -123,6 +123,45 @@ static inline void range_put_part(struct range_writer *writer, uint32_t begin, u
 	range_write_out(writer);
 }
 
+/*
+ * A decision that was made and is written later. Whoever makes them waits for memory and goes this
+ * way and that, and each narrowing of the interval waits for the one before: noting many and then
+ * writing them in one loop, which has no branch that depends on them, takes half of the time.
+ *
+ * A step cuts the interval in parts of a 2^shift each, and goes over `begin` of them. What it is
+ * then is `change` parts less than it was where `keeps` is all ones, and where it is zero minus
+ * `change` parts: so both a 1, which leaves the rest, and a 0, which leaves the beginning, are one
+ * multiplication and one subtraction.
+ */
+struct range_step {
+	int32_t change;
+	uint16_t begin;
+	uint8_t shift;
+	int8_t keeps;
+};
+
+/* What range_put() would write, and range_put_bits(). */
+static inline struct range_step range_step_of(range_chance chance, unsigned int bit)
+{
+	return (struct range_step){
+		.change = bit ? chance : -(int32_t)chance,
+		.begin = bit ? chance : 0,
+		.shift = RANGE_CHANCE_BITS,
+		.keeps = bit ? -1 : 0,
+	};
+}
+
+static inline struct range_step range_step_of_bits(uint32_t value, unsigned int count)
+{
+	return (struct range_step){
+		.change = -1,
+		.begin = (uint16_t)value,
+		.shift = (uint8_t)count,
+	};
+}
+
+void range_put_steps(struct range_writer *writer, const struct range_step *steps, uint32_t count);
+
 struct range_reader {
 	const uint8_t *at;
 	const uint8_t *end;

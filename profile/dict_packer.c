@@ -64,6 +64,9 @@ size_t dict_packer_memory(const struct dict_packer *packer)
 
 enum coder_mode { CODER_WRITE, CODER_READ, CODER_LEARN };
 
+/* So many decisions are noted before they are written, see struct range_step. */
+#define CODER_STEPS 512
+
 struct coder {
 	enum coder_mode mode;
 	struct dict_model *model;
@@ -74,7 +77,22 @@ struct coder {
 	struct range_writer writer;
 	struct range_reader reader;
 	int result; /* of what was read: negative once something was wrong */
+	uint32_t steps_count;
+	struct range_step steps[CODER_STEPS];
 };
+
+static void coder_put_steps(struct coder *coder)
+{
+	range_put_steps(&coder->writer, coder->steps, coder->steps_count);
+	coder->steps_count = 0;
+}
+
+static inline void coder_note(struct coder *coder, struct range_step step)
+{
+	if (coder->steps_count == CODER_STEPS)
+		coder_put_steps(coder);
+	coder->steps[coder->steps_count++] = step;
+}
 
 static void coder_refuse(struct coder *coder, int result)
 {
@@ -88,7 +106,7 @@ static inline unsigned int coder_bit(struct coder *coder, range_chance *chance, 
 	if (coder->mode == CODER_READ)
 		bit = range_get(&coder->reader, *chance);
 	else if (coder->mode == CODER_WRITE)
-		range_put(&coder->writer, *chance, bit);
+		coder_note(coder, range_step_of(*chance, bit));
 	range_learn(chance, bit);
 	return bit;
 }
@@ -98,7 +116,7 @@ static inline uint32_t coder_bits(struct coder *coder, uint32_t value, unsigned 
 	if (coder->mode == CODER_READ)
 		return range_get_bits(&coder->reader, count);
 	if (coder->mode == CODER_WRITE)
-		range_put_bits(&coder->writer, value, count);
+		coder_note(coder, range_step_of_bits(value, count));
 	return value;
 }
 
@@ -114,29 +132,11 @@ static uint64_t coder_long(struct coder *coder, uint64_t value, unsigned int cou
 	return read;
 }
 
-/* As coder_bit() for each, with the state of the writer in registers meanwhile. */
-static uint32_t coder_write_tree(
-        struct coder *coder, range_chance *chances, uint32_t value, unsigned int count)
-{
-	struct range_writer writer = coder->writer;
-	uint32_t at = 1;
-	for (unsigned int i = count; i-- > 0;) {
-		unsigned int bit = value >> i & 1;
-		range_put(&writer, chances[at], bit);
-		range_learn(&chances[at], bit);
-		at = at << 1 | bit;
-	}
-	coder->writer = writer;
-	return value;
-}
-
 /* A number of so many bits, each with a chance by those above it. */
 static inline uint32_t coder_tree(
         struct coder *coder, range_chance *chances, uint32_t value, unsigned int count)
 {
 	uint32_t at = 1;
-	if (coder->mode == CODER_WRITE)
-		return coder_write_tree(coder, chances, value, count);
 	for (unsigned int i = count; i-- > 0;)
 		at = at << 1 | coder_bit(coder, &chances[at], value >> i & 1);
 	return at - (1u << count);
@@ -183,7 +183,9 @@ static uint32_t coder_ranked(
 		coder_refuse(coder, -EBADMSG);
 		return ID_NONE;
 	}
-	id = ranks->all[rank];
+	/* Whoever knows it does not wait for memory. */
+	if (coder->mode == CODER_READ)
+		id = ranks->all[rank];
 	dict_ranks_raise(ranks, places, rank);
 	return id;
 }
@@ -427,7 +429,7 @@ static uint32_t coder_new_frame(struct coder *coder, const struct surroundings *
 	struct frame frame = { 0 };
 	unsigned int is_other = id != coder->frames_next;
 	if (mode == CODER_WRITE)
-		range_put(&coder->writer, PACKER_CHANCE_NEXT, is_other);
+		coder_note(coder, range_step_of(PACKER_CHANCE_NEXT, is_other));
 	else if (mode == CODER_READ)
 		is_other = range_get(&coder->reader, PACKER_CHANCE_NEXT);
 	if (is_other && mode != CODER_LEARN) {
@@ -544,6 +546,7 @@ void dict_encode_packed(struct dict_packer *packer, const struct dict *dict, str
 	coder_nodes(&coder, dict->count.nodes);
 	while (coder.frames_next < dict->count.frames)
 		coder_plain_frame(&coder);
+	coder_put_steps(&coder);
 	range_end(&coder.writer);
 	to->failed |= packer->model.failed;
 }

@@ -40,6 +40,30 @@ static void put_all(uint32_t one_in, uint32_t count, struct buf *to)
 	CHECK(!to->failed);
 }
 
+/* As put_all_or_fail(), so many at once. */
+static void note_all_or_fail(uint32_t one_in, uint32_t count, uint32_t at_once, struct buf *to)
+{
+	struct range_writer writer = range_writer_of(to);
+	range_chance chance = RANGE_CHANCE_EVEN;
+	autofree struct range_step *steps = calloc((size_t)at_once, sizeof(*steps));
+	uint32_t noted = 0;
+	for (uint32_t i = 0; i < count; i++) {
+		uint32_t value = decision(i, one_in);
+		if (i % 7 == 6) {
+			steps[noted++] = range_step_of_bits(value, RANGE_BITS_MAX);
+		} else {
+			steps[noted++] = range_step_of(chance, value);
+			range_learn(&chance, value);
+		}
+		if (noted < at_once)
+			continue;
+		range_put_steps(&writer, steps, noted);
+		noted = 0;
+	}
+	range_put_steps(&writer, steps, noted);
+	range_end(&writer);
+}
+
 static uint32_t get_all(struct range_reader *reader, uint32_t one_in, uint32_t count)
 {
 	range_chance chance = RANGE_CHANCE_EVEN;
@@ -72,6 +96,25 @@ static void decisions_come_back_whatever_is_before_them(void **state)
 			struct range_reader reader = range_reader_of(&from);
 			assert_int_equal(get_all(&reader, one_in, count), count);
 			CHECK(range_is_at_end(&reader));
+		}
+	}
+}
+
+static void noted_decisions_are_the_same_bytes(void **state)
+{
+	static const uint32_t at_once[] = { 1, 2, 63, 512, DECISIONS };
+	for (uint32_t i = 0; i < sizeof(at_once) / sizeof(*at_once); i++) {
+		for (uint32_t one_in = 1; one_in < 300; one_in += one_in) {
+			AUTO_BUF one_by_one = { 0 };
+			AUTO_BUF noted = { 0 };
+			/* A carry must not go into these. */
+			buf_put_u32(&noted, UINT32_MAX);
+			put_all(one_in, DECISIONS - i, &one_by_one);
+			note_all_or_fail(one_in, DECISIONS - i, at_once[i], &noted);
+			CHECK(!noted.failed);
+			assert_int_equal(noted.count - 4, one_by_one.count);
+			CHECK(memcmp(noted.bytes, "\xff\xff\xff\xff", 4) == 0);
+			CHECK(memcmp(noted.bytes + 4, one_by_one.bytes, one_by_one.count) == 0);
 		}
 	}
 }
@@ -167,12 +210,19 @@ static void without_memory_nothing_is_written(void **state)
 	put_all_or_fail(2, DECISIONS, &bytes);
 	CHECK(fault_disarm());
 	CHECK(bytes.failed);
+	AUTO_BUF noted = { 0 };
+	/* The steps have theirs. */
+	fault_arm(FAULT_ALLOC, 1, ENOMEM);
+	note_all_or_fail(2, DECISIONS, 512, &noted);
+	CHECK(fault_disarm());
+	CHECK(noted.failed);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(decisions_come_back_whatever_is_before_them),
+		cmocka_unit_test(noted_decisions_are_the_same_bytes),
 		cmocka_unit_test(what_is_likely_takes_few_bits),
 		cmocka_unit_test(what_is_cut_fails_or_is_not_at_its_end),
 		cmocka_unit_test(any_bytes_are_some_decisions),
