@@ -98,7 +98,10 @@ static void forget_put_left(const json_t *root, struct buf *to)
 	if (generations > 0)
 		buf_printf(to,
 		        "its names stay in %s generation%s of the dictionary until the last of "
-		        "their data is gone\n",
+		        "their data is gone, "
+		        "what agents last said of themselves until they may send nothing of that "
+		        "time any more, "
+		        "this request in the audit log, and of a tenant its totals\n",
 		        units_count(generations).text, generations == 1 ? "" : "s");
 	if (json_array_size(backups) == 0)
 		return;

@@ -163,7 +163,9 @@ def a_tenant_is_deleted(fleet, aggregator):
     tenant = ["retention", "forget", "--tenant", "acme"]
     would = fleet.json(address, *tenant)
     check(not would["done"] and would["bytes"] > 0 and would["rows"] > 0, would)
-    check(would["units_hidden"] > 0 and "hidden by earlier runs" in fleet.cli(address, *tenant), f"what the policies hid: {would}")
+    said = fleet.cli(address, *tenant)
+    check(would["units_hidden"] > 0 and "hidden by earlier runs" in said, f"what the policies hid: {would}")
+    check(all(word in said for word in ("its names stay", "agents last said", "audit log", "its totals")), f"what stays: {said}")
     # All that a tenant has is more than half of it.
     refused(fleet, address, f"--confirm {would['rows'] + would['open_rows']}", *tenant, "--yes", status=3)
     yes = [*tenant, "--yes", "--confirm", str(would["rows"] + would["open_rows"])]
