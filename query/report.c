@@ -8,11 +8,14 @@
 #include <string.h>
 
 #include "core/auto.h"
+#include "core/clock.h"
 #include "profile/answer_json.h"
 #include "profile/loss.h"
 #include "query/complain.h"
 #include "query/text.h"
 #include "query/units.h"
+
+#define REPORT_DAY_NS (86400 * NS_PER_S)
 
 void report_put_range(const struct source_side *side, struct buf *to)
 {
@@ -162,14 +165,13 @@ static void report_put_folded(const struct source_side *side, struct buf *to)
 	}
 }
 
-/* From what the answer was added up, and what of it no part that is left can say. */
-/* Where no rows are left, and not even windows that begin and end with the range. */
-static bool report_is_cut(const struct source_side *side)
+/* Does the range begin or end within a window of that length? */
+static bool report_cuts(const struct source_side *side, uint64_t window_ns)
 {
-	uint64_t finest_ns = side->completeness.resolution_finest_ns;
-	return finest_ns && (side->from_ns % finest_ns || side->to_ns % finest_ns);
+	return window_ns && (side->from_ns % window_ns || side->to_ns % window_ns);
 }
 
+/* From what the answer was added up, and what of it no part that is left can say. */
 static void report_put_resolution(const struct source_side *side, struct buf *to)
 {
 	const struct completeness *all = &side->completeness;
@@ -190,8 +192,12 @@ static void report_put_resolution(const struct source_side *side, struct buf *to
 		        units_count(all->windows_unanswerable).text,
 		        report_plural(all->windows_unanswerable),
 		        units_duration(all->unanswerable_ns).text);
-	if (report_is_cut(side))
+	/* Where others are finer nobody here knows what is left at the ends of the range. */
+	if (report_cuts(side, finest_ns))
 		buf_printf(to, "; the range cuts such, and each counts as a whole where it begins");
+	else if (coarsest_ns >= REPORT_DAY_NS && report_cuts(side, coarsest_ns))
+		buf_printf(to, "; a day of which nothing finer is left counts as a whole where it "
+		               "begins");
 }
 
 static void report_put_word(const char *word, const char *before, struct buf *to)
