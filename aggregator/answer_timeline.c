@@ -406,6 +406,8 @@ static void timeline_put_missing(const struct completeness *missing, struct json
 	json_key(json, "completeness");
 	json_object_begin(json);
 	answer_json_unreadable(missing, json);
+	answer_json_edges(missing, json);
+	answer_json_collapsed(missing, json);
 	json_object_end(json);
 }
 

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "core/json.h"
+#include "profile/answer_json.h"
 #include "profile/selector.h"
 #include "storage/store_expire.h"
 
@@ -24,6 +25,10 @@ struct seen {
 struct sight {
 	struct store *store;
 	const bool *cancelled;
+	struct selector *selector;
+	uint64_t from_ns, to_ns; /* of the range */
+	/* What could not be read, and where the range cuts windows; nothing else of it. */
+	struct completeness missing;
 	struct store_match *match;
 	struct seen *seen_of; /* by place in the match */
 	/* What was seen, of whichever generation of the store's dictionary, in one dict. */
@@ -86,12 +91,64 @@ static void sight_note_window(
 		seen->last_ns = to_ns;
 }
 
+/* Nobody knows whose series are in it: a window whose record is damaged, or a unit's members. */
+static void sight_note_unreadable(struct sight *sight, const struct store_inventory_unit *unit)
+{
+	struct completeness *to = &sight->missing;
+	struct unreadable one;
+	memset(&one, 0, sizeof(one));
+	one.from_ns = unit->window.from_ns;
+	one.to_ns = unit->window.to_ns;
+	bool is_window = unit->unit == STORE_UNIT_NONE;
+	snprintf(one.what, sizeof(one.what), is_window ? "window" : "members");
+	if (!is_window) {
+		snprintf(one.service, sizeof(one.service), "%s", unit->service);
+		snprintf(one.type, sizeof(one.type), "%s", unit->type);
+	}
+	/* The scan may have met it already. */
+	for (uint32_t i = 0; i < to->unreadable_count; i++)
+		if (memcmp(&to->unreadable[i], &one, sizeof(one)) == 0)
+			return;
+	to->corrupt++;
+	if (to->unreadable_count < ANSWER_UNREADABLE_MAX)
+		to->unreadable[to->unreadable_count++] = one;
+}
+
+/* What is damaged of other services is nothing that this answer misses. */
+static void sight_keep_own(struct sight *sight)
+{
+	struct completeness *to = &sight->missing;
+	uint32_t kept = 0;
+	for (uint32_t i = 0; i < to->unreadable_count; i++) {
+		const struct unreadable *one = &to->unreadable[i];
+		struct selector_known known = { .type = one->type, .service = one->service };
+		if (!*one->type || selector_judge(sight->selector, known) != SELECTOR_NONE)
+			to->unreadable[kept++] = *one;
+		else
+			to->corrupt--;
+	}
+	to->unreadable_count = kept;
+}
+
+static void sight_note_cut(struct sight *sight, const struct store_inventory_unit *unit)
+{
+	struct completeness *to = &sight->missing;
+	uint64_t wide_ns = unit->window.to_ns - unit->window.from_ns;
+	if (unit->window.from_ns < sight->from_ns && wide_ns > to->cut_begin_ns)
+		to->cut_begin_ns = wide_ns;
+	if (unit->window.to_ns > sight->to_ns && unit->last_ns >= sight->to_ns &&
+	        wide_ns > to->cut_end_ns)
+		to->cut_end_ns = wide_ns;
+}
+
 /* Both lists ascend. In the gate. */
 static int sight_visit_sums(void *owner, const struct store_inventory_unit *unit)
 {
 	struct sight *sight = owner;
 	if (__atomic_load_n(sight->cancelled, __ATOMIC_RELAXED))
 		return -ECANCELED;
+	if (unit->is_corrupt)
+		sight_note_unreadable(sight, unit);
 	const struct store_match_part *part = store_match_find(sight->match, unit->dict);
 	for (uint32_t i = 0, j = 0; part && i < unit->series_count && j < part->series_count;) {
 		if (unit->series[i] < part->series[j]) {
@@ -100,6 +157,7 @@ static int sight_visit_sums(void *owner, const struct store_inventory_unit *unit
 			j++;
 		} else {
 			sight_note_window(sight, part->first + j, unit);
+			sight_note_cut(sight, unit);
 			i++;
 			j++;
 		}
@@ -108,18 +166,23 @@ static int sight_visit_sums(void *owner, const struct store_inventory_unit *unit
 }
 
 /* What has rows, then what has sums alone. */
-static int sight_read(struct sight *sight, uint64_t from_ns, uint64_t to_ns)
+static int sight_read(struct sight *sight)
 {
-	struct store_inventory_options sums = {
-		.from_ns = from_ns, .to_ns = to_ns, .wants_series = true, .sums_alone = true
-	};
-	int r = store_scan(sight->store, from_ns, to_ns, sight->match, sight_visit, sight);
-	return r ? r : store_inventory(sight->store, sums, sight_visit_sums, sight);
+	struct store_inventory_options sums = { .from_ns = sight->from_ns,
+		.to_ns = sight->to_ns,
+		.wants_series = true,
+		.sums_alone = true };
+	int r = store_scan_noting(sight->store, sight->from_ns, sight->to_ns, sight->match,
+	        sight_visit, sight, &sight->missing);
+	r = r ? r : store_inventory(sight->store, sums, sight_visit_sums, sight);
+	sight_keep_own(sight);
+	return r;
 }
 
 static void sight_fini(struct sight *sight)
 {
 	store_match_free(sight->match);
+	selector_free(sight->selector);
 	dict_free(sight->dict);
 	free(sight->seen_of);
 	free(sight->seen);
@@ -177,16 +240,18 @@ static int sight_take(struct sight *sight, const struct wire_query_side *side, c
 		memcpy(text, side->selector.bytes, side->selector.count);
 	text[side->selector.count] = 0;
 
-	AUTO(selector) selector = NULL;
-	int r = selector_parse(text, &selector, ret_error, error_bytes);
+	sight->from_ns = side->from_ns;
+	sight->to_ns = side->to_ns;
+	int r = selector_parse(text, &sight->selector, ret_error, error_bytes);
 	if (r < 0)
 		return r;
 
-	r = store_find_series(sight->store, selector, side->from_ns, side->to_ns, &sight->match);
+	r = store_find_series(
+	        sight->store, sight->selector, side->from_ns, side->to_ns, &sight->match);
 	if (r == 0) {
 		sight->seen_of = calloc(
 		        (size_t)sight->match->series_count + 1, sizeof(*sight->seen_of));
-		r = sight->seen_of ? sight_read(sight, side->from_ns, side->to_ns) : -ENOMEM;
+		r = sight->seen_of ? sight_read(sight) : -ENOMEM;
 	}
 	r = r < 0 ? r : sight_join(sight);
 	if (r < 0)
@@ -196,6 +261,15 @@ static int sight_take(struct sight *sight, const struct wire_query_side *side, c
 		                ? "the aggregator is stopping"
 		                : "the store could not be read: see the aggregator's log");
 	return r;
+}
+
+static void put_missing(struct json_writer *json, const struct completeness *missing)
+{
+	json_key(json, "completeness");
+	json_object_begin(json);
+	answer_json_unreadable(missing, json);
+	answer_json_edges(missing, json);
+	json_object_end(json);
 }
 
 static void put_series(
@@ -234,6 +308,7 @@ int inspect_series(struct store *store, const struct wire_query *query, const bo
 			if (sight.seen[id].last_ns)
 				put_series(&json, sight.dict, id, &sight.seen[id]);
 		json_array_end(&json);
+		put_missing(&json, &sight.missing);
 		json_object_end(&json);
 	}
 	return r;
@@ -378,6 +453,7 @@ int inspect_labels(struct store *store, const struct wire_query *query, const bo
 			put_label_names(&json, dict, pairs, count);
 		else
 			r = put_label_values(&json, dict, pairs, count, query->label);
+		put_missing(&json, &sight.missing);
 		json_object_end(&json);
 		if (r < 0)
 			snprintf(ret_error, error_bytes, "out of memory: narrow the selector");

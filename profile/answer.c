@@ -61,6 +61,11 @@ static const struct completeness_field {
 	COMPLETENESS_FIELD(value_capped),
 	COMPLETENESS_FIELD(samples_capped),
 	COMPLETENESS_FIELD(corrupt_replaced),
+	COMPLETENESS_FIELD(cut_begin_ns),
+	COMPLETENESS_FIELD(cut_end_ns),
+	COMPLETENESS_FIELD(windows_collapsed),
+	COMPLETENESS_FIELD(collapsed_from_ns),
+	COMPLETENESS_FIELD(collapsed_to_ns),
 };
 
 struct answer *answer_new(uint32_t sides_count)

@@ -64,6 +64,18 @@ struct completeness {
 	/* Length of the windows whose sums answered; 0: rows as they came. Finest and coarsest. */
 	uint64_t resolution_finest_ns;
 	uint64_t resolution_coarsest_ns;
+	/*
+	 * Length of the widest window of which nothing finer is left and that the range cuts, 0:
+	 * none. At its begin: it is in no number here, as it began before. At its end: all of it
+	 * is.
+	 */
+	uint64_t cut_begin_ns;
+	uint64_t cut_end_ns;
+	/* Windows whose stacks are told apart by functions alone, and from when to when they are.
+	 */
+	uint64_t windows_collapsed;
+	uint64_t collapsed_from_ns;
+	uint64_t collapsed_to_ns;
 	/* The first of what `corrupt` counts, by name; none twice. */
 	uint32_t unreadable_count;
 	struct unreadable unreadable[ANSWER_UNREADABLE_MAX];

@@ -20,3 +20,16 @@ void answer_json_unreadable(const struct completeness *completeness, struct json
 	}
 	json_array_end(json);
 }
+
+void answer_json_edges(const struct completeness *completeness, struct json_writer *json)
+{
+	json_key_u64(json, "cut_begin_ns", completeness->cut_begin_ns);
+	json_key_u64(json, "cut_end_ns", completeness->cut_end_ns);
+}
+
+void answer_json_collapsed(const struct completeness *completeness, struct json_writer *json)
+{
+	json_key_u64(json, "windows_collapsed", completeness->windows_collapsed);
+	json_key_u64(json, "collapsed_from_ns", completeness->collapsed_from_ns);
+	json_key_u64(json, "collapsed_to_ns", completeness->collapsed_to_ns);
+}

@@ -4,11 +4,11 @@
  * per second watched of an instance where both sides know how long they were watched, else the
  * share of the side.
  *
- * These are point estimates. Nothing here says whether a difference is more than chance; of groups
- * (--by) cmd_diff_groups.c does.
+ * These are point estimates. Whether a difference is more than chance cmd_diff_evidence.c says.
  */
 
 #include <errno.h>
+#include <math.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,9 +29,12 @@
 #include "query/text.h"
 #include "query/units.h"
 
+#define DIFF_COLUMNS_MAX 16
+
 static const char *const diff_formats[] = { "table", "wide", "json", "csv", "folded", "html",
 	NULL };
 static const char *const diff_canons[] = { "on", "off", NULL };
+static const char *const diff_switches[] = { "on", "off", NULL };
 static const char *const diff_sorts[] = { "flat", "cum", NULL };
 
 static const struct option_spec diff_options[] = {
@@ -77,6 +80,13 @@ static const struct option_spec diff_options[] = {
 	        .fallback = "on",
 	        .choices = diff_canons,
 	        .help = "join functions by names without what compilers append, hash or count" },
+	{ .name = "significance",
+	        .kind = OPTION_ENUM,
+	        .offset = offsetof(struct diff_args, significance),
+	        .fallback = "on",
+	        .choices = diff_switches,
+	        .help = "test over instances which functions changed more than chance, by a second "
+	                "question" },
 	FORMAT_OPTION(diff_args, diff_formats),
 	OUT_OPTION(diff_args),
 	SHARED_OPTIONS(diff_args),
@@ -105,9 +115,16 @@ static const struct option_table diff_table = {
 	        "and "
 	        "for types other than cpu, the values stand there and change is that of the share. "
 	        "The greatest change stands first.\n\n"
-	        "Of functions there is no test of significance yet: these are point estimates, and "
-	        "small "
-	        "ones may be chance.\n\n"
+	        "evidence says whether the function's share changed by more than instances of one "
+	        "side differ anyway: more or less where that is so (at most 5 % of what is called "
+	        "so "
+	        "may be chance), unchanged where a change of 10 % would have been found, unknown "
+	        "where it would not, untested of less than 20 samples. What all that did not "
+	        "change "
+	        "lost or won together, because something else did, is taken out of it. It takes "
+	        "two "
+	        "instances of each side at least; files have none. -o wide has q and the smallest "
+	        "change that would have been found four times of five.\n\n"
 	        "With --by each value of the labels is compared by itself. adds is its part of the "
 	        "change of the whole: these add up. Whether a group has changed is tested over its "
 	        "instances, not over samples: evidence is more or less where that is more than "
@@ -165,6 +182,33 @@ static const char *diff_color(double change)
 	return change > 0 ? "33" : change < 0 ? "34" : NULL; /* more orange, less blue */
 }
 
+static bool diff_has_evidence(const struct diff *diff)
+{
+	return diff->evidence && !diff->evidence->untested;
+}
+
+static void diff_put_evidence(const struct diff *diff, const struct function *function, bool wide,
+        struct text_table *table)
+{
+	if (!diff_has_evidence(diff))
+		return;
+	const struct spread_test *test = diff_evidence_of(diff->evidence, function->name);
+	const char *verdict = diff_verdict(test);
+	text_table_put(table, verdict);
+	text_table_color(table, strcmp(verdict, "more") == 0   ? "33"
+	                        : strcmp(verdict, "less") == 0 ? "34"
+	                                                       : NULL);
+	if (!wide)
+		return;
+	if (test->untested) {
+		text_table_put(table, "-");
+		text_table_put(table, "-");
+		return;
+	}
+	text_table_printf(table, "%.2g", test->q);
+	text_table_put(table, units_change(exp(test->smallest)).text);
+}
+
 static void diff_put_row(const struct diff *diff, const struct function *function, bool wide,
         struct text_table *table)
 {
@@ -186,6 +230,7 @@ static void diff_put_row(const struct diff *diff, const struct function *functio
 	diff_put_change(table, value, diff->rate.whole);
 	text_table_color(table, diff_color(functions_change(function, diff->rate)));
 	text_table_put(table, diff_mark(function));
+	diff_put_evidence(diff, function, wide, table);
 	if (wide) {
 		for (int side = 0; side < 2; side++)
 			text_table_put(table, units_value(unit, function->flat[side]).text);
@@ -197,7 +242,7 @@ static void diff_put_row(const struct diff *diff, const struct function *functio
 }
 
 static struct text_table *diff_table_new(
-        const struct diff *diff, bool wide, struct text_column columns[13])
+        const struct diff *diff, bool wide, struct text_column columns[DIFF_COLUMNS_MAX])
 {
 	const char *const narrow[] = { "share A", "share B", "delta share",
 		diff->has_rate ? "mcores A" : "value A", diff->has_rate ? "mcores B" : "value B",
@@ -207,6 +252,13 @@ static struct text_table *diff_table_new(
 	for (size_t i = 0; i < COUNT_OF(narrow); i++)
 		columns[count++] = (struct text_column){ .title = narrow[i], .align = TEXT_RIGHT };
 	columns[count - 1].align = TEXT_LEFT;
+	if (diff_has_evidence(diff))
+		columns[count++] = (struct text_column){ .title = "evidence", .align = TEXT_LEFT };
+	if (diff_has_evidence(diff) && wide) {
+		columns[count++] = (struct text_column){ .title = "q", .align = TEXT_RIGHT };
+		columns[count++] = (struct text_column){ .title = "would show",
+			.align = TEXT_RIGHT };
+	}
 	for (size_t i = 0; i < COUNT_OF(more) && wide; i++)
 		columns[count++] = (struct text_column){ .title = more[i], .align = TEXT_RIGHT };
 	columns[count++] = (struct text_column){
@@ -236,7 +288,10 @@ static void diff_put_verdict(const struct diff *diff, struct buf *to)
 			buf_printf(to, " (%s)", units_change(ratio).text);
 		buf_printf(to, "; ");
 	}
-	buf_printf(to, "no significance yet: these are point estimates\n");
+	if (diff->evidence)
+		diff_evidence_put_whole(diff->evidence, to);
+	else
+		buf_printf(to, "no significance: these are point estimates\n");
 }
 
 static void diff_put_cut(const struct diff *diff, struct buf *to)
@@ -268,7 +323,7 @@ static void diff_put_cut(const struct diff *diff, struct buf *to)
 
 void diff_put_rows(const struct diff *diff, bool wide, const struct output *output, struct buf *to)
 {
-	struct text_column columns[13];
+	struct text_column columns[DIFF_COLUMNS_MAX];
 	AUTO(text_table) table = diff_table_new(diff, wide, columns);
 	if (!table) {
 		to->failed = true;
@@ -292,12 +347,14 @@ static void diff_put_table(
 	report_put_completeness(diff->source, 0, "A  ", to);
 	report_put_completeness(diff->source, 1, "B  ", to);
 	diff_put_cut(diff, to);
+	if (diff->evidence)
+		diff_evidence_put(diff->evidence, to);
 }
 
 static void diff_put_csv(const struct diff *diff, struct buf *to)
 {
 	buf_printf(to, "function,module,flat_a,flat_b,cum_a,cum_b,unit,share_a,share_b,delta_share,"
-	               "mcores_a,mcores_b,change,mark\n");
+	               "mcores_a,mcores_b,change,mark,p,q,verdict\n");
 	for (uint32_t i = 0; i < diff->shown; i++) {
 		const struct function *function = functions_get(diff->functions, i);
 		const uint64_t *value = diff_values(diff, function);
@@ -319,7 +376,13 @@ static void diff_put_csv(const struct diff *diff, struct buf *to)
 			buf_printf(to, ",,");
 		if (diff_ratio(value, diff->rate.whole, &ratio))
 			buf_printf(to, "%.6f", ratio - 1);
-		buf_printf(to, ",%s\n", diff_mark(function));
+		buf_printf(to, ",%s,", diff_mark(function));
+		const struct spread_test *test = diff_evidence_of(diff->evidence, function->name);
+		if (!test->untested)
+			buf_printf(to, "%.6g,%.6g,", test->p, test->q);
+		else
+			buf_printf(to, ",,");
+		buf_printf(to, "%s\n", diff_verdict(test));
 	}
 }
 
@@ -355,6 +418,11 @@ static void diff_json_row(
 	else
 		json_write_null(json);
 	json_key_text(json, "mark", diff_mark(function));
+	if (diff_has_evidence(diff)) {
+		const struct spread_test *test = diff_evidence_of(diff->evidence, function->name);
+		json_key_text(json, "verdict", diff_verdict(test));
+		diff_json_test(test, json);
+	}
 	json_object_end(json);
 }
 
@@ -418,8 +486,12 @@ static void diff_put_json(const struct diff *diff, struct buf *to)
 	struct json_writer json = json_writer_of(to, true);
 	json_object_begin(&json);
 	diff_json_head(diff, &json);
-	json_key(&json, "significance");
-	json_write_null(&json);
+	if (diff->evidence) {
+		diff_evidence_json(diff->evidence, &json);
+	} else {
+		json_key(&json, "significance");
+		json_write_null(&json);
+	}
 	diff_json_how(diff, &json);
 	diff_json_functions(diff, &json);
 	json_object_end(&json);
@@ -490,10 +562,20 @@ static bool diff_has_file(const struct option_args *words)
 	return source_is_file(words->items[0]) || source_is_file(words->items[1]);
 }
 
-/* The answer by function, in one of the forms that are made here. */
-static int diff_answer_functions(
-        struct diff *diff, enum output_format format, const struct output *output, struct buf *text)
+double diff_period(const struct source *source)
 {
+	uint64_t a = source->sides[0].completeness.period_max;
+	uint64_t b = source->sides[1].completeness.period_max;
+	if (!report_knows_samples(&source->sides[0]) || !report_knows_samples(&source->sides[1]))
+		return 0;
+	return (double)(a > b ? a : b);
+}
+
+/* The answer by function, in one of the forms that are made here. */
+static int diff_answer_functions(struct diff *diff, const struct source_request *request,
+        struct diff_evidence *evidence, enum output_format format, const struct output *output)
+{
+	AUTO_BUF text = { 0 };
 	AUTO(names) names = names_new();
 	if (names && diff->source->is_canonical)
 		names_use_canon(names);
@@ -501,15 +583,20 @@ static int diff_answer_functions(
 	if (!functions)
 		return rows_explain(-ENOMEM);
 	int code = diff_count(diff, names, functions);
+	if (code == 0 && diff->args->significance == 0) {
+		int result = diff_evidence_take(diff, request, names, evidence);
+		diff->evidence = evidence;
+		code = result < 0 ? rows_explain(result) : 0;
+	}
 	if (code)
 		return code;
 	if (format == FORMAT_JSON)
-		diff_put_json(diff, text);
+		diff_put_json(diff, &text);
 	else if (format == FORMAT_CSV)
-		diff_put_csv(diff, text);
+		diff_put_csv(diff, &text);
 	else
-		diff_put_table(diff, format == FORMAT_WIDE, output, text);
-	return output_deliver(output, text, EXIT_CODE_OK);
+		diff_put_table(diff, format == FORMAT_WIDE, output, &text);
+	return output_deliver(output, &text, EXIT_CODE_OK);
 }
 
 static int cmd_diff_run(void *opaque, const struct option_args *words)
@@ -558,7 +645,10 @@ static int cmd_diff_run(void *opaque, const struct option_args *words)
 		code = diff_groups_put(&diff, &request, format, &output, &text);
 		return code ? code : output_deliver(&output, &text, EXIT_CODE_OK);
 	}
-	return diff_answer_functions(&diff, format, &output, &text);
+	struct diff_evidence evidence = { 0 };
+	code = diff_answer_functions(&diff, &request, &evidence, format, &output);
+	diff_evidence_fini(&evidence);
+	return code;
 }
 
 const struct command cmd_diff = {

@@ -29,12 +29,6 @@
 #include "query/text.h"
 #include "query/units.h"
 
-/* What is worth being called a change, as a part of A. */
-#define DIFF_EFFECT_MIN 0.10
-
-/* Over longer ranges instances are told apart by the hash groups that sums keep, at less cost. */
-#define DIFF_INSTANCES_NS (2 * 3600 * NS_PER_S)
-
 static const char diff_instance[] = "instance";
 static const char diff_untold[] = "not all of it tells instances apart any more";
 
@@ -345,11 +339,7 @@ static void diff_groups_test(struct diff_groups *groups)
 	uint32_t of[SPREAD_TESTS_MAX];
 	uint32_t count = 0;
 	bool is_share = !groups->has_rate;
-	uint64_t period_a = source->sides[0].completeness.period_max;
-	uint64_t period_b = source->sides[1].completeness.period_max;
-	double period = (double)(period_a > period_b ? period_a : period_b);
-	if (!report_knows_samples(&source->sides[0]) || !report_knows_samples(&source->sides[1]))
-		period = 0;
+	double period = diff_period(source);
 	for (uint32_t i = 0; i < groups->count; i++) {
 		struct diff_group *group = &groups->items[i];
 		group->test.untested = groups->untested ? "" : "not among the 20 largest";
@@ -459,11 +449,7 @@ static const char *diff_group_verdict(const struct diff_group *group)
 	const struct spread_test *test = &group->test;
 	if (*diff_group_mark(group))
 		return diff_group_mark(group);
-	if (test->untested)
-		return "untested";
-	if (test->q < SPREAD_FDR)
-		return test->effect > 0 ? "more" : "less";
-	return expm1(test->smallest) < DIFF_EFFECT_MIN ? "unchanged" : "unknown";
+	return diff_verdict(test);
 }
 
 static void diff_group_put_evidence(const struct diff_group *group, struct text_table *table)
@@ -594,20 +580,7 @@ static void diff_group_json(const struct diff_groups *groups, const struct diff_
 	json_key_double(json, "adds", groups->has_rate ? 1000 * group->adds : group->adds);
 	json_key_text(json, "mark", diff_group_mark(group));
 	json_key_text(json, "verdict", diff_group_verdict(group));
-	json_key(json, "significance");
-	if (test->untested) {
-		json_write_null(json);
-	} else {
-		json_object_begin(json);
-		json_key_double(json, "p", test->p);
-		json_key_double(json, "q", test->q);
-		json_key_double(json, "degrees", test->degrees);
-		json_key_double(json, "change_low", expm1(test->effect - test->effect_error));
-		json_key_double(json, "change_high", expm1(test->effect + test->effect_error));
-		json_key_double(json, "smallest_change", expm1(test->smallest));
-		json_object_end(json);
-	}
-	json_key_text(json, "untested", test->untested ? test->untested : "");
+	diff_json_test(test, json);
 	diff_json_functions(diff, json);
 	json_object_end(json);
 }

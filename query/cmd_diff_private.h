@@ -1,16 +1,36 @@
 #pragma once
 
 /*
- * What the two files of diff share: cmd_diff.c compares functions, cmd_diff_groups.c the values of
- * labels, and in each the functions again.
+ * What the files of diff share: cmd_diff.c compares functions, cmd_diff_evidence.c says which of
+ * them changed more than chance, and cmd_diff_groups.c compares the values of labels, and in each
+ * the functions again.
  */
 
+#include "core/clock.h"
 #include "core/json.h"
 #include "query/command.h"
 #include "query/functions.h"
 #include "query/output.h"
 #include "query/source.h"
+#include "query/spread_many.h"
 #include "query/text.h"
+
+/* What is worth being called a change, as a part of A. */
+#define DIFF_EFFECT_MIN 0.10
+/* Over longer ranges instances are told apart by the hash groups that sums keep, at less cost. */
+#define DIFF_INSTANCES_NS (2 * 3600 * NS_PER_S)
+
+/* Which functions changed more than chance. */
+struct diff_evidence {
+	const char *untested; /* why none was; NULL */
+	char failed[256];     /* that the question failed, and why */
+	const char *cluster;  /* what the spread is over: a label, or WIRE_BY_BUCKET */
+	bool by_cum;
+	double period;           /* what a sample counts for, 0: nobody knows */
+	struct spread_many many; /* by name */
+	bool has_whole;
+	struct spread_test whole; /* of all, by time watched */
+};
 
 struct diff_args {
 	struct shared_args shared;
@@ -21,7 +41,8 @@ struct diff_args {
 	uint32_t sort; /* index into diff_sorts */
 	char *by;
 	uint32_t groups;
-	uint32_t canon; /* index into diff_canons */
+	uint32_t canon;        /* index into diff_canons */
+	uint32_t significance; /* index into diff_switches */
 	uint32_t format;
 	char *out;
 };
@@ -31,8 +52,9 @@ struct diff {
 	const struct source *source;
 	const struct names *names;
 	const struct functions *functions;
-	struct functions_scale share; /* by the side's value */
-	struct functions_scale rate;  /* by seconds watched; share where these are unknown */
+	const struct diff_evidence *evidence; /* NULL: nobody asked */
+	struct functions_scale share;         /* by the side's value */
+	struct functions_scale rate; /* by seconds watched; share where these are unknown */
 	bool has_rate;
 	uint32_t shown;
 	uint64_t hidden[2];       /* value of the rows that were cut */
@@ -60,3 +82,25 @@ int diff_groups_request(const struct diff_args *args, bool has_file, enum output
 /* A diff for each group. 0, or an exit code after complaining. */
 int diff_groups_put(const struct diff *diff, const struct source_request *request,
         enum output_format format, const struct output *output, struct buf *to);
+
+/* What a sample of either side counts for at most; 0 where nobody knows. */
+double diff_period(const struct source *source);
+
+/*
+ * Asks for it, with the names that functions have in the diff. Where that fails evidence->untested
+ * says why; negative errno for want of memory here.
+ */
+int diff_evidence_take(const struct diff *diff, const struct source_request *request,
+        struct names *names, struct diff_evidence *evidence);
+void diff_evidence_fini(struct diff_evidence *evidence);
+/* Of a function; `evidence` may be NULL. */
+const struct spread_test *diff_evidence_of(const struct diff_evidence *evidence, uint32_t name);
+/* Whether the whole changed; and how many functions did, for below the table. */
+void diff_evidence_put_whole(const struct diff_evidence *evidence, struct buf *to);
+void diff_evidence_put(const struct diff_evidence *evidence, struct buf *to);
+void diff_evidence_json(const struct diff_evidence *evidence, struct json_writer *json);
+
+/* more, less, unchanged, unknown or untested. */
+const char *diff_verdict(const struct spread_test *test);
+/* `significance` and `untested`. */
+void diff_json_test(const struct spread_test *test, struct json_writer *json);

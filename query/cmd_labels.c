@@ -9,6 +9,7 @@
 #include "core/auto.h"
 #include "query/cmd_list.h"
 #include "query/complain.h"
+#include "query/json_missing.h"
 #include "query/json_reply.h"
 #include "query/output.h"
 #include "query/report.h"
@@ -163,16 +164,18 @@ static int cmd_labels_run(void *opaque, const struct option_args *words)
 		remark(REPORT_RECORDED);
 	if (format == FORMAT_JSON)
 		result = json_reply_print(&reply, &text);
-	else if (format == FORMAT_CSV)
+	else if (format == FORMAT_CSV) {
+		json_missing_remark(reply.root);
 		labels_put_csv(&view, &text);
-	else {
+	} else {
 		output.width = format == FORMAT_WIDE ? 0 : output.width;
 		result = labels_put_table(&view, &output, &text);
+		json_missing_put_below(reply.root, &text);
 	}
+	code = result < 0 ? rows_explain(result) : output_deliver(&output, &text, EXIT_CODE_OK);
+	if (code == EXIT_CODE_OK && count == 0)
+		code = json_missing_explain(reply.root, args->selector);
 	json_reply_fini(&reply);
-	if (result < 0)
-		return rows_explain(result);
-	code = output_deliver(&output, &text, EXIT_CODE_OK);
 	if (code == EXIT_CODE_OK && count == 0)
 		return complain(EXIT_CODE_NO_DATA, "%s: no series with data in this range has %s",
 		        args->selector, values ? label : "labels");

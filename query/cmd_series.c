@@ -9,6 +9,7 @@
 #include "core/auto.h"
 #include "query/cmd_list.h"
 #include "query/complain.h"
+#include "query/json_missing.h"
 #include "query/json_reply.h"
 #include "query/output.h"
 #include "query/report.h"
@@ -42,7 +43,8 @@ static const struct option_table series_table = {
 	.description =
 	        "Lists every label set of every profile type with data in the range, with its "
 	        "first "
-	        "and last moment. Each line's selector can be given to top, tree, flame, diff and "
+	        "and last moment; below them what of the range could not be read, and the windows "
+	        "it cuts. Each line's selector can be given to top, tree, flame, diff and "
 	        "export as it stands.",
 	.examples =
 	        "profleet series\nprofleet series 'cpu{service=\"cart\"}' --since 7d --limit 0\n",
@@ -176,14 +178,16 @@ static int cmd_series_run(void *opaque, const struct option_args *words)
 	} else if (format == FORMAT_CSV) {
 		if (series_has_recorded(list))
 			remark(REPORT_RECORDED);
+		json_missing_remark(reply.root);
 		series_put_csv(list, shown, &text);
 	} else {
 		result = series_put_table(list, shown, &output, format == FORMAT_WIDE, &text);
+		json_missing_put_below(reply.root, &text);
 	}
+	code = result < 0 ? rows_explain(result) : output_deliver(&output, &text, EXIT_CODE_OK);
+	if (code == EXIT_CODE_OK && count == 0)
+		code = json_missing_explain(reply.root, selector);
 	json_reply_fini(&reply);
-	if (result < 0)
-		return rows_explain(result);
-	code = output_deliver(&output, &text, EXIT_CODE_OK);
 	if (code == EXIT_CODE_OK && count == 0)
 		return complain(EXIT_CODE_NO_DATA,
 		        "%s: no series has data in this range; --since looks further back",

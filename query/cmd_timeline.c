@@ -16,6 +16,7 @@
 #include "profile/selector.h"
 #include "query/cmd_list.h"
 #include "query/complain.h"
+#include "query/json_missing.h"
 #include "query/json_reply.h"
 #include "query/output.h"
 #include "query/rows.h"
@@ -235,32 +236,14 @@ static void timeline_put_csv(const struct timeline *timeline, struct buf *to)
 	}
 }
 
-/* Lines of what is in no step because it cannot be read. */
-static void timeline_put_unreadable(const json_t *root, struct buf *to)
-{
-	size_t i;
-	json_t *one;
-	const json_t *all = json_object_get(root, "completeness");
-	json_array_foreach(json_object_get(all, "unreadable"), i, one)
-	{
-		const char *service = json_reply_text(one, "service");
-		buf_printf(to, "%sunreadable: %s", i ? "" : "\n",
-		        units_time(json_reply_u64(one, "from_ns")).text);
-		buf_printf(to, " .. %s", units_time(json_reply_u64(one, "to_ns")).text);
-		if (*service) {
-			buf_printf(to, " service ");
-			text_put_safe(to, service);
-		}
-		buf_printf(to, ": ");
-		text_put_safe(to, json_reply_text(one, "what"));
-		buf_put_u8(to, '\n');
-	}
-}
-
 /* The one series, or an exit code: several types, or nothing at all. */
 static int timeline_choose(struct timeline *timeline, const struct json_reply *reply)
 {
 	const json_t *list = json_object_get(reply->root, "series");
+	int code = json_array_size(list) ? 0
+	                                 : json_missing_explain(reply->root, timeline->selector);
+	if (code)
+		return code;
 	if (json_array_size(list) == 0)
 		return complain(EXIT_CODE_NO_DATA,
 		        "%s: no series matches in this range; `profleet series` lists what there "
@@ -322,7 +305,6 @@ static int cmd_timeline_run(void *opaque, const struct option_args *words)
 	struct output output = output_of(&args->shared, args->out);
 	struct source_request range = { 0 };
 	AUTO_BUF text = { 0 };
-	AUTO_BUF remarks = { 0 };
 	autofree char *selector = NULL;
 
 	if (source_is_file(words->items[0]))
@@ -350,12 +332,13 @@ static int cmd_timeline_run(void *opaque, const struct option_args *words)
 		timeline_put_csv(&timeline, &text);
 	else if (code == 0)
 		result = timeline_put_table(&timeline, format == FORMAT_WIDE, &output, &text);
-	if (code == 0 && result == 0 && format != FORMAT_JSON)
-		timeline_put_unreadable(reply.root, format == FORMAT_CSV ? &remarks : &text);
+	if (code == 0 && format != FORMAT_JSON && format != FORMAT_CSV)
+		json_missing_put_below(reply.root, &text);
+	if (code == 0 && format == FORMAT_CSV)
+		json_missing_remark(reply.root);
 	json_reply_fini(&reply);
 	if (code)
 		return code;
-	fprintf(stderr, "%.*s", (int)remarks.count, (const char *)remarks.bytes);
 	return result < 0 ? rows_explain(result) : output_deliver(&output, &text, EXIT_CODE_OK);
 }
 

@@ -9,6 +9,20 @@
 #include "query/progress.h"
 #include "query/text.h"
 
+static char *complain_held;
+static size_t complain_held_bytes;
+
+void complain_hold(char *text, size_t bytes)
+{
+	complain_held = text;
+	complain_held_bytes = bytes;
+}
+
+void complain_release(void)
+{
+	complain_held = NULL;
+}
+
 __attribute__((format(printf, 1, 0))) static void complain_print(const char *format, va_list values)
 {
 	char line[4096];
@@ -25,7 +39,10 @@ int complain(enum exit_code code, const char *format, ...)
 {
 	va_list values;
 	va_start(values, format);
-	complain_print(format, values);
+	if (complain_held)
+		(void)vsnprintf(complain_held, complain_held_bytes, format, values);
+	else
+		complain_print(format, values);
 	va_end(values);
 	return (int)code;
 }

@@ -9,9 +9,18 @@
  * Words of the user, of a file and of the server end up here: they are printed terminal-safe.
  */
 
+#include <stddef.h>
+
 #include "query/exit_code.h"
 
 int complain(enum exit_code code, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/*
+ * Until complain_release() what is complained of is kept (the last of it, cut at `bytes`) rather
+ * than printed: for a question without which the answer is an answer all the same.
+ */
+void complain_hold(char *text, size_t bytes);
+void complain_release(void);
 
 /* The same for what does not end the program. */
 void remark(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -321,7 +321,7 @@ static void flame_put_meta(const struct flame_page *page, struct buf *to)
 	json_key_text(&json, "watched", report_watched(source));
 	json_key_text(&json, "recorded", report_has_recorded(source) ? REPORT_RECORDED : "");
 	json_key_text(
-	        &json, "verdict", diff ? "no significance yet: these are point estimates" : "");
+	        &json, "verdict", diff ? "no significance: these are point estimates" : "");
 	json_key(&json, "lines");
 	flame_json_lines(&lines, &json);
 	json_key(&json, "sides");

@@ -8,14 +8,11 @@
 #include <string.h>
 
 #include "core/auto.h"
-#include "core/clock.h"
 #include "profile/answer_json.h"
 #include "profile/loss.h"
 #include "query/complain.h"
 #include "query/text.h"
 #include "query/units.h"
-
-#define REPORT_DAY_NS (86400 * NS_PER_S)
 
 void report_put_range(const struct source_side *side, struct buf *to)
 {
@@ -165,10 +162,31 @@ static void report_put_folded(const struct source_side *side, struct buf *to)
 	}
 }
 
-/* Does the range begin or end within a window of that length? */
-static bool report_cuts(const struct source_side *side, uint64_t window_ns)
+/* Windows that the range cuts where nothing finer is left, at either edge. */
+static void report_put_edges(const struct completeness *all, const char *indent, struct buf *to)
 {
-	return window_ns && (side->from_ns % window_ns || side->to_ns % window_ns);
+	if (all->cut_begin_ns)
+		buf_printf(to,
+		        "%sthe range begins within a window of %s of which nothing finer is left: "
+		        "it is left out\n",
+		        indent, units_duration(all->cut_begin_ns).text);
+	if (all->cut_end_ns)
+		buf_printf(to,
+		        "%sthe range ends within a window of %s of which nothing finer is left: "
+		        "all of it is counted\n",
+		        indent, units_duration(all->cut_end_ns).text);
+}
+
+static void report_put_collapsed(const struct completeness *all, const char *indent, struct buf *to)
+{
+	if (all->windows_collapsed == 0)
+		return;
+	buf_printf(to, "%s%s window%s of sums, %s", indent,
+	        units_count(all->windows_collapsed).text, report_plural(all->windows_collapsed),
+	        units_time(all->collapsed_from_ns).text);
+	buf_printf(to,
+	        " .. %s: old enough to tell functions apart alone, not addresses and lines\n",
+	        units_time(all->collapsed_to_ns).text);
 }
 
 /* From what the answer was added up, and what of it no part that is left can say. */
@@ -192,12 +210,6 @@ static void report_put_resolution(const struct source_side *side, struct buf *to
 		        units_count(all->windows_unanswerable).text,
 		        report_plural(all->windows_unanswerable),
 		        units_duration(all->unanswerable_ns).text);
-	/* Where others are finer nobody here knows what is left at the ends of the range. */
-	if (report_cuts(side, finest_ns))
-		buf_printf(to, "; the range cuts such, and each counts as a whole where it begins");
-	else if (coarsest_ns >= REPORT_DAY_NS && report_cuts(side, coarsest_ns))
-		buf_printf(to, "; a day of which nothing finer is left counts as a whole where it "
-		               "begins");
 }
 
 static void report_put_word(const char *word, const char *before, struct buf *to)
@@ -225,6 +237,25 @@ static void report_put_unreadable(
 	if (all->corrupt > all->unreadable_count && all->unreadable_count == ANSWER_UNREADABLE_MAX)
 		buf_printf(
 		        to, "%sand more: profleet-aggregator --verify names all of it\n", indent);
+}
+
+static void report_put_corrupt(const struct completeness *all, const char *gap, struct buf *to)
+{
+	if (all->corrupt)
+		buf_printf(to, "%s%s unreadable on disk", gap, units_count(all->corrupt).text);
+	if (all->corrupt_replaced)
+		buf_printf(
+		        to, " (of %s nothing is missing)", units_count(all->corrupt_replaced).text);
+}
+
+void report_put_missing(const struct completeness *all, struct buf *to)
+{
+	report_put_corrupt(all, "", to);
+	if (all->corrupt)
+		buf_put_u8(to, '\n');
+	report_put_edges(all, "", to);
+	report_put_collapsed(all, "", to);
+	report_put_unreadable(all, "", to);
 }
 
 void report_put_completeness(
@@ -257,14 +288,12 @@ void report_put_completeness(
 	        units_count(all->observers).text, report_plural(all->observers),
 	        all->missing_ns ? units_duration(all->missing_ns).text : "none");
 	buf_printf(to, " missing");
-	if (all->corrupt)
-		buf_printf(to, ", %s unreadable on disk", units_count(all->corrupt).text);
-	if (all->corrupt_replaced)
-		buf_printf(
-		        to, " (of %s nothing is missing)", units_count(all->corrupt_replaced).text);
+	report_put_corrupt(all, ", ", to);
 	buf_printf(to, "\n%s", indent);
 	report_put_resolution(side, to);
 	buf_put_u8(to, '\n');
+	report_put_edges(all, indent, to);
+	report_put_collapsed(all, indent, to);
 	report_put_unreadable(all, indent, to);
 }
 
@@ -455,6 +484,8 @@ static void report_json_completeness(
 	json_key_u64(json, "value_folded", all->value_folded);
 	json_key_u64(json, "windows_unanswerable", all->windows_unanswerable);
 	json_key_u64(json, "unanswerable_ns", all->unanswerable_ns);
+	answer_json_edges(all, json);
+	answer_json_collapsed(all, json);
 	json_key_bool(json, "recorded", all->has_recorded != 0);
 	json_object_end(json);
 }

@@ -38,6 +38,10 @@ void report_put_head(const struct source *source, uint32_t side, const char *nam
 void report_put_completeness(
         const struct source *source, uint32_t side, const char *indent, struct buf *to);
 
+/* Of that, what could not be read, what the range cuts and what was collapsed; nothing where
+ * nothing was. */
+void report_put_missing(const struct completeness *all, struct buf *to);
+
 /* The same on stderr, a line per side: of answers whose form has no place for it. Files have none.
  */
 void report_remark(const struct source *source);

@@ -397,15 +397,24 @@ static int source_begin_side(
 	return code;
 }
 
+int source_unreadable(const char *words, const struct completeness *all)
+{
+	return complain(EXIT_CODE_FAILED,
+	        "%s: what there is in this range cannot be read: %s of %s; "
+	        "profleet-aggregator --verify names all that is damaged",
+	        words, all->unreadable[0].what, units_time(all->unreadable[0].from_ns).text);
+}
+
 /* Nothing was answered: is nothing there, or can it not be told apart any more? */
 static int source_nothing(const struct source_side *side)
 {
 	if (side->completeness.unreadable_count > 0)
-		return complain(EXIT_CODE_FAILED,
-		        "%s: what there is in this range cannot be read: %s of %s; "
-		        "profleet-aggregator --verify names all that is damaged",
-		        side->words, side->completeness.unreadable[0].what,
-		        units_time(side->completeness.unreadable[0].from_ns).text);
+		return source_unreadable(side->words, &side->completeness);
+	if (side->completeness.cut_begin_ns > 0)
+		return complain(EXIT_CODE_NO_DATA,
+		        "%s: what is left of this range is in a window of %s that begins before "
+		        "it, and of which nothing finer is left; ask --from where that begins",
+		        side->words, units_duration(side->completeness.cut_begin_ns).text);
 	if (side->completeness.windows_unanswerable > 0)
 		return complain(EXIT_CODE_NO_DATA,
 		        "%s: what is left of this range are sums that no longer tell this apart; "

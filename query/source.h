@@ -75,6 +75,9 @@ bool source_is_file(const char *word);
  */
 int source_selector(const char *word, const char *type, char **ret_text);
 
+/* Complains that what there is cannot be read, by the first of its names; an exit code. */
+int source_unreadable(const char *words, const struct completeness *all);
+
 /* 0, or an exit code after complaining: EXIT_CODE_NO_DATA when a side has no series at all. */
 int source_load(const struct shared_args *shared, const struct source_request *request,
         struct source **ret_source);

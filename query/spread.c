@@ -15,9 +15,9 @@
 #include <stdlib.h>
 
 #include "core/auto.h"
+#include "query/spread_private.h"
 
 #define BETA_STEPS_MAX 300
-#define POWER_80       0.8416212335729143 /* of a normal distribution: 80 % below it */
 
 void spread_add(struct spread_sums *sums, double x, double n)
 {
@@ -69,14 +69,12 @@ static double beta_incomplete(double a, double b, double x)
 	return 1 - front * beta_fraction(b, a, 1 - x) / b;
 }
 
-/* Two-sided. */
-static double student_p(double t, double degrees)
+double student_p(double t, double degrees)
 {
 	return beta_incomplete(degrees / 2, 0.5, degrees / (degrees + t * t));
 }
 
-/* The t whose two-sided p is this. */
-static double student_t(double p, double degrees)
+double student_t(double p, double degrees)
 {
 	double low = 0;
 	double high = 1;
@@ -222,6 +220,6 @@ void spread_correct(struct spread_test *tests, uint32_t count)
 		sorted[i]->q = least;
 		/* Searching so many, the first must pass the bound divided by their number. */
 		double t = student_t(SPREAD_FDR / tested, sorted[i]->degrees);
-		sorted[i]->smallest = (t + POWER_80) * sorted[i]->error;
+		sorted[i]->smallest = (t + SPREAD_POWER_80) * sorted[i]->error;
 	}
 }

@@ -248,6 +248,11 @@ typedef int (*store_visit)(
  */
 int store_scan(struct store *store, uint64_t from_ns, uint64_t to_ns,
         const struct store_match *match, store_visit visit, void *owner);
+/* The same, and names what could not be read, of whatever service: corrupt and unreadable of
+ * `missing`. */
+int store_scan_noting(struct store *store, uint64_t from_ns, uint64_t to_ns,
+        const struct store_match *match, store_visit visit, void *owner,
+        struct completeness *missing);
 
 /*
  * Sums a range by (group, stack), in units (value times period), for each part of the match apart.

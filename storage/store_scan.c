@@ -537,8 +537,9 @@ static int scan_init(struct scan *scan)
 	return r;
 }
 
-int store_scan(struct store *store, uint64_t from_ns, uint64_t to_ns,
-        const struct store_match *match, store_visit visit, void *owner)
+int store_scan_noting(struct store *store, uint64_t from_ns, uint64_t to_ns,
+        const struct store_match *match, store_visit visit, void *owner,
+        struct completeness *missing)
 {
 	struct scan_visit scan = {
 		.scan = { .store = store, .match = match, .visit = visit, .owner = owner },
@@ -555,7 +556,18 @@ int store_scan(struct store *store, uint64_t from_ns, uint64_t to_ns,
 	int r = scan_init(&scan.scan);
 	r = r < 0 ? r : walk_run(&walk);
 	scan_fini(&scan.scan);
+	missing->corrupt = walk.corrupt;
+	missing->corrupt_replaced = walk.replaced;
+	missing->unreadable_count = walk.unreadable_count;
+	memcpy(missing->unreadable, walk.unreadable, sizeof(walk.unreadable));
 	return r == SCAN_STOPPED ? scan.result : r;
+}
+
+int store_scan(struct store *store, uint64_t from_ns, uint64_t to_ns,
+        const struct store_match *match, store_visit visit, void *owner)
+{
+	struct completeness missing = { 0 };
+	return store_scan_noting(store, from_ns, to_ns, match, visit, owner, &missing);
 }
 
 int store_scan_sealed(struct store *store, const struct window_entry *window,

@@ -287,6 +287,7 @@ static int finer_read(struct finer *finer, struct key_window key)
 	int r = finer_open(finer, key, &is_open);
 	uint32_t count = is_open ? walk->sealed->window.units_count : 0;
 	summing->is_missed = false;
+	summing->is_collapse_noted = false;
 	for (uint32_t i = 0; i < count && r == 0; i++) {
 		bool is_own;
 		r = finer_judge_unit(finer, i, &fits, &is_own);

@@ -154,6 +154,7 @@ static int pass_open_window(struct pass *pass, const struct pass_window *window,
 		if (opened == 0)
 			summing_turn_to(summing, sealed->generation);
 		summing->is_missed = false;
+		summing->is_collapse_noted = false;
 	}
 	return r;
 }

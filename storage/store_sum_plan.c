@@ -309,6 +309,24 @@ static int plan_compare_keys(const void *a, const void *b)
 	return key_window_compare(*(const struct key_window *)a, *(const struct key_window *)b);
 }
 
+/* The range begins in this rollup, and nothing finer is left: has it some of what is wanted? */
+static int plan_note_cut(
+        struct summing *summing, struct walk *walk, const struct window_entry *rollup)
+{
+	struct sealed *sealed = walk->sealed;
+	int r = sealed_open(sealed, rollup);
+	if (r < 0)
+		return sealed_is_corrupt(sealed, r) ? 0 : r;
+	summing_turn_to(summing, sealed->generation);
+	bool is_wanted = false;
+	for (uint32_t i = 0; i < sealed->window.units_count; i++)
+		is_wanted |= !sealed->window.units[i].is_gone &&
+		             summing_wants_unit(summing, &sealed->window.units[i]);
+	if (is_wanted)
+		summing_note_cut(summing, rollup->key, rollup->last_ns);
+	return 0;
+}
+
 /* What rollups that are not used were made of, begins in the stretch and is not there. */
 static int plan_miss(struct summing *summing, struct walk *walk, const struct window_entry *rollup)
 {
@@ -321,7 +339,9 @@ static int plan_miss(struct summing *summing, struct walk *walk, const struct wi
 	/* Without anything finer it belongs to where it began, whole: to another range. */
 	if (rollup->key.from_ns < walk->from_ns)
 		r = plan_has_source(summing, walk, rollup, true, &has_finer);
-	if (r < 0 || !has_finer)
+	if (r == 0 && !has_finer)
+		return plan_note_cut(summing, walk, rollup);
+	if (r < 0)
 		return r;
 	uint64_t to_ns = plan->to_ns < walk->to_ns ? plan->to_ns : walk->to_ns;
 	for (uint32_t i = 0; i < rollup->sources_count && r == 0; i++) {

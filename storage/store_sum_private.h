@@ -111,8 +111,9 @@ struct summing {
 	struct completeness completeness;
 
 	/* For what is sealed. */
-	bool is_pending; /* intervals go to `pending` */
-	bool is_missed;  /* the window that is being read was counted as not answerable */
+	bool is_pending;        /* intervals go to `pending` */
+	bool is_missed;         /* the window that is being read was counted as not answerable */
+	bool is_collapse_noted; /* it was counted as one that tells functions apart alone */
 	bool has_resolution;
 	struct buf pending;
 	uint64_t stretches; /* that were pending so far */
@@ -254,6 +255,16 @@ int summing_see_pending(struct summing *summing);
 void summing_miss_gone(struct summing *summing);
 
 void summing_note_resolution(struct summing *summing, uint64_t resolution_ns);
+/*
+ * A window that is read as a whole, or not at all, because nothing finer of it is left: does the
+ * range cut it? last_ns: where its newest batch starts.
+ */
+void summing_note_cut(struct summing *summing, struct key_window key, uint64_t last_ns);
+/* The range of the whole question, whatever step of it the walk is in. */
+struct summing_range {
+	uint64_t from_ns, to_ns;
+};
+struct summing_range steps_range(const struct summing *summing);
 /* Has any series that is asked for this service and type? */
 bool summing_wants_unit(const struct summing *summing, const struct window_unit *unit);
 /*

@@ -135,6 +135,33 @@ void summing_note_resolution(struct summing *summing, uint64_t resolution_ns)
 	summing->has_resolution = true;
 }
 
+void summing_note_cut(struct summing *summing, struct key_window key, uint64_t last_ns)
+{
+	struct completeness *to = &summing->completeness;
+	struct summing_range range = { summing->options->from_ns, summing->options->to_ns };
+	uint64_t wide_ns = key.to_ns - key.from_ns;
+	if (summing->steps)
+		range = steps_range(summing);
+	if (key.from_ns < range.from_ns && last_ns >= range.from_ns && wide_ns > to->cut_begin_ns)
+		to->cut_begin_ns = wide_ns;
+	if (key.from_ns >= range.from_ns && key.from_ns < range.to_ns && key.to_ns > range.to_ns &&
+	        last_ns >= range.to_ns && wide_ns > to->cut_end_ns)
+		to->cut_end_ns = wide_ns;
+}
+
+/* Its sums are read: stacks in them are functions alone. Once for a window. */
+void summing_note_collapsed(struct summing *summing, struct key_window key)
+{
+	struct completeness *to = &summing->completeness;
+	if (summing->is_collapse_noted)
+		return;
+	summing->is_collapse_noted = true;
+	if (to->windows_collapsed++ == 0 || key.from_ns < to->collapsed_from_ns)
+		to->collapsed_from_ns = key.from_ns;
+	if (key.to_ns > to->collapsed_to_ns)
+		to->collapsed_to_ns = key.to_ns;
+}
+
 void summing_miss_gone(struct summing *summing)
 {
 	const struct key_window *gone = ARRAY(struct key_window, summing->plan.gone);

@@ -43,6 +43,7 @@ bool summing_wants_heads(struct summing *summing, const struct detail_chunk *chu
 int summing_add_members(struct summing *summing, struct walk *walk, uint32_t unit);
 
 /* Nothing that is left of the window says how much of it is wanted. */
+void summing_note_collapsed(struct summing *summing, struct key_window key);
 void summing_miss(struct summing *summing, const struct key_window *window);
 
 /* Detail of one unit, added up over its dictionary as long as group and period stay the same. */

@@ -247,6 +247,13 @@ int steps_add_chunk(struct summing *summing, struct sealed *sealed,
 	return r;
 }
 
+struct summing_range steps_range(const struct summing *summing)
+{
+	const struct store_steps_options *options = summing->steps->options;
+	return (struct summing_range){ options->bounds_ns[0],
+		options->bounds_ns[options->steps_count] };
+}
+
 void steps_note_resolution(struct summing *summing, uint64_t resolution_ns)
 {
 	uint64_t *to = &summing->steps->to->resolution_ns[summing->steps->at];
@@ -321,6 +328,12 @@ static int steps_make(struct summing_steps *steps, struct store *store, struct p
 	to->missing.corrupt_replaced = walk->replaced;
 	to->missing.unreadable_count = walk->unreadable_count;
 	memcpy(to->missing.unreadable, walk->unreadable, sizeof(walk->unreadable));
+	const struct completeness *all = &pass->sides[0].summing.completeness;
+	to->missing.cut_begin_ns = all->cut_begin_ns;
+	to->missing.cut_end_ns = all->cut_end_ns;
+	to->missing.windows_collapsed = all->windows_collapsed;
+	to->missing.collapsed_from_ns = all->collapsed_from_ns;
+	to->missing.collapsed_to_ns = all->collapsed_to_ns;
 	to->unknown_count = (uint32_t)ARRAY_COUNT(struct store_step_row, steps->unknown);
 	to->unknown = (void *)steps->unknown.bytes;
 	steps->unknown = (struct buf){ 0 };

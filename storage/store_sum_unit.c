@@ -117,6 +117,8 @@ static int unit_judge(struct unit *unit, struct unit_side *side, enum take take)
 		side->way = UNIT_DETAIL;
 	else if (take == TAKE_WHOLE || walk_has(side->walk, first))
 		return unit_judge_whole(unit, side);
+	else
+		summing_note_cut(side->summing, unit->sealed->key, unit->sealed->window.last_ns);
 	return 0;
 }
 
@@ -201,6 +203,10 @@ static int unit_add_total(struct unit *unit, struct unit_side *side)
 		summing_note_resolution(summing, sealed->key.to_ns - sealed->key.from_ns);
 	else if (summing_has_rows(&unit->block, unit->groups, side->choices))
 		summing_note_resolution(summing, 0); /* what is open is there row by row as well */
+	if (!sealed->segment)
+		summing_note_cut(summing, sealed->key, sealed->window.last_ns);
+	if (!sealed->segment && sealed->window.is_collapsed)
+		summing_note_collapsed(summing, sealed->key);
 	if (!sealed->segment && summing->steps)
 		steps_note_window(summing, sealed);
 	int r = summing_add_folded(summing, &unit->block, unit->groups, side->choices);

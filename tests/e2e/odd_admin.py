@@ -161,6 +161,17 @@ def what_cannot_be_read_is_named(fleet, aggregator, minute):
     check("unreadable: " in said and "detail" in said, said)
     missing = fleet.json(again.address, "timeline", 'cpu{service="cart"}', *within)["completeness"]
     check(missing["batches_corrupt"] > 0 and missing["unreadable"][0]["service"] == "cart", missing)
+    # Lists of who was there say what they could not look into, in the same words; and nothing at all is no empty list.
+    for verb in (("series", 'cpu{service="cart"}'), ("labels", "--of", 'cpu{service="cart"}'),
+                 ("labels", "service", "--of", 'cpu{service="cart"}')):
+        found = fleet.json(again.address, *verb, *within, status=5)["completeness"]
+        check(found["unreadable"] == missing["unreadable"] and found["batches_corrupt"] > 0, (verb, found))
+        refused(fleet, again.address, "cannot be read: detail", *verb, *within, status=5)
+    for verb in (("series",), ("labels",), ("labels", "service")):
+        check("unreadable: " in fleet.cli(again.address, *verb, *LONG), verb)
+        fleet.cli(again.address, *verb, *LONG, "-o", "csv")
+        check("unreadable: " in fleet.stderr, (verb, fleet.stderr))
+    check("unreadable" not in fleet.cli(again.address, "series", 'cpu{service="web"}', *LONG, status=None), "it is cart's")
 
 
 def test(fleet):

@@ -10,14 +10,11 @@
 
 #define HOUR UINT64_C(3600000000000)
 
-static void expect_of(uint64_t from_ns, uint64_t to_ns, uint64_t finest_ns, uint64_t coarsest_ns,
-        const char *expected)
+/* What stands from `resolution: ` on. */
+static void expect(const struct completeness *completeness, const char *expected)
 {
 	struct source source = { .sides_count = 1 };
-	source.sides[0].from_ns = from_ns;
-	source.sides[0].to_ns = to_ns;
-	source.sides[0].completeness.resolution_finest_ns = finest_ns;
-	source.sides[0].completeness.resolution_coarsest_ns = coarsest_ns;
+	source.sides[0].completeness = *completeness;
 	AUTO_BUF text = { 0 };
 	report_put_completeness(&source, 0, "", &text);
 	buf_put(&text, "", 1);
@@ -27,47 +24,46 @@ static void expect_of(uint64_t from_ns, uint64_t to_ns, uint64_t finest_ns, uint
 	assert_string_equal(line, expected);
 }
 
-static void expect(uint64_t from_ns, uint64_t to_ns, uint64_t finest_ns, const char *expected)
-{
-	expect_of(from_ns, to_ns, finest_ns, HOUR, expected);
-}
-
 static void a_range_that_cuts_windows_says_so(void **state)
 {
-	expect(HOUR, 2 * HOUR, HOUR, "resolution: sums of 60.0 min\n");
-	expect(HOUR, 2 * HOUR + 1, HOUR,
-	        "resolution: sums of 60.0 min; the range cuts such, and each counts as a whole "
-	        "where it "
-	        "begins\n");
-	expect(HOUR - 1, 2 * HOUR, HOUR,
-	        "resolution: sums of 60.0 min; the range cuts such, and each counts as a whole "
-	        "where it "
-	        "begins\n");
-	/* Where rows are left, the edges may be exact. */
-	expect(HOUR + 1, 2 * HOUR, 0, "resolution: rows, and sums of up to 60.0 min\n");
+	struct completeness all = { .resolution_finest_ns = HOUR, .resolution_coarsest_ns = HOUR };
+	expect(&all, "resolution: sums of 60.0 min\n");
+	all.cut_end_ns = HOUR;
+	expect(&all, "resolution: sums of 60.0 min\n"
+	             "the range ends within a window of 60.0 min of which nothing finer is left: "
+	             "all of it is counted\n");
+	/* Also where rows are left elsewhere. */
+	all.resolution_finest_ns = 0;
+	all.cut_begin_ns = 24 * HOUR;
+	expect(&all, "resolution: rows, and sums of up to 60.0 min\n"
+	             "the range begins within a window of 24.0 h of which nothing finer is left: "
+	             "it is left out\n"
+	             "the range ends within a window of 60.0 min of which nothing finer is left: "
+	             "all of it is counted\n");
+	all.cut_end_ns = 0;
+	expect(&all, "resolution: rows, and sums of up to 60.0 min\n"
+	             "the range begins within a window of 24.0 h of which nothing finer is left: "
+	             "it is left out\n");
 }
 
-/* Hours at one end do not say that the day at the other has any. */
-static void a_range_that_may_cut_days_says_so(void **state)
+static void days_that_were_collapsed_are_named(void **state)
 {
-	static const char *const hours =
-	        "resolution: sums of 60.0 min to 24.0 h; a day of which "
-	        "nothing finer is left counts as a whole where it begins\n";
-	static const char *const rows =
-	        "resolution: rows, and sums of up to 24.0 h; a day of which "
-	        "nothing finer is left counts as a whole where it begins\n";
-	expect_of(HOUR, 72 * HOUR, HOUR, 24 * HOUR, hours);
-	expect_of(24 * HOUR, 73 * HOUR, HOUR, 24 * HOUR, hours);
-	expect_of(HOUR + 1, 72 * HOUR, 0, 24 * HOUR, rows);
-	expect_of(
-	        24 * HOUR, 72 * HOUR, HOUR, 24 * HOUR, "resolution: sums of 60.0 min to 24.0 h\n");
+	struct completeness all = { .resolution_finest_ns = 24 * HOUR,
+		.resolution_coarsest_ns = 24 * HOUR,
+		.windows_collapsed = 2,
+		.collapsed_from_ns = 24 * HOUR,
+		.collapsed_to_ns = 72 * HOUR };
+	expect(&all,
+	        "resolution: sums of 24.0 h\n"
+	        "2 windows of sums, 1970-01-02T00:00:00Z .. 1970-01-04T00:00:00Z: old enough to "
+	        "tell functions apart alone, not addresses and lines\n");
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_range_that_cuts_windows_says_so),
-		cmocka_unit_test(a_range_that_may_cut_days_says_so),
+		cmocka_unit_test(days_that_were_collapsed_are_named),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
