@@ -68,7 +68,7 @@ def the_printed_lines_are_accepted(fleet):
     for ranges in (["--since", "1h", "--to", TO],
                    ["--a-from", AT, "--a-to", TO, "--b-from", AT, "--b-to", TO]):
         text = ask(fleet, "profleet", "diff", *sides, *ranges, env=server)
-        check("no significance: a file" in text, f"the diff says that there is no significance: {text}")
+        check("no significance: series without the label instance" in text, f"the diff says that there is no significance: {text}")
 
     both = ["--from", AT, "--to", TO]
     for verb, argv in (("top", [CART, *both]), ("tree", [CART, *both]), ("diff", [*sides, *both]), ("series", both),

@@ -213,6 +213,23 @@ static void check_folded(
 	memcpy(expected->value, answer->value, sizeof(expected->value));
 }
 
+/* The model does not know edges, nor what collapses: what is said of them is held to what must be.
+ */
+static void check_edges(const struct model_question *question, const struct completeness *answer,
+        struct completeness *expected)
+{
+	CHECK(answer->cut_end_ns <= answer->resolution_coarsest_ns);
+	CHECK(answer->windows_collapsed == 0 ||
+	        answer->collapsed_from_ns < answer->collapsed_to_ns);
+	/* Whatever it was, it reaches behind the end, so the answer is not of rows alone. */
+	CHECK(answer->cut_end_ns == 0 || question->to_ns > answer->first_ns);
+	expected->cut_begin_ns = answer->cut_begin_ns;
+	expected->cut_end_ns = answer->cut_end_ns;
+	expected->windows_collapsed = answer->windows_collapsed;
+	expected->collapsed_from_ns = answer->collapsed_from_ns;
+	expected->collapsed_to_ns = answer->collapsed_to_ns;
+}
+
 static void print_completeness(const char *who, const struct completeness *of)
 {
 	print_message("%s: value %" PRIu64 " samples %" PRIu64 " lost %" PRIu64 " %" PRIu64
@@ -237,6 +254,7 @@ static void program_compare(struct program *program, const struct model_question
 {
 	if (program->folds)
 		check_folded(program, answer, expected);
+	check_edges(question, &answer->completeness, &expected->completeness);
 	if (is_equal(answer, expected, sizeof(*answer)))
 		return;
 	print_message("of %" PRIx32 " from %" PRIu64 " to %" PRIu64 ", groups of", question->wanted,
