@@ -119,6 +119,25 @@ static int labels_ask_recorded(
 	return 0;
 }
 
+/* In one of the forms. */
+static int labels_put(const struct labels_view *view, const struct json_reply *reply,
+        enum output_format format, struct output *output, struct buf *to)
+{
+	if (format == FORMAT_JSON)
+		return json_reply_print(reply, to);
+	if (format == FORMAT_CSV) {
+		if (view->has_recorded)
+			remark(REPORT_RECORDED);
+		json_missing_remark(reply->root);
+		labels_put_csv(view, to);
+		return 0;
+	}
+	output->width = format == FORMAT_WIDE ? 0 : output->width;
+	int result = labels_put_table(view, output, to);
+	json_missing_put_below(reply->root, to);
+	return result;
+}
+
 static int cmd_labels_run(void *opaque, const struct option_args *words)
 {
 	const struct labels_args *args = opaque;
@@ -159,19 +178,7 @@ static int cmd_labels_run(void *opaque, const struct option_args *words)
 	};
 	size_t count = json_array_size(view.list);
 	view.shown = args->limit && args->limit < count ? args->limit : count;
-	int result = 0;
-	if (has_recorded && format == FORMAT_CSV)
-		remark(REPORT_RECORDED);
-	if (format == FORMAT_JSON)
-		result = json_reply_print(&reply, &text);
-	else if (format == FORMAT_CSV) {
-		json_missing_remark(reply.root);
-		labels_put_csv(&view, &text);
-	} else {
-		output.width = format == FORMAT_WIDE ? 0 : output.width;
-		result = labels_put_table(&view, &output, &text);
-		json_missing_put_below(reply.root, &text);
-	}
+	int result = labels_put(&view, &reply, format, &output, &text);
 	code = result < 0 ? rows_explain(result) : output_deliver(&output, &text, EXIT_CODE_OK);
 	if (code == EXIT_CODE_OK && count == 0)
 		code = json_missing_explain(reply.root, args->selector);

@@ -320,8 +320,7 @@ static void flame_put_meta(const struct flame_page *page, struct buf *to)
 	json_key_u64(&json, "period", source->sides[0].completeness.period_max);
 	json_key_text(&json, "watched", report_watched(source));
 	json_key_text(&json, "recorded", report_has_recorded(source) ? REPORT_RECORDED : "");
-	json_key_text(
-	        &json, "verdict", diff ? "no significance: these are point estimates" : "");
+	json_key_text(&json, "verdict", diff ? "no significance: these are point estimates" : "");
 	json_key(&json, "lines");
 	flame_json_lines(&lines, &json);
 	json_key(&json, "sides");
