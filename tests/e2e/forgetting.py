@@ -19,6 +19,7 @@ import urllib.request
 from lib_fleet import BIN, Aggregator, await_rollups, check, run, wait_for, write
 
 DAY = 86400
+TODAY = int(time.time()) // DAY * DAY  # once: midnight may pass meanwhile
 PERIOD_NS = 20408163
 RANGE = ["--from", "now-90d"]
 
@@ -116,7 +117,7 @@ def metric(aggregator, name):
 
 
 def start_of(days):
-    return str(int(time.time() - days * DAY) // DAY * DAY + 3600)
+    return str(TODAY - days * DAY + 3600)
 
 
 def tenants_have_a_safety_stop_each(fleet):
@@ -295,33 +296,38 @@ def on_terminal(address, *argv):
     return out, seen.decode(errors="replace")
 
 
-def old_days_tell_functions_apart_alone(fleet, address):
+def old_days_tell_functions_apart_alone(fleet):
     """The same fleet twice, the older one past `collapse-after`: smaller, and by function the same to the sample."""
+    shim = Shim(fleet)
+    write(fleet, "off", str(10 * DAY))
+    options = ["--late-max", "60d", "--fold-day", "0"]
+    aggregator = Aggregator(fleet, data=os.path.join(fleet.dir, "functions"), env=shim.env,
+                            options=[*options, *Aggregator.FILLING])
+    ages = {"young": 5, "old": 25}  # as the aggregator's clock has it: 15 and 35
+    for tenant, days in ages.items():
+        push(aggregator, tenant, "--rows", "40", "--duration", "10m", "--start", start_of(days))
+    wait_for("every name", lambda: not any("[unknown]" in name for name in fleet.folded(aggregator.address, "cpu", *RANGE)))
+    aggregator = aggregator.again([*options, *Aggregator.SEALING])
+    address = aggregator.address
+    await_rollups(fleet, address, 4)
     size = {row["tenant"]: row["bytes"] for row in rows(fleet, address, "tenant", "tier") if row["tier"] == "1d"}
     check(size["old"] < size["young"], f"it was collapsed: {size}")
     seen = []
-    for days in (5, 25):  # as the aggregator's clock has it: 15 and 35
+    for days in ages.values():
         start = int(start_of(days)) // DAY * DAY
         whole = ["--from", str(start), "--to", str(start + DAY)]
         side = fleet.json(address, "top", "cpu", *whole, "--limit", "1")["side"]
         check(side["completeness"]["resolution_finest_ns"] == DAY * 10**9, f"from sums of the day: {side}")
         seen.append((fleet.folded(address, "cpu", *whole), side["value"], side["coverage_ns"], side["instances"]))
-    check(seen[0] == seen[1] and seen[0][1] > 0 and seen[0][2] == 4 * 1200 * 10**9, "nothing else is another")
+    check(seen[0] == seen[1] and seen[0][1] > 0 and seen[0][2] == 4 * 600 * 10**9, "nothing else is another")
+    aggregator.stop()
+    os.unlink(shim.off)
 
 
 def deletion_says_how_far_it_is(fleet):
     shim = Shim(fleet)
-    write(fleet, "off", str(10 * DAY))
-    options = ["--late-max", "60d", "--fold-day", "0"]
-    aggregator = Aggregator(fleet, data=os.path.join(fleet.dir, "far"), env=shim.env, options=[*options, *Aggregator.FILLING])
+    aggregator = filled(fleet, "far", 2, [("", "--rows", "20", "--duration", "4h", "--start", start_of(2))])
     data = aggregator.data
-    push(aggregator, "", "--rows", "20", "--duration", "4h", "--start", start_of(2))
-    for tenant, days in (("young", 5), ("old", 25)):
-        push(aggregator, tenant, "--rows", "40", "--duration", "20m", "--start", start_of(days))
-    wait_for("every name", lambda: not any("[unknown]" in name for name in fleet.folded(aggregator.address, "cpu", *RANGE)))
-    aggregator = aggregator.again([*options, *Aggregator.SEALING])
-    await_rollups(fleet, aggregator.address, 6)
-    old_days_tell_functions_apart_alone(fleet, aggregator.address)
     aggregator.stop()
     # Opened anew, so that nothing of it is in memory.
     slow = Aggregator(fleet, data=data, env=shim.env, options=["--block-cache", "4MiB"])
@@ -381,6 +387,7 @@ def an_end_that_was_cut_off_is_missed(fleet):
 if __name__ == "__main__":
     run(tenants)
     run(a_clock_that_jumps_stops_what_removes)
+    run(old_days_tell_functions_apart_alone)
     run(deletion_says_how_far_it_is)
     run(an_end_that_was_cut_off_is_missed)
     run(what_was_erased_does_not_come_back)
