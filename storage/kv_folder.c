@@ -257,13 +257,16 @@ static int kv_folder_check_tables(const char *path, char *ret_text, size_t text_
 	for (struct dirent *entry; r == 0 && (entry = readdir(folder));) {
 		if (!kv_folder_ends(entry->d_name, ".sst"))
 			continue;
-		r = table_file_check(dirfd(folder), entry->d_name);
+		struct table_place place = { 0 };
+		r = table_file_check(dirfd(folder), entry->d_name, &place);
 		int named = r == -EBADMSG ? kv_folder_names_table(dirfd(folder), entry->d_name) : 1;
 		if (named <= 0)
 			r = named;
 		if (r == -EBADMSG)
-			snprintf(ret_text, text_bytes, "the properties in the file %s are damaged",
-			        entry->d_name);
+			snprintf(ret_text, text_bytes,
+			        "the properties in the file %s (bytes %" PRIu64 " to %" PRIu64
+			        ") are damaged",
+			        entry->d_name, place.from, place.to);
 	}
 	closedir(folder);
 	return r == -EBADMSG || r == -ENOMEM ? r : 0;

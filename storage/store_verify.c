@@ -25,6 +25,9 @@
 #define VERIFY_KEY_BYTES_SHOWN   32
 #define VERIFY_STREAMS_MAX       (16u << 20)
 #define VERIFY_NOT_OPENED        "the aggregator does not start: restore a backup"
+#define VERIFY_NOTHING_READ                                                                        \
+	"all of it, as the database does not open with this, and nothing else was looked at: "     \
+	"restore a backup (profleet-aggregator --restore BACKUP --data NEW)"
 
 /* ---- findings ---- */
 
@@ -850,7 +853,7 @@ static int verify_open(struct verify *verify, char *ret_error, size_t error_byte
 		snprintf(ret_error, error_bytes, "%s: cannot be opened (%s)", path, text);
 		return r;
 	default:
-		return verify_damage(verify, &place, "everything: restore a backup", "%s", text);
+		return verify_damage(verify, &place, VERIFY_NOTHING_READ, "%s", text);
 	}
 }
 

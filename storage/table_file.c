@@ -137,7 +137,7 @@ static int table_check_properties(int fd, struct table_handle handle, uint64_t f
 	return -EBADMSG;
 }
 
-int table_file_check(int folder_fd, const char *name)
+int table_file_check(int folder_fd, const char *name, struct table_place *ret_place)
 {
 	uint8_t footer[TABLE_FOOTER_BYTES];
 	struct stat status;
@@ -160,7 +160,7 @@ int table_file_check(int folder_fd, const char *name)
 
 	struct reader handles = reader_of(footer + 1, TABLE_HANDLES_END - 1);
 	struct table_handle meta = table_get_handle(&handles);
-	struct table_handle properties;
+	struct table_handle properties = { 0 };
 	autofree uint8_t *bytes = NULL;
 	if (handles.failed)
 		return 0;
@@ -170,5 +170,9 @@ int table_file_check(int folder_fd, const char *name)
 	r = r < 0 ? r : table_find_properties(bytes, meta.bytes, &properties);
 	if (r == -ENOENT)
 		return 0;
-	return r < 0 ? r : table_check_properties(fd, properties, file_bytes);
+	r = r < 0 ? r : table_check_properties(fd, properties, file_bytes);
+	if (r == -EBADMSG)
+		*ret_place = (struct table_place){ properties.offset,
+			properties.offset + properties.bytes };
+	return r;
 }

@@ -12,5 +12,15 @@
  * of another form is left to RocksDB.
  */
 
-/* 0 also for what is left to RocksDB. -EBADMSG: the properties are not what was written. -errno. */
-int table_file_check(int folder_fd, const char *name);
+#include <stdint.h>
+
+/* Where in the file; 0 and 0: nobody can say. */
+struct table_place {
+	uint64_t from, to;
+};
+
+/*
+ * 0 also for what is left to RocksDB. -EBADMSG: the properties, at that place, are not what was
+ * written. -errno.
+ */
+int table_file_check(int folder_fd, const char *name, struct table_place *ret_place);

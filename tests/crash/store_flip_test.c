@@ -243,7 +243,7 @@ static bool is_noticed_alive(struct worker *worker, const struct file *file, uin
 {
 	struct quarantine_record record;
 	if (!is_table(file) || place / WORKERS % ALIVE_EACH == 0 ||
-	        table_file_check(worker->kept_fd, file->name) < 0)
+	        table_file_check(worker->kept_fd, file->name, &(struct table_place){ 0 }) < 0)
 		return false;
 	*ret_verdict = small_ask(worker->store, &worker->expected, &worker->got);
 	clock_virtual_advance(&small_clock, 2 * QUARANTINE_FORGET_NS);

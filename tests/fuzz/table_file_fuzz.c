@@ -56,7 +56,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count)
 	if (file < 0 || ftruncate(file, 0) < 0 || pwrite(file, copy, count, 0) != (ssize_t)count)
 		abort();
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", file);
-	int r = table_file_check(AT_FDCWD, path);
+	struct table_place place = { 0 };
+	int r = table_file_check(AT_FDCWD, path, &place);
 	assert(r == 0 || r == -EBADMSG || r == -ENOMEM);
 	return 0;
 }

@@ -212,8 +212,12 @@ static void a_table_whose_properties_are_damaged_is_named(void **state)
 	*at ^= 1;
 	test_file_write(path, table, count);
 	assert_int_equal(kv_folder_check(dir.path, text, sizeof(text)), -EBADMSG);
-	if (!strstr(text, "the properties in the file") || !strstr(text, name))
+	unsigned long long from = 0, to = 0;
+	const char *place = strstr(text, "(bytes ");
+	if (!strstr(text, "the properties in the file") || !strstr(text, name) || !place ||
+	        sscanf(place, "(bytes %llu to %llu)", &from, &to) != 2)
 		fail_msg("%s", text);
+	CHECK(from <= (size_t)(at - table) && (size_t)(at - table) < to && to < count);
 }
 
 /* Of a flush that nobody was told of yet a power loss may leave any part. RocksDB removes it. */

@@ -17,6 +17,7 @@
 #include "core/rng.h"
 #include "storage/keys.h"
 #include "storage/kv.h"
+#include "storage/kv_folder.h"
 #include "storage/record.h"
 #include "storage/window.h"
 #include "tests/unit/storage/store_fixture.h"
@@ -409,6 +410,25 @@ static int stop(void *owner, const struct store_finding *finding)
 	return -ECANCELED;
 }
 
+/* The file, the place in it, and what to do; the database does not open with it. */
+static void a_table_whose_properties_are_damaged_is_named(void **state)
+{
+	TEST_DIR(dir);
+	char path[512];
+	size_t count;
+	fill(dir.path);
+	(void)snprintf(path, sizeof(path), "%s/%06u.sst", dir.path,
+	        (unsigned)kv_folder_newest_table(dir.path));
+	autofree char *table = test_file_read(path, &count);
+	char *at = memmem(table, count, "BytewiseComparator", strlen("BytewiseComparator"));
+	assert_non_null(at);
+	*at ^= 1;
+	test_file_write(path, table, count);
+	expect_told(dir.path, strrchr(path, '/') + 1);
+	expect_told(dir.path, "(bytes ");
+	expect_told(dir.path, "--restore BACKUP --data NEW");
+}
+
 static void whoever_is_told_may_stop_it(void **state)
 {
 	TEST_DIR(dir);
@@ -445,6 +465,7 @@ int main(void)
 		cmocka_unit_test(a_batch_that_is_open_and_sealed_is_told_of),
 		cmocka_unit_test(a_window_whose_record_says_other_things_is_told_of),
 		cmocka_unit_test(a_store_in_use_none_and_a_newer_one_are_refused),
+		cmocka_unit_test(a_table_whose_properties_are_damaged_is_named),
 		cmocka_unit_test(whoever_is_told_may_stop_it),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
