@@ -124,6 +124,20 @@ static void what_is_sealed_and_held_stays_and_is_counted(void **state)
 	world_free(&world);
 }
 
+static int add_open_bytes(void *owner, const struct store_inventory_unit *unit)
+{
+	*(uint64_t *)owner += unit->is_open ? unit->bytes_detail : 0;
+	return 0;
+}
+
+static uint64_t open_bytes(const struct world *world)
+{
+	uint64_t bytes = 0;
+	CHECK_OK(store_inventory(world->store,
+	        (struct store_inventory_options){ .wants_open = true }, add_open_bytes, &bytes));
+	return bytes;
+}
+
 /* All that a tenant has would go by its keys; what is held of it must not. */
 static void a_whole_tenant_goes_but_for_what_is_held(void **state)
 {
@@ -138,7 +152,11 @@ static void a_whole_tenant_goes_but_for_what_is_held(void **state)
 	assert_int_equal(gone.open_rows, ROWS);
 	assert_int_equal(total(&world, "{}"), ROWS);
 	options.is_held = NULL;
+	uint64_t left = open_bytes(&world);
+	CHECK(left > 0);
 	CHECK_OK(store_forget(world.store, &options, &gone));
+	assert_int_equal(gone.open_bytes, left);
+	assert_int_equal(open_bytes(&world), 0);
 	assert_int_equal(total(&world, "{}"), 0);
 	world_free(&world);
 }
