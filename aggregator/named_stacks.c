@@ -107,6 +107,7 @@ size_t named_stacks_memory(const struct named_stacks *stacks)
 void named_stacks_enter(struct named_stacks *stacks)
 {
 	(void)pthread_mutex_lock(&stacks->lock);
+	stacks->answer_number++;
 	(void)pthread_mutex_lock(&stacks->news_lock);
 	bool has_news = stacks->has_news;
 	stacks->has_news = false;

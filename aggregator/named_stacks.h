@@ -82,7 +82,10 @@ struct named_stacks_ranking {
 	uint64_t watched[ANSWER_SIDES_MAX]; /* what rates are of; 0: there are none */
 };
 
-/* What is gathered for all sides as functions. Clears. -ENOMEM, -ENOSPC. */
+/*
+ * What is gathered for all sides as functions. Clears. Between enter and leave, groups go to one
+ * answer, and functions are told apart in one way. -ENOMEM, -ENOSPC.
+ */
 int named_stacks_functions(struct named_stacks *stacks, struct named_stacks_target target,
         const struct named_stacks_ranking *ranking);
 

@@ -189,11 +189,27 @@ static int put_function(const struct names *names, uint32_t name, enum frame_kin
 	return r < 0 ? r : dict_node(to, DICT_NODE_ROOT, id, ret);
 }
 
+/* As put_function(), of a frame that says its name: groups have most of their functions in common.
+ */
+static int put_managed(struct named_stacks *stacks, const struct names *names, uint32_t name,
+        struct dict *to, uint32_t *ret)
+{
+	struct name_put *put = &stacks->name_puts[name];
+	if (put->answer != stacks->answer_number) {
+		int r = put_function(names, name, FRAME_MANAGED, to, &put->node);
+		if (r < 0)
+			return r;
+		put->answer = stacks->answer_number;
+	}
+	*ret = put->node;
+	return 0;
+}
+
 /*
  * Rows of one name. Frames without a name share it with functions that are really called
  * "[unknown]", and yet the reader must be able to tell them apart.
  */
-static int put_name(const struct named_stacks *stacks, const struct names *names, uint32_t name,
+static int put_name(struct named_stacks *stacks, const struct names *names, uint32_t name,
         const struct named_stacks_target *target, uint32_t side)
 {
 	struct answer_side *to = &target->answer->sides[side];
@@ -213,7 +229,10 @@ static int put_name(const struct named_stacks *stacks, const struct names *names
 		uint32_t node;
 		if (forms[i].flat == 0 && forms[i].cum == 0)
 			continue;
-		r = put_function(names, name, forms[i].kind, target->answer->dict, &node);
+		if (forms[i].kind == FRAME_MANAGED)
+			r = put_managed(stacks, names, name, target->answer->dict, &node);
+		else
+			r = put_function(names, name, forms[i].kind, target->answer->dict, &node);
 		if (r == 0)
 			r = batch_add_row(to->batch, target->series, node, forms[i].flat);
 		if (r == 0)
@@ -385,8 +404,8 @@ static int rank(const struct named_stacks *stacks, const struct names *names,
 	return r;
 }
 
-static int put_side(const struct named_stacks *stacks, const struct names *names,
-        const bool *is_kept, const struct named_stacks_target *target, uint32_t side)
+static int put_side(struct named_stacks *stacks, const struct names *names, const bool *is_kept,
+        const struct named_stacks_target *target, uint32_t side)
 {
 	struct answer_side *to = &target->answer->sides[side];
 	uint64_t missing = 0, missing_value = 0;

@@ -119,6 +119,9 @@ int named_stacks_reserve_names(struct named_stacks *stacks, enum join join)
 	uint32_t capacity = grown_capacity(before, count);
 	int r = grow_zeroed(
 	        (void **)&stacks->names_met, before / 64, capacity / 64, sizeof(uint64_t));
+	if (r == 0)
+		r = grow_zeroed(
+		        (void **)&stacks->name_puts, before, capacity, sizeof(*stacks->name_puts));
 	for (int side = 0; side < ANSWER_SIDES_MAX && r == 0; side++) {
 		struct gathered *gathered = &stacks->gathered[side];
 		r = grow_zeroed((void **)&gathered->cums, before, capacity, sizeof(uint64_t));
@@ -156,6 +159,7 @@ void named_stacks_drop_gathered(struct named_stacks *stacks)
 	free(stacks->kept);
 	free(stacks->kept_before);
 	free(stacks->names_met);
+	free(stacks->name_puts);
 	stacks->frame_flags = NULL;
 	stacks->frames_met = NULL;
 	stacks->place_of = NULL;
@@ -164,6 +168,7 @@ void named_stacks_drop_gathered(struct named_stacks *stacks)
 	stacks->kept = NULL;
 	stacks->kept_before = NULL;
 	stacks->names_met = NULL;
+	stacks->name_puts = NULL;
 	stacks->frames_count = stacks->frames_capacity = 0;
 	stacks->nodes_count = stacks->nodes_capacity = 0;
 	stacks->laid_count = stacks->laid_of = 0;
@@ -177,7 +182,8 @@ size_t named_stacks_gathered_memory(const struct named_stacks *stacks)
 	                   sizeof(*stacks->place_of);
 	size_t each_frame = JOINS * sizeof(uint32_t) + 2 +
 	                    ANSWER_SIDES_MAX * sizeof(struct frame_sums);
-	size_t each_name = 1 + ANSWER_SIDES_MAX * (sizeof(uint64_t) + sizeof(struct name_flats));
+	size_t each_name = 1 + sizeof(*stacks->name_puts) +
+	                   ANSWER_SIDES_MAX * (sizeof(uint64_t) + sizeof(struct name_flats));
 	size_t sides = 0;
 	/* What was named a moment ago will have room soon: whoever asks may have too little. */
 	size_t nodes = stacks->dict ? dict_mark(stacks->dict).nodes : 0;

@@ -82,6 +82,12 @@ struct name_flats {
 	uint64_t cum_truncated;
 };
 
+/* By name: the node that it has in the answer of this number. */
+struct name_put {
+	uint64_t answer;
+	uint32_t node;
+};
+
 /* What nodes of one depth come to that wait for their caller. */
 struct below {
 	uint64_t value;
@@ -132,7 +138,9 @@ struct named_stacks {
 	uint32_t nodes_count, nodes_capacity;
 	/* A bit for each name with a cum of any side: others are zero. */
 	uint64_t *names_met;
+	struct name_put *name_puts;
 	uint32_t names_capacity;
+	uint64_t answer_number; /* of the answer at hand; numbers are not used again */
 
 	pthread_mutex_t news_lock;
 	struct id_map *build_ids; /* that were looked up: only their symbols are news */
