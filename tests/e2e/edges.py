@@ -39,7 +39,7 @@ def filled(fleet, address):
 
 
 def edges(fleet):
-    aggregator = Aggregator(fleet, options=["--collapse-after", "1h", "--roll-grace", "0s"])
+    aggregator = Aggregator(fleet, options=["--collapse-after", "1h", "--roll-grace", "0s", *Aggregator.SEALING])
     address = aggregator.address
     first, second, fresh = filled(fleet, address)
     midnight = second // DAY * DAY
