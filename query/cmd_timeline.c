@@ -240,17 +240,8 @@ static void timeline_put_csv(const struct timeline *timeline, struct buf *to)
 static int timeline_choose(struct timeline *timeline, const struct json_reply *reply)
 {
 	const json_t *list = json_object_get(reply->root, "series");
-	int code = json_array_size(list) ? 0
-	                                 : json_missing_explain(reply->root, timeline->selector);
-	if (code)
-		return code;
 	if (json_array_size(list) == 0)
-		return complain(EXIT_CODE_NO_DATA,
-		        "%s: no series matches in this range; `profleet series` lists what there "
-		        "is, "
-		        "--since looks further back; a day of which only its sums are left is "
-		        "found by its beginning",
-		        timeline->selector);
+		return json_missing_nothing(reply->root, timeline->selector);
 	const json_t *series = json_array_get(list, 0);
 	if (json_array_size(list) > 1)
 		return complain(EXIT_CODE_USAGE,

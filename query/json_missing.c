@@ -25,9 +25,9 @@ static void json_missing_take(const json_t *root, struct completeness *ret_all)
 	};
 	json_array_foreach(json_object_get(from, "unreadable"), i, one)
 	{
-		struct unreadable *to = &all.unreadable[all.unreadable_count];
-		if (all.unreadable_count++ == ANSWER_UNREADABLE_MAX - 1)
+		if (all.unreadable_count == ANSWER_UNREADABLE_MAX)
 			break;
+		struct unreadable *to = &all.unreadable[all.unreadable_count++];
 		to->from_ns = json_reply_u64(one, "from_ns");
 		to->to_ns = json_reply_u64(one, "to_ns");
 		snprintf(to->service, sizeof(to->service), "%s", json_reply_text(one, "service"));
@@ -73,5 +73,12 @@ int json_missing_explain(const json_t *root, const char *selector)
 {
 	struct completeness all;
 	json_missing_take(root, &all);
-	return all.unreadable_count ? source_unreadable(selector, &all) : 0;
+	return source_explain(selector, &all);
+}
+
+int json_missing_nothing(const json_t *root, const char *selector)
+{
+	struct completeness all;
+	json_missing_take(root, &all);
+	return source_nothing(selector, &all);
 }

@@ -13,6 +13,10 @@ void json_missing_put_below(const json_t *root, struct buf *to);
 /* The same on stderr, of answers whose form has no place for it. */
 void json_missing_remark(const json_t *root);
 
-/* Of an answer without anything: is that because it cannot be read? Then says so, and an exit code;
- * else 0. */
+/*
+ * Of an answer without anything: says why, as far as that is known, and returns an exit code; else
+ * 0.
+ */
 int json_missing_explain(const json_t *root, const char *selector);
+/* The same, and otherwise that no series matches; an exit code. */
+int json_missing_nothing(const json_t *root, const char *selector);

@@ -397,34 +397,37 @@ static int source_begin_side(
 	return code;
 }
 
-int source_unreadable(const char *words, const struct completeness *all)
+int source_explain(const char *words, const struct completeness *all)
 {
-	return complain(EXIT_CODE_FAILED,
-	        "%s: what there is in this range cannot be read: %s of %s; "
-	        "profleet-aggregator --verify names all that is damaged",
-	        words, all->unreadable[0].what, units_time(all->unreadable[0].from_ns).text);
-}
-
-/* Nothing was answered: is nothing there, or can it not be told apart any more? */
-static int source_nothing(const struct source_side *side)
-{
-	if (side->completeness.unreadable_count > 0)
-		return source_unreadable(side->words, &side->completeness);
-	if (side->completeness.cut_begin_ns > 0)
+	if (all->unreadable_count > 0)
+		return complain(EXIT_CODE_FAILED,
+		        "%s: what there is in this range cannot be read: %s of %s; "
+		        "profleet-aggregator --verify names all that is damaged",
+		        words, all->unreadable[0].what,
+		        units_time(all->unreadable[0].from_ns).text);
+	if (all->cut_begin_ns > 0)
 		return complain(EXIT_CODE_NO_DATA,
 		        "%s: what is left of this range is in a window of %s that begins before "
 		        "it, and of which nothing finer is left; ask --from where that begins",
-		        side->words, units_duration(side->completeness.cut_begin_ns).text);
-	if (side->completeness.windows_unanswerable > 0)
+		        words, units_duration(all->cut_begin_ns).text);
+	if (all->windows_unanswerable > 0)
 		return complain(EXIT_CODE_NO_DATA,
 		        "%s: what is left of this range are sums that no longer tell this apart; "
 		        "ask by service, version or region, or for a range that has its detail",
-		        side->words);
+		        words);
+	return 0;
+}
+
+int source_nothing(const char *words, const struct completeness *all)
+{
+	int code = source_explain(words, all);
+	if (code)
+		return code;
 	return complain(EXIT_CODE_NO_DATA,
 	        "%s: no series matches in this range; `profleet series` lists what there is, "
 	        "--since looks further back; a day of which only its sums are left is found by "
 	        "its beginning",
-	        side->words);
+	        words);
 }
 
 /* Reads a file, or takes what was answered, and chooses the type. */
@@ -438,7 +441,7 @@ static int source_take_side(
 		return code;
 	assert(side->batch);
 	if (!side->is_file && side->batch->rows_count == 0 && side->completeness.series == 0)
-		return source_nothing(side);
+		return source_nothing(side->words, &side->completeness);
 	return request->all_types ? 0 : source_choose(source, side, type, source->unit);
 }
 

@@ -75,8 +75,13 @@ bool source_is_file(const char *word);
  */
 int source_selector(const char *word, const char *type, char **ret_text);
 
-/* Complains that what there is cannot be read, by the first of its names; an exit code. */
-int source_unreadable(const char *words, const struct completeness *all);
+/*
+ * Nothing was answered: complains that it cannot be read, or not be told apart any more. An exit
+ * code, or 0 where nothing of that is known.
+ */
+int source_explain(const char *words, const struct completeness *all);
+/* The same, and otherwise that no series matches; an exit code. */
+int source_nothing(const char *words, const struct completeness *all);
 
 /* 0, or an exit code after complaining: EXIT_CODE_NO_DATA when a side has no series at all. */
 int source_load(const struct shared_args *shared, const struct source_request *request,
