@@ -151,6 +151,7 @@ static inline struct range_step range_step_of(range_chance chance, unsigned int 
 	};
 }
 
+/* `value` and `count` as range_put_bits() has them. */
 static inline struct range_step range_step_of_bits(uint32_t value, unsigned int count)
 {
 	return (struct range_step){
@@ -160,6 +161,7 @@ static inline struct range_step range_step_of_bits(uint32_t value, unsigned int 
 	};
 }
 
+/* Writes them in their order: the same bytes as one range_put() after the other. */
 void range_put_steps(struct range_writer *writer, const struct range_step *steps, uint32_t count);
 
 struct range_reader {
